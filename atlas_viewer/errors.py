@@ -1,0 +1,24 @@
+"""The errors that a user can mend, for readers and for the pipeline."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AtlasError(Exception):
+    """A request that cannot be done as it stands: one line that says where, what and what to do."""
+
+
+class FormatError(AtlasError, ValueError):
+    """A file that is no atlas, or an atlas that this version cannot read."""
+
+
+class MissingError(AtlasError, LookupError):
+    """A layer, unit, style or other name that is not in the atlas."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (nearest: …)" for the known names most like `name`, or "" when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" (nearest: {', '.join(close)})" if close else ""
