@@ -1,0 +1,142 @@
+"""A pen that draws coloured shapes in an object's own coordinates onto a canvas, in a random pose and ink."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+# What the shapes ask for by name; an ink varies them, or exchanges them for others.
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 52, 48),
+    "orange": (240, 140, 40),
+    "yellow": (250, 208, 62),
+    "green": (70, 164, 72),
+    "forest": (32, 110, 62),
+    "blue": (50, 96, 190),
+    "sky": (136, 202, 240),
+    "purple": (138, 80, 176),
+    "pink": (244, 142, 172),
+    "brown": (140, 90, 50),
+    "tan": (214, 170, 112),
+    "cream": (250, 236, 204),
+    "white": (250, 250, 248),
+    "grey": (150, 156, 164),
+    "black": (36, 34, 40),
+}
+_LEAST_JOINT_TURN = 14  # a line of more points is a smooth curve, whose corners need no rounding
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an object lies: a small wave, then a linear map, a perspective and a shift, to canvas pixels."""
+
+    linear: np.ndarray  # (2, 2)
+    centre: np.ndarray  # (2,) canvas pixels
+    vanish: np.ndarray  # (2,) the perspective's denominators
+    wave: np.ndarray  # (2, 2) frequency and phase of the hand's wave, for x and for y
+    wave_size: float  # of the object's half size
+    measure: float  # canvas pixels of one unit
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Return the points (point, xy), given in [-1, 1], in canvas pixels."""
+        waved = points + self.wave_size * np.sin(points[:, ::-1] * self.wave[0] + self.wave[1])
+        flat = waved @ self.linear.T
+        return flat / (1 + waved @ self.vanish)[:, None] + self.centre
+
+
+@dataclass(frozen=True)
+class Ink:
+    """The colours of one drawing by name, and how its lines are drawn."""
+
+    colours: dict[str, tuple[int, int, int]] = field(repr=False)
+    line: tuple[int, int, int]
+    width: float  # of outlines, in the object's units; 0 draws no outlines
+
+
+class Pen:
+    """Draws filled shapes, lines and tubes of an object onto a canvas."""
+
+    def __init__(self, canvas: Image.Image, *, pose: Pose, ink: Ink) -> None:
+        self._draw = ImageDraw.Draw(canvas)
+        self._pose = pose
+        self._ink = ink
+
+    def fill(self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True) -> None:
+        """Fill the closed shape, and draw its outline when the ink has outlines."""
+        flat = self._pose.place(np.asarray(points, dtype=np.float64))
+        self._draw.polygon(flat.ravel().tolist(), fill=self._ink.colours[colour])
+        if outline and self._ink.width > 0:
+            ring = np.concatenate([flat, flat[:2]])
+            self._stroke(ring, self._ink.width, self._ink.line)
+
+    def disc(
+        self, x: float, y: float, radius: float, colour: str, *, high: float | None = None, outline: bool = True
+    ) -> None:
+        """Fill an ellipse of half width `radius` and half height `high` (a circle without it)."""
+        self.fill(ellipse(x, y, radius, radius if high is None else high), colour, outline=outline)
+
+    def line(self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = "") -> None:
+        """Draw an open line of a width in the object's units, in the ink's line colour unless one is named."""
+        flat = self._pose.place(np.asarray(points, dtype=np.float64))
+        self._stroke(flat, width, self._ink.colours[colour] if colour else self._ink.line)
+        self._caps(flat, width, self._ink.colours[colour] if colour else self._ink.line)
+
+    def tube(self, points: np.ndarray | list[tuple[float, float]], width: float, colour: str) -> None:
+        """Draw a thick line with round ends, outlined like a shape when the ink has outlines."""
+        flat = self._pose.place(np.asarray(points, dtype=np.float64))
+        if self._ink.width > 0:
+            self._stroke(flat, width + 2 * self._ink.width * 0.8, self._ink.line)
+            self._caps(flat, width + 2 * self._ink.width * 0.8, self._ink.line)
+        self._stroke(flat, width, self._ink.colours[colour])
+        self._caps(flat, width, self._ink.colours[colour])
+
+    def _stroke(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
+        pixels = max(1, round(width * self._pose.measure))
+        joint = "curve" if len(flat) <= _LEAST_JOINT_TURN and pixels > 3 else None
+        self._draw.line(flat.ravel().tolist(), fill=colour, width=pixels, joint=joint)
+
+    def _caps(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
+        radius = width * self._pose.measure / 2
+        if radius >= 1.5:
+            for x, y in (flat[0].tolist(), flat[-1].tolist()):
+                self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+
+@cache
+def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, points: int = 36) -> np.ndarray:
+    """Return the outline (point, xy) of an ellipse, its long axes turned by `turn` degrees."""
+    angles = np.linspace(0, 2 * math.pi, points, endpoint=False)
+    flat = np.stack([wide * np.cos(angles), high * np.sin(angles)], axis=1)
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    return flat @ np.array([[cos, sin], [-sin, cos]]) + np.array([x, y])
+
+
+@cache
+def arc(x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24) -> np.ndarray:
+    """Return the points (point, xy) of an ellipse's arc from `start` to `stop` degrees, clockwise as seen."""
+    angles = np.radians(np.linspace(start, stop, points))
+    return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], axis=1)
+
+
+@cache
+def smooth(*corners: tuple[float, float], closed: bool = True, between: int = 6) -> np.ndarray:
+    """Return a curve (point, xy) through the corners. Source: Catmull and Rom 1974, uniform spline."""
+    knots = np.array(corners, dtype=np.float64)
+    if closed:
+        knots = np.concatenate([knots[-1:], knots, knots[:2]])
+    else:
+        knots = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
+    t = np.linspace(0, 1, between, endpoint=False)[None, :, None]
+    a, b, c, d = (knots[i : len(knots) - 3 + i, None, :] for i in range(4))
+    curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    curve = curve.reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, knots[-2:-1]])
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
+    """Return the four corners of an upright rectangle."""
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]

@@ -1,0 +1,169 @@
+"""Living things and things of the sky and the garden, each drawn with a pen in [-1, 1] (x right, y down)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pipeline.data.doodle_pen import Pen, arc, ellipse, smooth
+
+
+def face(pen: Pen, rng: np.random.Generator) -> None:
+    pen.disc(0, 0, 0.9, "yellow")
+    for x in (-0.33, 0.33):
+        pen.disc(x, -0.26, 0.14, "white", high=0.22)
+        pen.disc(x, -0.2, 0.08, "black", high=0.12, outline=False)
+    for x in (-0.58, 0.58):
+        pen.disc(x, 0.18, 0.13, "pink", high=0.1, outline=False)
+    pen.fill(np.concatenate([arc(0, 0.2, 0.5, 0.48, 0, 180), arc(0, 0.2, 0.5, 0.12, 180, 0)]), "red")
+
+
+def cat(pen: Pen, rng: np.random.Generator) -> None:
+    for side in (-1, 1):
+        pen.fill([(side * 0.8, -0.05), (side * 0.78, -0.95), (side * 0.15, -0.5)], "orange")
+        pen.fill([(side * 0.68, -0.3), (side * 0.68, -0.74), (side * 0.36, -0.5)], "pink", outline=False)
+    pen.disc(0, 0.15, 0.84, "orange", high=0.72)
+    for x in (-0.2, 0.0, 0.2):
+        pen.line([(x, -0.52), (x * 0.8, -0.3)], 0.07, "brown")
+    for side in (-1, 1):
+        pen.disc(side * 0.36, 0.0, 0.17, "green", high=0.16)
+        pen.disc(side * 0.36, 0.0, 0.05, "black", high=0.15, outline=False)
+        for rise in (-0.1, 0.02, 0.14):
+            pen.line([(side * 0.3, 0.36 + rise / 3), (side * 0.98, 0.34 + rise)], 0.035)
+    pen.fill([(-0.12, 0.24), (0.12, 0.24), (0, 0.38)], "pink")
+    pen.line(arc(-0.14, 0.4, 0.14, 0.16, 0, 150, 10))
+    pen.line(arc(0.14, 0.4, 0.14, 0.16, 180, 30, 10))
+
+
+def fish(pen: Pen, rng: np.random.Generator) -> None:
+    pen.fill([(0.45, 0), (0.98, -0.48), (0.84, 0), (0.98, 0.48)], "yellow")
+    pen.fill(smooth((-0.25, -0.4), (0.0, -0.78), (0.4, -0.6), (0.3, -0.3)), "yellow")
+    pen.fill(smooth((-0.1, 0.42), (0.1, 0.74), (0.32, 0.62), (0.25, 0.3)), "yellow")
+    pen.fill(smooth((-0.96, 0.02), (-0.62, -0.38), (-0.1, -0.52), (0.35, -0.3), (0.62, 0), (0.35, 0.3),
+                    (-0.1, 0.52), (-0.62, 0.4)), "orange")
+    for x, high in ((0.02, 0.4), (0.28, 0.28)):
+        pen.fill(np.concatenate([arc(x, 0, 0.14, high, -90, 90, 12), arc(x - 0.1, 0, 0.14, high, 90, -90, 12)]),
+                 "white", outline=False)
+    pen.line(arc(-0.48, 0, 0.16, 0.34, -70, 70, 12), 0.06)
+    pen.disc(-0.64, -0.1, 0.13, "white")
+    pen.disc(-0.66, -0.1, 0.06, "black", outline=False)
+
+
+def bird(pen: Pen, rng: np.random.Generator) -> None:
+    for x in (-0.08, 0.16):
+        pen.line([(x, 0.5), (x, 0.9), (x - 0.16, 0.94)], 0.06, "orange")
+    pen.fill([(0.45, 0.1), (0.98, -0.28), (0.98, 0.1), (0.55, 0.4)], "blue")
+    pen.fill([(-0.76, -0.52), (-1.0, -0.36), (-0.72, -0.28)], "orange")
+    pen.fill(smooth((-0.5, -0.78), (-0.2, -0.6), (0.1, -0.22), (0.6, 0.06), (0.45, 0.45), (0, 0.62), (-0.45, 0.4),
+                    (-0.58, 0), (-0.78, -0.3), (-0.76, -0.6)), "sky")
+    pen.fill(smooth((-0.5, 0.02), (-0.3, 0.5), (0, 0.58), (-0.1, 0.2)), "cream", outline=False)
+    pen.fill(smooth((-0.2, -0.1), (0.3, -0.02), (0.72, 0.24), (0.3, 0.4), (-0.08, 0.26)), "blue")
+    pen.line([(0.1, 0.1), (0.5, 0.24)], 0.05)
+    pen.disc(-0.54, -0.5, 0.09, "white")
+    pen.disc(-0.55, -0.5, 0.05, "black", outline=False)
+
+
+def snail(pen: Pen, rng: np.random.Generator) -> None:
+    for x in (-0.82, -0.56):
+        pen.line([(-0.66, -0.1), (x, -0.6)], 0.06, "tan")
+        pen.disc(x, -0.6, 0.08, "black", outline=False)
+    pen.fill(smooth((-0.9, -0.1), (-0.7, -0.24), (-0.5, -0.1), (-0.4, 0.4), (0.4, 0.5), (0.98, 0.68), (0.6, 0.76),
+                    (-0.5, 0.76), (-0.76, 0.5)), "tan")
+    pen.line(arc(-0.74, 0.02, 0.14, 0.12, 20, 150, 8), 0.045)
+    pen.disc(0.18, 0.0, 0.62, "orange")
+    turns = np.linspace(0.4, 5.2 * math.pi, 60)
+    radius = 0.035 * turns
+    pen.line(np.stack([0.18 + radius * np.cos(turns), radius * np.sin(turns)], axis=1), 0.085, "brown")
+
+
+def butterfly(pen: Pen, rng: np.random.Generator) -> None:
+    for s in (-1, 1):
+        pen.fill(smooth((s * 0.06, -0.05), (s * 0.35, -0.75), (s * 0.85, -0.84), (s * 0.96, -0.4), (s * 0.6, 0.0)), "purple")
+        pen.fill(smooth((s * 0.06, 0.02), (s * 0.6, 0.02), (s * 0.8, 0.4), (s * 0.58, 0.84), (s * 0.24, 0.66)), "pink")
+        pen.disc(s * 0.62, -0.48, 0.2, "yellow")
+        pen.disc(s * 0.62, -0.48, 0.08, "blue", outline=False)
+        pen.disc(s * 0.5, 0.38, 0.14, "yellow")
+        pen.line(smooth((s * 0.04, -0.45), (s * 0.12, -0.72), (s * 0.26, -0.92), closed=False), 0.05)
+    pen.disc(0, 0.08, 0.1, "black", high=0.56)
+
+
+def sun(pen: Pen, rng: np.random.Generator) -> None:
+    rays = int(rng.integers(10, 14))
+    for ray in range(rays):
+        angle = 2 * math.pi * ray / rays
+        tip = (0.98 * math.cos(angle), 0.98 * math.sin(angle))
+        sides = [(0.6 * math.cos(angle + d), 0.6 * math.sin(angle + d)) for d in (-0.2, 0.2)]
+        pen.fill([sides[0], tip, sides[1]], "orange")
+    pen.disc(0, 0, 0.54, "yellow")
+    pen.disc(0, 0, 0.34, "orange", outline=False)
+    pen.disc(0, 0, 0.24, "yellow", outline=False)
+
+
+def star(pen: Pen, rng: np.random.Generator) -> None:
+    angles = np.radians(np.arange(10) * 36 - 90)
+    radius = np.where(np.arange(10) % 2 == 0, 0.98, 0.42)
+    corners = np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
+    pen.fill(corners, "yellow")
+    for i in range(0, 10, 2):
+        pen.fill([(0, 0), tuple(corners[i]), tuple(corners[(i + 1) % 10])], "red", outline=False)
+
+
+def tree(pen: Pen, rng: np.random.Generator) -> None:
+    pen.fill([(-0.13, 0.55), (0.13, 0.55), (0.15, 0.95), (-0.15, 0.95)], "brown")
+    for top, bottom, wide in ((0.0, 0.68, 0.8), (-0.46, 0.24, 0.64), (-0.95, -0.22, 0.46)):
+        pen.fill([(0, top), (wide, bottom), (wide * 0.4, bottom - 0.06), (0, bottom + 0.03), (-wide * 0.4, bottom - 0.06),
+                  (-wide, bottom)], "forest")
+
+
+def flower(pen: Pen, rng: np.random.Generator) -> None:
+    pen.tube([(0, -0.2), (0.02, 0.4), (-0.02, 0.96)], 0.09, "green")
+    for side, low in ((-1, 0.82), (1, 0.66)):
+        pen.fill(smooth((0, low), (side * 0.26, low - 0.3), (side * 0.62, low - 0.34), (side * 0.4, low - 0.02)), "green")
+    petals = int(rng.integers(6, 8))
+    for petal in range(petals):
+        turn = 360 * petal / petals
+        x, y = 0.37 * math.cos(math.radians(turn)), 0.37 * math.sin(math.radians(turn))
+        pen.fill(ellipse(x, y - 0.38, 0.27, 0.17, turn, 20), "pink")
+    pen.disc(0, -0.38, 0.19, "yellow")
+
+
+def leaf(pen: Pen, rng: np.random.Generator) -> None:
+    pen.tube(smooth((0, 0.5), (0.03, 0.8), (0.16, 0.98), closed=False), 0.06, "brown")
+    pen.fill(np.concatenate([smooth((0, -0.98), (0.36, -0.5), (0.52, 0.0), (0.38, 0.46), (0, 0.7), closed=False),
+                             smooth((0, 0.7), (-0.38, 0.46), (-0.52, 0.0), (-0.36, -0.5), (0, -0.98), closed=False)]),
+             "green")
+    pen.line([(0, -0.8), (0, 0.62)], 0.06, "cream")
+    for low, reach in ((-0.42, 0.24), (-0.1, 0.36), (0.22, 0.36), (0.48, 0.26)):
+        for side in (-1, 1):
+            pen.line([(0, low), (side * reach, low - 0.24)], 0.045, "cream")
+
+
+def mushroom(pen: Pen, rng: np.random.Generator) -> None:
+    pen.fill(smooth((-0.22, 0.0), (0.22, 0.0), (0.24, 0.5), (0.36, 0.88), (0, 0.95), (-0.36, 0.88), (-0.24, 0.5)), "cream")
+    pen.fill(np.concatenate([arc(0, 0.06, 0.92, 0.95, 180, 360), arc(0, 0.06, 0.92, 0.2, 0, 180)]), "red")
+    for x, y, radius in ((-0.5, -0.22, 0.15), (0.02, -0.56, 0.17), (0.5, -0.2, 0.14), (0.0, -0.08, 0.12)):
+        pen.disc(x, y, radius, "white", outline=False)
+
+
+def cherries(pen: Pen, rng: np.random.Generator) -> None:
+    for x, y in ((-0.46, 0.5), (0.46, 0.4)):
+        pen.line(smooth((0.1, -0.86), (x * 0.5, -0.4), (x, y - 0.3), closed=False), 0.07, "forest")
+    pen.fill(smooth((0.08, -0.86), (0.4, -0.98), (0.9, -0.72), (0.5, -0.56)), "green")
+    pen.line([(0.2, -0.82), (0.68, -0.74)], 0.04, "forest")
+    for x, y in ((-0.46, 0.5), (0.46, 0.4)):
+        pen.disc(x, y, 0.42, "red")
+        pen.disc(x - 0.14, y - 0.16, 0.09, "white", outline=False)
+
+
+def heart(pen: Pen, rng: np.random.Generator) -> None:
+    pen.fill(_heart_outline(1.0), "red")
+    pen.fill(_heart_outline(0.62), "pink", outline=False)
+    pen.fill(_heart_outline(0.34), "red", outline=False)
+
+
+def _heart_outline(size: float) -> np.ndarray:
+    t = np.linspace(0, 2 * math.pi, 48, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
+    return size * np.stack([x / 17, (y - 2) / 17 + 0.0], axis=1)

@@ -1,0 +1,230 @@
+"""Drawings of things that anyone knows, made by the project itself from a seed: a labelled dataset of any size."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pipeline.data import doodle_shapes as shapes
+from pipeline.data import doodle_things as things
+from pipeline.data.doodle_pen import COLOURS, Ink, Pen, Pose
+
+Colour = tuple[int, int, int]
+
+_OVERSAMPLING = 3  # drawn that much larger, then averaged
+_LEAST_CONTRAST = 95.0  # distance in RGB between the ground and a thing's main colour
+_TWO_TO_64 = 2**64
+
+# What is drawn, and the colour that must stand out from the ground.
+_SHAPES: dict[str, tuple[Callable[[Pen, np.random.Generator], None], str]] = {
+    "anchor": (things.anchor, "blue"),
+    "bird": (shapes.bird, "sky"),
+    "boat": (things.boat, "red"),
+    "butterfly": (shapes.butterfly, "purple"),
+    "car": (things.car, "red"),
+    "cat": (shapes.cat, "orange"),
+    "cherries": (shapes.cherries, "red"),
+    "clock": (things.clock, "red"),
+    "cup": (things.cup, "blue"),
+    "envelope": (things.envelope, "cream"),
+    "face": (shapes.face, "yellow"),
+    "fish": (shapes.fish, "orange"),
+    "flower": (shapes.flower, "pink"),
+    "glasses": (things.glasses, "black"),
+    "heart": (shapes.heart, "red"),
+    "house": (things.house, "cream"),
+    "ice cream": (things.ice_cream, "pink"),
+    "key": (things.key, "yellow"),
+    "ladder": (things.ladder, "brown"),
+    "lamp": (things.lamp, "yellow"),
+    "leaf": (shapes.leaf, "green"),
+    "mushroom": (shapes.mushroom, "red"),
+    "rocket": (things.rocket, "white"),
+    "snail": (shapes.snail, "orange"),
+    "star": (shapes.star, "yellow"),
+    "sun": (shapes.sun, "yellow"),
+    "tree": (shapes.tree, "forest"),
+    "umbrella": (things.umbrella, "red"),
+}
+CLASSES: tuple[str, ...] = tuple(_SHAPES)
+
+
+def draw(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, int]:
+    """Return drawing `index` of a seed as (row, column, RGB) 0..255, and its class.
+
+    The pair decides every pixel: neither order nor machine load plays a part.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed % _TWO_TO_64, index % _TWO_TO_64]))
+    label = int(rng.integers(len(CLASSES)))
+    pixels = render(label, rng, size)
+    return pixels, label
+
+
+@dataclass(frozen=True)
+class Doodles:
+    """The first `count` drawings of a seed, as a dataset."""
+
+    seed: int
+    count: int
+    size: int = 96
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels."""
+        return CLASSES
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        """Return (pixels, label) of one drawing; raises IndexError outside 0..count-1."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"doodles: {index} is outside 0..{self.count - 1}")
+        return draw(self.seed, index, self.size)
+
+    def key(self, index: int) -> str:
+        """The drawing's name for good, such as `doodles/0/000123`."""
+        return f"doodles/{self.seed}/{index:06d}"
+
+
+def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return one drawing of a class as (row, column, RGB) 0..255, everything else drawn from `rng`."""
+    shape, main = _SHAPES[CLASSES[label]]
+    ink = _ink(rng)
+    ground_colour = _ground_colour(rng, away_from=ink.colours[main])
+    ground = _ground(rng, ground_colour, size)
+    large = size * _OVERSAMPLING
+    canvas = Image.fromarray(ground).resize((large, large), Image.Resampling.BILINEAR)
+    _clutter(canvas, rng, pieces=int(rng.integers(0, 7)), reach=0.13, anywhere=True)
+    before = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
+    shape(Pen(canvas, pose=_pose(rng, large), ink=ink), rng)
+    drawn = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
+    textured = drawn + _texture(rng, size) * (np.abs(drawn - before).max(axis=2, keepdims=True) > 12)
+    if rng.random() < 0.35:  # something lies on the thing
+        canvas = Image.fromarray(_to_bytes(textured)).resize((large, large), Image.Resampling.NEAREST)
+        _clutter(canvas, rng, pieces=int(rng.integers(1, 3)), reach=0.1, anywhere=False)
+        textured = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
+    grain = rng.standard_normal((size, size, 1), dtype=np.float32) * np.float32(rng.uniform(0, 7))
+    return _to_bytes(textured + grain)
+
+
+def _ink(rng: np.random.Generator) -> Ink:
+    """Colours near their names; for one drawing in four the names are exchanged for any colours."""
+    kind = rng.random()
+    shift = rng.uniform(-0.035, 0.035)
+    names = list(COLOURS)
+    colours: dict[str, Colour] = {}
+    for name in names:
+        hue, saturation, value = colorsys.rgb_to_hsv(*(level / 255 for level in COLOURS[name]))
+        jitter = rng.uniform(-1, 1, 3)
+        colours[name] = _rgb(hue + shift + 0.015 * jitter[0], saturation * (0.9 + 0.15 * jitter[1]),
+                             value * (0.94 + 0.1 * jitter[2]))
+    if kind < 0.25:
+        exchanged = rng.permutation(len(names) - 2)  # grey and black keep their part
+        colours |= {names[i]: colours[names[j]] for i, j in enumerate(exchanged)}
+    dark = _rgb(rng.random(), rng.uniform(0, 0.6), rng.uniform(0.08, 0.26))
+    width = 0.0 if 0.25 <= kind < 0.4 else rng.uniform(0.035, 0.085)
+    return Ink(colours=colours, line=dark, width=width)
+
+
+def _rgb(hue: float, saturation: float, value: float) -> Colour:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _ground_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
+    for _ in range(8):
+        colour = _rgb(rng.random(), rng.uniform(0.05, 0.7), rng.uniform(0.35, 1.0))
+        if math.dist(colour, away_from) > _LEAST_CONTRAST:
+            return colour
+    light = sum(away_from) > 384
+    return (70, 80, 110) if light else (235, 240, 240)
+
+
+def _ground(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
+    """A flat, shaded, striped, or blotched ground, (row, column, RGB) 0..255."""
+    base = np.array(colour, dtype=np.float32)
+    kind = int(rng.integers(5))
+    if kind == 0:
+        return np.broadcast_to(base.astype(np.uint8), (size, size, 3)).copy()
+    other = base + rng.uniform(-1, 1, 3).astype(np.float32) * np.float32(rng.uniform(25, 60))
+    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+    angle = rng.uniform(0, 2 * math.pi)
+    along = math.cos(angle) * columns + math.sin(angle) * rows
+    if kind in (1, 2):
+        share = along + 0.5
+    elif kind == 3:
+        share = 0.5 + 0.5 * np.sin(along * rng.uniform(15, 70)) * 0.7
+    else:
+        coarse = int(rng.integers(4, 16))
+        blotches = Image.fromarray(rng.integers(0, 256, (coarse, coarse), dtype=np.uint8))
+        share = np.asarray(blotches.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    return _to_bytes(base + (other - base) * share[:, :, None])
+
+
+def _pose(rng: np.random.Generator, large: int) -> Pose:
+    """A place, size, turn, lean and perspective that keep nearly all of the thing inside."""
+    half = large / 2 * rng.uniform(0.6, 0.96)
+    turn = math.radians(rng.normal(0, 11) if rng.random() < 0.8 else rng.uniform(-35, 35))
+    cos, sin = math.cos(turn), math.sin(turn)
+    lean = np.array([[1.0, rng.uniform(-0.15, 0.15)], [rng.uniform(-0.08, 0.08), 1.0]])
+    stretch = rng.uniform(0.88, 1.0, 2) * np.array([rng.choice((-1.0, 1.0)), 1.0])
+    linear = half * np.array([[cos, -sin], [sin, cos]]) @ lean * stretch
+    room = (large / 2 - half) + 0.06 * large
+    return Pose(
+        linear=linear,
+        centre=large / 2 + rng.uniform(-room, room, 2),
+        vanish=rng.uniform(-0.1, 0.1, 2),
+        wave=np.stack([rng.uniform(1.0, 3.5, 2), rng.uniform(0, 2 * math.pi, 2)]),
+        wave_size=rng.uniform(0.0, 0.05),
+        measure=half,
+    )
+
+
+def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool) -> None:
+    """Scatter strokes, ellipses, triangles and patches, each at most `reach` of the canvas in half size."""
+    pen = ImageDraw.Draw(canvas)
+    large = canvas.width
+    for _ in range(pieces):
+        x, y = rng.uniform(0, large, 2) if anywhere else rng.uniform(0.15 * large, 0.85 * large, 2)
+        half = rng.uniform(0.03, reach) * large
+        colour = _rgb(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.3, 1.0))
+        kind = int(rng.integers(4))
+        if kind == 0:
+            dx, dy = rng.uniform(-2, 2, 2) * half
+            pen.line((x - dx, y - dy, x + dx, y + dy), fill=colour, width=int(rng.integers(3, 12)))
+        elif kind == 1:
+            flat = half * rng.uniform(0.5, 1)
+            pen.ellipse((x - half, y - flat, x + half, y + flat), fill=colour)
+        elif kind == 2:
+            corners = np.array([x, y]) + rng.uniform(-half, half, (3, 2))
+            pen.polygon(corners.ravel().tolist(), fill=colour)
+        else:
+            flat = half * rng.uniform(0.4, 1)
+            pen.rectangle((x - half, y - flat, x + half, y + flat), fill=colour)
+
+
+def _texture(rng: np.random.Generator, size: int) -> np.ndarray | float:
+    """What is added to the thing's colours: nothing, hatching, or blotches, (row, column, 1)."""
+    kind = rng.random()
+    strength = rng.uniform(6, 20)
+    if kind < 0.5:
+        return 0.0
+    if kind < 0.75:
+        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+        angle = rng.uniform(0, math.pi)
+        wave = np.sin((math.cos(angle) * columns + math.sin(angle) * rows) * rng.uniform(0.5, 1.8))
+        return (strength * wave)[:, :, None].astype(np.float32)
+    coarse = int(rng.integers(6, 24))
+    blotches = Image.fromarray(rng.integers(0, 256, (coarse, coarse), dtype=np.uint8))
+    smooth = np.asarray(blotches.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+    return ((smooth - 127.5) * np.float32(strength / 64))[:, :, None]
+
+
+def _to_bytes(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)

@@ -1,0 +1,276 @@
+"""A trained network in the one form that everything here reads: a graph, a layer table and a digest."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from pipeline.errors import DefinitionError, UnitError, nearest
+from pipeline.nets.operators import Affine, Operator
+from pipeline.nets.preprocessing import Preprocessing
+
+HIDDEN = frozenset({"identity", "reshape"})  # repeat the values of another layer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named value of the graph; `conv5` is the value before `relu5`.
+
+    height, width : 1 for a fully connected layer.
+    macs : multiply-accumulates of one image through this layer alone.
+    """
+
+    name: str
+    node: str
+    kind: str
+    channels: int
+    height: int
+    width: int
+    parents: tuple[str, ...]  # names of nodes
+    macs: int
+
+    @property
+    def spatial(self) -> bool:
+        return self.height * self.width > 1
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """The position (row, column) whose activation stands for the unit."""
+        return self.height // 2, self.width // 2
+
+
+class Network:
+    """Frozen weights in a torch.fx graph whose nodes are operators of `pipeline.nets`.
+
+    The graph reads centred images (see `Preprocessing`). Its nodes are one placeholder, one call_module an
+    operator, and the output; names of nodes are identifiers, names of layers are the publisher's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: fx.GraphModule,
+        layer_names: Mapping[str, str],
+        preprocessing: Preprocessing,
+        labels: Sequence[str] = (),
+        class_layer: str | None = None,
+    ) -> None:
+        """layer_names : name of a layer → name of its node, in the order of the graph."""
+        self.name = name
+        self.graph = graph.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
+        self._operators: dict[str, Operator] = {}
+        self._parents: dict[str, tuple[str, ...]] = {}
+        for node in graph.graph.nodes:
+            if node.op == "placeholder":
+                self.input = node.name
+            elif node.op == "call_module":
+                self._operators[node.name] = graph.get_submodule(node.target)
+                self._parents[node.name] = tuple(parent.name for parent in node.args)
+            elif node.op != "output":
+                raise DefinitionError(f"network {name}: node {node.name} is a {node.op}, expected an operator")
+        self._shapes = self._measure()
+        self.layers = self._table(layer_names)
+        self.class_layer = class_layer if class_layer is not None else self._find_class_layer()
+        if self.class_layer is not None:
+            self.layer(self.class_layer)
+        self.labels = tuple(labels)
+        self.digest = self._digest()
+
+    # What is there -----------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of all operator nodes, parents first."""
+        return tuple(self._operators)
+
+    def operator(self, node: str) -> Operator:
+        return self._operators[node]
+
+    def parents(self, node: str) -> tuple[str, ...]:
+        return self._parents[node]
+
+    def shape(self, node: str) -> tuple[int, ...]:
+        """Shape of a node's value without the batch: (channel, row, column) or (unit,)."""
+        return self._shapes[node]
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name; UnitError names the nearest."""
+        try:
+            return self.layers[name]
+        except KeyError:
+            raise UnitError(
+                f"layer {name}: not in network {self.name}{nearest(name, self.layers)}; "
+                f"list layers with make layers MODEL={self.name}"
+            ) from None
+
+    def ancestors(self, targets: Sequence[str]) -> tuple[str, ...]:
+        """The operator nodes that the target nodes depend on, themselves included, parents first."""
+        needed = set(targets)
+        for node in reversed(self.nodes):
+            if node in needed:
+                needed.update(self._parents[node])
+        return tuple(node for node in self.nodes if node in needed)
+
+    def label(self, unit: int) -> str:
+        """The label of a unit of the class layer, or ""."""
+        return self.labels[unit] if unit < len(self.labels) else ""
+
+    # Running -----------------------------------------------------------------------------------------
+
+    def run(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Values of the named layers, (batch, channel, row, column) or (batch, unit), of centred images.
+
+        Nothing above the named layers is computed, and a value is let go after its last use.
+        """
+        targets = {name: self.layer(name).node for name in layers}
+        order = self.ancestors(list(targets.values()))
+        uses = dict.fromkeys((self.input, *order), 0)
+        for node in order:
+            for parent in self._parents[node]:
+                uses[parent] += 1
+        for node in targets.values():
+            uses[node] += 1
+        values = {self.input: image}
+        for node in order:
+            values[node] = self._operators[node](*(values[parent] for parent in self._parents[node]))
+            for parent in self._parents[node]:
+                uses[parent] -= 1
+                if uses[parent] == 0:
+                    values.pop(parent, None)
+        return {name: values[node] for name, node in targets.items()}
+
+    def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Network:
+        """A copy on another device or in another precision; the digest stays that of the stored weights."""
+        other = copy.copy(self)
+        other.graph = copy.deepcopy(self.graph).to(device=device, dtype=dtype)
+        other._operators = {
+            node.name: other.graph.get_submodule(node.target)
+            for node in other.graph.graph.nodes
+            if node.op == "call_module"
+        }
+        return other
+
+    # Making the tables -------------------------------------------------------------------------------
+
+    def _measure(self) -> dict[str, tuple[int, ...]]:
+        size = self.preprocessing
+        values = {self.input: torch.zeros(1, size.channels, size.height, size.width)}
+        with torch.no_grad():
+            for node, operator in self._operators.items():
+                parents = self._parents[node]
+                try:
+                    values[node] = operator(*(values[parent] for parent in parents))
+                except (RuntimeError, ValueError, IndexError) as error:
+                    shapes = ", ".join(str(tuple(values[parent].shape[1:])) for parent in parents)
+                    raise DefinitionError(
+                        f"network {self.name}: {node} cannot take inputs of shape {shapes}: {str(error).splitlines()[0]}"
+                    ) from None
+        return {node: tuple(value.shape[1:]) for node, value in values.items()}
+
+    def _table(self, names: Mapping[str, str]) -> dict[str, Layer]:
+        table = {}
+        for name, node in names.items():
+            shape, operator = self._shapes[node], self._operators[node]
+            channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
+            weight = getattr(operator, "weight", None)
+            macs = 0
+            if weight is not None and weight.dim() >= 2:
+                positions = height * width
+                if operator.kind == "deconv":
+                    positions = _area(self._shapes[self._parents[node][0]])
+                macs = weight.numel() * positions
+            table[name] = Layer(
+                name, node, operator.kind, channels, height, width, self._parents[node], macs
+            )
+        return table
+
+    def _find_class_layer(self) -> str | None:
+        """The layer below the last softmax; without one, the last layer that is fully connected or 1 × 1."""
+        names = {layer.node: layer.name for layer in self.layers.values()}
+        for node in reversed(self.nodes):
+            if self._operators[node].kind != "softmax":
+                continue
+            below = self._parents[node][0]
+            while below not in names or self._operators[below].kind in HIDDEN:
+                if below == self.input:
+                    return None
+                below = self._parents[below][0]
+            return names[below]
+        flat = [layer for layer in self.layers.values() if not layer.spatial and layer.kind not in HIDDEN]
+        return flat[-1].name if flat else None
+
+    def _digest(self) -> str:
+        """SHA-256 of operators, edges, weights and preprocessing: equal digests compute the same values."""
+        size = self.preprocessing
+        total = hashlib.sha256()
+        head = [size.height, size.width, size.order, size.mean.tolist(), size.gain.tolist()]
+        total.update(json.dumps(head).encode())
+        by_node = {layer.node: layer.name for layer in self.layers.values()}
+        for node, operator in self._operators.items():
+            parents = [by_node.get(parent, parent) for parent in self._parents[node]]
+            line = [by_node.get(node, node), type(operator).__name__, operator.settings(), parents]
+            total.update(json.dumps(line, sort_keys=True).encode())
+            for name, array in sorted(operator.state_dict().items()):
+                total.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+                total.update(array.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+
+class GraphBuilder:
+    """Builds the graph of a Network, operator by operator."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._preprocessing = preprocessing
+        self._root = nn.Module()
+        self._graph = fx.Graph()
+        self._nodes: dict[str, fx.Node] = {}
+        self.layer_names: dict[str, str] = {}
+        self.input = self._keep(self._graph.placeholder("image"))
+        if (preprocessing.gain != 1).any():
+            gain = torch.from_numpy(preprocessing.gain).float()
+            self.input = self.add("input_gain", Affine(gain), [self.input], layer=None)
+
+    def add(self, name: str, operator: Operator, parents: Sequence[str], layer: str | None) -> str:
+        """Append an operator that reads the parent nodes; return the name of its node.
+
+        name : wish for the node's name; made an identifier and unique. layer : the layer that its value is,
+        or None for a value that no layer names.
+        """
+        target = f"operator_{len(self._nodes)}"
+        self._root.add_module(target, operator)
+        node = self._graph.create_node(
+            "call_module", target, tuple(self._nodes[parent] for parent in parents), {}, name=_identifier(name)
+        )
+        if layer is not None:
+            if layer in self.layer_names:
+                raise DefinitionError(f"layer {layer}: defined twice; give every layer a name of its own")
+            self.layer_names[layer] = node.name
+        return self._keep(node)
+
+    def build(
+        self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None
+    ) -> Network:
+        """The finished network; `output` is the node that the graph returns."""
+        self._graph.output(self._nodes[output])
+        module = fx.GraphModule(self._root, self._graph)
+        return Network(name, module, self.layer_names, self._preprocessing, labels, class_layer)
+
+    def _keep(self, node: fx.Node) -> str:
+        self._nodes[node.name] = node
+        return node.name
+
+
+def _identifier(name: str) -> str:
+    text = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name)
+    return text if text[:1].isalpha() else f"n_{text}"
+
+
+def _area(shape: tuple[int, ...]) -> int:
+    return shape[1] * shape[2] if len(shape) == 3 else 1

@@ -1,0 +1,268 @@
+"""The vocabulary of a network: operators that work on whole maps and on parts of them alike.
+
+A network is a graph of these and of nothing else. Every operator says which inputs an output depends on
+(`needed`) and computes any part of its output from exactly those (`on_part`), with what lies outside the
+map padded explicitly; so windows, cones and back-projections need no second description of any network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.nets.interval import Interval, Part
+
+
+class Operator(nn.Module):
+    """A node of the graph. Maps are (batch, channel, row, column); vectors are (batch, unit)."""
+
+    kind = "operator"
+    local = True  # False: every output depends on every position of the input
+
+    def settings(self) -> dict[str, object]:
+        """The numbers that define the operator, without its weights; part of a network's digest."""
+        return {}
+
+    def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
+        """Inputs along `axis` (0 rows, 1 columns) that the wanted outputs read, of a map of `size`."""
+        return wanted if self.local else Interval(0, size)
+
+    def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
+        """Outputs rows.wanted × columns.wanted, from inputs cut to what `needed` says inside the map."""
+        return self(*inputs)
+
+
+class Pointwise(Operator):
+    """A function of each value alone (ReLU, sigmoid, …), given as a torch module."""
+
+    def __init__(self, function: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.function = function
+        self.kind = kind
+
+    def settings(self) -> dict[str, object]:
+        return {"function": repr(self.function)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Relu(Operator):
+    """max(0, x) + slope · min(0, x)."""
+
+    kind = "relu"
+
+    def __init__(self, slope: float = 0.0) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def settings(self) -> dict[str, object]:
+        return {"slope": self.slope}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) if self.slope == 0 else nn.functional.leaky_relu(x, self.slope)
+
+
+class PRelu(Operator):
+    """max(0, x) + slope · min(0, x) with one slope per channel, or one for all."""
+
+    kind = "relu"
+
+    def __init__(self, slope: Tensor) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(slope.reshape(-1), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.prelu(x, self.slope)
+
+
+class Power(Operator):
+    """(shift + scale · x) ^ power."""
+
+    kind = "power"
+
+    def __init__(self, power: float, scale: float, shift: float) -> None:
+        super().__init__()
+        self.power, self.scale, self.shift = power, scale, shift
+
+    def settings(self) -> dict[str, object]:
+        return {"power": self.power, "scale": self.scale, "shift": self.shift}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * self.scale + self.shift
+        return y if self.power == 1 else y**self.power
+
+
+class Affine(Operator):
+    """scale · x + shift with one scale and shift per channel (batch normalisation at rest, Caffe's Scale)."""
+
+    kind = "affine"
+
+    def __init__(self, scale: Tensor, shift: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(scale.reshape(-1), requires_grad=False)
+        shift = torch.zeros_like(self.weight) if shift is None else shift
+        self.bias = nn.Parameter(shift.reshape(-1), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+
+class Identity(Operator):
+    """The input itself (dropout at rest, Caffe's Split)."""
+
+    kind = "identity"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Softmax(Operator):
+    """Softmax over the channels, at every position alone."""
+
+    kind = "softmax"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, dim=1)
+
+
+class Concat(Operator):
+    """The inputs one after the other along the channels."""
+
+    kind = "concat"
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=1)
+
+
+class Sum(Operator):
+    """Σ coefficient · input; coefficients of 1 when none are given."""
+
+    kind = "sum"
+
+    def __init__(self, coefficients: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.coefficients = None if coefficients is None else tuple(coefficients)
+
+    def settings(self) -> dict[str, object]:
+        return {"coefficients": self.coefficients}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        weights = self.coefficients if self.coefficients is not None else (1.0,) * len(inputs)
+        terms = [x if weight == 1 else x * weight for x, weight in zip(inputs, weights, strict=True)]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+
+class Product(Operator):
+    """The product of the inputs; a (batch, channel) or (batch, channel, 1, 1) factor acts on every position."""
+
+    kind = "product"
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        product = inputs[0]
+        for factor in inputs[1:]:
+            missing = product.dim() - factor.dim()
+            product = product * factor.reshape(factor.shape + (1,) * missing)
+        return product
+
+
+class Maximum(Operator):
+    """The largest of the inputs, value by value."""
+
+    kind = "max"
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        largest = inputs[0]
+        for x in inputs[1:]:
+            largest = torch.maximum(largest, x)
+        return largest
+
+
+class Slice(Operator):
+    """Channels start … stop-1 of the input."""
+
+    kind = "slice"
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def settings(self) -> dict[str, object]:
+        return {"start": self.start, "stop": self.stop}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.start : self.stop]
+
+
+class Reshape(Operator):
+    """The same values in another shape, batch first; channel, row, column order."""
+
+    kind = "reshape"
+    local = False
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)  # without the batch
+
+    def settings(self) -> dict[str, object]:
+        return {"shape": list(self.shape)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class InnerProduct(Operator):
+    """weight · flattened input + bias; weight (out, in)."""
+
+    kind = "fc"
+    local = False
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.flatten(1), self.weight, self.bias)
+
+
+class GlobalPool(Operator):
+    """The mean or the maximum over all positions; keeps rows and columns as 1 × 1 unless `flat`."""
+
+    kind = "pool"
+    local = False
+
+    def __init__(self, mode: str, flat: bool = False) -> None:
+        super().__init__()
+        self.mode, self.flat = mode, flat
+
+    def settings(self) -> dict[str, object]:
+        return {"mode": self.mode, "flat": self.flat}
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = not self.flat
+        return x.mean(dim=(2, 3), keepdim=keep) if self.mode == "mean" else x.amax(dim=(2, 3), keepdim=keep)
+
+
+class Opaque(Operator):
+    """Any other function of tensors, as traced; taken to depend on the whole of its inputs."""
+
+    kind = "function"
+    local = False
+
+    def __init__(self, function: Callable[..., Tensor], description: str) -> None:
+        super().__init__()
+        self.function = function
+        self.description = description
+
+    def settings(self) -> dict[str, object]:
+        return {"function": self.description}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
