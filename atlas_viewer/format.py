@@ -1,0 +1,257 @@
+"""The format of an atlas as one value: writer, reader, validator and docs/format.md come from SCHEMA.
+
+A later method adds its groups to SCHEMA; nothing else in this module changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+
+from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
+
+FORMAT = "visualization atlas"
+VERSION = 1
+
+ROOT = Group(
+    "/",
+    "a visualization atlas: for every unit of a network, the images that it prefers",
+    (
+        Attribute("format", "text", f'always "{FORMAT}"'),
+        Attribute("version", "int", "version of this schema"),
+        Attribute("model", "text", "name of the network"),
+        Attribute("model_digest", "text", "SHA-256 of the network's definition and weights, in hexadecimal"),
+    ),
+    (
+        Field("settings", "text", (), "the settings that decide results, as YAML"),
+        Field("packages", "text", (), "the packages that computed the results, a line each: name version"),
+    ),
+)
+PREPROCESSING = Group(
+    "/preprocessing",
+    "how pixels become the network's input: (pixel level - mean) * gain, channels in the network's order",
+    (
+        Attribute("height", "int", "height of the input in pixels"),
+        Attribute("width", "int", "width of the input in pixels"),
+        Attribute("channels", "text", "channel order of the input: BGR, RGB or L (grey)"),
+    ),
+    (
+        Field("mean", "f4", ("channel", "mean_y", "mean_x"),
+              "what is subtracted, in the network's channel order; a length of 1 stands for every row or "
+              "column", "pixel levels, 0 to 255"),
+        Field("gain", "f4", ("channel",), "what is multiplied after the mean is subtracted",
+              "input per pixel level"),
+    ),
+)  # fmt: skip
+NETWORK = Group(
+    "/network",
+    "the network that the atlas shows",
+    (),
+    (Field("labels", "text", ("class",), "names of the classes, in the order of the class layer's units"),),
+)
+LAYERS = Group(
+    "/network/layers",
+    "the layer table, inputs first; a window is what one position of a layer sees of the input: row i of a "
+    "layer, for example, sees the rows from offset + i * stride on, as many as its size",
+    (),
+    (
+        Field("name", "text", ("layer",), "name of the layer, as its publisher spells it"),
+        Field("kind", "text", ("layer",), "operation that the layer is"),
+        Field("channels", "i4", ("layer",), "channels of the layer", "channels"),
+        Field("height", "i4", ("layer",), "rows of the layer", "positions"),
+        Field("width", "i4", ("layer",), "columns of the layer", "positions"),
+        Field("window_size", "i4", ("layer", "plane"), "size of a window, rows and columns", "pixels"),
+        Field("window_stride", "i4", ("layer", "plane"),
+              "distance of neighbouring windows; 0 where all see the same", "pixels"),
+        Field("window_offset", "i4", ("layer", "plane"),
+              "where the window of position 0 begins; negative outside", "pixels"),
+        Field("has_units", "bool", ("layer",), "whether the layer has units that can be shown"),
+        Field("class_layer", "bool", ("layer",), "whether the layer's units are the classes"),
+    ),
+)  # fmt: skip
+GRAPH = Group(
+    "/network/graph",
+    "how values flow through the network",
+    (),
+    (
+        Field(
+            "nodes",
+            "text",
+            ("node",),
+            "names of the nodes, inputs first; layers have the names of the layer table",
+        ),
+        Field("edges", "i4", ("edge", "end"), "each edge as two node numbers: from, to"),
+    ),
+)
+LAYER = Group(
+    "/layers/<layer>",
+    "one layer: its units, and what was found for them",
+    (Attribute("layer", "text", "true name of the layer; the group's own has . for /"),),
+    required=False,
+)
+UNITS = Group(
+    "/layers/<layer>/units",
+    "the units that were asked for; row i of every array with the axis unit belongs to unit index[i]",
+    (),
+    (
+        Field("index", "i4", ("unit",), "number of the unit in its layer, rising"),
+        Field("label", "text", ("unit",), "name of the unit: its class, or empty"),
+        Field("status", "status", ("unit",), "ok, or the first status of its pictures that is not"),
+        Field("window", "i4", ("side",), "window of the position shown, cut at the image's border: top, "
+              "left, bottom, right; bottom and right are the first outside", "pixels"),
+        Field("window_unclipped", "i4", ("side",), "the same window where it may stick out of the image",
+              "pixels"),
+    ),
+)  # fmt: skip
+STYLE = Group(
+    "/layers/<layer>/ascent/<style>",
+    "pictures by gradient ascent with one setting of the regularizers; its numbers are further attributes",
+    (
+        Attribute("style", "text", "true name of the style"),
+        Attribute("measure", "text", "what an activation is: the value of which layer, before or after what"),
+        Attribute("canvas", "text",
+                  "what was optimised: window (the picture alone) or image (the whole input)"),
+        Attribute("row", "int", "row of the position that was maximised"),
+        Attribute("column", "int", "column of the position that was maximised"),
+        Attribute("direction", "text", "maximise or minimise"),
+        Attribute("cut", "int[]",
+                  "pixels of the window outside the image, not shown: top, left, bottom, right"),
+    ),
+    (
+        Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
+              "the pictures, true colours, at their true size", "pixel levels, 0 to 255"),
+        Field("activation", "f4", ("unit", "sample"),
+              "activation of the stored pixels, measured after rounding", "activation"),
+        Field("activation_float", "f4", ("unit", "sample"), "activation of the picture before rounding",
+              "activation"),
+        Field("best_step", "i4", ("unit", "sample"), "step whose picture is stored; -1 where there is none",
+              "steps"),
+        Field("status", "status", ("unit", "sample"), "what became of the picture"),
+        Field("reason", "text", ("unit",), "why pictures of the unit are not there, or empty",
+              required=False),
+        Field("trace", "f4", ("unit", "sample", "point"), "activation on the way; NaN after an early end",
+              "activation"),
+        Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
+        Field("seed", "u8", ("unit", "sample"), "number that started the picture's random generator"),
+        Field("start_norm", "f4", ("unit", "sample"), "L2 norm of the start, mean subtracted", "pixel levels",
+              required=False),
+        Field("norm", "f4", ("unit", "sample"), "L2 norm of the picture before rounding, mean subtracted",
+              "pixel levels", required=False),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+JUDGE = Group(
+    "/layers/<layer>/scores/<judge>",
+    "a network that took no part in making the pictures, and what it says of them",
+    (
+        Attribute("judge", "text", "true name of the judge"),
+        Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
+    ),
+    (Field("labels", "text", ("judge_class",), "names of the judge's classes", required=False),),
+    open=True,
+    required=False,
+)
+SCORES = Group(
+    "/layers/<layer>/scores/<judge>/<style>",
+    "what the judge sees in each picture of one style; rates are among the further attributes",
+    (
+        Attribute("pictures", "text", "which pictures of this layer were judged: ascent/<style>"),
+        Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
+                  required=False),
+        Attribute("top5_rate", "float", "share of the judged pictures with the target among the first five",
+                  required=False),
+    ),
+    (
+        Field("target", "i4", ("unit",),
+              "the judge's class that stands for the unit; -1 where there is none"),
+        Field("top1", "i4", ("unit", "sample"), "the judge's first class; -1 where no picture was judged"),
+        Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's first class",
+              "probability", required=False),
+        Field("target_probability", "f4", ("unit", "sample"), "probability of the target", "probability"),
+        Field("target_rank", "i4", ("unit", "sample"),
+              "place of the target among the classes; 0 is the first"),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+
+SCHEMA: tuple[Group, ...] = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, LAYER, UNITS, STYLE, JUDGE, SCORES)
+
+
+def create(path: Path | str) -> h5py.File:
+    """An empty, open file in which equal content gives equal bytes: no creation order, no times."""
+    return h5py.File(path, "w", libver=("earliest", "v110"), track_order=False)
+
+
+def group_name(layer: str) -> str:
+    """The group's name of a layer (style, judge) taken alone; `group_names` also keeps several distinct."""
+    name = layer.replace("/", ".")
+    return name if name.strip(".") else "_" + name  # "." is no name in HDF5, and ".." none in a folder
+
+
+def group_names(layers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """The group's name of each layer, in this order: a later one that collides gets ~2, ~3, …
+
+    Names that differ in case alone collide too, because the pages have a folder for each layer.
+    """
+    names: dict[str, str] = {}
+    used = {name.casefold() for name in taken}
+    for layer in layers:
+        name, count = group_name(layer), 1
+        while name.casefold() in used:
+            count += 1
+            name = f"{group_name(layer)}~{count}"
+        used.add(name.casefold())
+        names[layer] = name
+    return names
+
+
+def describe() -> str:
+    """The text of docs/format.md."""
+    lines = [PREAMBLE]
+    for kind in SCHEMA:
+        lines += [f"## `{kind.path}`\n", kind.meaning[0].upper() + kind.meaning[1:] + ".\n"]
+        if kind.attributes or kind.open:
+            lines += ["| attribute | type | meaning |", "| --- | --- | --- |"]
+            lines += [f"| `{a.name}` | {a.type} | {a.meaning}{_optional(a)} |" for a in kind.attributes]
+            if kind.open:
+                lines.append("| … | number, text or yes/no | further settings by their own names |")
+            lines.append("")
+        if kind.fields:
+            lines += ["| dataset | type | axes | meaning | measure |", "| --- | --- | --- | --- | --- |"]
+            for f in kind.fields:
+                row = (f"`{f.name}`", f.dtype, ", ".join(f.axes), f.meaning + _optional(f), f.measure)
+                lines.append(f"| {' | '.join(row)} |")
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _optional(part: Attribute | Field) -> str:
+    return "" if part.required else " (optional)"
+
+
+PREAMBLE = f"""# The atlas file
+
+Written by `atlas_viewer.format.describe()`; change the schema there, not this page.
+
+An atlas is one HDF5 file, format "{FORMAT}", version {VERSION}. It needs no plug-in: filters are shuffle (for
+types wider than a byte) and deflate. Every dataset has named dimensions, an attribute `meaning` and an
+attribute `measure`; every group has an attribute `meaning`. Equal content gives equal bytes: there are no
+times, paths, host names or creation orders in it.
+
+Names with `/` (layers of some networks) have `.` in the group's name; where two would collide, the later one
+has `~2`, `~3`, … after it, and names that differ in case alone collide. The attribute (`layer`, `style`,
+`judge`) has the true one.
+
+Types: `u1`, `i4`, `u8` are integers of 1, 4, 8 bytes (`u` unsigned), `f4` a float of 4 bytes, `text` UTF-8
+of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
+{", ".join(f"{status.value} {status.name}" for status in Status)}.
+What was never written reads as NaN, as -1 (integers with a sign), or as 0 (`missing`).
+Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};
+`side` is top, left, bottom, right, `plane` rows, columns. Pictures lie one to a chunk and carry the HDF5
+image attributes; text, scalars and arrays of at most 4 KiB are not chunked; other arrays are cut along
+their first axis into chunks of at most 256 KiB.
+"""

@@ -1,0 +1,162 @@
+"""A small made-up atlas: three layers, two styles, some failures, labels that HTML would trip over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from atlas_viewer import format
+
+LAYERS = ("conv1", "mixed/3a", "fc8")
+LABELS = ("tench, <i>Tinca</i>", "Schäferhund & Söhne", 'quote" onload="x', "空 sky", "</title><script>", "b")
+SIDES = {"conv1": 5, "mixed/3a": 12, "fc8": 24}
+UNITS = {"conv1": [0, 1, 2, 3, 4], "mixed/3a": [2, 3, 5, 7], "fc8": [0, 1, 2, 3, 4, 5]}
+STYLES = {"low_frequency": (3, 1.0), "sparse": (2, 0.5)}  # samples, blur width
+DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.fixture(scope="session")
+def sound_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a sound atlas that no test may change."""
+    path = tmp_path_factory.mktemp("atlas") / "atlas.h5"
+    _write_atlas(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_atlas() -> Callable[..., None]:
+    """The function that writes the made-up atlas: a path, and the layer to `change`, if any."""
+    return _write_atlas
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], h5py.File]]:
+    """A function that writes a fresh atlas, damages it as told, and returns it open."""
+    opened: list[h5py.File] = []
+
+    def damage(how: Callable[[h5py.File], None]) -> h5py.File:
+        _write_atlas(tmp_path / "atlas.h5")
+        file = h5py.File(tmp_path / "atlas.h5", "r+")
+        opened.append(file)
+        how(file)
+        return file
+
+    yield damage
+    for file in opened:
+        file.close()
+
+
+def _write_atlas(path: Path, *, change: str | None = None) -> None:
+    """Write the made-up atlas; with `change`, the pixels of that one layer are others."""
+    with format.create(path) as file:
+        header = {"format": format.FORMAT, "version": format.VERSION}
+        root = format.ROOT.create(file, header | {"model": "doodlenet", "model_digest": DIGEST})
+        format.ROOT["settings"].write(root, "seed: 0\nname: <b>bold</b>\n")
+        format.ROOT["packages"].write(root, "numpy 2.4.6\ntorch 2.13.0\n")
+        write_network(file)
+        names = format.group_names(LAYERS)
+        for number, layer in enumerate(LAYERS):
+            write_layer(file, names[layer], layer, seed=number + 100 * (change == layer))
+
+
+def write_network(file: h5py.File) -> None:
+    preprocessing = format.PREPROCESSING.create(file, {"height": 24, "width": 24, "channels": "BGR"})
+    mean = np.array([104, 117, 123], "f4").reshape(3, 1, 1)
+    format.PREPROCESSING["mean"].write(preprocessing, mean)
+    format.PREPROCESSING["gain"].write(preprocessing, np.ones(3))
+    network = format.NETWORK.create(file)
+    format.NETWORK["labels"].write(network, LABELS)
+    table = format.LAYERS.create(file)
+    columns = {
+        "name": LAYERS,
+        "kind": ("conv", "conv", "linear"),
+        "channels": (5, 8, 6),
+        "height": (20, 7, 1),
+        "width": (20, 7, 1),
+        "window_size": [(5, 5), (13, 13), (24, 24)],
+        "window_stride": [(1, 1), (3, 3), (0, 0)],
+        "window_offset": [(0, 0), (-4, -4), (0, 0)],
+        "has_units": (True, True, True),
+        "class_layer": (False, False, True),
+    }
+    for name, values in columns.items():
+        format.LAYERS[name].write(table, values)
+    graph = format.GRAPH.create(file)
+    format.GRAPH["nodes"].write(graph, ("data", *LAYERS))
+    format.GRAPH["edges"].write(graph, [(0, 1), (1, 2), (0, 2), (2, 3)])
+
+
+def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
+    format.LAYER.create(file, {"layer": layer}, layer=key)
+    units = format.UNITS.create(file, layer=key)
+    index, side = UNITS[layer], SIDES[layer]
+    ok, failed = int(format.Status.ok), int(format.Status.failed)
+    format.UNITS["index"].write(units, index)
+    format.UNITS["label"].write(units, LABELS if layer == "fc8" else [""] * len(index))
+    statuses = [failed if layer == "mixed/3a" and row == 1 else ok for row in range(len(index))]
+    format.UNITS["status"].write(units, statuses)
+    format.UNITS["window"].write(units, (2, 3, 2 + side, 3 + side) if side < 24 else (0, 0, 24, 24))
+    cut = layer == "mixed/3a"
+    format.UNITS["window_unclipped"].write(units, (1, 3, 2 + side, 3 + side) if cut else (0, 0, side, side))
+    for style, (samples, blur) in STYLES.items():
+        attributes = {
+            "style": style,
+            "measure": f"value of {layer}, before its ReLU",
+            "canvas": "window",
+            "row": 3,
+            "column": 3,
+            "direction": "maximise",
+            "cut": [int(cut), 0, 0, 0],
+            "max_iter": 20,
+            "blur_width": blur,
+            "policy": "constant",
+        }
+        group = format.STYLE.create(file, attributes, layer=key, style=style)
+        write_style(group, statuses, side, samples, seed)
+    if layer == "fc8":
+        write_scores(file, key, samples=STYLES["sparse"][0])
+
+
+def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int, seed: int) -> None:
+    """Pictures, the last sample of the last unit never active; the reason stands where a unit failed."""
+    units, generator = len(statuses), np.random.default_rng([seed, samples])
+    status = np.repeat(np.array(statuses, "u1")[:, None], samples, axis=1)
+    status[-1, -1] = format.Status.never_active
+    fine = status == format.Status.ok
+    pixels = generator.integers(90, 150, (units, samples, side, side, 3), "u1")
+    activation = np.where(fine, generator.normal(40, 9, (units, samples)), np.nan)
+    trace = np.where(fine[:, :, None], np.linspace(-1, 40, 5), np.nan)
+    reason = ["the <gradient> overflowed" if value == format.Status.failed else "" for value in statuses]
+    stored = format.STYLE["pixels"].create(group, {"unit": units, "sample": samples, "y": side, "x": side})
+    for row, sample in zip(*np.nonzero(fine), strict=True):
+        chunk = pixels[row, sample][None, None]
+        stored.id.write_direct_chunk((row, sample, 0, 0, 0), format.STYLE["pixels"].encode(chunk))
+    arrays = {
+        "activation": activation,
+        "activation_float": activation + 0.25,
+        "best_step": np.where(fine, 19, -1),
+        "status": status,
+        "reason": reason,
+        "trace": trace,
+        "trace_step": (0, 5, 10, 15, 19),
+        "seed": generator.integers(0, 2**63, (units, samples)).astype("u8"),
+    }
+    for name, values in arrays.items():
+        format.STYLE[name].write(group, values)
+
+
+def write_scores(file: h5py.File, key: str, samples: int) -> None:
+    said = {"judge": "squeeze", "judge_digest": DIGEST[::-1]}
+    judge = format.JUDGE.create(file, said, layer=key, judge="squeeze")
+    format.JUDGE["labels"].write(judge, LABELS)
+    rates = {"pictures": "ascent/sparse", "top1_rate": 0.5, "top5_rate": 1.0}
+    group = format.SCORES.create(file, rates, layer=key, judge="squeeze", style="sparse")
+    units = len(LABELS)
+    format.SCORES["target"].write(group, range(units))
+    format.SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
+    format.SCORES["target_probability"].write(group, np.full((units, samples), 0.75))
+    format.SCORES["target_rank"].write(group, np.zeros((units, samples)))

@@ -1,0 +1,132 @@
+"""The validator names each kind of damage, and finds none in a sound atlas."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from atlas_viewer import format
+from atlas_viewer.validator import check
+
+
+def test_a_sound_atlas_has_no_faults(sound_atlas):
+    with h5py.File(sound_atlas) as file:
+        assert check(file) == []
+
+
+def replace(path: str, values: object, **options: object):
+    def how(file: h5py.File) -> None:
+        del file[path]
+        file.create_dataset(path, data=values, **options)
+
+    return how
+
+
+def rename_dimension(file: h5py.File) -> None:
+    file["layers/fc8/ascent/sparse/pixels"].dims[1].label = "start"
+
+
+def assign(path: str, where: object, value: object):
+    def how(file: h5py.File) -> None:
+        file[path][where] = value
+
+    return how
+
+
+def drop(path: str):
+    def how(file: h5py.File) -> None:
+        del file[path]
+
+    return how
+
+
+def attribute(path: str, name: str, value: object):
+    def how(file: h5py.File) -> None:
+        file[path].attrs[name] = value
+
+    return how
+
+
+def judged_with_other_samples(file: h5py.File) -> None:
+    for name in ("top1", "target_probability", "target_rank"):
+        values = file[f"layers/fc8/scores/squeeze/sparse/{name}"][:, :1]
+        del file[f"layers/fc8/scores/squeeze/sparse/{name}"]
+        format.SCORES[name].write(file["layers/fc8/scores/squeeze/sparse"], values)
+
+
+DAMAGES = {
+    "another version": (attribute("/", "version", 99), "version 1, got"),
+    "no format": (lambda file: file.attrs.__delitem__("format"), "attribute format is missing"),
+    "no labels": (drop("network/labels"), "dataset labels is missing"),
+    "no layer table": (drop("network/layers"), "/network/layers: the group is missing"),
+    "no units": (drop("layers/fc8/units"), "/layers/fc8/units: the group is missing"),
+    "an extra dataset": (
+        lambda file: file.create_dataset("layers/fc8/units/age", data=3),
+        "age: a dataset that is",
+    ),
+    "an extra group": (
+        lambda file: file.create_group("layers/fc8/tips/a"),
+        "/layers/fc8/tips: a group that is not",
+    ),
+    "another type": (replace("layers/fc8/units/index", np.arange(6.0)), "type is float64, expected i4"),
+    "too few axes": (replace("layers/fc8/units/index", np.zeros((6, 1), "i4")), "has 2 axes, expected 1"),
+    "axes that disagree": (replace("network/layers/channels", np.zeros(2, "i4")), "axis layer has length 2"),
+    "unnamed dimensions": (rename_dimension, "dimensions are not named unit, sample, y, x, rgb"),
+    "another chunk": (
+        replace(
+            "layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(6, 2, 24, 24, 3)
+        ),
+        "chunks are (6, 2, 24, 24, 3), expected (1, 1, 24, 24, 3)",
+    ),
+    "no filter": (
+        replace(
+            "layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(1, 1, 24, 24, 3)
+        ),
+        "filters are ()",
+    ),
+    "an attribute of another type": (
+        attribute("layers/fc8/ascent/sparse", "row", "three"),
+        "attribute row is 'three', expected int",
+    ),
+    "a list among the style's numbers": (
+        attribute("layers/fc8/ascent/sparse", "widths", [1.0, 2.0]),
+        "attribute widths is",
+    ),
+    "an edge to nowhere": (assign("network/graph/edges", (0, 1), 77), "/network/graph/edges: a node outside"),
+    "another layer's name": (attribute("layers/fc8", "layer", "fc7"), "'fc7' is not in the layer table"),
+    "units out of order": (assign("layers/fc8/units/index", 0, 5), "not rising within 0 to 5"),
+    "a unit past the layer": (assign("layers/fc8/units/index", 5, 6), "not rising within 0 to 5"),
+    "a status that is none": (
+        assign("layers/fc8/ascent/sparse/status", (0, 0), 9),
+        "a value that is no status",
+    ),
+    "ok without an activation": (
+        assign("layers/fc8/ascent/sparse/activation", (0, 0), np.nan),
+        "not finite where",
+    ),
+    "scores of nothing": (drop("layers/fc8/ascent/sparse"), "names 'ascent/sparse', not there"),
+    "scores of other samples": (
+        judged_with_other_samples,
+        "units and samples are not those of ascent/sparse",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named(damaged, name):
+    how, expected = DAMAGES[name]
+    found = check(damaged(how))
+    assert any(expected in fault for fault in found), found
+
+
+def test_a_style_with_other_units_than_the_layer_is_named(damaged):
+    def how(file: h5py.File) -> None:
+        style = file["layers/conv1/ascent/sparse"]
+        for field in format.STYLE.fields:
+            if field.axes[0] == "unit" and field.name in style:
+                values = style[field.name][:2]
+                del style[field.name]
+                field.write(style, values)
+
+    assert "/layers/conv1/ascent/sparse: 2 units, expected 5 as in units/index" in check(damaged(how))
