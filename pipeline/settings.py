@@ -35,7 +35,7 @@ class ModelSettings:
 
     form : "caffe" (definition is a prototxt) or "torch" (build is module:callable, called with build_arguments).
     definition : path, or "package:caffenet.prototxt" for the ones that come with the project.
-    weights : path; None for the published file, fetched once from weights_url into the cache, or "package:….safetensors".
+    weights : path; "package:….safetensors"; None for the published file, fetched once from weights_url.
     weights_sha1, weights_git_blob, weights_sha256 : what the publisher (or the user) says of the file; any may be None.
     mean : per-channel numbers in pixel levels 0…255 and the network's channel order, or the path of an .npy or
         .binaryproto file, or "package:…", or None for zero; mean_url, when the published mean is to be fetched.

@@ -24,6 +24,10 @@ class Interval:
         """The smallest interval that holds both."""
         return Interval(min(self.start, other.start), max(self.stop, other.stop))
 
+    def as_slice(self) -> slice:
+        """This interval as a slice of the whole map."""
+        return slice(self.start, self.stop)
+
     def within(self, outer: Interval) -> slice:
         """This interval as a slice of an array that holds `outer`."""
         return slice(self.start - outer.start, self.stop - outer.start)

@@ -169,8 +169,9 @@ class Network:
                     values[node] = operator(*(values[parent] for parent in parents))
                 except (RuntimeError, ValueError, IndexError) as error:
                     shapes = ", ".join(str(tuple(values[parent].shape[1:])) for parent in parents)
+                    reason = str(error).splitlines()[0]
                     raise DefinitionError(
-                        f"network {self.name}: {node} cannot take inputs of shape {shapes}: {str(error).splitlines()[0]}"
+                        f"network {self.name}: {node} cannot take inputs of shape {shapes}: {reason}"
                     ) from None
         return {node: tuple(value.shape[1:]) for node, value in values.items()}
 
@@ -186,9 +187,7 @@ class Network:
                 if operator.kind == "deconv":
                     positions = _area(self._shapes[self._parents[node][0]])
                 macs = weight.numel() * positions
-            table[name] = Layer(
-                name, node, operator.kind, channels, height, width, self._parents[node], macs
-            )
+            table[name] = Layer(name, node, operator.kind, channels, height, width, self._parents[node], macs)
         return table
 
     def _find_class_layer(self) -> str | None:
@@ -254,9 +253,7 @@ class GraphBuilder:
             self.layer_names[layer] = node.name
         return self._keep(node)
 
-    def build(
-        self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None
-    ) -> Network:
+    def build(self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None) -> Network:
         """The finished network; `output` is the node that the graph returns."""
         self._graph.output(self._nodes[output])
         module = fx.GraphModule(self._root, self._graph)

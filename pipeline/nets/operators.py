@@ -20,6 +20,7 @@ class Operator(nn.Module):
 
     kind = "operator"
     local = True  # False: every output depends on every position of the input
+    combines = False  # True: takes several inputs, of which some may be one value for all positions
 
     def settings(self) -> dict[str, object]:
         """The numbers that define the operator, without its weights; part of a network's digest."""
@@ -28,6 +29,10 @@ class Operator(nn.Module):
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
         """Inputs along `axis` (0 rows, 1 columns) that the wanted outputs read, of a map of `size`."""
         return wanted if self.local else Interval(0, size)
+
+    def touched(self, wanted: Interval, axis: int, size: int) -> Interval:
+        """The smallest interval inside the map that holds every input that the wanted outputs read."""
+        return self.needed(wanted, axis, size).clip(size)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         """Outputs rows.wanted × columns.wanted, from inputs cut to what `needed` says inside the map."""
@@ -142,6 +147,7 @@ class Sum(Operator):
     """Σ coefficient · input; coefficients of 1 when none are given."""
 
     kind = "sum"
+    combines = True
 
     def __init__(self, coefficients: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -163,6 +169,7 @@ class Product(Operator):
     """The product of the inputs; a (batch, channel) or (batch, channel, 1, 1) factor acts on every position."""
 
     kind = "product"
+    combines = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         product = inputs[0]
@@ -176,6 +183,7 @@ class Maximum(Operator):
     """The largest of the inputs, value by value."""
 
     kind = "max"
+    combines = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         largest = inputs[0]

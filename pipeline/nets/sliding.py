@@ -31,13 +31,23 @@ class Sliding(Operator):
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
         return self.reach[axis].needed(wanted)
 
+    def touched(self, wanted: Interval, axis: int, size: int) -> Interval:
+        inside = self.needed(wanted, axis, size).clip(size)
+        if self.dilation[axis] == 1:
+            return inside
+        starts = range(wanted.start * self.stride[axis], wanted.stop * self.stride[axis], self.stride[axis])
+        taps = range(0, self.reach[axis].size, self.dilation[axis])
+        read = [start - self.padding[axis] + tap for start in starts for tap in taps]
+        read = [at for at in read if 0 <= at < size]  # between the taps of a dilated window lie gaps
+        return Interval(min(read), max(read) + 1) if read else inside
+
     def forward(self, x: Tensor) -> Tensor:
         parts = []
         for axis, size in enumerate(x.shape[2:]):
             wanted = Interval(0, self.reach[axis].outputs(size, self.rounding))
-            parts.append(Part(wanted, self.needed(wanted, axis, size).clip(size), size))
+            parts.append(Part(wanted, self.touched(wanted, axis, size), size))
         rows, columns = parts
-        return self.on_part([x[:, :, : rows.given.stop, : columns.given.stop]], rows, columns)
+        return self.on_part([x[:, :, rows.given.as_slice(), columns.given.as_slice()]], rows, columns)
 
     def _margins(self, rows: Part, columns: Part) -> tuple[Pair, Pair]:
         return tuple(  # type: ignore[return-value]
@@ -76,9 +86,7 @@ class Convolution(Sliding):
         return super().settings() | {"groups": self.groups}
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         margins = self._margins(rows, columns)
@@ -141,9 +149,7 @@ class MaxPool(Sliding):
 
     kind = "pool"
 
-    def __init__(
-        self, kernel: Pair, stride: Pair, padding: Pair, rounding: str, dilation: Pair = (1, 1)
-    ) -> None:
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair, rounding: str, dilation: Pair = (1, 1)) -> None:
         super().__init__(kernel, stride, padding, dilation)
         self.rounding = rounding
 
@@ -161,9 +167,7 @@ class AveragePool(Sliding):
 
     kind = "pool"
 
-    def __init__(
-        self, kernel: Pair, stride: Pair, padding: Pair, rounding: str, count_padding: bool = True
-    ) -> None:
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair, rounding: str, count_padding: bool = True) -> None:
         super().__init__(kernel, stride, padding)
         self.rounding = rounding
         self.count_padding = count_padding

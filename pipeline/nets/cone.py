@@ -1,0 +1,178 @@
+"""The part of a network that one position of a layer depends on, run on its window alone.
+
+The activation of a conv unit at one position needs a fraction of every map. Each node runs on the interval
+that the position needs, cut at the map's border; what sticks out is padded explicitly before the operator
+runs unpadded. So the value is the full image's, at borders and through branches too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.nets.interval import Part
+from pipeline.nets.network import HIDDEN, Layer, Network
+from pipeline.nets.operators import InnerProduct, Operator
+from pipeline.nets.sliding import Convolution, padded
+from pipeline.nets.window import Window, extent, needed_intervals, read_interval
+
+
+class Cone:
+    """One position of a layer, as a function of the pixels in its window.
+
+    Every unit of the layer shares the cone, so a batch of items with units of their own goes through together;
+    a convolution or inner product at the top is a dot product of each item's own filter with its patch.
+    """
+
+    def __init__(self, network: Network, layer: str, position: tuple[int, int] | None = None) -> None:
+        """position : (row, column) of the layer's map; its centre when None."""
+        self.network = network
+        self.layer: Layer = network.layer(layer)
+        self.position = self.layer.centre if position is None else position
+        self._needs = tuple(needed_intervals(network, layer, at, axis) for axis, at in enumerate(self.position))
+        self._nodes = network.ancestors([self.layer.node])[:-1]
+        rows, columns = (needs[network.input] for needs in self._needs)
+        self.window = Window(rows.start, columns.start, rows.stop, columns.stop)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean image under the window, float64 (channel, row, column)."""
+        at = self.window
+        return self.network.preprocessing.full_mean[:, at.top : at.bottom, at.left : at.right]
+
+    @property
+    def rectified(self) -> bool:
+        """Whether the layer's values are what a ReLU has passed, so that zero means off."""
+        return self.layer.kind == "relu"
+
+    @property
+    def gates(self) -> bool:
+        """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
+        network = self.network
+        readers = [node for node in network.nodes if self.layer.node in network.parents(node)]
+        passed: list[str] = []
+        while readers:  # batch normalisation and the like stand between: then the sign says nothing
+            node = readers.pop()
+            if network.operator(node).kind in HIDDEN:
+                readers += [above for above in network.nodes if node in network.parents(above)]
+            else:
+                passed.append(network.operator(node).kind)
+        return bool(passed) and all(kind == "relu" for kind in passed)
+
+    def activations(self, image: Tensor, units: Tensor) -> Tensor:
+        """Each item's own unit at the position, (batch,).
+
+        image : centred, (batch, channel, row, column), the window's pixels. units : (batch,) channel numbers.
+        """
+        operator, inputs = self._below(image)
+        if isinstance(operator, Convolution):
+            return self._own_filters(operator, inputs[0], units)
+        if isinstance(operator, InnerProduct):
+            patch = inputs[0].flatten(1)
+            value = (operator.weight[units] * patch).sum(dim=1)
+            return value if operator.bias is None else value + operator.bias[units]
+        return self._top(operator, inputs).gather(1, units[:, None])[:, 0]
+
+    def values(self, image: Tensor) -> Tensor:
+        """All units of the layer at the position, (batch, unit)."""
+        return self._top(*self._below(image))
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one item's forward pass, the top counted for a single unit."""
+        total = 0
+        for layer in self.network.layers.values():
+            if layer.node not in self._needs[0] or layer.macs == 0:
+                continue
+            if layer.node == self.layer.node:
+                total += layer.macs // (layer.channels * layer.height * layer.width)
+            else:
+                area = len(self._needs[0][layer.node]) * len(self._needs[1][layer.node])
+                total += layer.macs * area // (layer.height * layer.width)
+        return total
+
+    def map_bytes(self) -> int:
+        """Bytes of all maps of one item, float32: what a micro-batch keeps for the way back."""
+        total = 0
+        for node in (self.network.input, *self._nodes):
+            area = len(self._needs[0][node]) * len(self._needs[1][node])
+            shape = self.network.shape(node)
+            total += 4 * shape[0] * (area if len(shape) == 3 else 1)
+        return total
+
+    def _below(self, image: Tensor) -> tuple[Operator, list[Tensor]]:
+        """The layer's operator and the parts of its inputs that it needs."""
+        values = {self.network.input: image}
+        for node in self._nodes:
+            inputs = self._inputs(node, values)
+            values[node] = self.network.operator(node).on_part(inputs, *self._parts(node))
+        return self.network.operator(self.layer.node), self._inputs(self.layer.node, values)
+
+    def _top(self, operator: Operator, inputs: list[Tensor]) -> Tensor:
+        return operator.on_part(inputs, *self._parts(self.layer.node)).flatten(1)
+
+    def _inputs(self, node: str, values: dict[str, Tensor]) -> list[Tensor]:
+        """What `node` reads of its parents, cut out of what was computed for all of their readers."""
+        inputs = []
+        for parent in self.network.parents(node):
+            value = values[parent]
+            if value.dim() == 4:
+                cuts = [slice(None), slice(None)]
+                for axis, needs in enumerate(self._needs):
+                    own = read_interval(self.network, node, parent, needs[node], axis)
+                    cuts.append(own.within(needs[parent]))
+                value = value[tuple(cuts)]
+            inputs.append(value)
+        return inputs
+
+    def _parts(self, node: str) -> tuple[Part, Part]:
+        """What a node is to compute, in terms of its first input (only sliding operators, of one input, look)."""
+        parent, parts = self.network.parents(node)[0], []
+        for axis, needs in enumerate(self._needs):
+            given = read_interval(self.network, node, parent, needs[node], axis)
+            parts.append(Part(needs[node], given, extent(self.network, parent, axis)))
+        return parts[0], parts[1]
+
+    def _own_filters(self, operator: Convolution, patch: Tensor, units: Tensor) -> Tensor:
+        """Each item's filter times its patch: a single position needs no convolution."""
+        rows, columns = self._parts(self.layer.node)
+        margins = tuple(
+            part.missing(operator.needed(part.wanted, axis, part.size)) for axis, part in enumerate((rows, columns))
+        )
+        patch = padded(patch, margins)[:, :, :: operator.dilation[0], :: operator.dilation[1]]
+        filters = operator.weight[units]  # (batch, in / groups, row, column)
+        if operator.groups > 1:
+            group = units // (operator.weight.shape[0] // operator.groups)
+            split = patch.unflatten(1, (operator.groups, filters.shape[1]))
+            patch = split[torch.arange(len(units), device=units.device), group]
+        value = (filters * patch).flatten(1).sum(dim=1)
+        return value if operator.bias is None else value + operator.bias[units]
+
+
+class FullPass(Cone):
+    """One position of a layer, as a function of the whole input image: the paper's own way, for comparison."""
+
+    def __init__(self, network: Network, layer: str, position: tuple[int, int] | None = None) -> None:
+        super().__init__(network, layer, position)
+        size = network.preprocessing
+        self.window = Window(0, 0, size.height, size.width)
+
+    def activations(self, image: Tensor, units: Tensor) -> Tensor:
+        return self.values(image).gather(1, units[:, None])[:, 0]
+
+    def values(self, image: Tensor) -> Tensor:
+        value = self.network.run(image, [self.layer.name])[self.layer.name]
+        return value if value.dim() == 2 else value[:, :, self.position[0], self.position[1]]
+
+    def macs(self) -> int:
+        nodes = set(self.network.ancestors([self.layer.node]))
+        return sum(layer.macs for layer in self.network.layers.values() if layer.node in nodes)
+
+    def map_bytes(self) -> int:
+        nodes = (self.network.input, *self.network.ancestors([self.layer.node]))
+        return sum(4 * int(np.prod(self.network.shape(node))) for node in nodes)
+
+
+def layer_cone(network: Network, layer: str, canvas: str) -> Cone:
+    """The cone of a layer's centre position (canvas "window"), or the full pass (canvas "image")."""
+    return Cone(network, layer) if canvas == "window" else FullPass(network, layer)

@@ -1,0 +1,57 @@
+"""Activation and gradient on the cone are the full image's, at the centre, at borders and through branches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import NETWORKS
+from test_window import positions
+
+from pipeline.nets.cone import Cone, FullPass
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float(((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).detach())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_cone_gives_the_full_images_activation_and_gradient(name):
+    network = NETWORKS[name]().to(dtype=torch.float64)
+    size = network.preprocessing
+    torch.manual_seed(1)
+    images = torch.randn(3, size.channels, size.height, size.width, dtype=torch.float64) * 30
+    for layer in network.layers.values():
+        units = torch.tensor([0, layer.channels - 1, layer.channels // 2])
+        for position in positions(layer.height, layer.width):
+            whole = images.clone().requires_grad_()
+            full = FullPass(network, layer.name, position)
+            expected = full.activations(whole, units)
+            (gradient,) = torch.autograd.grad(expected.sum(), whole)
+
+            cone = Cone(network, layer.name, position)
+            at = cone.window
+            part = images[:, :, at.top : at.bottom, at.left : at.right].clone().requires_grad_()
+            found = cone.activations(part, units)
+            (own,) = torch.autograd.grad(found.sum(), part)
+
+            assert relative(found, expected) < 1e-10, (layer.name, position)
+            inside = gradient[:, :, at.top : at.bottom, at.left : at.right]
+            assert relative(own, inside) < 1e-10 or gradient.abs().max() < 1e-12, (layer.name, position)
+            assert torch.isclose(gradient.abs().sum(), inside.abs().sum(), rtol=1e-12), "mass outside the window"
+            assert relative(cone.values(part)[torch.arange(3), units], expected) < 1e-10
+
+
+def test_cone_needs_less_than_the_full_pass_and_says_so():
+    network = NETWORKS["caffenet_like"]()
+    cone, full = Cone(network, "conv2"), FullPass(network, "conv2")
+    assert cone.macs() < full.macs() / 5
+    assert cone.map_bytes() < full.map_bytes()
+    assert (cone.window.height, cone.window.width) == cone.mean.shape[1:]
+
+
+def test_gates_tells_layers_that_are_read_through_a_relu():
+    network = NETWORKS["caffenet_like"]()
+    assert Cone(network, "conv1").gates
+    assert not Cone(network, "conv2").gates  # a normalisation stands between
+    assert not Cone(network, "fc6").gates
+    assert Cone(network, "relu1").rectified
