@@ -1,0 +1,184 @@
+"""Reading an atlas: layers, units and their pictures by name, address or citation.
+
+with Atlas("atlas.h5") as atlas:
+    pictures = atlas.unit("conv5:151").pictures("low_frequency")  # (sample, y, x, rgb) uint8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from atlas_viewer import format
+from atlas_viewer.errors import FormatError, MissingError, nearest
+from atlas_viewer.layer import Layer, LayerInfo, Unit
+
+CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
+
+
+class Atlas:
+    """An open atlas. Close it, or use it in a `with`.
+
+    Raises MissingError where there is no such file, FormatError where it is no atlas or of another version.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise MissingError(f"atlas {path}: no such file; write it with make atlas")
+        if not h5py.is_hdf5(self.path):
+            raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
+        self._file = h5py.File(self.path, "r")
+        try:
+            _refuse_other_formats(self._file, self.path)
+        except FormatError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Atlas:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; pictures that were read stay, those that were not are out of reach."""
+        self._file.close()
+
+    @property
+    def model(self) -> str:
+        """The network's name."""
+        return str(self._file.attrs["model"])
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the network's definition and weights, in hexadecimal."""
+        return str(self._file.attrs["model_digest"])
+
+    @property
+    def settings(self) -> str:
+        """The settings that decided the results, as YAML."""
+        return self._text("settings")
+
+    @property
+    def packages(self) -> str:
+        """The packages that computed the results, one "name version" a line."""
+        return self._text("packages")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        attributes = self._file["preprocessing"].attrs
+        return int(attributes["height"]), int(attributes["width"])
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """The mean that the network subtracts, (y, x, rgb) in pixel levels; y and x may be 1."""
+        mean = np.moveaxis(self._file["preprocessing/mean"][...], 0, -1)
+        mean = mean[:, :, ::-1] if self._file["preprocessing"].attrs["channels"] == "BGR" else mean
+        return np.ascontiguousarray(np.broadcast_to(mean, (*mean.shape[:2], 3)))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self._file["network/labels"].asstr()[...])
+
+    @cached_property
+    def table(self) -> tuple[LayerInfo, ...]:
+        """The layer table of the network, inputs first; also the layers without pictures."""
+        group = self._file["network/layers"]
+        columns = {field.name: group[field.name] for field in format.LAYERS.fields}
+        read = {
+            name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()
+        }
+        return tuple(
+            LayerInfo(
+                name=name,
+                kind=read["kind"][row],
+                channels=read["channels"][row],
+                size=(read["height"][row], read["width"][row]),
+                window_size=tuple(read["window_size"][row]),
+                window_stride=tuple(read["window_stride"][row]),
+                window_offset=tuple(read["window_offset"][row]),
+                has_units=read["has_units"][row],
+                class_layer=read["class_layer"][row],
+            )
+            for row, name in enumerate(read["name"])
+        )
+
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the network's nodes, inputs first."""
+        return tuple(self._file["network/graph/nodes"].asstr()[...])
+
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """The network's edges as pairs of node names: from, to."""
+        return tuple(
+            (self.nodes[a], self.nodes[b]) for a, b in self._file["network/graph/edges"][...].tolist()
+        )
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers that have units in this atlas, inputs first."""
+        there = self._file.get("layers", {})
+        return tuple(name for name, key in self._keys.items() if key in there)
+
+    def __getitem__(self, layer: str) -> Layer:
+        if layer not in self.layers:
+            why = " (it has no units in this atlas)" if layer in self._keys else nearest(layer, self.layers)
+            raise MissingError(f"atlas {self.path}: no layer {layer}{why}; it has {', '.join(self.layers)}")
+        info = next(info for info in self.table if info.name == layer)
+        return Layer(self, info, self._file["layers"][self._keys[layer]])
+
+    def __iter__(self) -> Iterator[Layer]:
+        return (self[layer] for layer in self.layers)
+
+    def unit(self, address: str) -> Unit:
+        """The unit at an address, conv5:151 or fc8:<label>, or a citation, doodlenet@01234567:conv5:151."""
+        rest = address
+        if "@" in address.split(":", 1)[0]:
+            model, _, tail = address.partition("@")
+            digest, _, rest = tail.partition(":")
+            if model != self.model or not digest or not self.digest.startswith(digest.lower()):
+                raise MissingError(f"{address}: cites {model}@{digest}, but {self.path} shows {self.cited}")
+        layer, colon, unit = rest.partition(":")
+        while colon and layer not in self._keys and ":" in unit:  # names of layers may have colons
+            more, _, unit = unit.partition(":")
+            layer = f"{layer}:{more}"
+        if not colon or not unit:
+            raise MissingError(f"{address}: expected layer:unit, for example {self.layers[0]}:0")
+        return self[layer].unit(unit)
+
+    @property
+    def cited(self) -> str:
+        """The network as a citation names it: its name, @, and the first characters of its digest."""
+        return f"{self.model}@{self.digest[:CITED]}"
+
+    def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
+        """Write one table a layer, <layer>.csv, a line a picture; the paths are returned."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return tuple(layer.to_csv(Path(folder) / f"{layer.key}.csv") for layer in self)
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        return format.group_names(self._file["network/layers/name"].asstr()[...].tolist())
+
+    def _text(self, path: str) -> str:
+        return str(self._file[path].asstr()[()])
+
+
+def _refuse_other_formats(file: h5py.File, path: Path) -> None:
+    if file.attrs.get("format") != format.FORMAT:
+        raise FormatError(
+            f"atlas {path}: an HDF5 file, but no atlas; name the atlas.h5 that make atlas wrote"
+        )
+    version = file.attrs.get("version")
+    if version != format.VERSION:
+        newer = isinstance(version, (int, np.integer)) and version > format.VERSION
+        todo = "update the viewer" if newer else "write the atlas anew with make atlas"
+        raise FormatError(f"atlas {path}: schema {version}, this viewer reads {format.VERSION}; {todo}")

@@ -1,0 +1,199 @@
+"""One layer of an open atlas, and one unit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from atlas_viewer import format
+from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.table import dataset, frame, write_csv
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+    from atlas_viewer.atlas import Atlas
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One row of the layer table; pairs are (rows, columns), in positions or, for windows, in pixels."""
+
+    name: str
+    kind: str
+    channels: int
+    size: tuple[int, int]
+    window_size: tuple[int, int]
+    window_stride: tuple[int, int]
+    window_offset: tuple[int, int]
+    has_units: bool
+    class_layer: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an open atlas."""
+
+    atlas: Atlas
+    info: LayerInfo
+    group: h5py.Group
+
+    @property
+    def name(self) -> str:
+        """The layer's true name."""
+        return self.info.name
+
+    @property
+    def key(self) -> str:
+        """The name of the layer's group, free of slashes."""
+        return self.group.name.rsplit("/", 1)[1]
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The numbers of the units in this atlas, rising; row i of an array belongs to units[i]."""
+        return self.group["units/index"][...]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the units, empty for units without one."""
+        return tuple(self.group["units/label"].asstr()[...])
+
+    @cached_property
+    def status(self) -> tuple[format.Status, ...]:
+        """For each unit `ok`, or the first status of its pictures that is not."""
+        return tuple(format.Status(value) for value in self.group["units/status"][...].tolist())
+
+    @property
+    def window(self) -> tuple[int, int, int, int]:
+        """The part of the input that the position shown sees: top, left, bottom, right, cut at the border."""
+        return tuple(self.group["units/window"][...].tolist())
+
+    @property
+    def window_unclipped(self) -> tuple[int, int, int, int]:
+        """The same where it may stick out of the image."""
+        return tuple(self.group["units/window_unclipped"][...].tolist())
+
+    @cached_property
+    def styles(self) -> tuple[str, ...]:
+        """The true names of the styles that the layer has pictures of."""
+        return tuple(self._styles)
+
+    @cached_property
+    def judges(self) -> tuple[str, ...]:
+        """The true names of the judges that saw pictures of this layer."""
+        return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
+
+    def pictures(self, style: str) -> Pictures:
+        """The pictures of one style; nothing is read before it is asked for."""
+        if style not in self._styles:
+            known = ", ".join(self.styles)
+            raise MissingError(
+                f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}"
+            )
+        return Pictures(self._styles[style], self.units)
+
+    def scores(self, judge: str, style: str) -> Scores | None:
+        """What a judge saw in the pictures of one style; None where it saw none of them."""
+        if judge not in self.judges:
+            known = ", ".join(self.judges)
+            raise MissingError(
+                f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}"
+            )
+        name = self.pictures(style).group.name.removeprefix(self.group.name + "/")
+        for group in self.group["scores"].values():
+            if group.attrs["judge"] == judge:
+                for judged in group.values():
+                    if isinstance(judged, h5py.Group) and judged.attrs["pictures"] == name:
+                        return Scores(judged)
+        return None
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def __iter__(self) -> Iterator[Unit]:
+        return (Unit(self, number) for number in self.units.tolist())
+
+    def __getitem__(self, unit: int | str) -> Unit:
+        return self.unit(unit)
+
+    def unit(self, unit: int | str) -> Unit:
+        """A unit by its number or its label."""
+        text = str(unit)
+        if text.isdecimal() and int(text) in self.units:
+            return Unit(self, int(text))
+        if text in self.labels:
+            return Unit(self, int(self.units[self.labels.index(text)]))
+        known = [label for label in self.labels if label] + [str(number) for number in self.units.tolist()]
+        span = f"{self.units[0]} to {self.units[-1]}" if len(self) else "none"
+        raise MissingError(
+            f"layer {self.name}: no unit {text}{nearest(text, known)}; it has {len(self)}, {span}"
+        )
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write the layer's numbers as a table, a line a picture; the path is returned."""
+        return write_csv(self, Path(path))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The layer's numbers, a row a picture, with the columns of `to_csv`."""
+        return frame(self)
+
+    def to_xarray(self, style: str) -> xarray.Dataset:
+        """The arrays of one style with named dimensions, measures and settings, read into memory."""
+        return dataset(self, style)
+
+    @cached_property
+    def _styles(self) -> dict[str, h5py.Group]:
+        return {str(group.attrs["style"]): group for group in self.group.get("ascent", {}).values()}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of an open atlas; its arrays begin with the axis sample."""
+
+    layer: Layer
+    number: int
+
+    @property
+    def row(self) -> int:
+        """Where the unit stands on the axis unit of the layer's arrays."""
+        return int(np.searchsorted(self.layer.units, self.number))
+
+    @property
+    def label(self) -> str:
+        """The unit's name, or empty."""
+        return self.layer.labels[self.row]
+
+    @property
+    def address(self) -> str:
+        """layer:unit."""
+        return f"{self.layer.name}:{self.number}"
+
+    @property
+    def citation(self) -> str:
+        """The address with the network before it, good in any text: doodlenet@0123456789ab:conv5:151."""
+        return f"{self.layer.atlas.cited}:{self.address}"
+
+    def pictures(self, style: str) -> np.ndarray:
+        """(sample, y, x, rgb) uint8, true colours; zeros where a picture is not there (see `status`)."""
+        return self.layer.pictures(style).pixels[self.row]
+
+    def activation(self, style: str) -> np.ndarray:
+        """(sample,) activation of the stored pixels; NaN where a picture is not there."""
+        return self.layer.pictures(style).activation[self.row]
+
+    def status(self, style: str) -> tuple[format.Status, ...]:
+        """What became of each picture."""
+        return self.layer.pictures(style).status[self.row]
+
+    def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (point,) and the activations there (sample, point); NaN after an early end."""
+        pictures = self.layer.pictures(style)
+        return pictures.trace_step, pictures.group["trace"][self.row]

@@ -1,0 +1,74 @@
+"""Pictures to grids, and the display stretch that makes faint pictures visible."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+GREY = 128  # what lies between the pictures and in empty cells: zero of the display stretch
+
+
+def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Pictures with the mean at mid-grey and their own strongest deviation at black or white, uint8.
+
+    pixels : (..., y, x, rgb), pixel levels. mean : (y, x, rgb) or a part that broadcasts to it.
+    Each picture has a scale of its own: x / max(2 max x, -2 min x) + 1/2, where x is pixels - mean.
+    Source: Yosinski et al. 2015, published code, norm01c.
+    """
+    x = pixels.astype(np.float32) - np.asarray(mean, np.float32)
+    axes = (-3, -2, -1)
+    scale = np.maximum(2 * x.max(axis=axes, keepdims=True), -2 * x.min(axis=axes, keepdims=True))
+    shown = x / (scale + np.float32(1e-10)) + np.float32(0.5)
+    return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+
+
+def grid(
+    pictures: np.ndarray, columns: int, rows: int | None = None, gap: int = 0, background: int = GREY
+) -> np.ndarray:
+    """One image (y, x, rgb) of pictures (picture, y, x, rgb) row by row, with `gap` pixels between them."""
+    count, height, width = pictures.shape[:3]
+    rows = math.ceil(count / columns) if rows is None else rows
+    if count > rows * columns:
+        raise ValueError(f"grid: {count} pictures do not fit into {rows} by {columns} cells")
+    cells = np.full((rows * columns, height + gap, width + gap, 3), background, np.uint8)
+    cells[:count, :height, :width] = pictures
+    image = cells.reshape(rows, columns, height + gap, width + gap, 3).swapaxes(1, 2)
+    image = image.reshape(rows * (height + gap), columns * (width + gap), 3)
+    return image[: image.shape[0] - gap, : image.shape[1] - gap]
+
+
+def whole_layer(pictures: np.ndarray) -> np.ndarray:
+    """A picture a unit, (unit, y, x, rgb), in a square grid of side ceil(sqrt(units)) without gaps.
+
+    Source: Yosinski et al. 2015, the toolbox's whole_layer.jpg.
+    """
+    side = max(1, math.ceil(math.sqrt(len(pictures))))
+    return grid(pictures, columns=side, rows=side)
+
+
+def class_montage(pictures: np.ndarray) -> np.ndarray:
+    """Four styles of nine samples, (style, sample, s, s, rgb), as an image of side 6 s + 20.
+
+    Two by two blocks in the order of the styles, each three by three: a tile has one pixel around it, a block
+    two more.
+    Source: Yosinski et al. 2015, figure 4 and the toolbox's <layer>_<unit>_montage.jpg.
+    """
+    if pictures.shape[:2] != (4, 9) or pictures.shape[2] != pictures.shape[3]:
+        raise ValueError(f"class_montage: got {pictures.shape}, expected (4 styles, 9 samples, s, s, rgb)")
+    tiles = _padded(pictures.reshape(36, *pictures.shape[2:]), 1)
+    blocks = np.stack([grid(block, columns=3) for block in tiles.reshape(4, 9, *tiles.shape[1:])])
+    return grid(_padded(blocks, 2), columns=2)
+
+
+def save(path: Path | str, image: np.ndarray) -> None:
+    """Write an image (y, x, rgb) uint8 in the format that the name asks for; JPEG keeps its colours whole."""
+    options = {"quality": 92, "subsampling": 0} if Path(path).suffix in (".jpg", ".jpeg") else {}
+    Image.fromarray(image).save(path, **options)
+
+
+def _padded(pictures: np.ndarray, width: int) -> np.ndarray:
+    around = ((0, 0), (width, width), (width, width), (0, 0))
+    return np.pad(pictures, around, constant_values=GREY)

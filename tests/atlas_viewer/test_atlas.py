@@ -1,0 +1,168 @@
+"""Reading an atlas back: by name, by address, by citation, as tables; and the errors on the way."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from atlas_viewer import format
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.errors import AtlasError, FormatError, MissingError
+
+
+@pytest.fixture
+def atlas(sound_atlas):
+    with Atlas(sound_atlas) as opened:
+        yield opened
+
+
+def test_what_was_written_is_read(atlas, sound_atlas):
+    assert atlas.layers == ("conv1", "mixed/3a", "fc8")
+    assert atlas["mixed/3a"].units.tolist() == [2, 3, 5, 7]
+    assert atlas["mixed/3a"].info.window_offset == (-4, -4)
+    assert atlas["mixed/3a"].pictures("sparse").cut == (1, 0, 0, 0)
+    assert atlas["fc8"].info.class_layer and not atlas["conv1"].info.class_layer
+    assert atlas.edges == (
+        ("data", "conv1"),
+        ("conv1", "mixed/3a"),
+        ("data", "mixed/3a"),
+        ("mixed/3a", "fc8"),
+    )
+    assert atlas.settings.startswith("seed: 0")
+    assert atlas.unit("fc8:3").label == "空 sky"
+    style = atlas["conv1"].pictures("low_frequency")
+    assert style.numbers == {"blur_width": 1.0, "max_iter": 20, "policy": "constant"}
+    with h5py.File(sound_atlas) as file:
+        assert (
+            file["layers/mixed.3a/ascent/sparse/pixels"][2] == atlas.unit("mixed/3a:5").pictures("sparse")
+        ).all()
+
+
+def test_the_mean_comes_in_the_order_of_the_pixels(atlas):
+    assert atlas.mean.tolist() == [[[123.0, 117.0, 104.0]]]
+
+
+def test_a_unit_is_found_by_number_label_address_and_citation(atlas):
+    assert atlas.unit("fc8:1") == atlas["fc8"][1] == atlas["fc8"]["Schäferhund & Söhne"]
+    unit = atlas.unit("mixed/3a:5")
+    assert unit.citation == "doodlenet@0123456789ab:mixed/3a:5"
+    assert atlas.unit(unit.citation) == unit == atlas.unit("doodlenet@0123:mixed/3a:5")
+
+
+def test_each_unit_is_at_its_own_address(atlas):
+    for layer in atlas:
+        for unit in layer:
+            assert atlas.unit(unit.address) == unit
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda a: a["conv2"], r"no layer conv2 \(nearest: conv1\); it has conv1, mixed/3a, fc8"),
+        (lambda a: a.unit("mixed/3a:4"), "layer mixed/3a: no unit 4.*; it has 4, 2 to 7"),
+        (lambda a: a.unit("fc8:tench"), "no unit tench"),
+        (lambda a: a.unit("fc8"), "expected layer:unit, for example conv1:0"),
+        (
+            lambda a: a.unit("doodlenet@ffff:fc8:0"),
+            "cites doodlenet@ffff, but .* shows doodlenet@0123456789ab",
+        ),
+        (lambda a: a.unit("other@0123:fc8:0"), "cites other@0123"),
+        (lambda a: a.unit("fc8:0").pictures("sparce"), r"no style sparce \(nearest: sparse\)"),
+        (lambda a: a["fc8"].scores("squeez", "sparse"), r"no judge squeez \(nearest: squeeze\)"),
+    ],
+)
+def test_what_is_not_there_is_said_with_the_near_match(atlas, ask, told):
+    with pytest.raises(MissingError, match=told) as caught:
+        ask(atlas)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_atlas_is_refused(tmp_path):
+    with pytest.raises(MissingError, match="no such file; write it with make atlas"):
+        Atlas(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(FormatError, match="not an HDF5 file"):
+        Atlas(tmp_path / "text.h5")
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    with pytest.raises(FormatError, match="an HDF5 file, but no atlas"):
+        Atlas(tmp_path / "empty.h5")
+
+
+@pytest.mark.parametrize(
+    ("version", "todo"),
+    [(format.VERSION + 1, "update the viewer"), (format.VERSION - 1, "write the atlas anew")],
+)
+def test_another_version_is_refused_with_what_to_do(tmp_path, write_atlas, version, todo):
+    write_atlas(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file.attrs["version"] = version
+    with pytest.raises(AtlasError, match=f"schema {version}, this viewer reads {format.VERSION}; {todo}"):
+        Atlas(tmp_path / "a.h5")
+
+
+def test_missing_pictures_read_as_zeros_with_a_status(atlas):
+    unit = atlas.unit("mixed/3a:3")
+    assert unit.status("sparse") == (format.Status.failed,) * 2
+    assert not unit.pictures("sparse").any()
+    assert np.isnan(unit.activation("sparse")).all()
+    assert atlas["mixed/3a"].pictures("sparse").reason[1] == "the <gradient> overflowed"
+    assert atlas["mixed/3a"].pictures("sparse").best_sample[1] == -1
+
+
+def test_the_best_sample_has_the_highest_activation(atlas):
+    style = atlas["conv1"].pictures("low_frequency")
+    assert style.best_sample.tolist() == np.nanargmax(style.activation, axis=1).tolist()
+
+
+def test_a_trace_has_its_steps(atlas):
+    steps, values = atlas.unit("conv1:0").trace("sparse")
+    assert steps.tolist() == [0, 5, 10, 15, 19]
+    assert values.shape == (2, 5)
+
+
+def test_scores_are_read_where_a_judge_saw_the_style(atlas):
+    scores = atlas["fc8"].scores("squeeze", "sparse")
+    assert scores.name(int(scores.top1[3, 0])) == "空 sky"
+    assert scores.rates == {"top1_rate": 0.5, "top5_rate": 1.0}
+    assert atlas["fc8"].scores("squeeze", "low_frequency") is None
+
+
+def test_the_mean_under_a_window_is_cut_from_the_mean_image(atlas):
+    mean = np.random.default_rng(0).uniform(90, 130, (24, 24, 3))
+    window = atlas["mixed/3a"].window
+    assert (atlas["mixed/3a"].pictures("sparse").mean_under(mean, window) == mean[2:14, 3:15]).all()
+    assert (atlas["fc8"].pictures("sparse").mean_under(mean, (0, 0, 24, 24)) == mean).all()
+    assert atlas["conv1"].pictures("sparse").mean_under(mean, (0, 0, 9, 9)).shape == (1, 1, 3)
+
+
+def test_a_layer_exports_a_line_a_picture(atlas, tmp_path):
+    paths = atlas.to_csv(tmp_path / "tables")
+    assert [path.name for path in paths] == ["conv1.csv", "mixed.3a.csv", "fc8.csv"]
+    with paths[2].open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 6 * (3 + 2)
+    assert lines[3]["label"] == "tench, <i>Tinca</i>"
+    assert lines[3]["squeeze:target_probability"] == "0.75"
+    assert lines[0]["squeeze:target_probability"] == ""
+    assert lines[-1]["status"] == "never_active" and lines[-1]["activation"] == ""
+
+
+def test_pandas_has_the_columns_of_the_export(atlas, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    read = pandas.read_csv(atlas["conv1"].to_csv(tmp_path / "conv1.csv"))
+    frame = atlas["conv1"].to_pandas()
+    assert list(frame.columns) == list(read.columns)
+    assert np.allclose(frame.activation, read.activation, equal_nan=True)
+
+
+def test_xarray_names_every_dimension(atlas):
+    pytest.importorskip("xarray")
+    data = atlas["mixed/3a"].to_xarray("sparse")
+    assert data.pixels.dims == ("unit", "sample", "y", "x", "rgb")
+    assert (data.pixels.sel(unit=5).values == atlas.unit("mixed/3a:5").pictures("sparse")).all()
+    assert data.attrs["blur_width"] == 0.5
