@@ -1,0 +1,102 @@
+"""What an atlas says about its network: the layer table with windows and costs, labels and preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.errors import UnitError, nearest
+
+Pair = tuple[int, int]  # (rows, columns)
+Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first outside
+
+SHOWN_KINDS = ("conv", "deconv", "fc")  # the layers whose units an atlas shows unless others are asked for
+
+
+@dataclass(frozen=True)
+class LayerCard:
+    """One layer: its map, its receptive fields, the window of its centre unit and what that costs.
+
+    window : of the centre position, inside the image. open_window : the same as if the image went on.
+    macs, bytes : multiply-accumulates of one forward pass of one item and bytes of its maps, by canvas
+    ("window" or "image").
+    """
+
+    name: str
+    kind: str
+    channels: int
+    height: int
+    width: int
+    centre: Pair
+    window_size: Pair
+    window_stride: Pair
+    window_offset: Pair
+    window: Box
+    open_window: Box
+    measure: str
+    has_units: bool
+    macs: Mapping[str, int]
+    bytes: Mapping[str, int]
+
+    def picture(self, canvas: str, image: Pair) -> Pair:
+        """Height and width of a unit's picture."""
+        top, left, bottom, right = self.window
+        return (bottom - top, right - left) if canvas == "window" else image
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """A network without its weights: everything that plan, merge and tables need of it.
+
+    mean : float32 (channel, 1 or height, 1 or width) as nested tuples. edges : pairs of node names.
+    """
+
+    name: str
+    digest: str
+    layers: tuple[LayerCard, ...]
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]
+    class_layer: str | None
+    height: int
+    width: int
+    order: str
+    mean: tuple[tuple[tuple[float, ...], ...], ...]
+    gain: tuple[float, ...]
+
+    @property
+    def image(self) -> Pair:
+        return self.height, self.width
+
+    def layer(self, name: str) -> LayerCard:
+        """The layer of that name; UnitError names the nearest."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = [layer.name for layer in self.layers]
+        raise UnitError(
+            f"layer {name}: not in network {self.name}{nearest(name, names)}; "
+            f"list layers with make layers MODEL={self.name}"
+        )
+
+    def label(self, layer: str, unit: int) -> str:
+        """The class that the unit stands for, or ""."""
+        return self.labels[unit] if layer == self.class_layer and unit < len(self.labels) else ""
+
+    def record(self) -> dict[str, object]:
+        """The card as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, object]) -> NetworkCard:
+        """The card of such values."""
+        values = {key: _tuples(value) for key, value in record.items() if key != "layers"}
+        layers = tuple(
+            LayerCard(**{key: _tuples(value) for key, value in layer.items()})
+            for layer in record["layers"]  # type: ignore[attr-defined]
+        )
+        return cls(layers=layers, **values)
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list | tuple) else value

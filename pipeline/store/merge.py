@@ -1,0 +1,192 @@
+"""Shards, in plan order, to one atlas.h5: chunks are copied as they are, into a new file beside the old one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from atlas_viewer import format
+from pipeline.card import LayerCard
+from pipeline.errors import OutputError, ShardError
+from pipeline.plan import AscentTask, Plan, StyleRecord
+from pipeline.store.network_groups import write_network
+from pipeline.store.score_groups import write_scores
+from pipeline.store.shard import Shard, ShardFolder
+
+
+@dataclass
+class MergeReport:
+    """What a merge found: pictures by status, shards that were set aside, reasons of failed tasks."""
+
+    pictures: int = 0
+    missing: int = 0
+    failed: int = 0
+    set_aside: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)  # address → reason
+    statuses: dict[str, int] = field(default_factory=dict)
+
+
+def merge(plan: Plan, shards: ShardFolder, target: Path, settings: str, progress: Callable[[int], None]) -> MergeReport:
+    """Write the atlas of everything that is there; what is missing is marked missing.
+
+    settings : the settings that decide results, YAML. progress : called with the number of tasks just merged.
+    The old atlas stays until the new one is whole.
+    """
+    report, packages = MergeReport(), set()
+    tasks: dict[tuple[str, str], list[AscentTask]] = {}
+    for task in plan.tasks():
+        tasks.setdefault((task.layer, task.style.name), []).append(task)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        with format.create(temporary) as file:
+            groups = write_network(file, plan.card)
+            for layer in plan.layers():
+                status = _Statuses(plan.layer_units(layer.name))
+                names = format.group_names(plan.layer_styles(layer.name))
+                format.LAYER.create(file, {"layer": layer.name}, layer=groups[layer.name])
+                for style in plan.layer_styles(layer.name):
+                    writer = _StyleWriter(file, plan, layer, plan.styles[style], groups[layer.name], names[style])
+                    for task, shard in _shards(tasks[layer.name, style], shards, report):
+                        writer.add(task, shard, shards.reason(task.id) if shard is None else None, report)
+                        if shard is not None:
+                            packages.update(shard.facts["packages"])
+                        progress(1)
+                    status.note(writer.close(report))
+                _write_units(file, plan, layer, groups[layer.name], status)
+            write_scores(file, plan, shards, groups)
+            format.ROOT["settings"].write(file["/"], settings)
+            format.ROOT["packages"].write(file["/"], "\n".join(sorted(packages)))
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{target}: cannot be written ({error}); free space or choose OUT=…") from error
+    return report
+
+
+def _shards(
+    tasks: list[AscentTask], shards: ShardFolder, report: MergeReport
+) -> Iterator[tuple[AscentTask, Shard | None]]:
+    for task in tasks:
+        try:
+            shard = shards.read(task.id, task.record())
+        except ShardError as error:
+            shards.set_aside(task.id)
+            report.set_aside.append(str(error))
+            shard = None
+        yield task, shard
+
+
+class _Statuses:
+    """The status of every unit of a layer: ok, or the first of its pictures' that is not."""
+
+    def __init__(self, units: tuple[int, ...]) -> None:
+        self.units = units
+        self.values = np.full(len(units), format.Status.ok, np.uint8)
+
+    def note(self, pictures: np.ndarray) -> None:
+        """pictures : (unit, sample) statuses of one style; missing where it was not asked for."""
+        for row, statuses in enumerate(pictures):
+            bad = statuses[statuses != format.Status.ok]
+            if self.values[row] == format.Status.ok and bad.size:
+                self.values[row] = bad[0]
+
+
+class _StyleWriter:
+    """The group of one style of one layer, filled shard by shard."""
+
+    def __init__(
+        self, file: h5py.File, plan: Plan, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str
+    ) -> None:
+        self.layer, self.record, self.plan = layer, record, plan
+        self.rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
+        self.samples = plan.samples(layer.name, record.name)
+        self.group = format.STYLE.create(file, self._attributes(), layer=layer_group, style=style_group)
+        height, width = layer.picture(record.ascent.canvas, plan.card.image)
+        sizes = {"unit": len(self.rows), "sample": self.samples, "y": height, "x": width}
+        self.pixels = format.STYLE["pixels"].create(self.group, sizes)
+        grid = (len(self.rows), self.samples)
+        points = min(record.ascent.trace_points, record.style.max_iter)
+        self.trace_step = np.full(points, -1, np.int32)
+        self.arrays = {
+            "activation": np.full(grid, np.nan, np.float32),
+            "activation_float": np.full(grid, np.nan, np.float32),
+            "best_step": np.full(grid, -1, np.int32),
+            "status": np.full(grid, format.Status.missing, np.uint8),
+            "trace": np.full((*grid, points), np.nan, np.float32),
+            "seed": np.zeros(grid, np.uint64),
+            "start_norm": np.full(grid, np.nan, np.float32),
+            "norm": np.full(grid, np.nan, np.float32),
+        }
+        self.reasons = [""] * len(self.rows)
+
+    def add(self, task: AscentTask, shard: Shard | None, reason: str | None, report: MergeReport) -> None:
+        """One task's pictures; without a shard its units stay missing, or failed with the reason."""
+        rows = [self.rows[unit] for unit in task.units]
+        report.pictures += len(rows)
+        if shard is None:
+            status = format.Status.missing if reason is None else format.Status.failed
+            self.arrays["status"][rows, task.sample] = status
+            if reason is not None:
+                for unit, row in zip(task.units, rows, strict=True):
+                    self.reasons[row] = reason
+                    report.reasons[f"{task.layer}:{unit}"] = reason
+            return
+        for name, values in self.arrays.items():
+            values[rows, task.sample] = shard.array(name)
+        self.trace_step = shard.array("trace_step")
+        for index, row in enumerate(rows):
+            chunk = shard.chunk("pixels", index)
+            if chunk is not None:
+                self.pixels.id.write_direct_chunk((row, task.sample, 0, 0, 0), chunk)
+
+    def close(self, report: MergeReport) -> np.ndarray:
+        """Write the small arrays; return the statuses (unit, sample)."""
+        for name, values in self.arrays.items():
+            format.STYLE[name].write(self.group, values)
+        format.STYLE["trace_step"].write(self.group, self.trace_step)
+        format.STYLE["reason"].write(self.group, self.reasons)
+        statuses = self.arrays["status"]
+        for status in format.Status:
+            count = int((statuses == status).sum())
+            if count:
+                report.statuses[status.name] = report.statuses.get(status.name, 0) + count
+        report.missing += int((statuses == format.Status.missing).sum())
+        report.failed += int((statuses == format.Status.failed).sum())
+        return statuses
+
+    def _attributes(self) -> dict[str, object]:
+        style, ascent, device = self.record.style, self.record.ascent, self.record.device
+        top, left, bottom, right = self.layer.window
+        opened = self.layer.open_window
+        cut = [top - opened[0], left - opened[1], opened[2] - bottom, opened[3] - right]
+        numbers = {name: value for name, value in vars(style).items() if name not in ("name", "direction")}
+        shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
+        return {
+            "style": style.name,
+            "measure": self.layer.measure,
+            "canvas": ascent.canvas,
+            "row": self.layer.centre[0],
+            "column": self.layer.centre[1],
+            "direction": style.direction,
+            "cut": cut if ascent.canvas == "window" else [0, 0, 0, 0],
+            "seed": self.record.seed,
+            "device": device.kind,
+            **numbers,
+            **shared,
+        }
+
+
+def _write_units(file: h5py.File, plan: Plan, layer: LayerCard, group: str, status: _Statuses) -> None:
+    units = format.UNITS.create(file, {}, layer=group)
+    format.UNITS["index"].write(units, np.array(status.units, np.int32))
+    format.UNITS["label"].write(units, [plan.card.label(layer.name, unit) for unit in status.units])
+    format.UNITS["status"].write(units, status.values)
+    format.UNITS["window"].write(units, np.array(layer.window, np.int32))
+    format.UNITS["window_unclipped"].write(units, np.array(layer.open_window, np.int32))

@@ -1,0 +1,58 @@
+"""The groups of an atlas that say what judges see in its pictures."""
+
+from __future__ import annotations
+
+import hashlib
+
+import h5py
+import numpy as np
+
+from atlas_viewer import format
+from pipeline.plan import Plan, ScoreTask
+from pipeline.store.shard import ShardFolder
+
+FIELDS = ("target", "top1", "top1_probability", "target_probability", "target_rank")
+
+
+def pictures_digest(pixels: h5py.Dataset) -> str:
+    """SHA-256 of the pictures of a style, picture by picture: what a score was made of."""
+    total = hashlib.sha256(repr(pixels.shape).encode())
+    for row in range(pixels.shape[0]):
+        total.update(pixels[row].tobytes())
+    return total.hexdigest()
+
+
+def write_scores(file: h5py.File, plan: Plan, shards: ShardFolder, groups: dict[str, str]) -> None:
+    """Write every score whose shard is there and whose pictures are still those that were judged."""
+    judges = format.group_names(sorted({task.judge for task in plan.scores}))
+    for task in sorted(plan.scores, key=lambda task: (task.layer, task.judge, task.style)):
+        layer = groups[task.layer]
+        style = format.group_names(plan.layer_styles(task.layer)).get(task.style)
+        shard = shards.read(task.id, task.record())
+        if style is None or shard is None:
+            continue
+        if pictures_digest(file[f"/layers/{layer}/ascent/{style}/pixels"]) != task.pictures:
+            continue  # more samples or units since: `score` judges the new ones
+        _write_score(file, task, shard, layer, style, judges[task.judge])
+
+
+def _write_score(file: h5py.File, task: ScoreTask, shard, layer: str, style: str, judge: str) -> None:
+    if f"/layers/{layer}/scores/{judge}" not in file:
+        group = format.JUDGE.create(
+            file, {"judge": task.judge, "judge_digest": task.judge_digest}, layer=layer, judge=judge
+        )
+        format.JUDGE["labels"].write(group, list(shard.facts["labels"]))
+    ranks = shard.array("target_rank")
+    judged = ranks >= 0
+    rates = {}
+    if judged.any():
+        rates = {"top1_rate": float((ranks[judged] == 0).mean()), "top5_rate": float((ranks[judged] < 5).mean())}
+    scores = format.SCORES.create(
+        file,
+        {"pictures": f"ascent/{style}", **rates, "judged": int(judged.sum())},
+        layer=layer,
+        judge=judge,
+        style=style,
+    )
+    for name in FIELDS:
+        format.SCORES[name].write(scores, np.asarray(shard.array(name)))

@@ -1,0 +1,156 @@
+"""A task's stored result: one file that knows its task, holds compressed arrays and proves itself whole.
+
+Layout: magic · length of the header (8 bytes) · header (JSON) · payload · SHA-256 of all before (32 bytes).
+The header repeats the task's record and says where in the payload each array's pieces lie. A piece is a chunk
+as the atlas stores it, so that merging copies bytes and compresses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import OutputError, ShardError
+
+MAGIC = b"ATLASHRD"
+_LENGTH, _PROOF = 8, 32
+_LEVEL = 4
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """An array cut along its first axis into encoded chunks; None where there is nothing to store."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: Sequence[bytes | None]
+
+
+Arrays = Mapping[str, "np.ndarray | Pieces"]
+
+
+def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str, object]) -> bytes:
+    """The bytes of a shard.
+
+    task : the task's record. facts : what else the computation has to say (versions, halved micro-batches).
+    """
+    table, payload, at = {}, [], 0
+    for name, array in arrays.items():
+        if isinstance(array, Pieces):
+            dtype, shape, chunks, form = array.dtype, array.shape, array.chunks, "chunks"
+        else:
+            dtype, shape, form = array.dtype.str, array.shape, "whole"
+            chunks = [zlib.compress(np.ascontiguousarray(array).tobytes(), _LEVEL)]
+        spans = []
+        for chunk in chunks:
+            spans.append([at, 0] if chunk is None else [at, len(chunk)])
+            if chunk is not None:
+                payload.append(chunk)
+                at += len(chunk)
+        table[name] = {"dtype": dtype, "shape": list(shape), "form": form, "spans": spans}
+    header = json.dumps({"task": task, "facts": facts, "arrays": table}, sort_keys=True).encode()
+    body = b"".join([MAGIC, len(header).to_bytes(_LENGTH, "little"), header, *payload])
+    return body + hashlib.sha256(body).digest()
+
+
+class Shard:
+    """A shard that has been read and found whole."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        """Raises ShardError if the data are no shard, or damaged. name : of the file, for messages."""
+        start = len(MAGIC) + _LENGTH
+        if len(data) < start + _PROOF or not data.startswith(MAGIC):
+            raise ShardError(f"shard {name}: not a shard file; it will be computed again")
+        if hashlib.sha256(memoryview(data)[:-_PROOF]).digest() != data[-_PROOF:]:
+            raise ShardError(f"shard {name}: damaged, its digest does not match; it will be computed again")
+        length = int.from_bytes(data[len(MAGIC) : start], "little")
+        header = json.loads(data[start : start + length])
+        self.task: dict = header["task"]
+        self.facts: dict = header["facts"]
+        self._table: dict = header["arrays"]
+        self._payload = memoryview(data)[start + length : -_PROOF]
+
+    def array(self, name: str) -> np.ndarray:
+        """A small array, decoded."""
+        entry = self._table[name]
+        (start, size), *_ = entry["spans"]
+        flat = np.frombuffer(zlib.decompress(self._payload[start : start + size]), entry["dtype"])
+        return flat.reshape(entry["shape"])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._table[name]["shape"])
+
+    def chunk(self, name: str, index: int) -> bytes | None:
+        """A piece of an array as it was encoded, or None where nothing was stored."""
+        start, size = self._table[name]["spans"][index]
+        return bytes(self._payload[start : start + size]) if size else None
+
+
+class ShardFolder:
+    """The shards of one atlas: a file a task, named by its id, under its final name only when whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, task_id: str) -> Path:
+        return self.folder / task_id[:2] / f"{task_id}.shard"
+
+    def write(self, task_id: str, data: bytes) -> None:
+        """Store a shard: temporary name, sync, rename."""
+        path = self.path(task_id)
+        write_whole(path, data)
+        self._reason_path(task_id).unlink(missing_ok=True)
+
+    def read(self, task_id: str, record: Mapping[str, object]) -> Shard | None:
+        """The task's shard, or None if there is none. ShardError if it is damaged or another task's."""
+        path = self.path(task_id)
+        try:
+            shard = Shard(path.read_bytes(), path.name)
+        except FileNotFoundError:
+            return None
+        if shard.task != json.loads(json.dumps(record)):
+            raise ShardError(f"shard {path.name}: holds another task; it will be computed again")
+        return shard
+
+    def set_aside(self, task_id: str) -> Path:
+        """Rename a bad shard so that it is neither read nor lost; return its new name."""
+        path = self.path(task_id)
+        aside = path.with_suffix(".bad")
+        path.replace(aside)
+        return aside
+
+    def write_reason(self, task_id: str, reason: str) -> None:
+        """Record why a task failed; the next run tries it again."""
+        write_whole(self._reason_path(task_id), reason.encode())
+
+    def reason(self, task_id: str) -> str | None:
+        """Why the task failed when it was last tried, or None."""
+        try:
+            return self._reason_path(task_id).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _reason_path(self, task_id: str) -> Path:
+        return self.path(task_id).with_suffix(".failed")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that its name never stands for half of it. OutputError if the folder refuses."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose OUT=…") from error
