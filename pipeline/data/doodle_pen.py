@@ -27,7 +27,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "grey": (150, 156, 164),
     "black": (36, 34, 40),
 }
-_LEAST_JOINT_TURN = 14  # a line of more points is a smooth curve, whose corners need no rounding
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ class Pen:
         self._pose = pose
         self._ink = ink
 
-    def fill(self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True) -> None:
+    def fill(
+        self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True
+    ) -> None:
         """Fill the closed shape, and draw its outline when the ink has outlines."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         self._draw.polygon(flat.ravel().tolist(), fill=self._ink.colours[colour])
@@ -74,29 +75,40 @@ class Pen:
             self._stroke(ring, self._ink.width, self._ink.line)
 
     def disc(
-        self, x: float, y: float, radius: float, colour: str, *, high: float | None = None, outline: bool = True
+        self,
+        x: float,
+        y: float,
+        radius: float,
+        colour: str,
+        *,
+        high: float | None = None,
+        outline: bool = True,
     ) -> None:
         """Fill an ellipse of half width `radius` and half height `high` (a circle without it)."""
         self.fill(ellipse(x, y, radius, radius if high is None else high), colour, outline=outline)
 
-    def line(self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = "") -> None:
-        """Draw an open line of a width in the object's units, in the ink's line colour unless one is named."""
+    def line(
+        self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = ""
+    ) -> None:
+        """Draw an open line, in the ink's line colour unless one is named; width in the object's units."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
-        self._stroke(flat, width, self._ink.colours[colour] if colour else self._ink.line)
-        self._caps(flat, width, self._ink.colours[colour] if colour else self._ink.line)
+        paint = self._ink.colours[colour] if colour else self._ink.line
+        self._stroke(flat, width, paint)
+        self._caps(flat, width, paint)
 
     def tube(self, points: np.ndarray | list[tuple[float, float]], width: float, colour: str) -> None:
         """Draw a thick line with round ends, outlined like a shape when the ink has outlines."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         if self._ink.width > 0:
-            self._stroke(flat, width + 2 * self._ink.width * 0.8, self._ink.line)
-            self._caps(flat, width + 2 * self._ink.width * 0.8, self._ink.line)
+            outer = width + 1.6 * self._ink.width  # half of a shape's outline lies inside the shape
+            self._stroke(flat, outer, self._ink.line)
+            self._caps(flat, outer, self._ink.line)
         self._stroke(flat, width, self._ink.colours[colour])
         self._caps(flat, width, self._ink.colours[colour])
 
     def _stroke(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
         pixels = max(1, round(width * self._pose.measure))
-        joint = "curve" if len(flat) <= _LEAST_JOINT_TURN and pixels > 3 else None
+        joint = "curve" if pixels > 4 else None
         self._draw.line(flat.ravel().tolist(), fill=colour, width=pixels, joint=joint)
 
     def _caps(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
@@ -116,7 +128,9 @@ def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, poi
 
 
 @cache
-def arc(x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24) -> np.ndarray:
+def arc(
+    x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24
+) -> np.ndarray:
     """Return the points (point, xy) of an ellipse's arc from `start` to `stop` degrees, clockwise as seen."""
     angles = np.radians(np.linspace(start, stop, points))
     return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], axis=1)

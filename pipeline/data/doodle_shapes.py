@@ -40,11 +40,25 @@ def fish(pen: Pen, rng: np.random.Generator) -> None:
     pen.fill([(0.45, 0), (0.98, -0.48), (0.84, 0), (0.98, 0.48)], "yellow")
     pen.fill(smooth((-0.25, -0.4), (0.0, -0.78), (0.4, -0.6), (0.3, -0.3)), "yellow")
     pen.fill(smooth((-0.1, 0.42), (0.1, 0.74), (0.32, 0.62), (0.25, 0.3)), "yellow")
-    pen.fill(smooth((-0.96, 0.02), (-0.62, -0.38), (-0.1, -0.52), (0.35, -0.3), (0.62, 0), (0.35, 0.3),
-                    (-0.1, 0.52), (-0.62, 0.4)), "orange")
+    pen.fill(
+        smooth(
+            (-0.96, 0.02),
+            (-0.62, -0.38),
+            (-0.1, -0.52),
+            (0.35, -0.3),
+            (0.62, 0),
+            (0.35, 0.3),
+            (-0.1, 0.52),
+            (-0.62, 0.4),
+        ),
+        "orange",
+    )
     for x, high in ((0.02, 0.4), (0.28, 0.28)):
-        pen.fill(np.concatenate([arc(x, 0, 0.14, high, -90, 90, 12), arc(x - 0.1, 0, 0.14, high, 90, -90, 12)]),
-                 "white", outline=False)
+        pen.fill(
+            np.concatenate([arc(x, 0, 0.14, high, -90, 90, 12), arc(x - 0.1, 0, 0.14, high, 90, -90, 12)]),
+            "white",
+            outline=False,
+        )
     pen.line(arc(-0.48, 0, 0.16, 0.34, -70, 70, 12), 0.06)
     pen.disc(-0.64, -0.1, 0.13, "white")
     pen.disc(-0.66, -0.1, 0.06, "black", outline=False)
@@ -55,8 +69,21 @@ def bird(pen: Pen, rng: np.random.Generator) -> None:
         pen.line([(x, 0.5), (x, 0.9), (x - 0.16, 0.94)], 0.06, "orange")
     pen.fill([(0.45, 0.1), (0.98, -0.28), (0.98, 0.1), (0.55, 0.4)], "blue")
     pen.fill([(-0.76, -0.52), (-1.0, -0.36), (-0.72, -0.28)], "orange")
-    pen.fill(smooth((-0.5, -0.78), (-0.2, -0.6), (0.1, -0.22), (0.6, 0.06), (0.45, 0.45), (0, 0.62), (-0.45, 0.4),
-                    (-0.58, 0), (-0.78, -0.3), (-0.76, -0.6)), "sky")
+    pen.fill(
+        smooth(
+            (-0.5, -0.78),
+            (-0.2, -0.6),
+            (0.1, -0.22),
+            (0.6, 0.06),
+            (0.45, 0.45),
+            (0, 0.62),
+            (-0.45, 0.4),
+            (-0.58, 0),
+            (-0.78, -0.3),
+            (-0.76, -0.6),
+        ),
+        "sky",
+    )
     pen.fill(smooth((-0.5, 0.02), (-0.3, 0.5), (0, 0.58), (-0.1, 0.2)), "cream", outline=False)
     pen.fill(smooth((-0.2, -0.1), (0.3, -0.02), (0.72, 0.24), (0.3, 0.4), (-0.08, 0.26)), "blue")
     pen.line([(0.1, 0.1), (0.5, 0.24)], 0.05)
@@ -68,8 +95,20 @@ def snail(pen: Pen, rng: np.random.Generator) -> None:
     for x in (-0.82, -0.56):
         pen.line([(-0.66, -0.1), (x, -0.6)], 0.06, "tan")
         pen.disc(x, -0.6, 0.08, "black", outline=False)
-    pen.fill(smooth((-0.9, -0.1), (-0.7, -0.24), (-0.5, -0.1), (-0.4, 0.4), (0.4, 0.5), (0.98, 0.68), (0.6, 0.76),
-                    (-0.5, 0.76), (-0.76, 0.5)), "tan")
+    pen.fill(
+        smooth(
+            (-0.9, -0.1),
+            (-0.7, -0.24),
+            (-0.5, -0.1),
+            (-0.4, 0.4),
+            (0.4, 0.5),
+            (0.98, 0.68),
+            (0.6, 0.76),
+            (-0.5, 0.76),
+            (-0.76, 0.5),
+        ),
+        "tan",
+    )
     pen.line(arc(-0.74, 0.02, 0.14, 0.12, 20, 150, 8), 0.045)
     pen.disc(0.18, 0.0, 0.62, "orange")
     turns = np.linspace(0.4, 5.2 * math.pi, 60)
@@ -79,8 +118,14 @@ def snail(pen: Pen, rng: np.random.Generator) -> None:
 
 def butterfly(pen: Pen, rng: np.random.Generator) -> None:
     for s in (-1, 1):
-        pen.fill(smooth((s * 0.06, -0.05), (s * 0.35, -0.75), (s * 0.85, -0.84), (s * 0.96, -0.4), (s * 0.6, 0.0)), "purple")
-        pen.fill(smooth((s * 0.06, 0.02), (s * 0.6, 0.02), (s * 0.8, 0.4), (s * 0.58, 0.84), (s * 0.24, 0.66)), "pink")
+        pen.fill(
+            smooth((s * 0.06, -0.05), (s * 0.35, -0.75), (s * 0.85, -0.84), (s * 0.96, -0.4), (s * 0.6, 0.0)),
+            "purple",
+        )
+        pen.fill(
+            smooth((s * 0.06, 0.02), (s * 0.6, 0.02), (s * 0.8, 0.4), (s * 0.58, 0.84), (s * 0.24, 0.66)),
+            "pink",
+        )
         pen.disc(s * 0.62, -0.48, 0.2, "yellow")
         pen.disc(s * 0.62, -0.48, 0.08, "blue", outline=False)
         pen.disc(s * 0.5, 0.38, 0.14, "yellow")
@@ -112,14 +157,26 @@ def star(pen: Pen, rng: np.random.Generator) -> None:
 def tree(pen: Pen, rng: np.random.Generator) -> None:
     pen.fill([(-0.13, 0.55), (0.13, 0.55), (0.15, 0.95), (-0.15, 0.95)], "brown")
     for top, bottom, wide in ((0.0, 0.68, 0.8), (-0.46, 0.24, 0.64), (-0.95, -0.22, 0.46)):
-        pen.fill([(0, top), (wide, bottom), (wide * 0.4, bottom - 0.06), (0, bottom + 0.03), (-wide * 0.4, bottom - 0.06),
-                  (-wide, bottom)], "forest")
+        pen.fill(
+            [
+                (0, top),
+                (wide, bottom),
+                (wide * 0.4, bottom - 0.06),
+                (0, bottom + 0.03),
+                (-wide * 0.4, bottom - 0.06),
+                (-wide, bottom),
+            ],
+            "forest",
+        )
 
 
 def flower(pen: Pen, rng: np.random.Generator) -> None:
     pen.tube([(0, -0.2), (0.02, 0.4), (-0.02, 0.96)], 0.09, "green")
     for side, low in ((-1, 0.82), (1, 0.66)):
-        pen.fill(smooth((0, low), (side * 0.26, low - 0.3), (side * 0.62, low - 0.34), (side * 0.4, low - 0.02)), "green")
+        pen.fill(
+            smooth((0, low), (side * 0.26, low - 0.3), (side * 0.62, low - 0.34), (side * 0.4, low - 0.02)),
+            "green",
+        )
     petals = int(rng.integers(6, 8))
     for petal in range(petals):
         turn = 360 * petal / petals
@@ -130,9 +187,15 @@ def flower(pen: Pen, rng: np.random.Generator) -> None:
 
 def leaf(pen: Pen, rng: np.random.Generator) -> None:
     pen.tube(smooth((0, 0.5), (0.03, 0.8), (0.16, 0.98), closed=False), 0.06, "brown")
-    pen.fill(np.concatenate([smooth((0, -0.98), (0.36, -0.5), (0.52, 0.0), (0.38, 0.46), (0, 0.7), closed=False),
-                             smooth((0, 0.7), (-0.38, 0.46), (-0.52, 0.0), (-0.36, -0.5), (0, -0.98), closed=False)]),
-             "green")
+    pen.fill(
+        np.concatenate(
+            [
+                smooth((0, -0.98), (0.36, -0.5), (0.52, 0.0), (0.38, 0.46), (0, 0.7), closed=False),
+                smooth((0, 0.7), (-0.38, 0.46), (-0.52, 0.0), (-0.36, -0.5), (0, -0.98), closed=False),
+            ]
+        ),
+        "green",
+    )
     pen.line([(0, -0.8), (0, 0.62)], 0.06, "cream")
     for low, reach in ((-0.42, 0.24), (-0.1, 0.36), (0.22, 0.36), (0.48, 0.26)):
         for side in (-1, 1):
@@ -140,7 +203,10 @@ def leaf(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def mushroom(pen: Pen, rng: np.random.Generator) -> None:
-    pen.fill(smooth((-0.22, 0.0), (0.22, 0.0), (0.24, 0.5), (0.36, 0.88), (0, 0.95), (-0.36, 0.88), (-0.24, 0.5)), "cream")
+    pen.fill(
+        smooth((-0.22, 0.0), (0.22, 0.0), (0.24, 0.5), (0.36, 0.88), (0, 0.95), (-0.36, 0.88), (-0.24, 0.5)),
+        "cream",
+    )
     pen.fill(np.concatenate([arc(0, 0.06, 0.92, 0.95, 180, 360), arc(0, 0.06, 0.92, 0.2, 0, 180)]), "red")
     for x, y, radius in ((-0.5, -0.22, 0.15), (0.02, -0.56, 0.17), (0.5, -0.2, 0.14), (0.0, -0.08, 0.12)):
         pen.disc(x, y, radius, "white", outline=False)

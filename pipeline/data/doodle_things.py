@@ -39,14 +39,19 @@ def cup(pen: Pen, rng: np.random.Generator) -> None:
     pen.disc(-0.06, -0.22, 0.6, "white", high=0.16)
     pen.disc(-0.06, -0.2, 0.48, "brown", high=0.1, outline=False)
     for x in (-0.4, -0.06, 0.28):
-        pen.line(smooth((x, -0.44), (x + 0.1, -0.58), (x - 0.06, -0.76), (x + 0.06, -0.94), closed=False), 0.06, "grey")
+        pen.line(
+            smooth((x, -0.44), (x + 0.1, -0.58), (x - 0.06, -0.76), (x + 0.06, -0.94), closed=False),
+            0.06,
+            "grey",
+        )
 
 
 def key(pen: Pen, rng: np.random.Generator) -> None:
     pen.tube([(-0.2, 0), (0.94, 0)], 0.15, "yellow")
     for x, low in ((0.56, 0.34), (0.84, 0.4)):
         pen.tube([(x, 0.04), (x, low)], 0.13, "yellow")
-    pen.tube(ellipse(-0.54, 0, 0.33, 0.36)[list(range(36)) + [0, 1]], 0.18, "yellow")
+    ring = ellipse(-0.54, 0, 0.33, 0.36)
+    pen.tube(np.concatenate([ring, ring[:2]]), 0.18, "yellow")
     pen.line([(-0.14, 0), (0.9, 0)], 0.07, "yellow")
 
 
@@ -54,8 +59,19 @@ def car(pen: Pen, rng: np.random.Generator) -> None:
     pen.fill([(-0.55, -0.08), (-0.36, -0.52), (0.32, -0.52), (0.6, -0.08)], "red")
     pen.fill([(-0.42, -0.1), (-0.28, -0.4), (-0.05, -0.4), (-0.05, -0.1)], "sky")
     pen.fill([(0.06, -0.1), (0.06, -0.4), (0.26, -0.4), (0.44, -0.1)], "sky")
-    pen.fill(smooth((-0.96, 0.1), (-0.85, -0.08), (0.0, -0.1), (0.7, -0.08), (0.96, 0.08), (0.97, 0.4), (0, 0.44),
-                    (-0.96, 0.4)), "red")
+    pen.fill(
+        smooth(
+            (-0.96, 0.1),
+            (-0.85, -0.08),
+            (0.0, -0.1),
+            (0.7, -0.08),
+            (0.96, 0.08),
+            (0.97, 0.4),
+            (0, 0.44),
+            (-0.96, 0.4),
+        ),
+        "red",
+    )
     pen.disc(0.88, 0.1, 0.08, "yellow", high=0.1)
     pen.line([(-0.02, 0.0), (-0.02, 0.32)], 0.04)
     pen.line([(0.06, 0.08), (0.2, 0.08)], 0.05)
@@ -87,8 +103,13 @@ def clock(pen: Pen, rng: np.random.Generator) -> None:
     for hour in range(12):
         angle = math.radians(hour * 30)
         near = 0.46 if hour % 3 == 0 else 0.52
-        pen.line([(near * math.sin(angle), 0.06 - near * math.cos(angle)),
-                  (0.6 * math.sin(angle), 0.06 - 0.6 * math.cos(angle))], 0.06)
+        pen.line(
+            [
+                (near * math.sin(angle), 0.06 - near * math.cos(angle)),
+                (0.6 * math.sin(angle), 0.06 - 0.6 * math.cos(angle)),
+            ],
+            0.06,
+        )
     for reach, angle in ((0.42, rng.uniform(-0.5, 0.5)), (0.32, rng.uniform(1.5, 2.6))):
         pen.line([(0, 0.06), (reach * math.sin(angle), 0.06 - reach * math.cos(angle))], 0.09)
     pen.disc(0, 0.06, 0.07, "black", outline=False)
@@ -107,7 +128,9 @@ def glasses(pen: Pen, rng: np.random.Generator) -> None:
 def lamp(pen: Pen, rng: np.random.Generator) -> None:
     pen.tube([(0, -0.1), (0, 0.8)], 0.1, "brown")
     pen.disc(0, 0.42, 0.17, "blue", high=0.24)
-    pen.fill(np.concatenate([arc(0, 0.92, 0.5, 0.2, 180, 360, 14), np.array([[0.5, 0.96], [-0.5, 0.96]])]), "brown")
+    pen.fill(
+        np.concatenate([arc(0, 0.92, 0.5, 0.2, 180, 360, 14), np.array([[0.5, 0.96], [-0.5, 0.96]])]), "brown"
+    )
     pen.line([(0.38, 0.0), (0.38, 0.3)], 0.035)
     pen.disc(0.38, 0.33, 0.06, "red", outline=False)
     pen.fill([(-0.36, -0.94), (0.36, -0.94), (0.78, 0.0), (-0.78, 0.0)], "yellow")
@@ -135,8 +158,15 @@ def rocket(pen: Pen, rng: np.random.Generator) -> None:
     pen.fill([(-0.1, 0.55), (0.1, 0.55), (0, 0.82)], "yellow", outline=False)
     for side in (-1, 1):
         pen.fill([(side * 0.26, 0.1), (side * 0.66, 0.5), (side * 0.62, 0.78), (side * 0.24, 0.56)], "red")
-    pen.fill(smooth((0, -0.98), (0.24, -0.6), (0.34, -0.1), (0.26, 0.58), (-0.26, 0.58), (-0.34, -0.1), (-0.24, -0.6)), "white")
-    pen.fill(smooth((0, -0.98), (0.2, -0.68), (0.25, -0.5), (0.0, -0.46), (-0.25, -0.5), (-0.2, -0.68)), "red")
+    pen.fill(
+        smooth(
+            (0, -0.98), (0.24, -0.6), (0.34, -0.1), (0.26, 0.58), (-0.26, 0.58), (-0.34, -0.1), (-0.24, -0.6)
+        ),
+        "white",
+    )
+    pen.fill(
+        smooth((0, -0.98), (0.2, -0.68), (0.25, -0.5), (0.0, -0.46), (-0.25, -0.5), (-0.2, -0.68)), "red"
+    )
     pen.disc(0, -0.12, 0.2, "blue")
     pen.disc(0, -0.12, 0.12, "sky", outline=False)
     pen.fill(box(-0.28, 0.36, 0.28, 0.46), "red", outline=False)
@@ -148,9 +178,27 @@ def ice_cream(pen: Pen, rng: np.random.Generator) -> None:
         pen.line([(step, 0.03), (step / 2 + 0.23, 0.5 - step / 2)], 0.045, "brown")
         pen.line([(step, 0.03), (step / 2 - 0.23, 0.5 + step / 2)], 0.045, "brown")
     pen.disc(0, -0.56, 0.4, "cream")
-    pen.fill(smooth((-0.56, -0.1), (-0.4, -0.44), (0, -0.54), (0.4, -0.44), (0.56, -0.1), (0.42, 0.1), (0.22, 0.0),
-                    (0, 0.14), (-0.22, 0.0), (-0.42, 0.1)), "pink")
-    for x, y, colour in ((-0.2, -0.7, "red"), (0.08, -0.82, "blue"), (0.2, -0.62, "green"), (-0.04, -0.62, "orange")):
+    pen.fill(
+        smooth(
+            (-0.56, -0.1),
+            (-0.4, -0.44),
+            (0, -0.54),
+            (0.4, -0.44),
+            (0.56, -0.1),
+            (0.42, 0.1),
+            (0.22, 0.0),
+            (0, 0.14),
+            (-0.22, 0.0),
+            (-0.42, 0.1),
+        ),
+        "pink",
+    )
+    for x, y, colour in (
+        (-0.2, -0.7, "red"),
+        (0.08, -0.82, "blue"),
+        (0.2, -0.62, "green"),
+        (-0.04, -0.62, "orange"),
+    ):
         pen.line([(x, y), (x + 0.07, y + 0.05)], 0.06, colour)
 
 

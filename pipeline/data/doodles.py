@@ -1,4 +1,4 @@
-"""Drawings of things that anyone knows, made by the project itself from a seed: a labelled dataset of any size."""
+"""Drawings of things that anyone knows, made by the project itself from a seed: a labelled dataset."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.data.doodle_pen import COLOURS, Ink, Pen, Pose
 
 Colour = tuple[int, int, int]
 
+REVISION = 1  # of the drawings: another number when any pixel of them changes
 _OVERSAMPLING = 3  # drawn that much larger, then averaged
 _LEAST_CONTRAST = 95.0  # distance in RGB between the ground and a thing's main colour
 _TWO_TO_64 = 2**64
@@ -122,8 +123,11 @@ def _ink(rng: np.random.Generator) -> Ink:
     for name in names:
         hue, saturation, value = colorsys.rgb_to_hsv(*(level / 255 for level in COLOURS[name]))
         jitter = rng.uniform(-1, 1, 3)
-        colours[name] = _rgb(hue + shift + 0.015 * jitter[0], saturation * (0.9 + 0.15 * jitter[1]),
-                             value * (0.94 + 0.1 * jitter[2]))
+        colours[name] = _rgb(
+            hue + shift + 0.015 * jitter[0],
+            saturation * (0.9 + 0.15 * jitter[1]),
+            value * (0.94 + 0.1 * jitter[2]),
+        )
     if kind < 0.25:
         exchanged = rng.permutation(len(names) - 2)  # grey and black keep their part
         colours |= {names[i]: colours[names[j]] for i, j in enumerate(exchanged)}
@@ -133,7 +137,9 @@ def _ink(rng: np.random.Generator) -> Ink:
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
+    )
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
@@ -169,13 +175,13 @@ def _ground(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
 
 def _pose(rng: np.random.Generator, large: int) -> Pose:
     """A place, size, turn, lean and perspective that keep nearly all of the thing inside."""
-    half = large / 2 * rng.uniform(0.6, 0.96)
-    turn = math.radians(rng.normal(0, 11) if rng.random() < 0.8 else rng.uniform(-35, 35))
+    half = large / 2 * rng.uniform(0.68, 0.97)
+    turn = math.radians(rng.normal(0, 9) if rng.random() < 0.85 else rng.uniform(-32, 32))
     cos, sin = math.cos(turn), math.sin(turn)
     lean = np.array([[1.0, rng.uniform(-0.15, 0.15)], [rng.uniform(-0.08, 0.08), 1.0]])
-    stretch = rng.uniform(0.88, 1.0, 2) * np.array([rng.choice((-1.0, 1.0)), 1.0])
+    stretch = rng.uniform(0.88, 1.0, 2) * np.array([(-1.0 if rng.random() < 0.2 else 1.0), 1.0])
     linear = half * np.array([[cos, -sin], [sin, cos]]) @ lean * stretch
-    room = (large / 2 - half) + 0.06 * large
+    room = (large / 2 - half) + 0.04 * large
     return Pose(
         linear=linear,
         centre=large / 2 + rng.uniform(-room, room, 2),
@@ -186,7 +192,9 @@ def _pose(rng: np.random.Generator, large: int) -> Pose:
     )
 
 
-def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool) -> None:
+def _clutter(
+    canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool
+) -> None:
     """Scatter strokes, ellipses, triangles and patches, each at most `reach` of the canvas in half size."""
     pen = ImageDraw.Draw(canvas)
     large = canvas.width
