@@ -225,14 +225,15 @@ class Network:
 class GraphBuilder:
     """Builds the graph of a Network, operator by operator."""
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: Preprocessing | None) -> None:
+        """preprocessing : of the images that the graph reads; None for a graph that reads something else."""
         self._preprocessing = preprocessing
         self._root = nn.Module()
         self._graph = fx.Graph()
         self._nodes: dict[str, fx.Node] = {}
         self.layer_names: dict[str, str] = {}
-        self.input = self._keep(self._graph.placeholder("image"))
-        if (preprocessing.gain != 1).any():
+        self.input = self._keep(self._graph.placeholder("image" if preprocessing is not None else "code"))
+        if preprocessing is not None and (preprocessing.gain != 1).any():
             gain = torch.from_numpy(preprocessing.gain).float()
             self.input = self.add("input_gain", Affine(gain), [self.input], layer=None)
 
@@ -255,9 +256,12 @@ class GraphBuilder:
 
     def build(self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None) -> Network:
         """The finished network; `output` is the node that the graph returns."""
+        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer)
+
+    def module(self, output: str) -> fx.GraphModule:
+        """The finished graph alone; `output` is the node that it returns."""
         self._graph.output(self._nodes[output])
-        module = fx.GraphModule(self._root, self._graph)
-        return Network(name, module, self.layer_names, self._preprocessing, labels, class_layer)
+        return fx.GraphModule(self._root, self._graph).eval().requires_grad_(False)
 
     def _keep(self, node: fx.Node) -> str:
         self._nodes[node.name] = node

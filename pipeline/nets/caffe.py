@@ -1,0 +1,253 @@
+"""Networks from Caffe's definitions and weights, of any age, without Caffe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from google.protobuf import text_format
+from torch import Tensor, fx
+
+from pipeline.errors import DefinitionError, nearest
+from pipeline.nets.caffe_layers import operators_of
+from pipeline.nets.caffe_place import Place, choice
+from pipeline.nets.caffe_schema import NetParameter
+from pipeline.nets.caffe_upgrade import current_layers
+from pipeline.nets.caffe_weights import Blobs, Shape, Weights, fit_mean, read_mean, read_weights
+from pipeline.nets.network import GraphBuilder, Network
+from pipeline.nets.preprocessing import ORDERS, Preprocessing
+
+__all__ = ["Definition", "caffe_function", "caffe_network", "fit_mean", "read_definition", "read_mean", "read_weights"]
+
+_DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
+_DROPPED = frozenset(
+    {
+        *("Accuracy", "ContrastiveLoss", "EuclideanLoss", "HDF5Output", "HingeLoss", "InfogainLoss"),
+        *("MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "Silence", "SoftmaxWithLoss"),
+    }
+)
+_UNKNOWN_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "(\w+)"')
+_TRAINING_ONLY = frozenset(
+    {
+        *("LayerParameter", "V1LayerParameter", "V0LayerParameter", "NetParameter", "ParamSpec", "FillerParameter"),
+        *("TransformationParameter", "DataParameter", "DummyDataParameter", "MemoryDataParameter"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a definition says of the network at rest.
+
+    layers : LayerParameters in the current form; data, losses and what belongs to training are gone.
+    inputs : blob → its shape without the batch, None where the definition does not say.
+    """
+
+    source: str
+    layers: tuple[Any, ...]
+    inputs: Mapping[str, Shape | None]
+
+
+def caffe_network(
+    name: str,
+    definition: str | Path,
+    weights: str | Path | Blobs | None,
+    *,
+    order: str,
+    mean: np.ndarray | Sequence[float] | None,
+    gain: Sequence[float] | None = None,
+    labels: Sequence[str] = (),
+    class_layer: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> Network:
+    """The network of a Caffe definition with its weights.
+
+    weights : path of a .caffemodel or .safetensors file, or name of a layer → its arrays; None for zeros, when
+        only the layer table is wanted. mean : pixel levels in the network's channel order, one number a channel
+        or an image, which is cut to its centre; None for zero. size : (height, width), None for the
+        definition's own.
+    Raises DefinitionError or WeightsError when the files cannot be read or do not belong together.
+    """
+    stated = read_definition(definition)
+    blob, shape = _input(stated, size, len(ORDERS.get(order, "RGB")))
+    if len(shape) != 3:
+        raise DefinitionError(f"{stated.source}: input {blob} has shape {shape}, expected (channels, height, width)")
+    channels, height, width = shape
+    mean = np.zeros(channels) if mean is None else fit_mean(np.asarray(mean, np.float64), height, width)
+    gain = np.ones(channels) if gain is None else np.asarray(gain, np.float64)
+    preprocessing = Preprocessing(height, width, order, mean, gain)
+    if preprocessing.channels != channels:
+        raise DefinitionError(
+            f"{stated.source}: input {blob} has {channels} channels, but order {order} has "
+            f"{preprocessing.channels}; set model.order"
+        )
+    builder = GraphBuilder(preprocessing)
+    output = _translate(stated, blob, shape, _weights(weights), builder)
+    return builder.build(name, output, labels, class_layer)
+
+
+def caffe_function(
+    definition: str | Path, weights: str | Path | Blobs | None
+) -> tuple[fx.GraphModule, Shape, dict[str, str]]:
+    """What a Caffe definition computes of an input that need not be an image, such as a generator's code.
+
+    Returns the graph (batch first in and out), the input's shape without the batch, and name of a layer → name
+    of its node. Arguments and errors as for `caffe_network`.
+    """
+    stated = read_definition(definition)
+    blob, shape = _input(stated, None, 3)
+    builder = GraphBuilder(None)
+    output = _translate(stated, blob, shape, _weights(weights), builder)
+    return builder.module(output), shape, builder.layer_names
+
+
+def read_definition(path: str | Path) -> Definition:
+    """The layers of a .prototxt file in test phase and current form.
+
+    Raises DefinitionError, with the line, if the file is missing or cannot be parsed.
+    """
+    path = Path(path)
+    where = f"definition {path}"
+    if not path.is_file():
+        raise DefinitionError(f"{where}: no such file; give its place by model.definition=…")
+    net = _parse(path.read_text(encoding="utf-8", errors="replace"), where)
+    inputs = _stated_inputs(net, where)
+    kept, absent = [], set()
+    for layer in current_layers(net, where):
+        if not _in_test_phase(layer, net.state):
+            continue
+        if layer.type in _DATA:
+            shapes = _data_shapes(layer)
+            inputs.update((top, shapes[min(i, len(shapes) - 1)]) for i, top in enumerate(layer.top))
+        elif layer.type in _DROPPED or any(blob in absent for blob in layer.bottom):
+            absent.update(layer.top)
+        else:
+            kept.append(layer)
+    if not kept:
+        raise DefinitionError(f"{where}: no layers; give the definition of a network")
+    return Definition(where, tuple(kept), inputs)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        try:
+            return text_format.Parse(text, NetParameter())
+        except text_format.ParseError as error:
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            # A setting of a layer that is computed here must not be passed over in silence.
+            if unknown is None or unknown[1] not in _TRAINING_ONLY:
+                raise
+            return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
+    except text_format.ParseError as error:
+        said = str(error).splitlines()[0].split(" : ", 1)[-1]
+        raise DefinitionError(f"{where}, line {error.GetLine()}: {said.rstrip('.')}; mend the line") from None
+
+
+def _stated_inputs(net: Any, where: str) -> dict[str, Shape | None]:
+    """Inputs that a definition names at its head, with shapes from `input_shape` or four `input_dim` each."""
+    names = list(net.input)
+    if net.input_shape:
+        shapes = [tuple(shape.dim) for shape in net.input_shape]
+    else:
+        shapes = [tuple(net.input_dim[start : start + 4]) for start in range(0, len(net.input_dim), 4)]
+    if shapes and len(shapes) != len(names):
+        raise DefinitionError(f"{where}: {len(names)} inputs, but {len(shapes)} input shapes; give one for each")
+    return {name: shapes[i][1:] if shapes else None for i, name in enumerate(names)}
+
+
+def _data_shapes(layer: Any) -> list[Shape | None]:
+    """Shapes, without the batch, of what a data layer gives; one may stand for all."""
+    if layer.type == "Input" and layer.input_param.shape:
+        return [tuple(shape.dim[1:]) for shape in layer.input_param.shape]
+    if layer.type == "DummyData":
+        data = layer.dummy_data_param
+        if data.shape:
+            return [tuple(shape.dim[1:]) for shape in data.shape]
+        return list(zip(data.channels, data.height, data.width, strict=False)) or [None]
+    if layer.type == "MemoryData":
+        data = layer.memory_data_param
+        return [(data.channels, data.height, data.width)]
+    crop = layer.transform_param.crop_size
+    return [(1 if layer.transform_param.force_gray else 3, crop, crop) if crop else None]
+
+
+def _in_test_phase(layer: Any, state: Any) -> bool:
+    if layer.include:
+        return any(_meets(rule, state) for rule in layer.include)
+    return not any(_meets(rule, state) for rule in layer.exclude)
+
+
+def _meets(rule: Any, state: Any) -> bool:
+    return (
+        (not rule.HasField("phase") or choice(rule, "phase") == "TEST")
+        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        and (not rule.HasField("max_level") or state.level <= rule.max_level)
+        and set(rule.stage) <= set(state.stage)
+        and not set(rule.not_stage) & set(state.stage)
+    )
+
+
+def _input(stated: Definition, size: tuple[int, int] | None, channels: int) -> tuple[str, Shape]:
+    """The one input that layers read, and its shape."""
+    read = list(dict.fromkeys(b for layer in stated.layers for b in layer.bottom if b in stated.inputs))
+    if len(read) != 1:
+        known = ", ".join(read) or "none"
+        raise DefinitionError(f"{stated.source}: inputs that layers read: {known}, expected one; state it by input: …")
+    shape = stated.inputs[read[0]]
+    if size is not None:
+        return read[0], (shape[0] if shape else channels, *size)
+    if not shape or min(shape) < 1:
+        raise DefinitionError(
+            f"{stated.source}: the size of input {read[0]} is not stated; add input_shape to the definition, "
+            "or set model.size=[height,width]"
+        )
+    return read[0], shape
+
+
+def _weights(weights: str | Path | Blobs | None) -> Weights:
+    if isinstance(weights, (str, Path)):
+        return Weights(read_weights(weights), f"weights {weights}")
+    return Weights(weights, "weights")
+
+
+def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, builder: GraphBuilder) -> str:
+    """Add all layers to the graph; returns the node of the last one."""
+    # Maps of a batch of no images cost nothing to compute and have the shapes that every layer needs to know.
+    nodes: dict[str, tuple[str, Tensor]] = {blob: (builder.input, torch.zeros(0, *shape))}
+    names = {layer.name for layer in stated.layers}
+    output = builder.input
+    for layer in stated.layers:
+        for bottom in layer.bottom:
+            if bottom not in nodes:
+                raise DefinitionError(
+                    f"{stated.source}: layer {layer.name} reads {bottom}, which no layer before it makes"
+                    f"{nearest(bottom, nodes)}; mend its bottom"
+                )
+        parents = [nodes[bottom] for bottom in layer.bottom]
+        place = Place(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
+        chains = operators_of(place)
+        for top, chain in zip(layer.top, chains, strict=True):
+            several = len(chains) > 1
+            title = layer.name if not several else top if top not in names else f"{layer.name}/{top}"
+            inputs = parents
+            for step, operator in enumerate(chain, 1):
+                last = step == len(chain)
+                try:
+                    maps = operator(*(maps for _, maps in inputs))
+                except (RuntimeError, ValueError, IndexError) as error:
+                    raise place.refuse(f"cannot take {place.shapes}: {str(error).splitlines()[0]}") from None
+                node = builder.add(
+                    title if last else f"{title}_{step}",
+                    operator,
+                    [node for node, _ in inputs],
+                    title if last else None,
+                )
+                inputs = [(node, maps)]
+            nodes[top] = inputs[0]
+            output = inputs[0][0]
+    return output

@@ -1,0 +1,137 @@
+"""Caffe's two old forms of a definition, brought to the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import DefinitionError, nearest
+from pipeline.nets.caffe_schema import V1_TYPES, LayerParameter
+
+_IRREGULAR = {  # names that are not their old name in capitals without underscores
+    "ABSVAL": "AbsVal",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
+}
+_V1_TYPES = {
+    old: _IRREGULAR.get(old, "".join(word.capitalize() for word in old.split("_"))) for old in V1_TYPES.split("|")
+}
+_V0_TYPES = {old.lower(): new for old, new in _V1_TYPES.items()} | {
+    "conv": "Convolution",
+    "images": "ImageData",
+    "innerproduct": "InnerProduct",
+    "pool": "Pooling",
+}
+_CROPS = ("data_param", "image_data_param", "window_data_param")
+
+
+def current_layers(net: Any, where: str) -> list[Any]:
+    """The layers of a NetParameter as LayerParameters, whichever of the three forms it has.
+
+    Raises DefinitionError for a type that the old form does not know, or a padding layer that cannot be
+    folded into what reads it.
+    Source: Caffe, its own upgrade of definitions.
+    """
+    if net.layer:
+        return [_with_crop(layer) for layer in net.layer]
+    if any(old.HasField("layer") for old in net.layers):
+        return [_from_v0(old, where) for old in _without_padding(net.layers, where)]
+    return [_with_crop(_from_v1(old, where)) for old in net.layers]
+
+
+def _from_v1(old: Any, where: str) -> Any:
+    constant = V1_TYPES.split("|")[old.type]
+    if constant == "NONE":
+        raise DefinitionError(f"{where}: layer {old.name} has no type; give it one, as in type: CONVOLUTION")
+    layer = LayerParameter(name=old.name, type=_V1_TYPES[constant], bottom=old.bottom, top=old.top)
+    layer.include.extend(old.include)
+    layer.exclude.extend(old.exclude)
+    for field, value in old.ListFields():
+        if field.name.endswith("_param"):
+            getattr(layer, field.name).CopyFrom(value)
+    return layer
+
+
+def _with_crop(layer: Any) -> Any:
+    """The size of the crop, which data layers once had among their own numbers, where it stands now."""
+    for name in _CROPS:
+        if layer.HasField(name) and getattr(layer, name).crop_size and not layer.transform_param.crop_size:
+            layer.transform_param.crop_size = getattr(layer, name).crop_size
+    return layer
+
+
+def _without_padding(layers: Any, where: str) -> list[Any]:
+    """The V0 layers without padding layers: the convolution or pooling that reads one pads by itself."""
+    padding = {}
+    kept = []
+    for old in layers:
+        if old.layer.type == "padding":
+            padding[old.top[0]] = old
+            continue
+        if any(blob in padding for blob in old.bottom):
+            if old.layer.type not in ("conv", "pool"):
+                raise DefinitionError(
+                    f"{where}: layer {old.layer.name} ({old.layer.type}) reads a padding layer, "
+                    "expected a conv or pool; give it unpadded input"
+                )
+            pad = padding[old.bottom[0]]
+            old.bottom[0] = pad.bottom[0]
+            old.layer.pad = pad.layer.pad
+        kept.append(old)
+    return kept
+
+
+def _from_v0(old: Any, where: str) -> Any:
+    source = old.layer
+    kind = _V0_TYPES.get(source.type)
+    if kind is None:
+        raise DefinitionError(
+            f"{where}: layer {source.name} has type {source.type!r}, which the oldest form does not know"
+            f"{nearest(source.type, _V0_TYPES)}; write the definition in the current form"
+        )
+    layer = LayerParameter(name=source.name, type=kind, bottom=old.bottom, top=old.top)
+    layer.include.extend(old.include)
+    layer.exclude.extend(old.exclude)
+    for name, value in _v0_settings(source, kind).items():
+        parameter, _, field = name.partition(".")
+        target = getattr(layer, parameter)
+        if isinstance(value, list):
+            getattr(target, field).extend(value)
+        else:
+            setattr(target, field, value)
+    return layer
+
+
+def _v0_settings(source: Any, kind: str) -> Mapping[str, Any]:
+    """Settings of the current form, "message.field" → value."""
+    sliding = {"kernel_size": [source.kernelsize], "stride": [source.stride], "pad": [source.pad]}
+    outputs = {"num_output": source.num_output, "bias_term": source.biasterm}
+    settings: dict[str, dict[str, Any]] = {
+        "Convolution": {"convolution_param": outputs | sliding | {"group": source.group}},
+        "Pooling": {"pooling_param": sliding | {"pool": source.pool}},
+        "InnerProduct": {"inner_product_param": outputs},
+        "LRN": {
+            "lrn_param": {
+                "local_size": source.local_size,
+                "alpha": source.alpha,
+                "beta": source.beta,
+                "k": source.k,
+            }
+        },
+        "Dropout": {"dropout_param": {"dropout_ratio": source.dropout_ratio}},
+        "Concat": {"concat_param": {"concat_dim": source.concat_dim}},
+    }
+    if kind in ("Data", "ImageData", "WindowData"):
+        settings[kind] = {"transform_param": {"crop_size": source.cropsize}}
+    return {
+        f"{message}.{field}": value
+        for message, fields in settings.get(kind, {}).items()
+        for field, value in fields.items()
+    }
