@@ -1,0 +1,1 @@
+"""Training the networks and generators that the project ships."""

@@ -1,0 +1,290 @@
+"""Training doodlenet and its judge on drawings: settings in, weights and figures out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from pipeline.data.doodle_cache import Drawings, drawings
+from pipeline.data.doodles import CLASSES
+from pipeline.errors import SettingsError, nearest
+from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet
+from pipeline.training.augment import attacked, blurred, faded, noisy
+from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+NETWORKS = ("doodlenet", "doodlejudge")
+_JUDGED = 250  # drawings a batch when accuracy is measured
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Everything that decides the weights, on one kind of machine."""
+
+    network: str  # one of NETWORKS
+    seed: int  # of first weights, order, augmentation
+    train_seed: int  # of the drawings to learn from
+    train_count: int
+    held_out_seed: int  # of the drawings that accuracy is measured on
+    held_out_count: int
+    epochs: int
+    batch: int
+    rate: float  # at its highest: after the first tenth of the steps; it then falls linearly to zero
+    momentum: float
+    weight_decay: float  # of weights, not of biases and normalisations
+    label_smoothing: float
+    noise: float  # largest deviation of Gaussian noise, pixel levels
+    blur: float  # largest sigma of the blur that a third of the pictures get, pixels
+    fade: float  # largest share of contrast taken away
+    attack: float  # L2 radius of the adversarial shift, pixel levels over the picture; 0 trains without
+    attack_steps: int
+    threads: int  # of arithmetic: another number may give other last digits
+    checkpoint_every: int  # steps
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise SettingsError(
+                f"network: got {self.network!r}, expected one of {', '.join(NETWORKS)}"
+                f"{nearest(self.network, NETWORKS)}"
+            )
+        if self.train_seed == self.held_out_seed:
+            raise SettingsError(f"held_out_seed: got {self.held_out_seed}, expected another than train_seed")
+        for name in ("train_count", "held_out_count", "epochs", "batch", "threads", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if self.batch > self.train_count:
+            raise SettingsError(f"batch: got {self.batch}, expected at most train_count ({self.train_count})")
+        for name in ("rate", "momentum", "weight_decay", "noise", "blur", "fade", "attack", "attack_steps"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+        if not (0 <= self.label_smoothing < 1 and self.fade <= 1):
+            raise SettingsError("label_smoothing and fade: expected shares, label_smoothing below 1")
+
+    @property
+    def steps(self) -> int:
+        """All steps; the drawings that do not fill a last batch wait for another epoch's order."""
+        return self.epochs * (self.train_count // self.batch)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What was measured at the end of a training."""
+
+    steps: int
+    accuracy: float  # share of held-out drawings that are named right
+    attacked_accuracy: float  # the same, each drawing first shifted as in training
+    parameters: int
+
+
+def train_classifier(
+    settings: ClassifierSettings, out: Path, log: Callable[[str], None], *, cache: Path | None = None
+) -> Metrics:
+    """Train a network, leave `<network>.safetensors` in `out`, and return how good it is.
+
+    A killed training goes on from its checkpoint in `out` to the same weights, bit for bit.
+    cache : folder for the drawings, shared by trainings; `out/drawings` when None.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = out / "drawings" if cache is None else cache
+    train, held_out = (
+        drawings(seed=seed, count=count, size=SIZE, folder=folder, processes=settings.threads, log=log)
+        for seed, count in (
+            (settings.train_seed, settings.train_count),
+            (settings.held_out_seed, settings.held_out_count),
+        )
+    )
+    with _threads(settings.threads):
+        network = fit(settings, train, checkpoint=out / f"{settings.network}.checkpoint", log=log)
+        metrics = measure(settings, network, held_out)
+    log(f"held-out accuracy {metrics.accuracy:.4f}, attacked {metrics.attacked_accuracy:.4f}")
+    _write(
+        out / f"{settings.network}.safetensors",
+        save(network.state_dict(), metadata=_about(settings, metrics)),
+    )
+    return metrics
+
+
+def fit(
+    settings: ClassifierSettings, train: Drawings, *, checkpoint: Path, log: Callable[[str], None]
+) -> nn.Sequential:
+    """Return the trained network, with its batch normalisations folded away where it is shipped without."""
+    torch.manual_seed(settings.seed)
+    network = _untrained(settings).to(memory_format=torch.channels_last)
+    optimiser = _optimiser(settings, network)
+    text = json.dumps(asdict(settings), indent=0)
+    found = load_checkpoint(checkpoint, settings=text)
+    first = 0
+    if found is not None:
+        network.load_state_dict(found.states["network"])
+        optimiser.load_state_dict(found.states["optimiser"])
+        first = found.step
+        log(f"going on from step {first}")
+    mean_loss = None
+    for step in range(first, settings.steps):
+        loss = _learn(settings, network, optimiser, train, step)
+        mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
+        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+            log(f"step {step + 1}/{settings.steps} loss {mean_loss:.3f} rate {_rate(settings, step):.4f}")
+            states = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            save_checkpoint(checkpoint, Checkpoint(settings=text, step=step + 1, states=states))
+    network = network.eval().to(memory_format=torch.contiguous_format)
+    return _folded(network) if settings.network == "doodlenet" else network
+
+
+def measure(settings: ClassifierSettings, network: nn.Sequential, held_out: Drawings) -> Metrics:
+    """Return the accuracy on plain and on attacked held-out drawings."""
+    network.eval()
+    plain = shifted = 0
+    for start in range(0, len(held_out.labels), _JUDGED):
+        rows = np.arange(start, min(start + _JUDGED, len(held_out.labels)))
+        pixels, labels = _batch(held_out, rows)
+        generator = torch.Generator().manual_seed(start)
+        moved = attacked(
+            lambda images: logits(network, images),
+            pixels,
+            labels,
+            size=settings.attack,
+            steps=settings.attack_steps,
+            generator=generator,
+        )
+        with torch.no_grad():
+            plain += int((logits(network, pixels).argmax(1) == labels).sum())
+            shifted += int((logits(network, moved).argmax(1) == labels).sum())
+    count = len(held_out.labels)
+    parameters = sum(value.numel() for value in network.parameters())
+    return Metrics(settings.steps, plain / count, shifted / count, parameters)
+
+
+def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
+    """Return what stands before the softmax, for RGB pixels 0..255 (batch, channel, row, column)."""
+    mean = torch.tensor(MEAN)[None, :, None, None]
+    gain = torch.tensor(GAIN)[None, :, None, None]
+    return network[:-1]((pixels - mean) * gain)
+
+
+def _learn(
+    settings: ClassifierSettings,
+    network: nn.Sequential,
+    optimiser: torch.optim.Optimizer,
+    train: Drawings,
+    step: int,
+) -> float:
+    """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step + 1)
+    torch.manual_seed(settings.seed * 1_000_003 + step + 1)  # dropout knows only the global generator
+    for group in optimiser.param_groups:
+        group["lr"] = _rate(settings, step)
+    pixels, labels = _batch(train, _rows(settings, step))
+    rows = torch.rand(len(labels), generator=generator) < 1 / 3
+    sigma = settings.blur * float(torch.rand((), generator=generator))
+    pixels = blurred(pixels, sigma=sigma, rows=rows)
+    pixels = faded(pixels, most=settings.fade, generator=generator)
+    pixels = noisy(pixels, most=settings.noise, generator=generator)
+    network.eval()  # the attack neither drops units nor touches running means
+    pixels = attacked(
+        lambda images: logits(network, images),
+        pixels,
+        labels,
+        size=settings.attack,
+        steps=settings.attack_steps,
+        generator=generator,
+    )
+    network.train()
+    loss = functional.cross_entropy(logits(network, pixels), labels, label_smoothing=settings.label_smoothing)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _rows(settings: ClassifierSettings, step: int) -> np.ndarray:
+    """The drawings of a step: each epoch goes through all of them in an order of its own."""
+    epoch, place = divmod(step, settings.train_count // settings.batch)
+    order = np.random.Generator(np.random.Philox(key=[settings.seed, epoch])).permutation(
+        settings.train_count
+    )
+    return np.sort(order[place * settings.batch : (place + 1) * settings.batch])
+
+
+def _batch(source: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Pixels 0..255 (batch, channel, row, column), laid out channels last, and labels (batch,)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows])).float().permute(0, 3, 1, 2)
+    return pixels, torch.from_numpy(source.labels[rows])
+
+
+def _rate(settings: ClassifierSettings, step: int) -> float:
+    warm = max(1, settings.steps // 10)
+    if step < warm:
+        return settings.rate * (step + 1) / warm
+    return settings.rate * (settings.steps - step) / (settings.steps - warm)
+
+
+def _untrained(settings: ClassifierSettings) -> nn.Sequential:
+    if settings.network == "doodlejudge":
+        return doodlejudge(classes=len(CLASSES))
+    return doodlenet(classes=len(CLASSES), normalised=True)
+
+
+def _optimiser(settings: ClassifierSettings, network: nn.Module) -> torch.optim.Optimizer:
+    decayed = [value for value in network.parameters() if value.ndim > 1]
+    free = [value for value in network.parameters() if value.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups, lr=settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0
+    )
+
+
+def _folded(network: nn.Sequential) -> nn.Sequential:
+    """The same function without batch normalisations: each is folded into the convolution before it."""
+    plain = doodlenet(classes=len(CLASSES))
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith("bn")}
+    for number in range(1, 6):
+        conv, norm = getattr(network, f"conv{number}"), getattr(network, f"bn{number}")
+        weight, bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        state[f"conv{number}.weight"], state[f"conv{number}.bias"] = weight.detach(), bias.detach()
+    plain.load_state_dict(state)
+    return plain.eval()
+
+
+def _about(settings: ClassifierSettings, metrics: Metrics) -> dict[str, str]:
+    """What a reader of the weights needs to know; one entry, for the file's order of several is random."""
+    about = {
+        "network": settings.network,
+        "classes": CLASSES,
+        "mean": MEAN,
+        "gain": GAIN,
+        "settings": asdict(settings),
+        "metrics": asdict(metrics),
+    }
+    return {"about": json.dumps(about)}
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
