@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.methods.climb import NAN, OK, ZERO_GRADIENT, climb
+
+# Ten iterations on a(x) = Σ w·x: activation at iterations 0, 1, 4, 9; best activation and its iteration; norm and
+# non-zero pixels of the last image. Computed once with numpy and scipy, one image at a time.
+FIXTURE = {
+    "sparse": (5.2857010063, 3.2985910851, 6.4000725909, 5.5945708968, 7.7409020722, 8, 167.9210659536, 512),
+    "high_frequency": (
+        *(5.2857010063, 23.5139415564, 46.8988281560, 60.4771918273, 60.4771918273),
+        *(9, 117.6914665694, 819),
+    ),
+    "low_frequency": (
+        *(5.2857010063, 6.8123828768, 97.4089773814, 36.9408801412, 116.5597722525),
+        *(8, 163.6548805357, 1024),
+    ),
+    "contribution": (5.2857010063, 3.0801182709, 4.1890502953, 3.0464677404, 5.2857010063, 0, 71.8551782439, 103),
+}
+MEAN = torch.tensor([104.0, 117.0, 123.0], dtype=torch.float64)[:, None, None].expand(3, 32, 32)
+
+
+@pytest.fixture
+def start():
+    return torch.from_numpy(np.random.RandomState(0).normal(0, 10, (3, 32, 32)))
+
+
+@pytest.fixture
+def weight():
+    return torch.from_numpy(np.random.RandomState(7).normal(0, 1, (3, 32, 32)) / 100)
+
+
+def linear(weight):
+    return lambda image: (image * weight).sum(dim=(1, 2, 3))
+
+
+def test_climb_follows_the_published_presets_digit_for_digit(published, start, weight):
+    """All four together in one micro-batch, so that their mixing is covered too."""
+    styles = [replace(row, max_iter=10) for row in published.values()]
+    starts = start.expand(4, -1, -1, -1)
+    best = climb(linear(weight), starts, styles, MEAN)
+    last = climb(linear(weight), starts, [replace(style, keep="last") for style in styles], MEAN)
+    for at, style in enumerate(styles):
+        *activations, top, step, norm, pixels = FIXTURE[style.name]
+        seen = [float(best.history[ii, at]) for ii in (0, 1, 4, 9)]
+        assert seen == pytest.approx(activations, rel=1e-9, abs=2e-10)
+        assert float(best.activation[at]) == pytest.approx(top, rel=1e-9, abs=2e-10)
+        assert int(best.step[at]) == step
+        assert int(last.step[at]) == 9
+        assert float(last.image[at].norm()) == pytest.approx(norm, rel=1e-9)
+        assert int((last.image[at] != 0).any(dim=0).sum()) == pixels
+
+
+def test_kept_image_is_the_one_that_was_evaluated(published, start, weight):
+    styles = [replace(row, max_iter=10) for row in published.values()]
+    done = climb(linear(weight), start.expand(4, -1, -1, -1), styles, MEAN)
+    assert torch.equal(linear(weight)(done.image), done.activation)
+    assert torch.equal(done.activation, done.history.amax(dim=0))
+
+
+def test_images_stay_inside_the_pixel_range(style, start, weight):
+    steep = style(policy="constant", rate=1e6, max_iter=3, keep="last")
+    image = climb(linear(weight), start[None], [steep], MEAN).image
+    assert ((image + MEAN >= 0) & (image + MEAN <= 255)).all()
+    assert (image + MEAN).max() == 255
+
+
+def test_keep_from_leaves_out_the_early_iterations(style, start, weight):
+    falling = style(decay=0.5, step_start=0.01, step_end=0.01, max_iter=6)
+    uphill = start + 100 * weight  # starts high and is drained by the decay
+    first = climb(linear(weight), uphill[None], [falling], MEAN)
+    later = climb(linear(weight), uphill[None], [replace(falling, keep_from=3)], MEAN)
+    assert (int(first.step), int(later.step)) == (0, 3)
+    assert later.activation == first.history[3]
+
+
+def test_short_climbs_are_left_untouched_beside_long_ones(style, start, weight):
+    short, long = style(max_iter=3, keep="last"), style(max_iter=9, keep="last")
+    starts = torch.stack([start, start])
+    both = climb(linear(weight), starts, [short, long], MEAN)
+    assert torch.equal(both.image[0], climb(linear(weight), starts[:1], [short], MEAN).image[0])
+    assert torch.equal(both.image[1], climb(linear(weight), starts[1:], [long], MEAN).image[0])
+    assert both.step.tolist() == [2, 8]
+
+
+def test_minimizing_descends_and_keeps_the_lowest(style, start, weight):
+    done = climb(linear(weight), start[None], [style(direction="minimize")], MEAN)
+    assert done.activation == done.history.min() < done.history[0]
+    assert int(done.step) == 7
+
+
+@pytest.mark.parametrize("policy", ["constant", "progress", "progress01", "scale_free"])
+def test_zero_gradient_is_a_failure_of_that_item_alone(style, start, weight, policy):
+    weights = torch.stack([weight, torch.zeros_like(weight)])
+    done = climb(linear(weights), start.expand(2, -1, -1, -1), [style(policy=policy)] * 2, MEAN)
+    alone = climb(linear(weight[None]), start[None], [style(policy=policy)], MEAN)
+    assert done.ended.tolist() == [OK, ZERO_GRADIENT]
+    assert torch.equal(done.image[0], alone.image[0])
+
+
+def test_what_is_not_a_number_is_a_failure_of_that_item_alone(style, start, weight):
+    weights = torch.stack([torch.full_like(weight, torch.nan), weight])
+    clipped = style(small_norm_percentile=50, blur_radius=1.0, blur_every=2)
+    done = climb(linear(weights), start.expand(2, -1, -1, -1), [clipped] * 2, MEAN)
+    alone = climb(linear(weight[None]), start[None], [clipped], MEAN)
+    assert done.ended.tolist() == [NAN, OK]
+    assert torch.equal(done.image[1], alone.image[0])
+
+
+def test_a_micro_batch_that_has_failed_altogether_stops(style, start):
+    evaluations = []
+
+    def flat(image):
+        evaluations.append(len(image))
+        return 0 * image.sum(dim=(1, 2, 3))
+
+    done = climb(flat, start[None], [style(max_iter=500)], MEAN)
+    assert done.ended.tolist() == [ZERO_GRADIENT]
+    assert len(evaluations) == 1
+
+
+def test_one_iteration_only_evaluates_the_start(style, start):
+    done = climb(lambda image: 0 * image.sum(dim=(1, 2, 3)) + 3, start[None], [style(max_iter=1)], MEAN)
+    assert done.ended.tolist() == [OK]
+    assert torch.equal(done.image[0], start)
+    assert done.activation == 3
