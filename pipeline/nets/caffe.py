@@ -22,7 +22,16 @@ from pipeline.nets.caffe_weights import Blobs, Shape, Weights, fit_mean, read_me
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 
-__all__ = ["Definition", "caffe_function", "caffe_network", "fit_mean", "read_definition", "read_mean", "read_weights"]
+__all__ = [
+    "Definition",
+    "caffe_function",
+    "caffe_network",
+    "fit_mean",
+    "read_definition",
+    "read_mean",
+    "read_weights",
+    "weight_shapes",
+]
 
 _DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
 _DROPPED = frozenset(
@@ -104,6 +113,14 @@ def caffe_function(
     builder = GraphBuilder(None)
     output = _translate(stated, blob, shape, _weights(weights), builder)
     return builder.module(output), shape, builder.layer_names
+
+
+def weight_shapes(definition: str | Path) -> dict[str, tuple[Shape, ...]]:
+    """The shapes of the blobs of every layer that has any, in the order of the definition."""
+    stated = read_definition(definition)
+    weights = Weights(None, "weights")
+    _translate(stated, *_input(stated, None, 3), weights, GraphBuilder(None))
+    return weights.taken
 
 
 def read_definition(path: str | Path) -> Definition:

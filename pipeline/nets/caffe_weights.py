@@ -29,6 +29,7 @@ class Weights:
         """blobs : name of a layer → its arrays; None gives zeros, for what needs shapes alone."""
         self._blobs = blobs
         self._source = source
+        self.taken: dict[str, tuple[Shape, ...]] = {}  # what layers have asked for
 
     def take(self, layer: str, shapes: Sequence[Shape]) -> list[Tensor]:
         """The blobs of a layer, float32, in the given shapes.
@@ -36,6 +37,7 @@ class Weights:
         Axes of length 1 in front, which old files have, are nothing.
         Raises WeightsError if the layer, the number of its blobs or a shape is another.
         """
+        self.taken[layer] = tuple(shapes)
         if self._blobs is None:
             return [torch.zeros(shape) for shape in shapes]
         found = self._blobs.get(layer, ())
