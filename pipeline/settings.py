@@ -193,15 +193,18 @@ class ClusterSettings:
     """Where tasks run; decides no result.
 
     kind : "serial", "local" or "ray". workers : tasks at a time, None for what the machine or cluster has.
-    address : of the running cluster ("ray" only). retries : further tries after a lost worker.
-    memory_bytes : reserved for one task.
+    address : of the running cluster ("ray" only), None for the one this machine belongs to. retries : further tries
+    after a lost worker. gpus_per_task : GPUs (or a share of one) reserved for a task on a GPU. memory_bytes : reserved
+    for a task. store_bytes : size of the object store that "local" starts.
     """
 
     kind: str
     workers: int | None
     address: str | None
     retries: int
+    gpus_per_task: float
     memory_bytes: int
+    store_bytes: int
 
     def __post_init__(self) -> None:
         check_choice("cluster", self.kind, ("serial", "local", "ray"))

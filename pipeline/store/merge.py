@@ -112,7 +112,7 @@ class _StyleWriter:
         sizes = {"unit": len(self.rows), "sample": self.samples, "y": height, "x": width}
         self.pixels = format.STYLE["pixels"].create(self.group, sizes)
         grid = (len(self.rows), self.samples)
-        points = min(record.ascent.trace_points, record.style.max_iter)
+        points = record.ascent.trace_points
         self.trace_step = np.full(points, -1, np.int32)
         self.arrays = {
             "activation": np.full(grid, np.nan, np.float32),
@@ -120,9 +120,7 @@ class _StyleWriter:
             "best_step": np.full(grid, -1, np.int32),
             "status": np.full(grid, format.Status.missing, np.uint8),
             "trace": np.full((*grid, points), np.nan, np.float32),
-            "seed": np.zeros(grid, np.uint64),
-            "start_norm": np.full(grid, np.nan, np.float32),
-            "norm": np.full(grid, np.nan, np.float32),
+            "attempt": np.zeros(grid, np.uint8),
         }
         self.reasons = [""] * len(self.rows)
 

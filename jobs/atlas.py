@@ -1,0 +1,167 @@
+"""Compute an atlas: plan, tasks, shards, atlas.h5 and pages. The same command goes on where it was stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import sys
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from jobs import driver, site
+from jobs.cluster import open_cluster
+from jobs.console import DONE, GAPS, run_job
+from jobs.estimate import describe
+from jobs.progress import Bars
+from jobs.request import Request, read_request
+from pipeline.errors import OutputError
+from pipeline.plan import Plan
+from pipeline.store.merge import MergeReport, merge
+from pipeline.store.shard import ShardFolder, write_whole
+from pipeline.units import address, select_units
+
+log = logging.getLogger("atlas")
+
+
+def atlas(config: DictConfig) -> int:
+    """Do what the configuration asks; return the exit code."""
+    from pipeline.nets.model import open_network
+
+    from pipeline.compute import compute
+    from pipeline.nets.card import network_card
+
+    request = read_request(config, device_kind(config.device))
+    network = open_network(request.model)
+    plan = planned(request, network_card(network))
+    if request.plan_only:
+        print(describe(plan, request.cluster, request.device, request.out))
+        return DONE
+    with output(request.out, config):
+        write_plan(plan, request.out)
+        shards = ShardFolder(request.out / "shards")
+        print(f"{plan.card.name}@{plan.card.digest[:12]} into {request.out}/", file=sys.stderr)
+        report = driver.run(
+            plan.tasks(),
+            shards,
+            lambda: open_cluster(request.cluster, request.device),
+            compute,
+            network,
+            network.digest,
+            Bars(),
+        )
+        merged = merge_atlas(plan, request.out)
+        if request.pages:
+            site.build_pages(request.out, workers=None)
+    return _summary(report, merged, request)
+
+
+def device_kind(wanted: str) -> str:
+    """The kind of device that a run uses: what is asked, or a GPU if this machine has one."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def planned(request: Request, card: object) -> Plan:
+    """What is asked now, together with what was asked of this atlas before."""
+    asked = Plan.of_request(card, select_units(card, request.units), request.styles, request.samples)
+    before = read_plan(request.out)
+    return asked if before is None else before.union(asked)
+
+
+def read_plan(out: Path) -> Plan | None:
+    """The plan of an atlas folder, or None where there is none yet."""
+    try:
+        return Plan.of_record(json.loads((out / "plan.json").read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{out}/plan.json: cannot be read ({error}); choose another folder by OUT=…") from None
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Store the plan of an atlas folder."""
+    write_whole(out / "plan.json", (json.dumps(plan.record(), sort_keys=True, indent=1) + "\n").encode())
+
+
+def merge_atlas(plan: Plan, out: Path) -> MergeReport:
+    """Merge the shards of an atlas folder into its atlas.h5."""
+    tasks = plan.tasks()
+    with tqdm(total=len(tasks), desc="merge", unit="task", disable=not sys.stderr.isatty(), leave=False) as bar:
+        return merge(plan, ShardFolder(out / "shards"), out / "atlas.h5", _deciding_settings(plan), bar.update)
+
+
+def _deciding_settings(plan: Plan) -> str:
+    """The settings that decide results, as YAML."""
+    record = {
+        "model": {"name": plan.card.name, "digest": plan.card.digest},
+        "styles": {name: plan.styles[name].record() for name in sorted(plan.styles)},
+        "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
+    }
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))
+
+
+@contextmanager
+def output(out: Path, config: DictConfig):
+    """The atlas folder, made and held for this run alone, with a log of its own."""
+    try:
+        (out / "log").mkdir(parents=True, exist_ok=True)
+        lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the run ends
+        path = out / "log" / f"{datetime.now():%Y-%m-%d-%H%M%S}.log"
+        handler = logging.FileHandler(path)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder by OUT=…") from None
+    with lock:
+        _hold(lock, out)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        log.info("configuration:\n%s", OmegaConf.to_yaml(config, resolve=True))
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _hold(lock: TextIO, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(f"{out}: another run is writing this atlas; wait for it, or choose OUT=…") from None
+    except OSError:  # some network file systems have no locks
+        log.warning("%s: this file system has no locks; see to it that one run at a time writes here", out)
+
+
+def _summary(report: driver.RunReport, merged: MergeReport, request: Request) -> int:
+    out = request.out
+    for line in (*report.set_aside, *merged.set_aside):
+        print(f"warning: {line}", file=sys.stderr)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(merged.statuses.items()))
+    with suppress(OSError):
+        size = (out / "atlas.h5").stat().st_size / 1e6
+        print(f"{out}/atlas.h5: {merged.pictures} pictures ({counts}), {size:.1f} MB", file=sys.stderr)
+    if request.pages:
+        print(f"open {out}/site/index.html", file=sys.stderr)
+    if not report.failed and not merged.failed and not merged.missing:
+        return DONE
+    for words, reason in list(report.failed.items())[:10]:
+        print(f"failed: {words}: {reason}", file=sys.stderr)
+    print(
+        f"{merged.failed} pictures failed, {merged.missing} are missing; the same command tries them again",
+        file=sys.stderr,
+    )
+    return GAPS
+
+
+if __name__ == "__main__":
+    run_job(atlas, "atlas", __doc__)

@@ -1,0 +1,170 @@
+"""Where tasks run: in this process, on this machine's cores, or on a Ray cluster. The one module that imports ray."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from pipeline.errors import AtlasError, SettingsError
+from pipeline.settings import ClusterSettings, DeviceSettings
+
+T = TypeVar("T")
+AHEAD = 2  # tasks in flight for each worker: one runs, one waits
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task's result."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a task has none; `detail` is for the log."""
+
+    reason: str
+    detail: str
+
+
+Outcome = Done | Failed
+Work = Callable[[T, object], bytes]  # (task, what all tasks share) → result
+
+
+class Cluster(Protocol):
+    """One verb: send tasks, yield each with its outcome as it ends, with a bounded number on their way."""
+
+    workers: int
+
+    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+        """shared : sent to each worker process once and kept there under `key`."""
+
+    def close(self) -> None: ...
+
+
+def open_cluster(settings: ClusterSettings, device: DeviceSettings) -> Cluster:
+    """The cluster that the settings choose."""
+    if settings.kind == "serial":
+        return Serial()
+    return RayCluster(settings, device)
+
+
+def attempt(work: Work, task: object, shared: object) -> Outcome:
+    """The outcome of a task; a fault of the task's own is an outcome too."""
+    try:
+        return Done(work(task, shared))
+    except AtlasError as error:
+        return Failed(str(error), traceback.format_exc())
+    except Exception as error:
+        return Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+class Serial:
+    """Runs tasks one after the other in this process."""
+
+    workers = 1
+
+    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+        for task in tasks:
+            yield task, attempt(work, task, shared)
+
+    def close(self) -> None:
+        pass
+
+
+class RayCluster:
+    """Runs tasks as Ray tasks, on this machine ("local") or on the machines of a running cluster ("ray").
+
+    Tasks, not actors: a node that joins is used, the work of a lost one is sent again, and there is no pool to
+    look after. A worker process is kept from task to task, and with it what all tasks share.
+    """
+
+    def __init__(self, settings: ClusterSettings, device: DeviceSettings) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError:
+            raise SettingsError(
+                f"cluster={settings.kind}: Ray is not installed; install ray, or use cluster=serial"
+            ) from None
+        self._ray = ray
+        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        if settings.kind == "local":
+            cores = settings.workers if settings.workers is not None else os.cpu_count() or 1
+            ray.init(
+                address="local",
+                num_cpus=cores * device.threads,
+                include_dashboard=False,
+                object_store_memory=settings.store_bytes,
+                **quiet,
+            )
+        else:
+            try:
+                ray.init(address=settings.address or "auto", **quiet)
+            except ConnectionError as error:
+                raise SettingsError(
+                    f"cluster.address: no Ray cluster answers at {settings.address or 'auto'} ({error}); start one with "
+                    f"ray start --head, or use cluster=local"
+                ) from None
+        self.workers = settings.workers or self._places(device)
+        self._options = {
+            "num_cpus": device.threads,
+            "num_gpus": settings.gpus_per_task if device.kind == "cuda" else 0,
+            "memory": settings.memory_bytes,
+            "max_retries": settings.retries,
+            "max_calls": 0,  # keep the process, and with it the loaded network
+        }
+
+    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+        ray = self._ray
+        remote = ray.remote(_remote).options(**self._options)
+        held = [ray.put(shared)]  # in a list Ray passes the reference, not the value
+        waiting, out = iter(tasks), {}
+        try:
+            while True:
+                for task in islice(waiting, self.workers * AHEAD - len(out)):
+                    out[remote.remote(work, task, held, key)] = task
+                if not out:
+                    return
+                (ended, *_), _ = ray.wait(list(out), num_returns=1)
+                yield out.pop(ended), self._outcome(ended)
+        finally:
+            for reference in out:
+                with suppress(Exception):  # on the way out; what cannot be cancelled ends with the cluster
+                    ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+    def _outcome(self, reference: object) -> Outcome:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            return Failed(f"its worker was lost, {reason}", str(error))
+
+    def _places(self, device: DeviceSettings) -> int:
+        """How many tasks the cluster has room for."""
+        resources = self._ray.cluster_resources()
+        if device.kind == "cuda":
+            return max(1, int(resources.get("GPU", 0)))
+        return max(1, int(resources.get("CPU", 1)) // device.threads)
+
+
+_kept: dict[str, object] = {}  # in a worker process: what all tasks share, by key
+
+
+def _remote(work: Work, task: object, held: list, key: str) -> Outcome:
+    """Runs in a worker: fetch what is shared unless this process has it, and do the task."""
+    if key not in _kept:
+        import ray
+
+        _kept.clear()  # one network at a time
+        _kept[key] = ray.get(held[0])
+    return attempt(work, task, _kept[key])

@@ -1,0 +1,136 @@
+"""From a command line to a job and an exit code: composing the configuration, and errors on one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.errors import AtlasError, SettingsError, nearest
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
+
+_USAGE = """{doc}
+
+usage: python -m jobs.{name} [option=value …] [--cfg job] [--help]
+
+Options and their defaults stand in conf/{config}.yaml; groups: {groups}.
+--cfg job prints the whole configuration and stops."""
+
+
+def run_job(job: Callable[[DictConfig], int], config: str, doc: str, argv: Sequence[str] | None = None) -> None:
+    """Run a job with the configuration that the command line describes, and exit with its code.
+
+    What the user can mend is printed on one line, exit code 2; Ctrl-C says how to go on, exit code 130.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.exit(_run(job, config, doc, arguments))
+    except AtlasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(REFUSED)
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(STOPPED)
+    except BrokenPipeError:  # the reader of our output left (… | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+
+
+def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str]) -> int:
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if {"--help", "-h"} & set(flags):
+        print(_USAGE.format(doc=doc.strip(), name=config, config=config, groups=", ".join(sorted(groups()))))
+        return DONE
+    if "--cfg" in flags:
+        overrides = [override for override in overrides if override not in ("job", "all")]
+    unknown = [flag for flag in flags if flag not in ("--cfg", "--cfg=job", "--resolve")]
+    if unknown:
+        raise SettingsError(f"option {unknown[0]}: not known (nearest: --cfg job, --help); settings are name=value")
+    composed = compose_config(config, overrides)
+    if any(flag.startswith("--cfg") for flag in flags):
+        print(OmegaConf.to_yaml(composed, resolve="--resolve" in flags), end="")
+        return DONE
+    return job(composed)
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """Every group of conf/ with its options."""
+    return {
+        folder.name: tuple(sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("_")))
+        for folder in CONF.iterdir()
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a job. Raises SettingsError with the near match for what conf/ does not know."""
+    for override in overrides:
+        _check_choice(config, override)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(config, overrides=[*_all_styles(config, overrides), *overrides])
+        OmegaConf.resolve(composed)
+        return composed
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(_explain(config, error, overrides)) from None
+
+
+def _all_styles(config: str, overrides: Sequence[str]) -> list[str]:
+    """Every file of conf/style is on offer, so that a new one needs no second place to be named."""
+    offers = "\n- style:" in (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
+    if not offers or any(override.startswith("style=") for override in overrides):
+        return []
+    return [f"style=[{','.join(groups()['style'])}]"]
+
+
+def _check_choice(config: str, override: str) -> None:
+    """Refuse an option of a group that has no file, and what is no override at all."""
+    name, equals, value = override.partition("=")
+    if not equals:
+        raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")
+    options = groups().get(name.lstrip("+~"))
+    plain = value.strip("\"'")
+    if options is None or plain in ("", "null", "~") or plain.startswith("["):
+        return
+    if plain not in options:
+        raise SettingsError(
+            f"{name}: no option {plain!r} in conf/{name}/{nearest(plain, options)}; there are {', '.join(options)}"
+        )
+
+
+def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's complaint on one line, with the nearest key."""
+    text = " ".join(str(error).split())
+    key = re.search(r"Key '([^']+)' is not in struct", text) or re.search(r"Could not override '([^']+)'", text)
+    if key is None:
+        return f"conf/{config}.yaml: {text}"
+    wanted = next((o.partition("=")[0] for o in overrides if key[1] in o.partition("=")[0]), key[1])
+    full = re.search(r"full_key: (\S+)", text)
+    wanted = full[1] if full is not None else wanted
+    known = _keys(config)
+    return f"setting {wanted}: not known{nearest(wanted, known)}; --cfg job prints all settings"
+
+
+def _keys(config: str) -> list[str]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose(config, overrides=_all_styles(config, []))
+    found: list[str] = []
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, dict):
+            for name, value in node.items():
+                found.append(f"{path}{name}")
+                walk(value, f"{path}{name}.")
+
+    walk(OmegaConf.to_container(composed, resolve=False), "")
+    return found

@@ -1,0 +1,105 @@
+"""A plan to its shards: what is done already, what to send, what came back, and what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jobs.cluster import Cluster, Done
+from pipeline.errors import ShardError
+from pipeline.store.shard import ShardFolder
+
+log = logging.getLogger("atlas")
+
+
+class Task(Protocol):
+    """What the driver needs to know of a task."""
+
+    method: str
+    pictures: int
+    seconds: float
+
+    @property
+    def id(self) -> str: ...
+
+    def record(self) -> dict[str, object]: ...
+
+
+class Progress(Protocol):
+    """Told what is there and what comes."""
+
+    def start(self, method: str, total: Sequence[Task], done: Sequence[Task]) -> None: ...
+
+    def advance(self, task: Task) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class RunReport:
+    """What a run did: tasks kept from before, computed now, failed with their reasons; shards set aside."""
+
+    kept: int = 0
+    computed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)  # task in words → reason
+    set_aside: list[str] = field(default_factory=list)
+
+
+def run(
+    tasks: Sequence[Task],
+    shards: ShardFolder,
+    cluster: Cluster | Callable[[], Cluster],
+    work: Callable[[Task, object], bytes],
+    shared: object,
+    key: str,
+    progress: Progress,
+) -> RunReport:
+    """Compute every task whose shard is not there, and store what comes back, in whatever order it comes.
+
+    cluster : may be a function that opens one, called only if there is something to do.
+    A fault of a task's own is recorded beside its shard's place; the rest goes on.
+    """
+    report = RunReport()
+    open_tasks, done = [], []
+    for task in tasks:
+        (done if _is_done(task, shards, report) else open_tasks).append(task)
+    report.kept = len(done)
+    if not open_tasks:
+        return report
+    progress.start(tasks[0].method, tasks, done)
+    opened = cluster() if callable(cluster) else cluster
+    try:
+        started = time.monotonic()
+        for task, outcome in opened.run(work, shared, key, open_tasks):
+            if isinstance(outcome, Done):
+                shards.write(task.id, outcome.data)
+                report.computed += 1
+                log.info("task %s done, %d bytes, %.1f s since start", task.id, len(outcome.data),
+                         time.monotonic() - started)  # fmt: skip
+            else:
+                shards.write_reason(task.id, outcome.reason)
+                report.failed[_words(task)] = outcome.reason
+                log.error("task %s failed: %s\n%s", task.id, outcome.reason, outcome.detail)
+            progress.advance(task)
+    finally:
+        progress.close()
+        opened.close()
+    return report
+
+
+def _is_done(task: Task, shards: ShardFolder, report: RunReport) -> bool:
+    try:
+        return shards.read(task.id, task.record()) is not None
+    except ShardError as error:
+        aside = shards.set_aside(task.id)
+        report.set_aside.append(str(error))
+        log.warning("%s (kept as %s)", error, aside.name)
+        return False
+
+
+def _words(task: Task) -> str:
+    record = task.record()
+    return f"{record['layer']}, {record['style']['style']['name']}, sample {record['sample']}"

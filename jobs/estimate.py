@@ -1,0 +1,62 @@
+"""What a plan would take, in words, before any work starts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.plan import AscentTask, Plan
+from pipeline.settings import ClusterSettings, DeviceSettings
+
+COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+
+
+def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: Path) -> str:
+    """Units, tasks, pictures, estimated time and bytes of a plan, a line for each layer and style."""
+    tasks = plan.tasks()
+    lines = [f"{plan.card.name}@{plan.card.digest[:12]} into {out}/"]
+    lines.append(
+        f"{'layer':24} {'style':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'hours':>9} {'bytes':>9}"
+    )
+    total_bytes = 0
+    for layer in plan.layers():
+        for style in plan.layer_styles(layer.name):
+            own = [task for task in tasks if (task.layer, task.style.name) == (layer.name, style)]
+            height, width = layer.picture(plan.styles[style].ascent.canvas, plan.card.image)
+            pictures = sum(task.pictures for task in own)
+            size = int(pictures * height * width * 3 * COMPRESSED)
+            total_bytes += size
+            lines.append(
+                f"{layer.name:24} {style:16} {len(plan.layer_units(layer.name)):6} {pictures:9} {len(own):6} "
+                f"{f'{width}x{height}':>9} {_hours(own):9.3f} {_bytes(size):>9}"
+            )
+    workers = 1 if cluster.kind == "serial" else cluster.workers
+    hours = _hours(tasks)
+    units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
+    pictures = sum(task.pictures for task in tasks)
+    shared = (
+        "shared by all workers"
+        if workers is None
+        else f"{tqdm.format_interval(3600 * hours / workers)} with {workers} workers"
+    )
+    lines.append(
+        f"{units} units, {len(tasks)} tasks, {pictures} pictures; about {hours:.2f} hours of one {device.kind} place "
+        f"({shared}); about {_bytes(total_bytes)} in atlas.h5 and as much in shards, {_bytes(_free(out))} free"
+    )
+    return "\n".join(lines)
+
+
+def _hours(tasks: Iterable[AscentTask]) -> float:
+    return sum(task.seconds for task in tasks) / 3600
+
+
+def _bytes(count: float) -> str:
+    return tqdm.format_sizeof(count, suffix="B", divisor=1000)
+
+
+def _free(out: Path) -> int:
+    existing = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free

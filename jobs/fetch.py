@@ -1,0 +1,21 @@
+"""Fetch a network's published files into the cache, once; for the login node of a cluster."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from jobs.console import DONE, run_job
+from jobs.request import read_model
+
+
+def fetch(config: DictConfig) -> int:
+    """Fetch what is missing; return the exit code."""
+    from pipeline.nets.model import fetch_files
+
+    for name, path in fetch_files(read_model(config.model)).items():
+        print(f"{name}: {path}")
+    return DONE
+
+
+if __name__ == "__main__":
+    run_job(fetch, "fetch", __doc__)

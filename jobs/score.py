@@ -1,0 +1,99 @@
+"""Score an atlas's pictures of the classes: which class the network and a judge see in them, style by style."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from jobs.atlas import merge_atlas, output, read_plan, write_plan
+from jobs.console import DONE, run_job
+from jobs.request import read_model
+from jobs.site import build_pages
+from pipeline.errors import OutputError, WeightsError
+from pipeline.plan import Plan, ScoreTask
+from pipeline.store.shard import ShardFolder, encode_shard
+
+STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
+
+
+def score(config: DictConfig) -> int:
+    """Judge, keep the verdicts in the atlas, print the table; return the exit code."""
+    from pipeline.nets.model import open_network
+
+    out = Path(config.out).expanduser()
+    plan = read_plan(out)
+    if plan is None or not (out / "atlas.h5").is_file():
+        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+    network = open_network(read_model(config.model))
+    if network.digest != plan.card.digest:
+        raise WeightsError(
+            f"{out}/atlas.h5: is of {plan.card.name}@{plan.card.digest[:12]}, model={network.name} has digest "
+            f"{network.digest[:12]}; name the atlas's own network by MODEL=…"
+        )
+    judges = {network.name: network}
+    judge = open_network(read_model(config.judge))
+    judges[judge.name] = judge
+    with output(out, config):
+        for name, member in judges.items():
+            plan = _judge(plan, out, name, member)
+        write_plan(plan, out)
+        merge_atlas(plan, out)
+        build_pages(out, workers=None)
+    _print_table(plan, out, list(judges))
+    return DONE
+
+
+def _judge(plan: Plan, out: Path, name: str, judge: object) -> Plan:
+    """Have one judge look at every style of the class layer; return the plan with what it was asked."""
+    import h5py
+
+    from atlas_viewer import format
+    from pipeline.compute import package_versions
+    from pipeline.score import judge_pictures, matching_classes
+    from pipeline.store.score_groups import pictures_digest
+
+    layer, shards = plan.card.class_layer, ShardFolder(out / "shards")
+    if layer is None or layer not in {part.name for part in plan.layers()}:
+        raise OutputError(f"{out}/atlas.h5: has no pictures of the class layer {layer}; make them with units=[{layer}]")
+    units = plan.layer_units(layer)
+    own = judge.digest == plan.card.digest
+    classes = list(units) if own else matching_classes([plan.card.label(layer, unit) for unit in units], judge)
+    group = format.group_names(part.name for part in plan.card.layers)[layer]
+    with h5py.File(out / "atlas.h5") as file:
+        for style, style_group in format.group_names(plan.layer_styles(layer)).items():
+            stored = file[f"/layers/{group}/ascent/{style_group}"]
+            digest = pictures_digest(stored["pixels"])
+            task = ScoreTask(name, judge.digest, layer, style, digest, units, tuple(classes))
+            plan = plan.with_score(task)
+            if shards.read(task.id, task.record()) is not None:
+                continue
+            shown = np.isin(stored["status"][:], (format.Status.ok, format.Status.never_active))
+            verdicts = judge_pictures(judge, stored["pixels"][:], shown, classes)
+            arrays = {"target": np.array(classes, np.int32), **vars(verdicts)}
+            facts = {"labels": list(judge.labels), "packages": package_versions()}
+            shards.write(task.id, encode_shard(task.record(), arrays, facts))
+    return plan
+
+
+def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
+    shards = ShardFolder(out / "shards")
+    styles = sorted({task.style for task in plan.scores}, key=lambda name: (name not in STYLE_ORDER, name))
+    print(f"{'style':16} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
+    for style in styles:
+        cells, count = [], 0
+        for judge in judges:
+            task = next(task for task in plan.scores if (task.judge, task.style) == (judge, style))
+            ranks = shards.read(task.id, task.record()).array("target_rank")
+            ranks = ranks[ranks >= 0]
+            count = max(count, ranks.size)
+            first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
+            cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
+        print(f"{style:16} {count:8}  " + "  ".join(cells))
+    print(f"kept in {out}/atlas.h5 under scores/", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_job(score, "score", __doc__)
