@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from pipeline.errors import WeightsError
+
 SIZE = 96  # pixels, both ways
-# Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of 4,000 drawings, rounded.
+# Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
 MEAN: tuple[float, float, float] = (140.0, 135.0, 130.0)
 GAIN: tuple[float, float, float] = (1 / 64, 1 / 64, 1 / 64)
 
@@ -33,19 +38,19 @@ def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
     def respond(number: int) -> None:
         layers.append((f"norm{number}", nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)))
 
-    convolve(1, 3, 24, kernel_size=8, stride=4)  # 23 x 23
-    pool(1)  # 11 x 11
+    convolve(1, 3, 20, kernel_size=7, stride=3)  # 30 x 30
+    pool(1)  # 15 x 15
     respond(1)
-    convolve(2, 24, 64, kernel_size=5, padding=2, groups=2)
-    pool(2)  # 5 x 5
+    convolve(2, 20, 40, kernel_size=5, padding=2, groups=2)
+    pool(2)  # 7 x 7
     respond(2)
-    convolve(3, 64, 96, kernel_size=3, padding=1)
-    convolve(4, 96, 96, kernel_size=3, padding=1, groups=2)
-    convolve(5, 96, 64, kernel_size=3, padding=1, groups=2)
-    pool(5)  # 2 x 2
+    convolve(3, 40, 64, kernel_size=3, padding=1)
+    convolve(4, 64, 64, kernel_size=3, padding=1, groups=2)
+    convolve(5, 64, 48, kernel_size=3, padding=1, groups=2)
+    pool(5)  # 3 x 3
     layers += [
         ("flatten", nn.Flatten()),
-        ("fc6", nn.Linear(64 * 2 * 2, 256)),
+        ("fc6", nn.Linear(48 * 3 * 3, 256)),
         ("relu6", nn.ReLU()),
         ("drop6", nn.Dropout(0.2)),
         ("fc7", nn.Linear(256, 128)),
@@ -58,7 +63,7 @@ def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
 
 
 def doodlejudge(*, classes: int) -> nn.Sequential:
-    """Return a small residual network, untrained, for (batch, 3, 96, 96); its last two layers are `fc`, `prob`.
+    """Return a small residual network, untrained, for (batch, 3, 96, 96); it ends with `fc` and `prob`.
 
     It is built unlike doodlenet throughout, so that the two share as few blind spots as can be.
     Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
@@ -79,6 +84,29 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
             prob=nn.Softmax(dim=1),
         )
     )
+
+
+def load(path: Path) -> tuple[nn.Sequential, tuple[str, ...]]:
+    """Return the network that a weight file holds, ready to run, and the names of its classes.
+
+    Raises WeightsError when the file is missing, damaged, or of no network of this module.
+    """
+    build = {"doodlenet": doodlenet, "doodlejudge": doodlejudge}
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            names = file.keys()
+            state = {name: file.get_tensor(name) for name in names}
+        labels = tuple(about["classes"])
+        network = build[about["network"]](classes=len(labels))
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"{path}: expected weights of {' or '.join(build)}, got {type(error).__name__}: {reason}; "
+            "train them anew, or restore the file that was shipped"
+        ) from error
+    return network.eval(), labels
 
 
 class _Residual(nn.Module):

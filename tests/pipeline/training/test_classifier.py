@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,12 @@ import pytest
 import torch
 
 from pipeline.data.doodle_cache import Drawings, drawings
-from pipeline.errors import OutputError, SettingsError
+from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.nets.doodlenet import SIZE, doodlenet, load
 from pipeline.training import classifier
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.classifier import ClassifierSettings, fit, logits, train_classifier
+from pipeline.training.recipe import recipe
 
 SMALL = ClassifierSettings(
     network="doodlenet",
@@ -175,13 +175,11 @@ def test_noise_and_fading_do_nothing_at_zero_and_something_above() -> None:
     assert torch.allclose(fade.mean((1, 2, 3)), pixels.mean((1, 2, 3)), atol=1e-2)
 
 
-def test_the_metadata_repeats_the_settings(cache: Path, tmp_path: Path) -> None:
-    from safetensors import safe_open
-
+def test_a_weight_file_gives_back_the_recipe_that_made_it(cache: Path, tmp_path: Path) -> None:
     train_classifier(SMALL, tmp_path, lambda line: None, cache=cache)
-    with safe_open(tmp_path / "doodlenet.safetensors", framework="np") as file:
-        about = file.metadata()
-    assert ClassifierSettings(**json.loads(about["about"])["settings"]) == SMALL
+    assert recipe(tmp_path / "doodlenet.safetensors") == SMALL
+    with pytest.raises(WeightsError, match="absent.safetensors"):
+        recipe(tmp_path / "absent.safetensors")
 
 
 def _drawn(settings: ClassifierSettings, cache: Path) -> Drawings:
