@@ -1,0 +1,84 @@
+# Every target is one visible command in an environment that is made on demand.
+# make atlas MODEL=squeezenet OUT=atlases/first ARGS="units=[conv10:0-19] samples=4"
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+
+MODEL ?=
+DATASET ?=
+OUT ?=
+JUDGE ?=
+ARGS ?=
+
+# ARGS reach the job as they are: no file names are put in for * and [ ].
+RUN = @set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m
+MODEL_IS = $(if $(MODEL),model=$(MODEL))
+DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
+OUT_IS = $(if $(OUT),'out="$(OUT)"')
+JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
+
+.PHONY: help atlas plan site layers fetch score doodlenet bench test test-slow lint format clean clean-shards
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= ARGS=
+	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+
+plan: .venv/atlas ## print what an atlas would take, and stop: MODEL= DATASET= OUT= ARGS=
+	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+
+site: .venv/atlas ## make the pages of an atlas again: OUT=
+	$(RUN) jobs.site $(OUT_IS) $(ARGS)
+
+layers: .venv/atlas ## print the layer table of a network: MODEL=
+	$(RUN) jobs.layers $(MODEL_IS) $(ARGS)
+
+fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
+	$(RUN) jobs.fetch $(MODEL_IS) $(ARGS)
+
+score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= OUT= JUDGE=
+	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+
+doodlenet: .venv/atlas ## train doodlenet and doodlejudge again, from nothing: OUT=
+	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)
+	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
+
+bench: .venv/test ## measure speed, a file a question in jobs/bench
+	$(RUN) jobs.bench $(ARGS)
+
+test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
+	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: .venv/test ## run the long tests too
+	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: .venv/test ## hold the code to its style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/test ## put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and caches; never an atlas
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-shards: ## remove the shards of an atlas that is finished: OUT=
+	@test -n "$(OUT)" || { echo "clean-shards: give the folder of the atlas by OUT=…" >&2; exit 2; }
+	@test -f "$(OUT)/atlas.h5" || { echo "$(OUT)/atlas.h5: not there; nothing is removed" >&2; exit 2; }
+	rm -rf "$(OUT)/shards"
+
+.venv/python:
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/atlas: .venv/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/test: .venv/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,bench]'
+	@touch $@ .venv/atlas
