@@ -14,7 +14,7 @@ from pipeline.nets.cone import Cone
 from pipeline.settings import AscentSettings, StyleSettings
 
 MISSING, NEVER_ACTIVE = 0, 4  # further states of an item, as stored
-_WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces only what is worth less
+_WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces what is worth less
 
 
 @dataclass(frozen=True)
