@@ -123,7 +123,7 @@ def photos(folder: Path, which: tuple[int, ...], side: int) -> list[np.ndarray]:
 def residual_network() -> str:
     """A bottleneck network whose every convolution is followed in place by BatchNorm and Scale, as open_nsfw's."""
     lines = ['input: "data"', "input_shape { dim: 1 dim: 3 dim: 64 dim: 64 }"]
-    lines += convolution("conv_1", "data", 16, 7, 2, 3, "1") + [relu("relu_1", "conv_1")]
+    lines += [*convolution("conv_1", "data", 16, 7, 2, 3, "1"), relu("relu_1", "conv_1")]
     lines.append(
         'layer { name: "pool1" type: "Pooling" bottom: "conv_1" top: "pool1" '
         "pooling_param { pool: MAX kernel_size: 3 stride: 2 } }"
@@ -171,7 +171,8 @@ def convolution(name: str, bottom: str, outputs: int, kernel: int, stride: int, 
         f"{{ num_output: {outputs} kernel_size: {kernel} stride: {stride} pad: {pad} }} }}",
         f'layer {{ name: "bn_{tag}" type: "BatchNorm" bottom: "{name}" top: "{name}" '
         "batch_norm_param { use_global_stats: true } param { lr_mult: 0 } }",
-        f'layer {{ name: "scale_{tag}" type: "Scale" bottom: "{name}" top: "{name}" scale_param {{ bias_term: true }} }}',
+        f'layer {{ name: "scale_{tag}" type: "Scale" bottom: "{name}" top: "{name}" '
+        "scale_param { bias_term: true } }",
     ]
 
 
