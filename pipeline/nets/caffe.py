@@ -87,14 +87,14 @@ def caffe_network(
     if len(shape) != 3:
         raise DefinitionError(f"{stated.source}: input {blob} has shape {shape}, expected (channels, height, width)")
     channels, height, width = shape
+    if channels != len(ORDERS.get(order, range(channels))):  # an unknown order is the next line's to refuse
+        raise DefinitionError(
+            f"{stated.source}: input {blob} has {channels} channels, but order {order} has {len(ORDERS[order])}; "
+            "set model.order"
+        )
     mean = np.zeros(channels) if mean is None else fit_mean(np.asarray(mean, np.float64), height, width)
     gain = np.ones(channels) if gain is None else np.asarray(gain, np.float64)
     preprocessing = Preprocessing(height, width, order, mean, gain)
-    if preprocessing.channels != channels:
-        raise DefinitionError(
-            f"{stated.source}: input {blob} has {channels} channels, but order {order} has "
-            f"{preprocessing.channels}; set model.order"
-        )
     builder = GraphBuilder(preprocessing)
     output = _translate(stated, blob, shape, _weights(weights), builder)
     return builder.build(name, output, labels, class_layer)
@@ -161,7 +161,7 @@ def _parse(text: str, where: str) -> Any:
                 raise
             return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
     except text_format.ParseError as error:
-        said = str(error).splitlines()[0].split(" : ", 1)[-1]
+        said = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
         raise DefinitionError(f"{where}, line {error.GetLine()}: {said.rstrip('.')}; mend the line") from None
 
 

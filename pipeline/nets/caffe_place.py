@@ -42,7 +42,7 @@ class Place:
             raise self.refuse(f"works along axis {axis}, expected axis 1, the channels")
 
     def refuse(self, why: str) -> DefinitionError:
-        return DefinitionError(f"{self.source}: layer {self.layer.name} ({self.layer.type}) {why}")
+        return DefinitionError(f"{self.source}: layer {self.layer.name} ({self.layer.type}) {why}; mend the layer")
 
 
 def weight_and_bias(
