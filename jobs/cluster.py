@@ -123,7 +123,7 @@ class RayCluster:
 
     def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
         ray = self._ray
-        remote = ray.remote(_remote).options(**self._options)
+        remote = ray.remote(**self._options)(_remote)
         held = [ray.put(shared)]  # in a list Ray passes the reference, not the value
         waiting, out = iter(tasks), {}
         try:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from cards import small_plan
+
+from atlas_viewer import format
+from atlas_viewer.validator import check
+from pipeline.plan import AscentTask, Plan
+from pipeline.store.merge import merge
+from pipeline.store.shard import Pieces, ShardFolder, encode_shard
+
+POINTS = 4
+
+
+def picture(task: AscentTask, unit: int) -> np.ndarray:
+    return np.random.RandomState([unit, task.sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
+
+
+def fake_shard(task: AscentTask, dead: int | None = None) -> bytes:
+    """What computing the task would store, with pictures that tell unit and sample."""
+    count = len(task.units)
+    status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
+    encode = format.STYLE["pixels"].encode
+    chunks = [None if unit == dead else encode(picture(task, unit)[None, None]) for unit in task.units]
+    arrays = {
+        "pixels": Pieces("u1", (count, 9, 9, 3), chunks),
+        "activation": np.array(task.units, np.float32) + task.sample / 10,
+        "activation_float": np.array(task.units, np.float32),
+        "best_step": np.full(count, 5, np.int32),
+        "status": status,
+        "attempt": np.zeros(count, np.uint8),
+        "trace": np.zeros((count, POINTS), np.float32),
+        "trace_step": np.arange(POINTS, dtype=np.int32),
+    }
+    return encode_shard(task.record(), arrays, {"halved": 0, "packages": ["numpy 1"]})
+
+
+def store(plan: Plan, folder: ShardFolder, order=lambda tasks: tasks, dead: int | None = None) -> None:
+    for task in order(plan.tasks()):
+        folder.write(task.id, fake_shard(task, dead))
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return small_plan(2, conv1=tuple(range(20)))
+
+
+def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
+    store(plan, ShardFolder(tmp_path), dead=3)
+    report = merge(plan, ShardFolder(tmp_path), tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    assert (report.pictures, report.missing, report.failed) == (40, 0, 0)
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == []
+        style = file["layers/conv1/ascent/plain"]
+        for task in plan.tasks():
+            for unit in task.units:
+                expected = np.zeros((9, 9, 3)) if unit == 3 else picture(task, unit)
+                assert np.array_equal(style["pixels"][unit, task.sample], expected)
+                assert style["activation"][unit, task.sample] == np.float32(unit + task.sample / 10)
+        assert file["layers/conv1/units/status"][3] == format.Status.zero_gradient
+        assert file["layers/conv1/units/status"][4] == format.Status.ok
+
+
+def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path, plan):
+    atlases = []
+    for name, order in (("one", lambda tasks: tasks), ("two", lambda tasks: tasks[::-1])):
+        folder = ShardFolder(tmp_path / name)
+        store(plan, folder, order)
+        merge(plan, folder, tmp_path / name / "atlas.h5", "a: 1", lambda _: None)
+        atlases.append((tmp_path / name / "atlas.h5").read_bytes())
+    assert atlases[0] == atlases[1]
+
+
+def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan):
+    folder = ShardFolder(tmp_path)
+    store(plan, folder)
+    gone, failed, damaged = (task for task in plan.tasks()[:3])
+    folder.path(gone.id).unlink()
+    folder.path(failed.id).unlink()
+    folder.write_reason(failed.id, "no room")
+    folder.path(damaged.id).write_bytes(b"x" * 100)
+    report = merge(plan, folder, tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    assert report.missing == len(gone.units) + len(damaged.units)
+    assert report.failed == len(failed.units)
+    assert len(report.set_aside) == 1
+    assert set(report.reasons.values()) == {"no room"}
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == []
+        style = file["layers/conv1/ascent/plain"]
+        assert set(style["status"][list(failed.units), failed.sample]) == {format.Status.failed}
+        assert style["reason"].asstr()[failed.units[0]] == "no room"
+        assert np.isnan(style["activation"][gone.units[0], gone.sample])
+
+
+def test_an_old_atlas_stays_when_the_new_one_cannot_be_written(tmp_path, plan, monkeypatch):
+    folder, target = ShardFolder(tmp_path), tmp_path / "atlas.h5"
+    store(plan, folder)
+    target.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.store.merge.write_scores", full)
+    with pytest.raises(OSError, match="cannot be written"):
+        merge(plan, folder, target, "a: 1", lambda _: None)
+    assert target.read_bytes() == b"old"
+    assert not list(tmp_path.glob(".atlas*"))

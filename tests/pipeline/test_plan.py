@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from cards import network_card, small_plan, style_record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import OutputError
+from pipeline.plan import Plan, StyleRecord
+
+UNITS = st.sets(st.integers(0, 19), min_size=1).map(lambda units: tuple(sorted(units)))
+
+
+def items(plan: Plan) -> list[tuple[str, str, int, int]]:
+    return [(t.layer, t.style.name, t.sample, unit) for t in plan.tasks() for unit in t.units]
+
+
+@given(units=UNITS, samples=st.integers(1, 3))
+def test_tasks_cover_each_picture_once(units, samples):
+    plan = small_plan(samples, conv1=units)
+    assert sorted(items(plan)) == sorted(("conv1", "plain", s, unit) for s in range(samples) for unit in units)
+
+
+@given(first=UNITS, second=UNITS, samples=st.integers(1, 3))
+def test_union_does_not_depend_on_the_order_of_asking(first, second, samples):
+    a, b = small_plan(samples, conv1=first), small_plan(1, conv1=second, fc8=(1,))
+    assert a.union(b).record() == b.union(a).record()
+    assert [t.id for t in a.union(b).tasks()] == [t.id for t in b.union(a).tasks()]
+    assert a.union(a).record() == a.record()
+
+
+def test_more_samples_or_styles_keep_every_task_that_is_there():
+    plan = small_plan(2)
+    more = plan.union(small_plan(5)).union(
+        Plan.of_request(network_card(), {"conv1": (1,)}, [style_record("other", decay=0.1)], 1)
+    )
+    assert {task.id for task in plan.tasks()} < {task.id for task in more.tasks()}
+
+
+def test_more_units_keep_whole_blocks():
+    few, all_units = small_plan(1, conv1=tuple(range(8))), small_plan(1, conv1=tuple(range(20)))
+    whole = [task for task in few.tasks() if len(task.units) == 8]
+    assert whole
+    assert {task.id for task in whole} <= {task.id for task in few.union(all_units).tasks()}
+
+
+def test_a_record_read_back_is_the_plan():
+    plan = small_plan()
+    assert Plan.of_record(json.loads(json.dumps(plan.record()))) == plan
+
+
+def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_else():
+    task = small_plan().tasks()[0]
+    device = replace(task.style.device, threads=2)
+    others = [
+        replace(task, model="b" * 64),
+        replace(task, units=task.units[:-1]),
+        replace(task, sample=1),
+        replace(task, batch=task.batch + 1),
+        replace(task, style=style_record(decay=0.5)),
+        replace(task, style=replace(task.style, seed=1)),
+        replace(task, style=replace(task.style, device=device)),
+    ]
+    assert len({task.id, *(other.id for other in others)}) == 1 + len(others)
+    assert replace(task, macs=1).id == task.id
+
+
+def test_micro_batches_of_a_task_have_equal_rounds():
+    for task in small_plan(1).tasks():
+        assert task.batch <= task.style.device.max_batch
+        assert -(-len(task.units) // task.batch) * task.batch - len(task.units) < task.batch
+
+
+def test_the_same_name_with_other_numbers_is_refused_and_the_difference_named():
+    changed = Plan.of_request(network_card(), {"conv1": (1,)}, [style_record(max_iter=7)], 1)
+    with pytest.raises(OutputError, match=r"max_iter: 6, now 7.*style\.plain\.name"):
+        small_plan().union(changed)
+
+
+def test_an_atlas_of_other_weights_is_refused():
+    other = Plan.of_request(network_card("b" * 64), {"conv1": (1,)}, [style_record()], 1)
+    with pytest.raises(OutputError, match="another definition or other weights"):
+        small_plan().union(other)
+
+
+def test_a_style_record_survives_json():
+    record = style_record(decay=0.25)
+    assert StyleRecord.of_record(json.loads(json.dumps(record.record()))) == record
