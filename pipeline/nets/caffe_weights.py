@@ -152,7 +152,7 @@ def _array(blob: Any, where: str) -> np.ndarray:
 def _from_safetensors(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
     try:
         arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
         raise WeightsError(f"weights {path}: cannot be read ({_line(error)}); fetch the file again") from None
     layers: dict[str, dict[int, np.ndarray]] = {}
     for name, array in arrays.items():
