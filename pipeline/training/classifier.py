@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pipeline.data.doodle_cache import Drawings, drawings
-from pipeline.data.doodles import CLASSES
+from pipeline.data.doodles import CLASSES, REVISION
 from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -210,6 +210,7 @@ def _about(settings: ClassifierSettings, metrics: Metrics) -> dict[str, str]:
         "classes": CLASSES,
         "mean": MEAN,
         "gain": GAIN,
+        "drawings": REVISION,
         "settings": asdict(settings),
         "metrics": asdict(metrics),
     }
