@@ -108,9 +108,10 @@ class RayCluster:
             try:
                 ray.init(address=settings.address or "auto", **quiet)
             except ConnectionError as error:
+                where = settings.address or "auto"
                 raise SettingsError(
-                    f"cluster.address: no Ray cluster answers at {settings.address or 'auto'} ({error}); start one with "
-                    f"ray start --head, or use cluster=local"
+                    f"cluster.address: no Ray cluster answers at {where} ({error}); start one with ray start --head, "
+                    f"or use cluster=local"
                 ) from None
         self.workers = settings.workers or self._places(device)
         self._options = {

@@ -1,0 +1,38 @@
+"""Measure speed: make bench, or make bench ARGS=ascent_on_cones for one question; ARGS=long measures longer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import platform
+import sys
+
+import torch
+
+import jobs.bench
+from pipeline.errors import SettingsError, nearest
+
+NO_QUESTIONS = {"__main__", "figures"}
+
+
+def main(arguments: list[str]) -> None:
+    """Answer the questions named, or all of them."""
+    known = sorted({module.name for module in pkgutil.iter_modules(jobs.bench.__path__)} - NO_QUESTIONS)
+    chosen = [name for name in arguments if name != "long"] or known
+    for name in chosen:
+        if name not in known:
+            raise SettingsError(f"bench {name}: no such question{nearest(name, known)}; there are {', '.join(known)}")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    for name in chosen:
+        question = importlib.import_module(f"jobs.bench.{name}")
+        print(f"\n{name}: {question.QUESTION}")
+        question.measure("long" not in arguments).print()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,40 @@
+"""Figures of a measurement, and timing that holds when a machine's speed drifts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Figures:
+    """Named numbers with their measure, in the order in which they were found."""
+
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    def add(self, name: str, value: float, measure: str) -> None:
+        self.rows.append((name, value, measure))
+
+    def print(self) -> None:
+        width = max(len(name) for name, _, _ in self.rows)
+        for name, value, measure in self.rows:
+            print(f"  {name:{width}}  {value:12.3f} {measure}")
+
+
+def seconds_in_turn(runs: int, *works: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each piece of work in each run, A B A B …, after one run that does not count."""
+    times: list[list[float]] = [[] for _ in works]
+    for run in range(runs + 1):
+        for place, work in enumerate(works):
+            start = time.perf_counter()
+            work()
+            if run:
+                times[place].append(time.perf_counter() - start)
+    return times
+
+
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """The median over the runs of above / below, pair by pair."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
