@@ -1,0 +1,228 @@
+"""From the settings of a model to its network: where its files are, and how they are read."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from pipeline.errors import AtlasError, DefinitionError, SettingsError, WeightsError, nearest
+from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
+from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
+from pipeline.nets.network import Network
+from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.torch_model import load_state, read_state, torch_network
+from pipeline.settings import ModelSettings
+
+Fetcher = Callable[[str, Digests, str | None], Path]  # address, what is known of the file, member of an archive
+
+PACKAGE = "package:"
+_DEFINITIONS = Path(__file__).parent / "definitions"
+_WEIGHTS = Path(__file__).parent.parent / "weights"
+_WNID = re.compile(r"^n\d{8}\s+")  # WordNet's number of a class, before its names
+_MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """A file that a model is read from. role : the setting that names it. url : where it is fetched, or None."""
+
+    role: str
+    path: Path
+    url: str | None
+    digests: Digests
+    member: str | None
+
+    @property
+    def present(self) -> bool:
+        return self.path.is_file()
+
+
+def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> Network:
+    """The network that the settings describe; published files that are missing are fetched first.
+
+    Raises an AtlasError that names the setting when a file is missing, damaged, or belongs to another network.
+    """
+    files = fetch_files(settings, fetcher=fetcher)
+    labels = read_labels(settings.labels, files.get("labels"))
+    order = settings.order
+    if order not in ORDERS:
+        raise SettingsError(
+            f"model.order: got {order!r}, expected one of {', '.join(ORDERS)}{nearest(order.upper(), ORDERS)}"
+        )
+    mean = read_mean(files["mean"]) if "mean" in files else settings.mean
+    if settings.form == "torch":
+        network = _open_torch(settings, files.get("weights"), mean, labels)
+    else:
+        if "weights" not in files:
+            raise WeightsError(f"model.weights: missing for model {settings.name}; give it by model.weights=PATH")
+        network = caffe_network(
+            settings.name,
+            files["definition"],
+            files["weights"],
+            order=order,
+            mean=mean,  # type: ignore[arg-type]
+            gain=settings.gain,
+            labels=labels,
+            class_layer=settings.class_layer,
+            size=settings.size,
+        )
+    _check_labels(network)
+    return network
+
+
+def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
+    """Role → path of every file that the model is read from, fetched where it has to be."""
+    paths = {}
+    for file in locate(settings):
+        if file.url is not None:
+            paths[file.role] = fetcher(file.url, file.digests, file.member)
+        elif file.present:
+            paths[file.role] = file.path
+        else:
+            raise _missing(file)
+    return paths
+
+
+def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
+    """The files that the model is read from, present or not; asks no network."""
+    weights = Digests(settings.weights_sha1, settings.weights_git_blob, settings.weights_sha256)
+    return tuple(
+        file
+        for file in (
+            _file("definition", settings.definition if settings.form == "caffe" else None, None, Digests()),
+            _file("weights", settings.weights, settings.weights_url, weights),
+            _file(
+                "mean",
+                settings.mean if isinstance(settings.mean, str) else None,
+                settings.mean_url if settings.mean is None else None,
+                Digests(sha1=settings.mean_sha1),
+            ),
+            _file("labels", None if _is_module(settings.labels) else settings.labels, None, Digests()),
+        )
+        if file is not None
+    )
+
+
+def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
+    """Labels of the classes, in their order: of "module:NAME", else of a file with one a line, else none.
+
+    "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca".
+    """
+    if path is None:
+        return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"model.labels {path}: cannot be read ({error}); give a text file, one label a line"
+        ) from None
+    return tuple(_WNID.sub("", line.strip()) for line in lines if line.strip())
+
+
+def _file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
+    """The file that a setting names: a path, "package:NAME", or an address that is fetched for want of either."""
+    if given is not None:
+        known = digests if role == "weights" else Digests()
+        return NeededFile(role, _path(role, given), None, known, None)
+    if url is None:
+        return None
+    address, member = urllib.parse.urldefrag(url)  # archive.tar.gz#member
+    inner = member if member else None
+    return NeededFile(role, cached_path(address, cache_folder(), inner), address, digests, inner)
+
+
+def _path(role: str, given: str) -> Path:
+    if not given.startswith(PACKAGE):
+        return Path(given).expanduser()
+    return (_DEFINITIONS if role == "definition" else _WEIGHTS) / given.removeprefix(PACKAGE)
+
+
+def _missing(file: NeededFile) -> AtlasError:
+    folder = file.path.parent
+    known = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    kind = WeightsError if file.role in ("weights", "mean") else DefinitionError
+    kind = SettingsError if file.role == "labels" else kind
+    return kind(
+        f"model.{file.role} {file.path}: no such file{nearest(file.path.name, known)}; "
+        f"give its place by model.{file.role}=PATH"
+    )
+
+
+# Torch modules ---------------------------------------------------------------------------------------
+
+
+def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, labels: tuple[str, ...]) -> Network:
+    """The network of settings.build(**build_arguments), with the weights, if there are any, put into it."""
+    build, arguments = _imported("model.build", settings.build), dict(settings.build_arguments)
+    said = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    try:
+        module = build(**arguments)
+    except AtlasError:
+        raise
+    except Exception as error:  # the user's own code
+        raise DefinitionError(
+            f"model.build: {settings.build}({said}) failed: {type(error).__name__}: {error}; "
+            "set its arguments by model.build_arguments.NAME=…"
+        ) from None
+    if not isinstance(module, nn.Module):
+        raise DefinitionError(
+            f"model.build: {settings.build}({said}) returned {type(module).__name__}, expected a torch.nn.Module"
+        )
+    if weights is not None:
+        load_state(module, read_state(weights), weights)
+    height, width = settings.size  # type: ignore[misc]  # ModelSettings sees to it
+    channels = len(ORDERS[settings.order])
+    mean = np.zeros(channels) if mean is None else fit_mean(np.asarray(mean, np.float64), height, width)
+    gain = np.ones(channels) if settings.gain is None else np.asarray(settings.gain)
+    preprocessing = Preprocessing(height, width, settings.order, mean, gain)
+    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer)
+
+
+def _is_module(source: str | None) -> bool:
+    return source is not None and not source.startswith(PACKAGE) and _MODULE.match(source) is not None
+
+
+def _imported(setting: str, source: str | None) -> object:
+    """What "module:NAME" names; modules in the current directory are found too."""
+    if not _is_module(source):
+        raise SettingsError(f"{setting}: got {source!r}, expected module:NAME, such as torchvision.models:resnet18")
+    name, _, attribute = source.partition(":")  # type: ignore[union-attr]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found: object = importlib.import_module(name)
+    except Exception as error:  # the user's own code
+        raise SettingsError(
+            f"{setting}: cannot import {name} ({type(error).__name__}: {error}); install it, or start where it lies"
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise SettingsError(
+                f"{setting}: module {name} has no {attribute}{nearest(part, _public(found))}; correct the name"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _public(found: object) -> Iterator[str]:
+    return (name for name in dir(found) if not name.startswith("_"))
+
+
+def _check_labels(network: Network) -> None:
+    """Raise SettingsError unless there is one label for every unit of the class layer, or none at all."""
+    if not network.labels or network.class_layer is None:
+        return
+    units = network.layer(network.class_layer).channels
+    if len(network.labels) != units:
+        raise SettingsError(
+            f"model.labels: got {len(network.labels)}, expected {units}, one for each unit of {network.class_layer}; "
+            "give the labels of this network, or null"
+        )

@@ -1,0 +1,93 @@
+"""The weights of torch modules: read from a file, and put where they belong, or refused by name."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline.errors import WeightsError, nearest
+
+_INNER = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the weights
+_WRAPPER = "module."  # what DataParallel puts before every name
+_COUNTER = "num_batches_tracked"  # of batch normalisation; decides nothing at rest
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Name → tensor of a .safetensors file or of a state dict that torch saved (.pt, .pth), on the CPU.
+
+    A checkpoint that holds the weights under "state_dict" is opened; "module." before every name is removed;
+    half precision becomes float32. Pickled code is never run.
+    Raises WeightsError if the file is missing, cut short or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights {path}: no such file; fetch it, or give its place by model.weights=…")
+    found = _from_safetensors(path) if path.suffix == ".safetensors" else _from_torch(path)
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(f"weights {path}: holds no tensors by name; save model.state_dict() and give that file")
+    if all(name.startswith(_WRAPPER) for name in tensors):
+        tensors = {name.removeprefix(_WRAPPER): value for name, value in tensors.items()}
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Put the tensors of a state into the module.
+
+    source : of the state, for messages. Raises WeightsError, naming the first of each kind that is wrong, when a
+    tensor is missing, has another shape, or is not of this module; the module is then unchanged.
+    """
+    expected = module.state_dict()
+    missing = [name for name in expected if name not in state and not name.endswith(_COUNTER)]
+    foreign = [name for name in state if name not in expected]
+    faults = []
+    for name, value in expected.items():
+        if name in state and state[name].shape != value.shape:
+            faults.append(f"{name} has shape {tuple(state[name].shape)}, expected {tuple(value.shape)}")
+            break
+    if missing:
+        faults.append(f"{missing[0]} is missing{nearest(missing[0], foreign)}{_further(missing)}")
+    if foreign:
+        faults.append(f"{foreign[0]} is not of this network{_further(foreign)}")
+    if faults:
+        raise WeightsError(f"weights {source}: {'; '.join(faults)}; give the weights of this network")
+    module.load_state_dict(state, strict=False)  # all is there but, perhaps, counters
+
+
+def _further(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {path}: cannot be read ({_line(error)}); fetch the file again") from None
+
+
+def _from_torch(path: Path) -> dict[str, object]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # damaged, or objects where tensors should be
+        raise WeightsError(
+            f"weights {path}: no plain state dict of tensors ({path.stat().st_size} bytes); fetch the file again, "
+            "or save model.state_dict() and give that file"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"weights {path}: cut short, or no torch file ({_line(error)}); fetch the file again"
+        ) from None
+    for inner in _INNER:
+        if isinstance(found, dict) and isinstance(found.get(inner), dict):
+            found = found[inner]
+    return found if isinstance(found, dict) else {}
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
