@@ -66,23 +66,23 @@ def climb(
     ended = torch.full_like(last, OK)
     history = []
     for iteration in range(int(last.max()) + 1):
-        image = clip_range(image, mean)
+        clip_range(image, mean, out=image)
         moving = [group for group in groups if iteration < group.style.max_iter - 1]
         value, gradient = _evaluate(activations, image, sign if moving else None)
         history.append(value)
         objective = sign * value.to(height.dtype)
         better = (objective > height) & (first_kept <= iteration) & (iteration <= last)
-        kept = torch.where(better[:, None, None, None], image, kept)
+        torch.where(better[:, None, None, None], image, kept, out=kept)
         height = torch.where(better, objective, height)
         kept_step = torch.where(better, iteration, kept_step)
         ended = _judged(ended, value, gradient, iteration < last)
         if iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all()):
             break
         for group in moving:
-            at = group.items
-            rate = step_rates(group.style, gradient[at], objective[at], iteration)
-            stepped = torch.addcmul(image[at], gradient[at], rate[:, None, None, None])
-            image[at] = regularize(stepped, gradient[at], group.style, iteration)
+            at, slope = image[group.items], gradient[group.items]
+            rate = step_rates(group.style, slope, objective[group.items], iteration)
+            at.addcmul_(slope, rate[:, None, None, None])
+            at.copy_(regularize(at, slope, group.style, iteration))
     return Climb(kept, sign * height, kept_step, ended, torch.stack(history))
 
 
@@ -106,9 +106,10 @@ def _judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor
     """
     finite, flat = value.isfinite(), torch.zeros_like(moves)
     if gradient is not None:
-        steepness = gradient.abs().sum(dim=(1, 2, 3))  # squares of small gradients would vanish
-        finite = finite & (steepness.isfinite() | ~moves)
-        flat = (steepness == 0) & moves
+        entries = gradient.flatten(1)
+        lowest, highest = entries.amin(dim=1), entries.amax(dim=1)  # exact, where squares of small ones vanish
+        finite = finite & ((lowest.isfinite() & highest.isfinite()) | ~moves)
+        flat = (lowest == 0) & (highest == 0) & moves
     now = torch.where(finite, torch.where(flat, ZERO_GRADIENT, OK), NAN)
     return torch.where(ended == OK, now, ended)
 

@@ -3,7 +3,7 @@
 Images are (batch, channel, row, column), mean-subtracted pixel levels: zero is the mean image. Gradients have the
 same shape and belong to what is ascended. A percentile is in [0, 100), taken over one image, and what lies
 strictly below it becomes zero: entries equal to the threshold survive, and a threshold of zero clips nothing.
-Every operator returns a new tensor of the same shape and dtype.
+Every operator returns a new tensor of the same shape and dtype; `regularize` the image itself if nothing acts.
 Source: Yosinski et al. 2015, section 3 and table 1, and the authors' program for what the paper leaves open.
 """
 
@@ -39,13 +39,13 @@ def regularize(image: Tensor, gradient: Tensor, style: StyleSettings, iteration:
     return image
 
 
-def clip_range(image: Tensor, mean: Tensor) -> Tensor:
+def clip_range(image: Tensor, mean: Tensor, out: Tensor | None = None) -> Tensor:
     """The images with every pixel level, image + mean, brought into 0…255.
 
-    mean : (channel, row, column), pixel levels.
+    mean : (channel, row, column), pixel levels. out : where to write; a new tensor when None.
     Departure: the bounds are moved instead of the image, so that levels inside the range keep their last bits.
     """
-    return torch.clamp(image, -mean, 255 - mean)
+    return torch.clamp(image, -mean, 255 - mean, out=out)
 
 
 def decay(image: Tensor, share: float) -> Tensor:
@@ -56,19 +56,19 @@ def decay(image: Tensor, share: float) -> Tensor:
 def clip_small_value(image: Tensor, percentile: float) -> Tensor:
     """Zero the single entries, not pixels, of small magnitude. Not in the paper; in the authors' program."""
     magnitude = image.abs()
-    return image.masked_fill(magnitude < _floor(magnitude, percentile), 0)
+    return _zeroed(image, magnitude < _floor(magnitude, percentile))
 
 
 def clip_small_norm(image: Tensor, percentile: float) -> Tensor:
     """Zero the pixels whose norm over the channels is small (θ_n_pct)."""
     norm = (image * image).sum(dim=1, keepdim=True).sqrt()  # norm(dim=1) is a hundred times slower on a CPU
-    return _without(image, norm < _floor(norm, percentile))
+    return _zeroed(image, norm < _floor(norm, percentile))
 
 
 def clip_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Tensor:
     """Zero the pixels that contribute little either way: |Σ_channel gradient·image| is small (θ_c_pct)."""
     contribution = (gradient * image).sum(dim=1, keepdim=True).abs()
-    return _without(image, contribution < _floor(contribution, percentile))
+    return _zeroed(image, contribution < _floor(contribution, percentile))
 
 
 def clip_signed_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Tensor:
@@ -78,7 +78,7 @@ def clip_signed_contribution(image: Tensor, gradient: Tensor, percentile: float)
     the authors' program has it.
     """
     benefit = (gradient * image).sum(dim=1, keepdim=True).neg()
-    return _without(image, benefit < _floor(benefit, percentile))
+    return _zeroed(image, benefit < _floor(benefit, percentile))
 
 
 def percentiles(values: Tensor, percentile: float) -> Tensor:
@@ -114,6 +114,10 @@ def _floor(values: Tensor, percentile: float) -> Tensor:
     return percentiles(values.flatten(1), percentile)[:, None, None, None]
 
 
-def _without(image: Tensor, pixels: Tensor) -> Tensor:
-    """The images with the chosen pixels, (batch, 1, row, column), zero in all channels."""
-    return image.clone().masked_fill_(pixels, 0)  # four times as fast as masked_fill, which copies the mask
+def _zeroed(image: Tensor, clipped: Tensor) -> Tensor:
+    """The images with what is marked in `clipped`, (batch, 1 or channel, row, column), zero.
+
+    A product, for masked_fill takes five times as long on a CPU; infinite entries, which no climb survives anyway,
+    become NaN instead of zero.
+    """
+    return image * (~clipped).to(image.dtype)
