@@ -262,6 +262,10 @@ class _Translation:
                 f"network {self.name}: its forward returns {type(value).__name__}, expected one tensor that "
                 "depends on the image; wrap it in a module that returns that tensor alone"
             )
+        if self._shape(value) is None:
+            raise DefinitionError(
+                f"network {self.name}: the result {path_of(value)} has not one row an image; keep the batch first"
+            )
         return self.ours[value]
 
 
