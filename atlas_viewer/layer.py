@@ -71,12 +71,12 @@ class Layer:
         """For each unit `ok`, or the first status of its pictures that is not."""
         return tuple(format.Status(value) for value in self.group["units/status"][...].tolist())
 
-    @property
+    @cached_property
     def window(self) -> tuple[int, int, int, int]:
         """The part of the input that the position shown sees: top, left, bottom, right, cut at the border."""
         return tuple(self.group["units/window"][...].tolist())
 
-    @property
+    @cached_property
     def window_unclipped(self) -> tuple[int, int, int, int]:
         """The same where it may stick out of the image."""
         return tuple(self.group["units/window_unclipped"][...].tolist())
@@ -196,4 +196,4 @@ class Unit:
     def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps (point,) and the activations there (sample, point); NaN after an early end."""
         pictures = self.layer.pictures(style)
-        return pictures.trace_step, pictures.group["trace"][self.row]
+        return pictures.trace_step, pictures.trace[self.row]

@@ -18,32 +18,32 @@ class Pictures:
     group: h5py.Group
     units: np.ndarray
 
-    @property
+    @cached_property
     def style(self) -> str:
         """The style's true name."""
         return str(self.group.attrs["style"])
 
-    @property
+    @cached_property
     def measure(self) -> str:
         """What an activation is here."""
         return str(self.group.attrs["measure"])
 
-    @property
+    @cached_property
     def canvas(self) -> str:
         """What was optimised: window or image."""
         return str(self.group.attrs["canvas"])
 
-    @property
+    @cached_property
     def position(self) -> tuple[int, int]:
         """Row and column that were maximised."""
         return int(self.group.attrs["row"]), int(self.group.attrs["column"])
 
-    @property
+    @cached_property
     def direction(self) -> str:
         """maximise or minimise."""
         return str(self.group.attrs["direction"])
 
-    @property
+    @cached_property
     def cut(self) -> tuple[int, int, int, int]:
         """Pixels of the window that lie outside the image: top, left, bottom, right."""
         return tuple(np.asarray(self.group.attrs["cut"]).tolist())
@@ -56,17 +56,17 @@ class Pictures:
             name: scalar(self.group.attrs[name]) for name in sorted(self.group.attrs) if name not in known
         }
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """How many pictures a unit has."""
         return self.group["pixels"].shape[1]
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width of a picture in pixels."""
         return self.group["pixels"].shape[2:4]
 
-    @property
+    @cached_property
     def pixels(self) -> h5py.Dataset:
         """(unit, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is not there."""
         return self.group["pixels"]
@@ -104,9 +104,9 @@ class Pictures:
         return tuple(self.group["reason"].asstr()[...])
 
     @cached_property
-    def trace(self) -> np.ndarray:
-        """(unit, sample, point) activation on the way."""
-        return self.group["trace"][...]
+    def trace(self) -> h5py.Dataset:
+        """(unit, sample, point) activation on the way, read when indexed; NaN after an early end."""
+        return self.group["trace"]
 
     @cached_property
     def trace_step(self) -> np.ndarray:
@@ -114,12 +114,21 @@ class Pictures:
         return self.group["trace_step"][...]
 
     @cached_property
+    def there(self) -> np.ndarray:
+        """(unit, sample) whether there is a picture; one that never made its unit active counts."""
+        return np.isfinite(self.activation)
+
+    @cached_property
     def best_sample(self) -> np.ndarray:
-        """(unit,) the sample that goes furthest in the style's direction, -1 where a unit has no picture."""
-        ok = np.array(self.group["status"][...] == format.Status.ok)
+        """(unit,) the sample that goes furthest in the style's direction, -1 where a unit has no picture.
+
+        A picture whose status is ok comes before any other.
+        """
         sign = -1.0 if self.direction == "minimise" else 1.0
-        value = np.where(ok, sign * self.activation, -np.inf)
-        return np.where(ok.any(axis=1), value.argmax(axis=1) if ok.size else -1, -1)
+        value = np.where(self.there, sign * self.activation, -np.inf)
+        ok = self.group["status"][...] == format.Status.ok
+        value = np.where(ok.any(axis=1, keepdims=True) & ~ok, -np.inf, value)
+        return np.where(np.isfinite(value).any(axis=1), value.argmax(axis=1) if value.size else -1, -1)
 
     def mean_under(self, mean: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
         """The part of the mean image (y, x, rgb) that lies under the pictures, or its colour (1, 1, rgb)."""
@@ -136,12 +145,12 @@ class Scores:
 
     group: h5py.Group
 
-    @property
+    @cached_property
     def judge(self) -> str:
         """The judge's true name."""
         return str(self.group.parent.attrs["judge"])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 of the judge's definition and weights."""
         return str(self.group.parent.attrs["judge_digest"])

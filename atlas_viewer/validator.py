@@ -102,7 +102,7 @@ def _contradictions(file: h5py.File) -> list[str]:
     found: list[str] = []
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
-    if edges.size and not (0 <= edges.min() and edges.max() < nodes):
+    if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
         found.append(f"/network/graph/edges: a node outside 0 to {nodes - 1}")
     names = group_names(layers)
     for key, group in file.get("layers", {}).items():

@@ -1,0 +1,240 @@
+"""Atlas to pages: what changed is built beside the old site, in parallel, and swapped in."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.errors import AtlasError
+from atlas_viewer.format import Status
+from atlas_viewer.layer import Layer
+from atlas_viewer.site.index_page import write_index, write_strip
+from atlas_viewer.site.layer_page import write_montage
+from atlas_viewer.site.outline import Outline, pages
+from atlas_viewer.site.unit_page import write_units
+
+MARK = ".atlas-site"  # a file that says that a folder is ours, so that it may be replaced
+KEY = ".key"  # in a layer's folder: what it was made of, and what was made
+BLOCK = 32  # units that a worker draws before it reports
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build did."""
+
+    layers: int
+    rebuilt: tuple[str, ...]
+    units: int
+    failed: int
+    pages: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part of a layer that one process draws: a block of units, a page of the montage, or the strip."""
+
+    layer: str
+    part: str
+    start: int
+    stop: int
+
+
+def build(
+    atlas_path: Path,
+    out: Path,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Make the site of an atlas in the folder `out`, whole or not at all.
+
+    Layers whose content, drawing code and neighbours are those of the site in `out` are taken from there.
+    progress : called with the parts done and their number.
+    Raises AtlasError where `out` holds something that is not a site of an atlas.
+    """
+    atlas_path, out = Path(atlas_path), Path(out)
+    _refuse_foreign(out)
+    new, old = out.with_name(out.name + ".building"), out.with_name(out.name + ".replaced")
+    for left in (new, old):
+        _refuse_foreign(left)
+        shutil.rmtree(left, ignore_errors=True)  # of a build that was stopped
+    try:
+        summary = _make(atlas_path, out, new, workers, progress)
+    except BaseException:  # also when stopped by hand: nothing half-made stays
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return summary
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AtlasError(f"site {folder}: holds something else than a site; name another folder or empty it")
+
+
+def _make(
+    atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None
+) -> Summary:
+    """Make the site in `new`, with what is still good in `out`."""
+    with Atlas(atlas_path) as atlas:
+        outline = Outline(atlas)
+        new.mkdir(parents=True)
+        (new / MARK).write_text(
+            "Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8"
+        )
+        shutil.copytree(HERE / "static", new / "static")
+        keys = {layer: _key(outline, atlas_path, atlas[layer]) for layer in atlas.layers}
+        changed = [
+            layer
+            for layer, folder in outline.folders.items()
+            if not _take(out / folder, new / folder, keys[layer])
+        ]
+        _draw(outline, atlas_path, new, changed, workers, progress)
+        for layer in changed:
+            _sign(new / outline.folders[layer], keys[layer])
+        write_index(outline, new)
+        files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+        return Summary(
+            layers=len(atlas.layers),
+            rebuilt=tuple(changed),
+            units=sum(len(layer) for layer in atlas),
+            failed=sum(status is not Status.ok for layer in atlas for status in layer.status),
+            pages=sum(path.suffix == ".html" for path in files),
+            files=len(files),
+            bytes=sum(path.stat().st_size for path in files),
+        )
+
+
+def _draw(
+    outline: Outline,
+    atlas_path: Path,
+    new: Path,
+    layers: list[str],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    jobs = [job for layer in layers for job in _jobs(outline.atlas[layer])]
+    if workers <= 1 or len(jobs) <= 1:
+        for done, job in enumerate(jobs, 1):
+            _run(outline, new, job)
+            if progress is not None:
+                progress(done, len(jobs))
+        return
+    # Fresh processes: a forked one would share the open HDF5 file.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        running = [pool.submit(_run_apart, atlas_path, new, job) for job in jobs]
+        for done, future in enumerate(as_completed(running), 1):
+            future.result()
+            if progress is not None:
+                progress(done, len(jobs))
+
+
+def _jobs(layer: Layer) -> Iterator[Job]:
+    yield Job(layer.name, "strip", 0, 0)
+    for page in range(1, pages(layer) + 1):
+        yield Job(layer.name, "montage", page, page)
+    for start in range(0, len(layer), BLOCK):
+        yield Job(layer.name, "units", start, min(start + BLOCK, len(layer)))
+
+
+def _run_apart(atlas_path: Path, new: Path, job: Job) -> None:
+    with Atlas(atlas_path) as atlas:
+        _run(Outline(atlas), new, job)
+
+
+def _run(outline: Outline, new: Path, job: Job) -> None:
+    layer, folder = outline.atlas[job.layer], new / outline.folders[job.layer]
+    if job.part == "strip":
+        write_strip(layer, folder)
+    elif job.part == "montage":
+        write_montage(outline, layer, job.start, folder)
+    else:
+        write_units(outline, layer, range(job.start, job.stop), folder)
+
+
+def _key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
+    """A hash of everything that decides the files of a layer's folder."""
+    atlas = outline.atlas
+    digest = hashlib.sha256(_code().encode())
+    around = (
+        atlas.cited,
+        atlas.model,
+        atlas.input_size,
+        outline.plate(layer.name),
+        outline.neighbours(layer.name),
+    )
+    digest.update(repr((around, layer.info)).encode())
+    digest.update(atlas.mean.tobytes())
+    with atlas_path.open("rb") as raw:
+        layer.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
+    return digest.hexdigest()
+
+
+def _code() -> str:
+    """A hash of what draws: our code, templates and styles, and the libraries that draw."""
+    digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
+    for path in sorted((*HERE.parent.glob("*.py"), *HERE.rglob("*"))):
+        if path.suffix in (".py", ".html", ".css", ".js"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _hash_object(digest: hashlib._Hash, raw: object, name: str, thing: h5py.Group | h5py.Dataset) -> None:
+    """Take in a group's attributes, or a dataset; chunks as they are stored, so that nothing is unpacked."""
+    about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs)]
+    digest.update(repr((name, about)).encode())
+    if isinstance(thing, h5py.Group):
+        return
+    digest.update(repr((thing.shape, str(thing.dtype))).encode())
+    if thing.chunks is None:
+        values = thing[()]
+        digest.update(repr(values.tolist()).encode() if thing.dtype == object else values.tobytes())
+        return
+    stored = []
+    thing.id.chunk_iter(lambda chunk: stored.append((chunk.chunk_offset, chunk.byte_offset, chunk.size)))
+    for offset, at, size in sorted(stored):
+        digest.update(repr((offset, size)).encode())
+        raw.seek(at)
+        digest.update(raw.read(size))
+
+
+def _take(old: Path, new: Path, key: str) -> bool:
+    """Link the old folder's files into the new one if they are those of this key and all there."""
+    try:
+        first, *listed = (old / KEY).read_text(encoding="utf-8").splitlines()
+        sizes = dict(reversed(line.split(" ", 1)) for line in listed)
+        whole = first == key and all((old / name).stat().st_size == int(size) for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False  # not there, or spoilt: drawn anew
+    if not whole:
+        return False
+    new.mkdir()
+    for name in (*sizes, KEY):
+        try:
+            os.link(old / name, new / name)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(old / name, new / name)
+    return True
+
+
+def _sign(folder: Path, key: str) -> None:
+    folder.mkdir(exist_ok=True)
+    names = sorted(path.name for path in folder.iterdir())
+    lines = [key, *(f"{(folder / name).stat().st_size} {name}" for name in names)]
+    (folder / KEY).write_text("\n".join(lines) + "\n", encoding="utf-8")

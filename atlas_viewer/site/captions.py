@@ -1,0 +1,128 @@
+"""The words and numbers under pictures."""
+
+from __future__ import annotations
+
+import math
+
+from atlas_viewer.format import Status
+from atlas_viewer.layer import LayerInfo
+from atlas_viewer.pictures import Pictures, Scores
+
+REASONS = {
+    Status.ok: "",
+    Status.missing: "not computed yet",
+    Status.zero_gradient: "no gradient reached the picture",
+    Status.nan: "its numbers became NaN",
+    Status.never_active: "it never made the unit active",
+    Status.failed: "its computation failed",
+}
+BRIEF = {  # where there is room for two words
+    Status.ok: "",
+    Status.missing: "not yet computed",
+    Status.zero_gradient: "no gradient",
+    Status.nan: "NaN",
+    Status.never_active: "never active",
+    Status.failed: "failed",
+}
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float) -> str:
+    """Three or four digits, as a reader compares them; a dash where there is no number."""
+    if not math.isfinite(value):
+        return "\N{EN DASH}"
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-3:
+        text = f"{value:.2e}"
+    elif size >= 1000:
+        text = f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    else:
+        text = f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    return text.replace("-", MINUS)
+
+
+def count(value: int, noun: str) -> str:
+    """1 unit, 2 units, 1 064 units."""
+    plural = {"class": "classes"}.get(noun, noun + "s")
+    text = f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{text} {noun if value == 1 else plural}"
+
+
+def roman(value: int) -> str:
+    """The number of a plate."""
+    parts = (
+        (100, "C"),
+        (90, "XC"),
+        (50, "L"),
+        (40, "XL"),
+        (10, "X"),
+        (9, "IX"),
+        (5, "V"),
+        (4, "IV"),
+        (1, "I"),
+    )
+    text = ""
+    for size, letters in parts:
+        while value >= size:
+            text, value = text + letters, value - size
+    return text
+
+
+def pair(sizes: tuple[int, int]) -> str:
+    """Rows by columns."""
+    return f"{sizes[0]} × {sizes[1]}"
+
+
+def why(status: Status, reason: str) -> str:
+    """What became of a picture that is not ok, with the stored reason if it explains a failure."""
+    if reason and status in (Status.failed, Status.missing, Status.nan):
+        return f"{REASONS[status]}: {reason}"
+    return REASONS[status]
+
+
+def aim(pictures: Pictures) -> str:
+    """What was maximised, and on which canvas, as a sentence."""
+    row, column = pictures.position
+    verb = "Minimised" if pictures.direction == "minimise" else "Maximised"
+    canvas = "the whole input" if pictures.canvas == "image" else "the window alone"
+    return f"{verb}: {pictures.measure}, at row {row}, column {column}. Canvas: {canvas}."
+
+
+def setting(value: str | int | float | bool) -> str:
+    """A number of a style as it is set."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}".replace("-", MINUS) if isinstance(value, float) else str(value)
+
+
+def sees(info: LayerInfo) -> str:
+    """The window of one position of a layer."""
+    stride = f", one every {pair(info.window_stride)}" if any(info.window_stride) else ""
+    return f"{pair(info.window_size)} pixels{stride}"
+
+
+def verdict(scores: Scores, row: int, sample: int) -> str:
+    """What a judge said of one picture; empty where it was not asked."""
+    first, rank = int(scores.top1[row, sample]), int(scores.target_rank[row, sample])
+    if first < 0:
+        return ""
+    said = f"{scores.judge}: {scores.name(first)}"
+    if scores.target[row] < 0:
+        return said
+    share = percent(float(scores.target_probability[row, sample]))
+    return f"{said}; the target has {share}, place {rank + 1}"
+
+
+def rates(scores: Scores) -> str:
+    """The rates of one judge over a style's pictures."""
+    parts = [
+        f"{name.removesuffix('_rate').replace('_', ' ')} {percent(value)}"
+        for name, value in scores.rates.items()
+        if name.endswith("_rate") and isinstance(value, float)
+    ]
+    return f"{scores.judge}: {', '.join(parts)} over this layer's judged pictures" if parts else ""
+
+
+def percent(share: float) -> str:
+    """A share in percent, not torn apart at a line's end."""
+    return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"

@@ -1,0 +1,92 @@
+"""Where each page of a site lies, and what every page says at its top."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.layer import Layer
+from atlas_viewer.pictures import Pictures
+from atlas_viewer.site.captions import roman
+from atlas_viewer.site.sheets import EXACT
+
+PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
+LEAD = "low_frequency"  # the best single setting by its authors' judgement (Yosinski et al. 2015, figure 5)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page: its address, seen from the page that links to it, and its name."""
+
+    href: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The pages of one atlas; links are relative, from inside a layer's folder unless `root` is empty."""
+
+    atlas: Atlas
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """The folder of each layer, in plain characters and never that of another."""
+        return {layer: safe(self.atlas[layer].key) for layer in self.atlas.layers}
+
+    def plate(self, layer: str) -> str:
+        """The layer's number, as plates are numbered."""
+        return roman(self.atlas.layers.index(layer) + 1)
+
+    def layer_link(self, layer: str, page: int = 1, root: str = "../") -> Link:
+        """A page of a layer."""
+        return Link(f"{root}{quote(self.folders[layer])}/{page_name(page)}", layer)
+
+    def neighbours(self, layer: str) -> tuple[Link | None, Link | None]:
+        """The layers before and after."""
+        names = self.atlas.layers
+        at = names.index(layer)
+        before = self.layer_link(names[at - 1]) if at > 0 else None
+        after = self.layer_link(names[at + 1]) if at + 1 < len(names) else None
+        return before, after
+
+
+def pages(layer: Layer) -> int:
+    """How many pages a layer's montage has."""
+    return max(1, -(-len(layer) // PAGE_UNITS))
+
+
+def page_name(page: int) -> str:
+    """The file of one page of a layer, counted from 1."""
+    return "index.html" if page == 1 else f"index-{page}.html"
+
+
+def styles(layer: Layer) -> tuple[Pictures, ...]:
+    """The layer's styles, the leading one first."""
+    return tuple(layer.pictures(name) for name in sorted(layer.styles, key=lambda name: (name != LEAD, name)))
+
+
+def safe(name: str) -> str:
+    """The name with every character that an address or a file system may mind as =XX; one to one."""
+    text = re.sub(r"[^A-Za-z0-9._~+-]", lambda found: "".join(f"={b:02X}" for b in found[0].encode()), name)
+    return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in ("static", "index.html") else text
+
+
+def render(template: str, **values: object) -> str:
+    """The page that a template makes of these values."""
+    return _environment().get_template(template).render(values, exact=EXACT)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("atlas_viewer.site"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,117 @@
+"""Sheets: image files that hold many pictures on a raster, and the crops that show one of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from atlas_viewer.montage import GREY, save
+
+FORMS = ("stretched", "true")
+EXACT = 64  # pixels: up to this side pictures are stored exactly (PNG), above it as JPEG with whole colours
+BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pictures
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One picture of a sheet: the two files, the sheet's size, and the CSS that leaves just the picture."""
+
+    stretched: str
+    true: str
+    width: int
+    height: int
+    css: str
+    ratio: str
+    pixelated: bool
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A raster of pictures of one size; `stem` is the files' name up to the form, relative to the page."""
+
+    stem: str
+    size: tuple[int, int]
+    count: int
+    columns: int
+
+    @property
+    def pitch(self) -> tuple[int, int]:
+        """Height and width of a cell: the picture with at least a pixel around it."""
+        return tuple(math.ceil((side + 2) / BLOCK) * BLOCK for side in self.size)
+
+    @property
+    def suffix(self) -> str:
+        """The kind of the files."""
+        return ".png" if max(self.size) <= EXACT else ".jpg"
+
+    @property
+    def rows(self) -> int:
+        """How many rows of cells there are."""
+        return max(1, math.ceil(self.count / self.columns))
+
+    def name(self, form: str) -> str:
+        """The file of one form."""
+        return f"{self.stem}.{form}{self.suffix}"
+
+    def crop(self, cell: int, folder: str = "") -> Crop:
+        """The picture in a cell, seen from a page that has the sheet in `folder`."""
+        row, column = divmod(cell, self.columns)
+        height, width = self.pitch[0] * self.rows, self.pitch[1] * self.columns
+        y, x = self._corner(row, column)
+        parts = (-x / self.size[1], -y / self.size[0], width / self.size[1], height / self.size[0])
+        left, top, wide, high = (_percent(part) for part in parts)
+        return Crop(
+            stretched=folder + quote(self.name("stretched")),
+            true=folder + quote(self.name("true")),
+            width=width,
+            height=height,
+            css=f"left:{left};top:{top};width:{wide};height:{high}",
+            ratio="" if self.size[0] == self.size[1] else f"{self.size[1]}/{self.size[0]}",
+            pixelated=max(self.size) <= EXACT,
+        )
+
+    def draw(self, folder: Path, pictures: np.ndarray, stretched: np.ndarray, there: np.ndarray) -> None:
+        """Write the files of both forms; pictures (picture, y, x, rgb), grey where `there` says none is."""
+        for form, drawn in zip(FORMS, (stretched, pictures), strict=True):
+            save(folder / self.name(form), self._raster(drawn, there))
+
+    def _corner(self, row: int, column: int) -> tuple[int, int]:
+        (high, wide), (height, width) = self.pitch, self.size
+        return row * high + (high - height) // 2, column * wide + (wide - width) // 2
+
+    def _raster(self, pictures: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Each cell is filled up with its picture's edge, so that scaling draws in no neighbour."""
+        (high, wide), (height, width) = self.pitch, self.size
+        before, left = (high - height) // 2, (wide - width) // 2
+        around = ((0, 0), (before, high - height - before), (left, wide - width - left), (0, 0))
+        cells = np.full((self.rows * self.columns, high, wide, 3), GREY, np.uint8)
+        cells[: len(pictures)][there] = np.pad(pictures[there], around, mode="edge")
+        return (
+            cells.reshape(self.rows, self.columns, high, wide, 3)
+            .swapaxes(1, 2)
+            .reshape(self.rows * high, self.columns * wide, 3)
+        )
+
+
+def thumb_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size of a picture made smaller until its longest side fits; smaller ones stay as they are."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def thumbs(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The pictures (picture, y, x, rgb) at this size."""
+    if tuple(pictures.shape[1:3]) == tuple(size) or not len(pictures):
+        return pictures
+    small = (Image.fromarray(p).resize(size[::-1], Image.Resampling.LANCZOS) for p in pictures)
+    return np.stack([np.asarray(image) for image in small])
+
+
+def _percent(part: float) -> str:
+    text = f"{100 * part:.3f}".rstrip("0").rstrip(".")
+    return "0" if text in ("0", "-0") else f"{text}%"

@@ -1,0 +1,164 @@
+"""The page of one unit: every style and sample side by side, with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from atlas_viewer.format import Status
+from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.montage import stretch
+from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.site import captions, figures
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render, safe, styles
+from atlas_viewer.site.sheets import Crop, Sheet
+
+COLUMNS = 5  # pictures side by side on a wide screen
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and its numbers, as they are shown."""
+
+    number: int
+    crop: Crop | None
+    alt: str
+    best: bool
+    activation: str
+    activation_float: str
+    best_step: int
+    seed: str
+    why: str
+    trace: Markup
+    verdicts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One style of a unit."""
+
+    style: str
+    aim: str
+    numbers: tuple[tuple[str, str], ...]
+    size: str
+    columns: int
+    samples: tuple[Sample, ...]
+    rates: tuple[str, ...]
+
+
+def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> int:
+    """Write sheets and pages of these rows into the layer's folder; how many pages is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown, units = styles(layer), layer.units.tolist()
+    scores = {s.style: tuple(filter(None, (layer.scores(j, s.style) for j in layer.judges))) for s in shown}
+    for row in rows:
+        plates = tuple(_plate(layer, pictures, scores[pictures.style], row, folder) for pictures in shown)
+        before = _unit_link(layer, row - 1) if row > 0 else None
+        after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
+        text = _page(outline, Unit(layer, units[row]), plates, before, after)
+        (folder / f"{units[row]}.html").write_text(text, encoding="utf-8")
+    return len(rows)
+
+
+def _plate(layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int, folder: Path) -> Plate:
+    unit, there = int(layer.units[row]), pictures.there[row]
+    columns = min(pictures.samples, 3 if pictures.samples == 9 else 4)
+    sheet = Sheet(f"{unit}.{safe(pictures.style)}", pictures.size, pictures.samples, max(columns, 1))
+    if there.any():
+        pixels = pictures.pixels[row]
+        mean = pictures.mean_under(layer.atlas.mean, layer.window)
+        sheet.draw(folder, pixels, stretch(pixels, mean), there)
+    traces = pictures.trace[row]
+    fine = traces[np.isfinite(traces)]
+    ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)
+    return Plate(
+        style=pictures.style,
+        aim=captions.aim(pictures),
+        numbers=tuple((name, captions.setting(value)) for name, value in pictures.numbers.items()),
+        size=captions.pair(pictures.size),
+        columns=min(max(pictures.samples, 3), COLUMNS),
+        samples=tuple(
+            _sample(layer, pictures, scores, sheet, (row, sample), traces[sample], ends)
+            for sample in range(pictures.samples)
+        ),
+        rates=tuple(filter(None, (captions.rates(judged) for judged in scores))),
+    )
+
+
+def _sample(
+    layer: Layer,
+    pictures: Pictures,
+    scores: Sequence[Scores],
+    sheet: Sheet,
+    where: tuple[int, int],
+    trace: np.ndarray,
+    ends: tuple[float, float],
+) -> Sample:
+    row, sample = where
+    status, there = pictures.status[row][sample], bool(pictures.there[where])
+    activation = captions.number(float(pictures.activation[where]))
+    address = f"{layer.name}:{layer.units[row]}"
+    return Sample(
+        number=sample,
+        crop=sheet.crop(sample) if there else None,
+        alt=f"{address}, style {pictures.style}, sample {sample}, activation {activation}",
+        best=there and sample == pictures.best_sample[row],
+        activation=activation,
+        activation_float=captions.number(float(pictures.activation_float[where])),
+        best_step=int(pictures.best_step[where]),
+        seed=str(pictures.seed[where]),
+        why="" if status is Status.ok else captions.why(status, pictures.reason[row]),
+        trace=figures.trace(
+            pictures.trace_step.tolist(), trace.tolist(), *ends, int(pictures.best_step[where])
+        ),
+        verdicts=tuple(filter(None, (captions.verdict(judged, row, sample) for judged in scores))),
+    )
+
+
+def _page(
+    outline: Outline, unit: Unit, plates: Sequence[Plate], before: Link | None, after: Link | None
+) -> str:
+    layer = unit.layer
+    sides, whole = layer.window, layer.window_unclipped
+    layer_before, layer_after = outline.neighbours(layer.name)
+    finest = [(plate, sample) for plate in plates for sample in plate.samples if sample.best]
+    return render(
+        "unit.html",
+        root="../",
+        model=outline.atlas.model,
+        title=unit.label if unit.label else unit.address,
+        cited=outline.atlas.cited,
+        citation=unit.citation,
+        unit=unit,
+        layer=layer,
+        plate=outline.plate(layer.name),
+        plates=plates,
+        lead=finest[0] if finest else None,
+        window=figures.window(outline.atlas.input_size, sides, whole),
+        window_size=captions.pair((sides[2] - sides[0], sides[3] - sides[1])),
+        input_size=captions.pair(outline.atlas.input_size),
+        cut=[
+            f"{n} {side}"
+            for n, side in zip(_cut(sides, whole), ("top", "left", "bottom", "right"), strict=True)
+            if n
+        ],
+        back=Link(f"{page_name(unit.row // PAGE_UNITS + 1)}#u{unit.number}", layer.name),
+        before=before,
+        after=after,
+        layer_before=layer_before,
+        layer_after=layer_after,
+    )
+
+
+def _cut(shown: Sequence[int], whole: Sequence[int]) -> tuple[int, int, int, int]:
+    """Pixels of the window outside the image: top, left, bottom, right."""
+    return shown[0] - whole[0], shown[1] - whole[1], whole[2] - shown[2], whole[3] - shown[3]
+
+
+def _unit_link(layer: Layer, row: int) -> Link:
+    unit = Unit(layer, int(layer.units[row]))
+    return Link(f"{unit.number}.html", unit.label if unit.label else unit.address)

@@ -1,0 +1,271 @@
+"""The pages: links resolve, nothing is remote, a rerun changes no byte, and only what changed is drawn."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from atlas_viewer.errors import AtlasError
+from atlas_viewer.site import outline
+from atlas_viewer.site.build import build
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+class Page(HTMLParser):
+    """What a page refers to, what it says, and its elements."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.refers, self.ids, self.images, self.tags, self.text = path, [], set(), [], [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self.refers += [found[key] for key in ("href", "src") if found.get(key)]
+        self.ids.add(found.get("id"))
+        if tag == "img":
+            self.images.append(found)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def broken(folder: Path) -> list[str]:
+    """The references of a site's pages that lead nowhere."""
+    pages = {path: Page(path) for path in folder.rglob("*.html")}
+    found = []
+    for path, page in pages.items():
+        for reference in page.refers:
+            if reference.startswith("data:"):
+                continue
+            parts = urlsplit(reference)
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            there = not parts.scheme and not parts.netloc and target.is_file()
+            if not there or (parts.fragment and parts.fragment not in pages[target].ids):
+                found.append(f"{path.name}: {reference}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(sound_atlas, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("site") / "site"
+    build(sound_atlas, out)
+    return out
+
+
+def test_a_build_says_what_it_did(sound_atlas, tmp_path):
+    reported = []
+    summary = build(sound_atlas, tmp_path / "site", progress=lambda done, of: reported.append((done, of)))
+    assert (summary.layers, summary.units, summary.failed) == (3, 15, 1)
+    assert summary.rebuilt == ("conv1", "mixed/3a", "fc8")
+    assert summary.pages == 1 + 3 + 15
+    assert summary.files == len(read(tmp_path / "site"))
+    assert reported == [(n, 9) for n in range(1, 10)]
+
+
+def test_every_unit_has_a_page_at_its_permanent_address(site):
+    assert {path.stem for path in (site / "mixed.3a").glob("*.html")} == {"index", "2", "3", "5", "7"}
+    assert (site / "index.html").is_file() and (site / "fc8" / "5.html").is_file()
+
+
+def test_every_reference_leads_to_a_file_and_every_anchor_to_an_element(site):
+    assert broken(site) == []
+
+
+def test_a_moved_site_is_whole(site, tmp_path):
+    moved = tmp_path / "elsewhere & far" / "pages"
+    shutil.copytree(site, moved)
+    assert broken(moved) == []
+
+
+def test_every_page_is_reached_from_the_first(site):
+    seen, waiting = set(), [site / "index.html"]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            links = [found["href"] for tag, found in Page(path).tags if tag == "a"]
+            waiting += [
+                (path.parent / unquote(urlsplit(link).path)).resolve()
+                for link in links
+                if urlsplit(link).path
+            ]
+    assert seen == set(site.rglob("*.html"))
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    for name, data in read(site).items():
+        if Path(name).suffix in (".html", ".css", ".js"):
+            text = data.decode()
+            assert not re.search(
+                r"https?://|(?<![\w/:])//[a-z]|@import|fetch\(|XMLHttpRequest|url\(", text
+            ), name
+
+
+def test_pages_keep_their_budgets(site):
+    assert (site / "index.html").stat().st_size <= 1_000_000
+    for path in site.rglob("*.html"):
+        assert path.stat().st_size <= 1_500_000
+        if path.name.startswith("index") and path.parent != site:
+            assert sum(tag == "a" and "data-name" in found for tag, found in Page(path).tags) <= 200
+
+
+def test_pictures_are_lazy_and_have_a_size_and_a_text(site):
+    for path in site.rglob("*.html"):
+        for image in Page(path).images:
+            assert image["loading"] == "lazy" and image["alt"]
+            assert int(image["width"]) > 0 and int(image["height"]) > 0
+
+
+def test_labels_are_text_and_never_markup(site):
+    page = Page(site / "fc8" / "4.html")
+    assert "</title><script>" in page.text
+    assert [found.get("src") for tag, found in page.tags if tag == "script"] == ["../static/atlas.js"]
+    for path in site.rglob("*.html"):
+        tags = Page(path).tags
+        assert not any("onload" in found for _, found in tags)
+        assert not any(tag == "i" and found == {"class": None} for tag, found in tags)
+    assert "tench, <i>Tinca</i>" in Page(site / "index.html").text
+    assert "name: <b>bold</b>" in Page(site / "index.html").text
+
+
+def test_a_picture_that_is_not_there_says_why(site):
+    page = Page(site / "mixed.3a" / "3.html")
+    assert "its computation failed: the <gradient> overflowed" in page.text
+    assert page.images == []
+    assert "the <gradient> overflowed" in Page(site / "index.html").text
+    assert "it never made the unit active" in Page(site / "conv1" / "4.html").text
+
+
+def test_a_unit_page_says_what_was_maximised_and_what_was_measured(site, sound_atlas):
+    from atlas_viewer.atlas import Atlas
+
+    text = Page(site / "fc8" / "1.html").text
+    assert "Schäferhund & Söhne" in text
+    assert "Maximised: value of fc8, before its ReLU, at row 3, column 3. Canvas: the window alone." in text
+    assert "doodlenet@0123456789ab:fc8:1" in text
+    assert "squeeze: Schäferhund & Söhne; the target has 75.0\N{NARROW NO-BREAK SPACE}%, place 1" in text
+    assert "top1 50.0\N{NARROW NO-BREAK SPACE}%" in text
+    with Atlas(sound_atlas) as atlas:
+        for style in atlas["fc8"].styles:
+            pictures = atlas["fc8"].pictures(style)
+            for sample in range(pictures.samples):
+                assert f"{pictures.activation[1, sample]:.2f}" in text
+                assert str(pictures.seed[1, sample]) in text
+
+
+def test_a_window_outside_the_image_is_said(site):
+    assert "1 top (not shown)" in Page(site / "mixed.3a" / "2.html").text
+
+
+def test_a_rerun_gives_the_same_bytes_with_any_number_of_workers(site, sound_atlas, tmp_path):
+    build(sound_atlas, tmp_path / "one")
+    build(sound_atlas, tmp_path / "two", workers=2)
+    assert read(tmp_path / "one") == read(site)
+    assert read(tmp_path / "two") == read(site)
+
+
+def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write_atlas, tmp_path):
+    atlas, out = tmp_path / "a.h5", tmp_path / "site"
+    write_atlas(atlas)
+    build(atlas, out)
+    kept = (out / "conv1" / "0.html").stat().st_ino
+    assert build(atlas, out).rebuilt == ()
+    write_atlas(atlas, change="mixed/3a")
+    assert build(atlas, out).rebuilt == ("mixed/3a",)
+    assert (out / "conv1" / "0.html").stat().st_ino == kept or not hasattr(os, "link")
+    build(atlas, tmp_path / "full")
+    assert read(out) == read(tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "0.html").unlink(),
+        lambda folder: (folder / "0.html").write_text("cut"),
+        lambda folder: (folder / ".key").write_text(""),
+        lambda folder: (folder / ".key").write_bytes(b"\xff\xfe\n"),
+    ],
+)
+def test_a_spoilt_layer_is_drawn_anew(sound_atlas, tmp_path, spoil):
+    out = tmp_path / "site"
+    build(sound_atlas, out)
+    whole = read(out)
+    spoil(out / "conv1")
+    assert build(sound_atlas, out).rebuilt == ("conv1",)
+    assert read(out) == whole
+
+
+def test_a_folder_of_other_things_is_left_alone(sound_atlas, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(AtlasError, match="thesis: holds something else than a site; name another folder"):
+        build(sound_atlas, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+def test_a_build_that_fails_leaves_the_old_site(site, sound_atlas, tmp_path, monkeypatch):
+    out = tmp_path / "site"
+    shutil.copytree(site, out)
+    before = read(out)
+    monkeypatch.setattr("atlas_viewer.site.build.write_index", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build(sound_atlas, out)
+    assert read(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tmp_path, monkeypatch):
+    for module in ("outline", "layer_page", "unit_page"):
+        monkeypatch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
+    build(sound_atlas, tmp_path / "site")
+    folder = tmp_path / "site" / "fc8"
+    assert {path.name for path in folder.glob("index*.html")} == {
+        "index.html",
+        "index-2.html",
+        "index-3.html",
+    }
+    assert broken(tmp_path / "site") == []
+    assert "index-2.html#u3" in Page(folder / "3.html").refers
+    assert {"0.html", "5.html"} <= set(Page(folder / "index-2.html").refers)
+
+
+def test_folders_of_layers_are_safe_and_one_to_one():
+    names = ["conv1", "a b", "a=20b", "a%20b", "static", "Static", "ü", 'x"<y>', "=73tatic"]
+    folders = [outline.safe(name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._~+=-]+", folder) for folder in folders)
+    assert "static" not in [folder.casefold() for folder in folders]
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at hand")
+def test_a_browser_shows_the_first_page_and_its_pictures(site, tmp_path):
+    from PIL import Image
+
+    quiet = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars"
+    )
+    offline = "--disable-background-networking --disable-component-update --virtual-time-budget=2000"
+    shot = tmp_path / "shot.png"
+    command = [str(CHROMIUM), *quiet.split(), *offline.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--screenshot={shot}", "--window-size=1000,1400", (site / "fc8" / "index.html").as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=90)
+    colours = Image.open(shot).convert("RGB").getcolors(1 << 20)
+    assert len(colours) > 500  # a page without its pictures has a few shades of paper and ink
