@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -17,9 +17,6 @@ from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.table import dataset, frame, write_csv
 
 if TYPE_CHECKING:
-    import pandas
-    import xarray
-
     from atlas_viewer.atlas import Atlas
 
 
@@ -141,12 +138,12 @@ class Layer:
         """Write the layer's numbers as a table, a line a picture; the path is returned."""
         return write_csv(self, Path(path))
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """The layer's numbers, a row a picture, with the columns of `to_csv`."""
+    def to_pandas(self) -> Any:
+        """The layer's numbers as a pandas.DataFrame, a row a picture, with the columns of `to_csv`."""
         return frame(self)
 
-    def to_xarray(self, style: str) -> xarray.Dataset:
-        """The arrays of one style with named dimensions, measures and settings, read into memory."""
+    def to_xarray(self, style: str) -> Any:
+        """The arrays of one style as an xarray.Dataset with dimensions, measures and settings, in memory."""
         return dataset(self, style)
 
     @cached_property

@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas_viewer import format
 
 if TYPE_CHECKING:
-    import pandas
-    import xarray
-
     from atlas_viewer.atlas import Layer
 
 COLUMNS = ("layer", "unit", "label", "style", "sample", "status")
@@ -29,15 +26,15 @@ def write_csv(layer: Layer, path: Path) -> Path:
     return path
 
 
-def frame(layer: Layer) -> pandas.DataFrame:
-    """A row a picture."""
+def frame(layer: Layer) -> Any:
+    """A pandas.DataFrame, a row a picture."""
     import pandas
 
     return pandas.DataFrame(rows(layer), columns=list(columns(layer)))
 
 
-def dataset(layer: Layer, style: str) -> xarray.Dataset:
-    """The style's arrays; units by number and label, samples by number."""
+def dataset(layer: Layer, style: str) -> Any:
+    """An xarray.Dataset of the style's arrays; units by number and label, samples by number."""
     import numpy
     import xarray
 
