@@ -68,10 +68,7 @@ def slow_small_value(image, gradient, percentile):
 def slow_pixels(measure):
     def clip(image, gradient, percentile):
         values = np.array(
-            [
-                [measure(image[:, y, x], gradient[:, y, x]) for x in range(image.shape[2])]
-                for y in range(image.shape[1])
-            ]
+            [[measure(image[:, y, x], gradient[:, y, x]) for x in range(image.shape[2])] for y in range(image.shape[1])]
         )
         out, threshold = image.copy(), np.percentile(values, percentile)
         for y, x in np.argwhere(values < threshold):
@@ -227,8 +224,6 @@ def test_a_style_without_numbers_changes_nothing(style, changes):
 def test_operators_leave_their_input_alone(style):
     image, gradient = image_of(3), image_of(4)
     before = image.clone()
-    all_of_them = style(
-        decay=0.1, blur_radius=0.7, blur_every=3, small_val_percentile=10, px_abs_benefit_percentile=30
-    )
+    all_of_them = style(decay=0.1, blur_radius=0.7, blur_every=3, small_val_percentile=10, px_abs_benefit_percentile=30)
     regularizers.regularize(image, gradient, all_of_them, 0)
     assert torch.equal(image, before)
