@@ -14,6 +14,7 @@ ROW, PILL, DOT = (
     22,
     5,
 )  # pixels: between lanes of the graph, height of a node with a page, radius of one without
+BOW = 8  # pixels: how far an edge that skips nodes passes above them
 LETTER = 7.2  # width of a letter in a pill, at the graph's font size
 
 
@@ -77,9 +78,13 @@ def graph(nodes: Sequence[str], edges: Iterable[tuple[str, str]], links: Mapping
     for number in sorted(widths):
         centres[number] = x + widths[number] / 2
         x += widths[number] + 16
-    height = ROW * (max(lane.values(), default=0) + 1)
-    place = {node: (centres[column[node]], ROW * (lane[node] + 0.5)) for node in nodes}
-    drawn = [_edge(place[a], place[b]) for a, b in edges]
+    height = ROW * (max(lane.values(), default=0) + 1) + BOW
+    place = {node: (centres[column[node]], ROW * (lane[node] + 0.5) + BOW) for node in nodes}
+    held = {(column[node], lane[node]) for node in nodes}
+    drawn = []
+    for a, b in edges:
+        over = any((between, lane[a]) in held for between in range(column[a] + 1, column[b]))
+        drawn.append(_edge(place[a], place[b], over))
     drawn += [_node(node, *place[node], links.get(node)) for node in nodes]
     return Markup(
         f'<svg class="graph" viewBox="0 0 {x:.0f} {height}" width="{x:.0f}" height="{height}" role="img">'
@@ -105,9 +110,13 @@ def _places(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> tuple[dic
     return column, lane
 
 
-def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
+def _edge(start: tuple[float, float], end: tuple[float, float], over: bool) -> str:
+    """A line between two places; in one lane it bows over the nodes that lie between."""
     (x, y), (to_x, to_y) = start, end
-    if y == to_y:
+    if y == to_y and over:
+        top = y - PILL / 2 - BOW
+        bow = f"C{x + 12:.0f},{top:.0f} {to_x - 12:.0f},{top:.0f} {to_x:.0f},{to_y:.0f}"
+    elif y == to_y:
         bow = f"L{to_x:.0f},{to_y:.0f}"
     else:
         bow = f"C{(x + to_x) / 2:.0f},{y:.0f} {(x + to_x) / 2:.0f},{to_y:.0f} {to_x:.0f},{to_y:.0f}"

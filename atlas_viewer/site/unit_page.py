@@ -15,7 +15,7 @@ from atlas_viewer.montage import stretch
 from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render, safe, styles
-from atlas_viewer.site.sheets import Crop, Sheet
+from atlas_viewer.site.sheets import EXACT, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
 
@@ -45,6 +45,7 @@ class Plate:
     aim: str
     numbers: tuple[tuple[str, str], ...]
     size: str
+    enlarged: bool
     columns: int
     samples: tuple[Sample, ...]
     rates: tuple[str, ...]
@@ -80,6 +81,7 @@ def _plate(layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int,
         aim=captions.aim(pictures),
         numbers=tuple((name, captions.setting(value)) for name, value in pictures.numbers.items()),
         size=captions.pair(pictures.size),
+        enlarged=max(pictures.size) <= EXACT,
         columns=min(max(pictures.samples, 3), COLUMNS),
         samples=tuple(
             _sample(layer, pictures, scores, sheet, (row, sample), traces[sample], ends)

@@ -247,6 +247,14 @@ def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tm
     assert {"0.html", "5.html"} <= set(Page(folder / "index-2.html").refers)
 
 
+def test_a_layer_that_has_no_pictures_yet_still_has_its_pages(damaged, tmp_path):
+    file = damaged(lambda file: file.__delitem__("layers/conv1/ascent"))
+    file.close()
+    assert build(tmp_path / "atlas.h5", tmp_path / "site").layers == 3
+    assert broken(tmp_path / "site") == []
+    assert "no pictures" in Page(tmp_path / "site" / "index.html").text
+
+
 def test_folders_of_layers_are_safe_and_one_to_one():
     names = ["conv1", "a b", "a=20b", "a%20b", "static", "Static", "ü", 'x"<y>', "=73tatic"]
     folders = [outline.safe(name) for name in names]
