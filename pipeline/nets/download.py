@@ -6,20 +6,17 @@ import fcntl
 import hashlib
 import http.client
 import os
-import shutil
 import sys
-import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from pipeline.errors import DownloadError, SettingsError, nearest
+from pipeline.errors import DownloadError, SettingsError
+from pipeline.nets.archive import extract, member_path
 
 CHUNK = 1 << 20  # bytes; one report of progress each
 TIMEOUT = 30.0  # seconds without a byte
@@ -65,12 +62,14 @@ def fetch(
     member: str | None = None,
     confirm: Confirm | None = None,
     timeout: float = TIMEOUT,
+    setting: str = "model.weights",
 ) -> Path:
     """The file at an address, downloaded into the cache unless it is there already.
 
     digests : of the file at the address, checked before it gets its name. Where none is known, `confirm` is asked
     with the SHA-256 found; without a yes the file is refused, but kept aside for the run that states its digest.
     member : the one file wanted of a .tar, .tar.gz, .tgz or .zip archive at the address.
+    setting : what messages tell the user to set to a path of their own.
     timeout : seconds without a byte. A download that is cut short goes on where it stopped, also in a later run,
     when the server says that its file is the same.
     Raises DownloadError when the file cannot be had, or is not the published one.
@@ -87,11 +86,11 @@ def fetch(
             waiting = _aside(final, ".unconfirmed")
             if not final.exists():
                 if not waiting.exists():
-                    _download(url, _aside(final, ".part"), progress, timeout)
+                    _download(url, _aside(final, ".part"), progress, timeout, setting)
                     os.replace(_aside(final, ".part"), waiting)
-                _accept(url, waiting, final, digests, confirm)
+                _accept(url, waiting, final, digests, confirm, setting)
             if member is not None and not wanted.exists():
-                _extract(final, member, wanted)
+                extract(final, member, wanted)
             return wanted
     except DownloadError:
         raise
@@ -101,10 +100,10 @@ def fetch(
         ) from None
 
 
-def fetch_published(url: str, digests: Digests, member: str | None = None) -> Path:
+def fetch_published(url: str, digests: Digests, member: str | None = None, setting: str = "model.weights") -> Path:
     """`fetch` into the user's cache; at a terminal with a line of progress, and a question where no digest is known."""
     progress = progress_line(url) if sys.stderr.isatty() else None
-    return fetch(url, digests, cache_folder(), progress, member=member, confirm=confirm_at_terminal)
+    return fetch(url, digests, cache_folder(), progress, member=member, confirm=confirm_at_terminal, setting=setting)
 
 
 def cache_folder() -> Path:
@@ -121,7 +120,7 @@ def cached_path(url: str, cache: Path, member: str | None = None) -> Path:
     name = PurePosixPath(urllib.parse.unquote(parts.path)).name
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name).strip(".")
     final = cache / hashlib.sha256(url.encode()).hexdigest()[:12] / (name if name else "file")
-    return final if member is None else _member_path(final, member)
+    return final if member is None else member_path(final, member)
 
 
 def confirm_at_terminal(question: str) -> bool:
@@ -170,7 +169,7 @@ def _check_cached(final: Path, digests: Digests) -> None:
             )
 
 
-def _accept(url: str, waiting: Path, final: Path, digests: Digests, confirm: Confirm | None) -> None:
+def _accept(url: str, waiting: Path, final: Path, digests: Digests, confirm: Confirm | None, setting: str) -> None:
     """Give a whole download its name, if it is what was published."""
     found = digests_of(waiting)
     if difference := digests.differences(found):
@@ -178,24 +177,30 @@ def _accept(url: str, waiting: Path, final: Path, digests: Digests, confirm: Con
         waiting.unlink()
         raise DownloadError(
             f"address {url}: not the published file ({size} bytes), {difference}; it is not kept. "
-            "Get the right file elsewhere and give its place by model.weights=PATH (model.mean=PATH for a mean)"
+            f"Get the right file elsewhere and give its place by {setting}=PATH"
         )
     if not digests.known:
         size = waiting.stat().st_size
         question = f"{url}: no digest is published for this file of {size} bytes; its SHA-256 is {found.sha256}."
         if confirm is None or not confirm(question):
             raise DownloadError(
-                f"{question} Compare it with what others got, and give model.weights_sha256={found.sha256} "
-                "(or model.weights=PATH or model.mean=PATH for a file of your own)"
+                f"{question} Compare it with what others got, and give {_digest_setting(setting, found)} "
+                f"(or {setting}=PATH for a file of your own)"
             )
     _aside(final, ".sha256").write_text(f"{found.sha256}\n")
     os.replace(waiting, final)
 
 
+def _digest_setting(setting: str, found: Digests) -> str:
+    """The setting that states a file's digest: of a mean, its SHA-1."""
+    kind = "sha1" if setting == "model.mean" else "sha256"
+    return f"{setting}_{kind}={getattr(found, kind)}"
+
+
 # Downloading -----------------------------------------------------------------------------------------
 
 
-def _download(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
+def _download(url: str, part: Path, progress: Progress | None, timeout: float, setting: str) -> None:
     """Fill `part` with the whole file, over as many connections as it takes."""
     for _ in range(ATTEMPTS):
         there = part.stat().st_size if part.exists() else 0
@@ -208,15 +213,15 @@ def _download(url: str, part: Path, progress: Progress | None, timeout: float) -
                 part.unlink()
                 problem = "the file there has changed"
                 continue
-            raise _unreachable(url, f"the server answers {error.code} {error.reason}") from None
+            raise _unreachable(url, f"the server answers {error.code} {error.reason}", setting) from None
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             problem = _line(reason) if isinstance(reason, Exception) else str(reason)
             if not part.exists() or part.stat().st_size <= there:  # nothing came: waiting will not help
                 break
         except ValueError as error:  # an address that cannot be asked for
-            raise _unreachable(url, _line(error)) from None
-    raise _unreachable(url, problem)
+            raise _unreachable(url, _line(error), setting) from None
+    raise _unreachable(url, problem, setting)
 
 
 def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -> bool:
@@ -259,64 +264,10 @@ def _keep_tag(tag_file: Path, headers: http.client.HTTPMessage) -> None:
         tag_file.write_text(tag)
 
 
-def _unreachable(url: str, problem: str) -> DownloadError:
+def _unreachable(url: str, problem: str, setting: str) -> DownloadError:
     return DownloadError(
-        f"address {url}: {problem}; get the file elsewhere and give its place by model.weights=PATH "
-        "(model.mean=PATH for a mean), or try again later"
+        f"address {url}: {problem}; get the file elsewhere and give its place by {setting}=PATH, or try again later"
     )
-
-
-# Archives --------------------------------------------------------------------------------------------
-
-
-def _extract(archive: Path, member: str, final: Path) -> None:
-    """Copy the one file out of an archive."""
-    final.parent.mkdir(exist_ok=True)
-    part = _aside(final, ".part")
-    try:
-        with _opened_member(archive, member) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, CHUNK)
-            target.flush()
-            os.fsync(target.fileno())
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DownloadError(
-            f"archive {archive}: cannot be read ({_line(error)}); remove it to fetch it again"
-        ) from None
-    os.replace(part, final)
-
-
-@contextmanager
-def _opened_member(archive: Path, member: str) -> Iterator[BinaryIO]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            names = [info.filename for info in file.infolist() if not info.is_dir()]
-            with file.open(_chosen(archive, member, names)) as source:
-                yield source  # type: ignore[misc]
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as file:
-            names = [info.name for info in file.getmembers() if info.isfile()]  # neither links nor devices
-            source = file.extractfile(_chosen(archive, member, names))
-            yield source  # type: ignore[misc]
-    else:
-        raise DownloadError(f"archive {archive}: neither tar nor zip; remove it to fetch it again")
-
-
-def _chosen(archive: Path, member: str, names: list[str]) -> str:
-    """The name in the archive: as given, or else the only one with that last part."""
-    if member in names:
-        return member
-    alike = [name for name in names if PurePosixPath(name).name == member]
-    if len(alike) != 1:
-        raise DownloadError(
-            f"archive {archive}: holds no file {member}{nearest(member, names)}; give the name as the archive has it"
-        )
-    return alike[0]
-
-
-def _member_path(archive: Path, member: str) -> Path:
-    """Never a path that the archive chooses; members that end alike do not meet."""
-    folder = archive.with_name(f"{archive.name}.{hashlib.sha256(member.encode()).hexdigest()[:12]}")
-    return folder / PurePosixPath(member).name
 
 
 # Files -----------------------------------------------------------------------------------------------

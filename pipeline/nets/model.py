@@ -21,7 +21,7 @@ from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.torch_model import load_state, read_state, torch_network
 from pipeline.settings import ModelSettings
 
-Fetcher = Callable[[str, Digests, str | None], Path]  # address, what is known of the file, member of an archive
+Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, member of an archive, name of setting
 
 PACKAGE = "package:"
 _DEFINITIONS = Path(__file__).parent / "definitions"
@@ -83,7 +83,7 @@ def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) 
     paths = {}
     for file in locate(settings):
         if file.url is not None:
-            paths[file.role] = fetcher(file.url, file.digests, file.member)
+            paths[file.role] = fetcher(file.url, file.digests, file.member, f"model.{file.role}")
         elif file.present:
             paths[file.role] = file.path
         else:
@@ -130,8 +130,7 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
 def _file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
     """The file that a setting names: a path, "package:NAME", or an address that is fetched for want of either."""
     if given is not None:
-        known = digests if role == "weights" else Digests()
-        return NeededFile(role, _path(role, given), None, known, None)
+        return NeededFile(role, _path(role, given), None, Digests(), None)
     if url is None:
         return None
     address, member = urllib.parse.urldefrag(url)  # archive.tar.gz#member

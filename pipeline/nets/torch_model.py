@@ -43,8 +43,7 @@ def torch_network(
     """
     module = copy.deepcopy(module).float().eval().requires_grad_(False)
     traced = trace(name, module)
-    size = preprocessing
-    image = _noise(size)
+    image = _noise(preprocessing)
     values = measured(name, traced, image[: BATCHES[0]]), measured(name, traced, image)
     network = _Translation(name, traced, values, preprocessing).network(labels, class_layer)
     _compare(network, module, image)
@@ -194,15 +193,11 @@ class _Translation:
             if other is not node and self.values[other].storage == storage:
                 if self.values[other].shapes == shapes:
                     self.ours[other] = made
-                elif any(self._is_after(user, node) for user in other.users):
+                elif any(user > node for user in other.users):
                     raise DefinitionError(
                         f"network {self.name}: {path_of(node)} changes {path_of(other)} in place through a view, "
                         "and it is read again later; use the form that is not in place"
                     )
-
-    def _is_after(self, one: fx.Node, other: fx.Node) -> bool:
-        order = {node: at for at, node in enumerate(self.traced.graph.nodes)}
-        return order[one] > order[other]
 
     def _is_operand(self, node: fx.Node) -> bool:
         """Whether the node is a tensor that depends on the image."""

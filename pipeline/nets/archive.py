@@ -1,0 +1,69 @@
+"""Single files out of published archives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from pipeline.errors import DownloadError, nearest
+
+CHUNK = 1 << 20  # bytes
+
+
+def extract(archive: Path, member: str, final: Path) -> None:
+    """Copy one file out of a .tar, .tar.gz, .tgz or .zip archive to `final`, which appears when it is whole.
+
+    Raises DownloadError if the archive cannot be read, or holds no such plain file.
+    """
+    final.parent.mkdir(exist_ok=True)
+    part = final.with_name(f"{final.name}.part")
+    try:
+        with _opened_member(archive, member) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK)
+            target.flush()
+            os.fsync(target.fileno())
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
+        raise DownloadError(f"archive {archive}: cannot be read ({error}); remove it to fetch it again") from None
+    os.replace(part, final)
+
+
+def member_path(archive: Path, member: str) -> Path:
+    """Where a member is put: never a path that the archive chooses; members that end alike do not meet."""
+    folder = archive.with_name(f"{archive.name}.{hashlib.sha256(member.encode()).hexdigest()[:12]}")
+    return folder / PurePosixPath(member).name
+
+
+@contextmanager
+def _opened_member(archive: Path, member: str) -> Iterator[BinaryIO]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            names = [info.filename for info in file.infolist() if not info.is_dir()]
+            with file.open(_chosen(archive, member, names)) as source:
+                yield source  # type: ignore[misc]
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as file:
+            names = [info.name for info in file.getmembers() if info.isfile()]  # neither links nor devices
+            source = file.extractfile(_chosen(archive, member, names))
+            yield source  # type: ignore[misc]
+    else:
+        raise DownloadError(f"archive {archive}: neither tar nor zip; remove it to fetch it again")
+
+
+def _chosen(archive: Path, member: str, names: list[str]) -> str:
+    """The name in the archive: as given, or else the only one with that last part."""
+    if member in names:
+        return member
+    alike = [name for name in names if PurePosixPath(name).name == member]
+    if len(alike) != 1:
+        raise DownloadError(
+            f"archive {archive}: holds no file {member}{nearest(member, names)}; give the name as the archive has it"
+        )
+    return alike[0]
