@@ -134,7 +134,7 @@ STYLE = Group(
         Field("trace", "f4", ("unit", "sample", "point"), "activation on the way; NaN after an early end",
               "activation"),
         Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
-        Field("seed", "u8", ("unit", "sample"), "number that started the picture's random generator"),
+        Field("seed", "u8", ("unit", "sample"), "seed that the picture's random generator was derived from"),
         Field("start_norm", "f4", ("unit", "sample"), "L2 norm of the start, mean subtracted", "pixel levels",
               required=False),
         Field("norm", "f4", ("unit", "sample"), "L2 norm of the picture before rounding, mean subtracted",

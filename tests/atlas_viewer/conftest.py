@@ -99,9 +99,10 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
     format.UNITS["label"].write(units, LABELS if layer == "fc8" else [""] * len(index))
     statuses = [failed if layer == "mixed/3a" and row == 1 else ok for row in range(len(index))]
     format.UNITS["status"].write(units, statuses)
-    format.UNITS["window"].write(units, (2, 3, 2 + side, 3 + side) if side < 24 else (0, 0, 24, 24))
-    cut = layer == "mixed/3a"
-    format.UNITS["window_unclipped"].write(units, (1, 3, 2 + side, 3 + side) if cut else (0, 0, side, side))
+    window = (2, 3, 2 + side, 3 + side) if side < 24 else (0, 0, 24, 24)
+    cut = layer == "mixed/3a"  # as if a row of its window lay outside
+    format.UNITS["window"].write(units, window)
+    format.UNITS["window_unclipped"].write(units, (window[0] - cut, *window[1:]))
     for style, (samples, blur) in STYLES.items():
         attributes = {
             "style": style,
