@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobs.cluster import Cluster, Done
-from pipeline.errors import ShardError
 from pipeline.store.shard import ShardFolder
 
 log = logging.getLogger("atlas")
@@ -69,8 +68,8 @@ def run(
     report.kept = len(done)
     if not open_tasks:
         return report
-    progress.start(tasks[0].method, tasks, done)
     opened = cluster() if callable(cluster) else cluster
+    progress.start(tasks[0].method, tasks, done)
     try:
         started = time.monotonic()
         for task, outcome in opened.run(work, shared, key, open_tasks):
@@ -91,13 +90,11 @@ def run(
 
 
 def _is_done(task: Task, shards: ShardFolder, report: RunReport) -> bool:
-    try:
-        return shards.read(task.id, task.record()) is not None
-    except ShardError as error:
-        aside = shards.set_aside(task.id)
-        report.set_aside.append(str(error))
-        log.warning("%s (kept as %s)", error, aside.name)
-        return False
+    before = len(report.set_aside)
+    shard = shards.take(task.id, task.record(), report.set_aside)
+    for problem in report.set_aside[before:]:
+        log.warning("%s", problem)
+    return shard is not None
 
 
 def _words(task: Task) -> str:

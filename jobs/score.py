@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
 from jobs.atlas import merge_atlas, output, read_plan, write_plan
 from jobs.console import DONE, run_job
-from jobs.request import read_model
+from jobs.request import read_model, read_out
 from jobs.site import build_pages
-from pipeline.errors import OutputError, WeightsError
+from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.plan import Plan, ScoreTask
-from pipeline.store.shard import ShardFolder, encode_shard
+from pipeline.store.score_groups import read_pictures
+from pipeline.store.shard import ShardFolder
 
 STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 
@@ -23,20 +23,20 @@ def score(config: DictConfig) -> int:
     """Judge, keep the verdicts in the atlas, print the table; return the exit code."""
     from pipeline.nets.model import open_network
 
-    out = Path(config.out).expanduser()
-    plan = read_plan(out)
-    if plan is None or not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
-    network = open_network(read_model(config.model))
+    out = read_out(config)
+    plan = _stored_plan(out)
+    network, judge = open_network(read_model(config.model)), open_network(read_model(config.judge))
     if network.digest != plan.card.digest:
         raise WeightsError(
             f"{out}/atlas.h5: is of {plan.card.name}@{plan.card.digest[:12]}, model={network.name} has digest "
             f"{network.digest[:12]}; name the atlas's own network by MODEL=…"
         )
-    judges = {network.name: network}
-    judge = open_network(read_model(config.judge))
-    judges[judge.name] = judge
+    if judge.name == network.name and judge.digest != network.digest:
+        raise SettingsError(f"judge.name: got {judge.name}, which is the atlas's own network; set it by judge.name=…")
+    judges = {network.name: network, judge.name: judge}
     with output(out, config):
+        plan = _stored_plan(out)  # as it is now that nobody else writes it
+        merge_atlas(plan, out)  # a run that was stopped may have asked for more than the atlas has
         for name, member in judges.items():
             plan = _judge(plan, out, name, member)
         write_plan(plan, out)
@@ -46,14 +46,17 @@ def score(config: DictConfig) -> int:
     return DONE
 
 
+def _stored_plan(out: Path) -> Plan:
+    plan = read_plan(out)
+    if plan is None or not (out / "atlas.h5").is_file():
+        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+    return plan
+
+
 def _judge(plan: Plan, out: Path, name: str, judge: object) -> Plan:
     """Have one judge look at every style of the class layer; return the plan with what it was asked."""
-    import h5py
-
-    from atlas_viewer import format
     from pipeline.compute import package_versions
-    from pipeline.score import judge_pictures, matching_classes
-    from pipeline.store.score_groups import pictures_digest
+    from pipeline.score import matching_classes, score
 
     layer, shards = plan.card.class_layer, ShardFolder(out / "shards")
     if layer is None or layer not in {part.name for part in plan.layers()}:
@@ -61,20 +64,14 @@ def _judge(plan: Plan, out: Path, name: str, judge: object) -> Plan:
     units = plan.layer_units(layer)
     own = judge.digest == plan.card.digest
     classes = list(units) if own else matching_classes([plan.card.label(layer, unit) for unit in units], judge)
-    group = format.group_names(part.name for part in plan.card.layers)[layer]
-    with h5py.File(out / "atlas.h5") as file:
-        for style, style_group in format.group_names(plan.layer_styles(layer)).items():
-            stored = file[f"/layers/{group}/ascent/{style_group}"]
-            digest = pictures_digest(stored["pixels"])
-            task = ScoreTask(name, judge.digest, layer, style, digest, units, tuple(classes))
-            plan = plan.with_score(task)
-            if shards.read(task.id, task.record()) is not None:
-                continue
-            shown = np.isin(stored["status"][:], (format.Status.ok, format.Status.never_active))
-            verdicts = judge_pictures(judge, stored["pixels"][:], shown, classes)
-            arrays = {"target": np.array(classes, np.int32), **vars(verdicts)}
-            facts = {"labels": list(judge.labels), "packages": package_versions()}
-            shards.write(task.id, encode_shard(task.record(), arrays, facts))
+    for style in plan.layer_styles(layer):
+        pictures = read_pictures(out / "atlas.h5", plan, layer, style)
+        task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, tuple(classes))
+        plan = plan.with_score(task)
+        if shards.take(task.id, task.record(), warned := []) is None:
+            shards.write(task.id, score(task, judge, pictures, package_versions()))
+        for problem in warned:
+            print(f"warning: {problem}", file=sys.stderr)
     return plan
 
 

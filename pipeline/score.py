@@ -7,12 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 
 from pipeline.errors import SettingsError
 from pipeline.nets.network import Network
+from pipeline.plan import ScoreTask
+from pipeline.store.score_groups import StoredPictures
+from pipeline.store.shard import encode_shard
 
 BATCH = 64  # pictures judged at a time; each alone decides its own numbers
+
+
+def score(task: ScoreTask, judge: Network, pictures: StoredPictures, packages: Sequence[str]) -> bytes:
+    """The shard of a score: what the judge says of the pictures that the task is about.
+
+    packages : versions that compute it, as "name version".
+    """
+    verdicts = judge_pictures(judge, pictures.pixels, pictures.shown, task.classes)
+    arrays = {"target": np.array(task.classes, np.int32), **vars(verdicts)}
+    return encode_shard(task.record(), arrays, {"labels": list(judge.labels), "packages": list(packages)})
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,7 @@ def class_values(judge: Network, pixels: np.ndarray) -> np.ndarray:
         raise SettingsError(f"judge {judge.name}: has no class layer; name it by judge.class_layer=…")
     size = judge.preprocessing
     if pixels.shape[1:3] != (size.height, size.width):
-        shape = (size.width, size.height)
-        pixels = np.stack([np.asarray(Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR)) for p in pixels])
+        pixels = size.fitted(pixels)
     with torch.no_grad():
         values = judge.run(torch.from_numpy(size.centred(pixels)), [judge.class_layer])[judge.class_layer]
     return values.flatten(1).double().numpy()

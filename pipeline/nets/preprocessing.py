@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from pipeline.errors import SettingsError
 
@@ -52,6 +53,11 @@ class Preprocessing:
     def full_mean(self) -> np.ndarray:
         """The mean image, float64 (channel, height, width)."""
         return np.broadcast_to(self.mean, (self.channels, self.height, self.width))
+
+    def fitted(self, pixels: np.ndarray) -> np.ndarray:
+        """RGB uint8 pixels (picture, row, column, rgb) in the input's size, by Pillow's bilinear filter."""
+        shape = (self.width, self.height)
+        return np.stack([np.asarray(Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR)) for p in pixels])
 
     def centred(self, pixels: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
         """Centred float32 images (…, channel, row, column) of RGB uint8 pixels (…, row, column, rgb).

@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas_viewer import format
 from pipeline.card import LayerCard
-from pipeline.errors import OutputError, ShardError
+from pipeline.errors import OutputError
 from pipeline.plan import AscentTask, Plan, StyleRecord
 from pipeline.store.network_groups import write_network
 from pipeline.store.score_groups import write_scores
@@ -58,7 +58,7 @@ def merge(plan: Plan, shards: ShardFolder, target: Path, settings: str, progress
                         progress(1)
                     status.note(writer.close(report))
                 _write_units(file, plan, layer, groups[layer.name], status)
-            write_scores(file, plan, shards, groups)
+            write_scores(file, plan, shards, groups, report.set_aside)
             format.ROOT["settings"].write(file["/"], settings)
             format.ROOT["packages"].write(file["/"], "\n".join(sorted(packages)))
         with open(temporary, "rb") as written:
@@ -74,13 +74,7 @@ def _shards(
     tasks: list[AscentTask], shards: ShardFolder, report: MergeReport
 ) -> Iterator[tuple[AscentTask, Shard | None]]:
     for task in tasks:
-        try:
-            shard = shards.read(task.id, task.record())
-        except ShardError as error:
-            shards.set_aside(task.id)
-            report.set_aside.append(str(error))
-            shard = None
-        yield task, shard
+        yield task, shards.take(task.id, task.record(), report.set_aside)
 
 
 class _Statuses:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +16,29 @@ from pipeline.store.shard import ShardFolder
 FIELDS = ("target", "top1", "top1_probability", "target_probability", "target_rank")
 
 
+@dataclass(frozen=True)
+class StoredPictures:
+    """The pictures of one style of a layer.
+
+    pixels : uint8 (unit, sample, y, x, rgb). shown : bool (unit, sample), which pictures there are.
+    digest : SHA-256 of the pixels.
+    """
+
+    pixels: np.ndarray
+    shown: np.ndarray
+    digest: str
+
+
+def read_pictures(atlas: Path, plan: Plan, layer: str, style: str) -> StoredPictures:
+    """The pictures of a style of a layer as an atlas has them."""
+    layer_group = format.group_names(part.name for part in plan.card.layers)[layer]
+    style_group = format.group_names(plan.layer_styles(layer))[style]
+    with h5py.File(atlas) as file:
+        group = file[f"/layers/{layer_group}/ascent/{style_group}"]
+        shown = np.isin(group["status"][:], (format.Status.ok, format.Status.never_active))
+        return StoredPictures(group["pixels"][:], shown, pictures_digest(group["pixels"]))
+
+
 def pictures_digest(pixels: h5py.Dataset) -> str:
     """SHA-256 of the pictures of a style, picture by picture: what a score was made of."""
     total = hashlib.sha256(repr(pixels.shape).encode())
@@ -22,13 +47,16 @@ def pictures_digest(pixels: h5py.Dataset) -> str:
     return total.hexdigest()
 
 
-def write_scores(file: h5py.File, plan: Plan, shards: ShardFolder, groups: dict[str, str]) -> None:
-    """Write every score whose shard is there and whose pictures are still those that were judged."""
+def write_scores(file: h5py.File, plan: Plan, shards: ShardFolder, groups: dict[str, str], problems: list[str]) -> None:
+    """Write every score whose shard is there and whose pictures are still those that were judged.
+
+    problems : gets a line for every bad shard.
+    """
     judges = format.group_names(sorted({task.judge for task in plan.scores}))
     for task in sorted(plan.scores, key=lambda task: (task.layer, task.judge, task.style)):
         layer = groups[task.layer]
         style = format.group_names(plan.layer_styles(task.layer)).get(task.style)
-        shard = shards.read(task.id, task.record())
+        shard = shards.take(task.id, task.record(), problems)
         if style is None or shard is None:
             continue
         if pictures_digest(file[f"/layers/{layer}/ascent/{style}/pixels"]) != task.pictures:

@@ -120,6 +120,14 @@ class ShardFolder:
             raise ShardError(f"shard {path.name}: holds another task; it will be computed again")
         return shard
 
+    def take(self, task_id: str, record: Mapping[str, object], problems: list[str]) -> Shard | None:
+        """The task's shard, or None; a bad one is set aside, and `problems` gets a line about it."""
+        try:
+            return self.read(task_id, record)
+        except ShardError as error:
+            problems.append(f"{error} (kept as {self.set_aside(task_id).name})")
+            return None
+
     def set_aside(self, task_id: str) -> Path:
         """Rename a bad shard so that it is neither read nor lost; return its new name."""
         path = self.path(task_id)
