@@ -20,8 +20,9 @@ from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
 from jobs.progress import Bars
 from jobs.request import Request, read_request
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, SettingsError
 from pipeline.plan import Plan
+from pipeline.settings import check_choice
 from pipeline.store.merge import MergeReport, merge
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.units import address, select_units
@@ -31,18 +32,19 @@ log = logging.getLogger("atlas")
 
 def atlas(config: DictConfig) -> int:
     """Do what the configuration asks; return the exit code."""
-    from pipeline.nets.model import open_network
-
     from pipeline.compute import compute
     from pipeline.nets.card import network_card
+    from pipeline.nets.model import open_network
 
-    request = read_request(config, device_kind(config.device))
+    request = read_request(config, device_kind(config.device, config.cluster.kind))
     network = open_network(request.model)
-    plan = planned(request, network_card(network))
+    card = network_card(network)
+    asked = Plan.of_request(card, select_units(card, request.units), request.styles, request.samples)
     if request.plan_only:
-        print(describe(plan, request.cluster, request.device, request.out))
+        print(describe(together(asked, request.out), request.cluster, request.device, request.out))
         return DONE
     with output(request.out, config):
+        plan = together(asked, request.out)
         write_plan(plan, request.out)
         shards = ShardFolder(request.out / "shards")
         print(f"{plan.card.name}@{plan.card.digest[:12]} into {request.out}/", file=sys.stderr)
@@ -61,19 +63,22 @@ def atlas(config: DictConfig) -> int:
     return _summary(report, merged, request)
 
 
-def device_kind(wanted: str) -> str:
+def device_kind(wanted: str, cluster: str) -> str:
     """The kind of device that a run uses: what is asked, or a GPU if this machine has one."""
-    if wanted != "auto":
+    check_choice("device", wanted, ("auto", "cpu", "cuda"))
+    if wanted == "cpu":
         return wanted
-    import torch
+    from pipeline.compute import has_gpu
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    here = has_gpu()
+    if wanted == "cuda" and not here and cluster != "ray":
+        raise SettingsError("device: got cuda, but torch sees no GPU on this machine; use device=cpu or cluster=ray")
+    return "cuda" if here or wanted == "cuda" else "cpu"
 
 
-def planned(request: Request, card: object) -> Plan:
+def together(asked: Plan, out: Path) -> Plan:
     """What is asked now, together with what was asked of this atlas before."""
-    asked = Plan.of_request(card, select_units(card, request.units), request.styles, request.samples)
-    before = read_plan(request.out)
+    before = read_plan(out)
     return asked if before is None else before.union(asked)
 
 
@@ -83,8 +88,11 @@ def read_plan(out: Path) -> Plan | None:
         return Plan.of_record(json.loads((out / "plan.json").read_text()))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{out}/plan.json: cannot be read ({error}); choose another folder by OUT=…") from None
+    except OutputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise OutputError(f"{out}/plan.json: cannot be read ({reason}); choose another folder by OUT=…") from None
 
 
 def write_plan(plan: Plan, out: Path) -> None:
@@ -115,12 +123,14 @@ def output(out: Path, config: DictConfig):
     try:
         (out / "log").mkdir(parents=True, exist_ok=True)
         lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the run ends
-        path = out / "log" / f"{datetime.now():%Y-%m-%d-%H%M%S}.log"
-        handler = logging.FileHandler(path)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder by OUT=…") from None
+        raise _unwritable(out, error) from None
     with lock:
         _hold(lock, out)
+        try:
+            handler = logging.FileHandler(out / "log" / f"{datetime.now():%Y-%m-%d-%H%M%S}.log")
+        except OSError as error:
+            raise _unwritable(out, error) from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
@@ -131,6 +141,10 @@ def output(out: Path, config: DictConfig):
         finally:
             log.removeHandler(handler)
             handler.close()
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder by OUT=…")
 
 
 def _hold(lock: TextIO, out: Path) -> None:

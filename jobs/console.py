@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.errors import AtlasError, SettingsError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+NOT_NEEDED = ("experiment",)  # groups of which null chooses nothing
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
 _USAGE = """{doc}
@@ -75,37 +77,64 @@ def groups() -> dict[str, tuple[str, ...]]:
 def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration of a job. Raises SettingsError with the near match for what conf/ does not know."""
     for override in overrides:
-        _check_choice(config, override)
+        _check_form(override)
+        _check_choice(override)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(config, overrides=[*_all_styles(config, overrides), *overrides])
+            composed = compose(config, overrides=[*_all_styles(config), *overrides])
         OmegaConf.resolve(composed)
-        return composed
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_explain(config, error, overrides)) from None
+    for key in composed:
+        if any(override.lstrip("+").partition("=")[0] == key for override in overrides if override.startswith("+")):
+            _refuse_addition(config, str(key))
+    return composed
 
 
-def _all_styles(config: str, overrides: Sequence[str]) -> list[str]:
+def _all_styles(config: str) -> list[str]:
     """Every file of conf/style is on offer, so that a new one needs no second place to be named."""
     offers = "\n- style:" in (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
-    if not offers or any(override.startswith("style=") for override in overrides):
-        return []
-    return [f"style=[{','.join(groups()['style'])}]"]
+    return [f"style=[{','.join(groups()['style'])}]"] if offers else []
 
 
-def _check_choice(config: str, override: str) -> None:
-    """Refuse an option of a group that has no file, and what is no override at all."""
+def _check_form(override: str) -> None:
+    """Refuse what is no override, or none that Hydra can read."""
     name, equals, value = override.partition("=")
     if not equals:
         raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")
-    options = groups().get(name.lstrip("+~"))
+    try:
+        if not OverridesParser.create().parse_override(override).is_sweep_override():
+            return
+    except HydraException:
+        pass
     plain = value.strip("\"'")
-    if options is None or plain in ("", "null", "~") or plain.startswith("["):
+    quoted = '["…","…"]' if plain.startswith("[") else f'"{plain}"'
+    raise SettingsError(
+        f"argument {override!r}: cannot be read; put text that holds commas, brackets or = in quotes, "
+        f"as '{name}={quoted}', and close every bracket"
+    )
+
+
+def _check_choice(override: str) -> None:
+    """Refuse an option of a group that has no file."""
+    name, _, value = override.partition("=")
+    name, plain = name.lstrip("+~"), value.strip("\"'")
+    if name == "style":
+        raise SettingsError(f"style: all of conf/style/ is there already; choose by styles=[{plain.strip('[]')}]")
+    group = name.partition("@")[0]
+    options = groups().get(group)
+    if options is None or plain in options or (group in NOT_NEEDED and plain == "null"):
         return
-    if plain not in options:
-        raise SettingsError(
-            f"{name}: no option {plain!r} in conf/{name}/{nearest(plain, options)}; there are {', '.join(options)}"
-        )
+    raise SettingsError(
+        f"{name}: no option {plain!r} in conf/{group}/{nearest(plain, options)}; there are {', '.join(options)}"
+    )
+
+
+def _refuse_addition(config: str, key: str) -> None:
+    """Refuse a setting that the job does not know, though it was added by +."""
+    known = [name for name in _keys(config) if "." not in name]
+    if key not in known:
+        raise SettingsError(f"setting {key}: not known{nearest(key, known)}; --cfg job prints all settings")
 
 
 def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -123,7 +152,7 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
 
 def _keys(config: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose(config, overrides=_all_styles(config, []))
+        composed = compose(config, overrides=_all_styles(config))
     found: list[str] = []
 
     def walk(node: object, path: str) -> None:

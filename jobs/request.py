@@ -24,6 +24,7 @@ from pipeline.settings import (
 )
 
 METHODS = ("ascent",)
+LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and seeds of samples follow one another
 
 
 @dataclass(frozen=True)
@@ -44,37 +45,46 @@ class Request:
 
 def read_request(config: DictConfig, device_kind: str) -> Request:
     """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
+    check_choice("device", device_kind, tuple(config.devices))
     device = read_settings(DeviceSettings, config.devices[device_kind], f"devices.{device_kind}")
     ascent = read_settings(AscentSettings, config.ascent, "ascent")
-    methods = names(config.methods)
+    methods = _some(config, "methods", "ascent")
     for method in methods:
         check_choice("methods", method, METHODS)
-    check("samples", config.samples, "1 or more", isinstance(config.samples, int) and config.samples >= 1)
-    check("seed", config.seed, "a whole number, 0 or more", isinstance(config.seed, int) and config.seed >= 0)
+    samples, seed = _typed(config.samples, int, "samples"), _typed(config.seed, int, "seed")
+    check("samples", samples, "1 or more", samples >= 1)
+    check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
+    _check_dataset(config.dataset)
     styles = []
-    for name in names(config.styles):
+    for name in _some(config, "styles", "low_frequency"):
         check_choice("styles", name, tuple(config.style))
         style = read_settings(StyleSettings, config.style[name], f"style.{name}")
-        styles.append(StyleRecord(style, ascent, config.seed, device))
+        styles.append(StyleRecord(style, ascent, seed, device))
     if len({style.name for style in styles}) < len(styles):
-        raise SettingsError("styles: two of them have one name; give each its own by style.….name=…")
+        spoken = ", ".join(style.name for style in styles)
+        raise SettingsError(f"styles: got {spoken}, expected each name once; give a variant its own by style.….name=…")
     return Request(
         model=read_model(config.model),
-        units=None if config.units is None else names(config.units),
+        units=None if config.units is None else _some(config, "units", "conv5:0-63"),
         methods=methods,
         styles=tuple(styles),
-        samples=config.samples,
+        samples=samples,
         cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
         device=device,
-        out=Path(config.out).expanduser(),
-        plan_only=bool(config.plan),
-        pages=bool(config.pages),
+        out=read_out(config),
+        plan_only=_typed(config.plan, bool, "plan"),
+        pages=_typed(config.pages, bool, "pages"),
     )
 
 
 def read_model(config: DictConfig) -> ModelSettings:
     """The model option of a configuration."""
     return read_settings(ModelSettings, config, "model")
+
+
+def read_out(config: DictConfig) -> Path:
+    """The folder of the atlas."""
+    return Path(_typed(config.out, str, "out")).expanduser()
 
 
 def names(value: object) -> tuple[str, ...]:
@@ -84,12 +94,31 @@ def names(value: object) -> tuple[str, ...]:
     return (str(value),)
 
 
+def _some(config: DictConfig, key: str, example: str) -> tuple[str, ...]:
+    """The names under a key, of which there is at least one."""
+    found = names(config[key])
+    if not found:
+        raise SettingsError(f"{key}: got none, expected at least one; set it by {key}=[{example}]")
+    return found
+
+
+def _check_dataset(config: DictConfig) -> None:
+    """Raise SettingsError for a folder of images that nothing would read."""
+    if config.kind == "none" and config.root is not None:
+        raise SettingsError(
+            f"dataset.root: got {config.root}, but dataset=none reads no images; choose a dataset of conf/dataset/ by "
+            f"DATASET=…, or leave dataset.root out"
+        )
+
+
 T = typing.TypeVar("T")
 
 
 def read_settings(kind: type[T], config: DictConfig | Mapping[str, object], where: str) -> T:
     """A settings value of a configuration's node, every number as the type that its field declares."""
-    values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
+    values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"{where}: got {values}, expected settings; choose an option of conf/{where.split('.')[0]}")
     known = {field.name for field in dataclasses.fields(kind)}
     for key in values:
         if key not in known:
@@ -97,6 +126,9 @@ def read_settings(kind: type[T], config: DictConfig | Mapping[str, object], wher
     missing = sorted(known - set(values))
     if missing:
         raise SettingsError(f"{where}.{missing[0]}: missing; set it in conf/ or by {where}.{missing[0]}=…")
+    unset = [name for name in values if values[name] == "???"]
+    if unset:
+        raise SettingsError(f"{where}.{unset[0]}: missing; give it by {where}.{unset[0]}=…")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _typed(values[name], hints[name], f"{where}.{name}") for name in known})
 

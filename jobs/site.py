@@ -9,12 +9,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.console import DONE, run_job
+from jobs.request import read_out
 from pipeline.errors import OutputError
 
 
 def site(config: DictConfig) -> int:
     """Build the pages; return the exit code."""
-    out = Path(config.out).expanduser()
+    out = read_out(config)
     build_pages(out, config.workers)
     print(f"open {out}/site/index.html", file=sys.stderr)
     return DONE

@@ -38,6 +38,11 @@ def compute(task: AscentTask, network: Network) -> bytes:
     return encode_shard(task.record(), _arrays(result), {"halved": result.halved, "packages": package_versions()})
 
 
+def has_gpu() -> bool:
+    """Whether torch sees a GPU on this machine."""
+    return torch.cuda.is_available()
+
+
 def prepare(settings: DeviceSettings) -> torch.device:
     """Set this process to compute the same numbers wherever it runs; return its device."""
     torch.set_num_threads(settings.threads)
