@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.errors import AtlasError, SettingsError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-NOT_NEEDED = ("experiment",)  # groups of which null chooses nothing
+NO_CHOICE = {"experiment=null": "~experiment"}  # a group that may stay empty, and how Hydra wants to hear it
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
 _USAGE = """{doc}
@@ -79,16 +79,15 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
     for override in overrides:
         _check_form(override)
         _check_choice(override)
+        _check_addition(config, override)
+    chosen = [NO_CHOICE.get(override, override) for override in overrides]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(config, overrides=[*_all_styles(config), *overrides])
+            composed = compose(config, overrides=[*_all_styles(config), *chosen])
         OmegaConf.resolve(composed)
+        return composed
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_explain(config, error, overrides)) from None
-    for key in composed:
-        if any(override.lstrip("+").partition("=")[0] == key for override in overrides if override.startswith("+")):
-            _refuse_addition(config, str(key))
-    return composed
 
 
 def _all_styles(config: str) -> list[str]:
@@ -123,16 +122,19 @@ def _check_choice(override: str) -> None:
         raise SettingsError(f"style: all of conf/style/ is there already; choose by styles=[{plain.strip('[]')}]")
     group = name.partition("@")[0]
     options = groups().get(group)
-    if options is None or plain in options or (group in NOT_NEEDED and plain == "null"):
+    if options is None or plain in options or override in NO_CHOICE:
         return
     raise SettingsError(
         f"{name}: no option {plain!r} in conf/{group}/{nearest(plain, options)}; there are {', '.join(options)}"
     )
 
 
-def _refuse_addition(config: str, key: str) -> None:
-    """Refuse a setting that the job does not know, though it was added by +."""
-    known = [name for name in _keys(config) if "." not in name]
+def _check_addition(config: str, override: str) -> None:
+    """Refuse a setting that the job does not know, though it is added by +; arguments of a builder are the user's."""
+    key = override.lstrip("+").partition("=")[0]
+    if not override.startswith("+") or key.partition(".")[2].startswith("build_arguments."):
+        return
+    known = _keys(config)
     if key not in known:
         raise SettingsError(f"setting {key}: not known{nearest(key, known)}; --cfg job prints all settings")
 
