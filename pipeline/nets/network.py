@@ -67,10 +67,12 @@ class Network:
         self.preprocessing = preprocessing
         self._operators: dict[str, Operator] = {}
         self._parents: dict[str, tuple[str, ...]] = {}
+        self._targets: dict[str, str] = {}  # node → its module's name in the graph, which survives pickling
         for node in graph.graph.nodes:
             if node.op == "placeholder":
                 self.input = node.name
             elif node.op == "call_module":
+                self._targets[node.name] = node.target
                 self._operators[node.name] = graph.get_submodule(node.target)
                 self._parents[node.name] = tuple(parent.name for parent in node.args)
             elif node.op != "output":
@@ -150,11 +152,7 @@ class Network:
         """A copy on another device or in another precision; the digest stays that of the stored weights."""
         other = copy.copy(self)
         other.graph = copy.deepcopy(self.graph).to(device=device, dtype=dtype)
-        other._operators = {
-            node.name: other.graph.get_submodule(node.target)
-            for node in other.graph.graph.nodes
-            if node.op == "call_module"
-        }
+        other._operators = {node: other.graph.get_submodule(target) for node, target in self._targets.items()}
         return other
 
     # Making the tables -------------------------------------------------------------------------------

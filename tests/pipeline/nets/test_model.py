@@ -19,7 +19,7 @@ from pipeline.errors import AtlasError, DefinitionError, DownloadError, Settings
 from pipeline.nets.doodlenet import doodlenet
 from pipeline.nets.download import Digests, cached_path
 from pipeline.nets.model import fetch_files, locate, open_network, read_labels
-from pipeline.nets.torch_model import load_state, read_state
+from pipeline.nets.traced.model import load_state, read_state
 from pipeline.settings import ModelSettings
 
 PROTOTXT = """

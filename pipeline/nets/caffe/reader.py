@@ -14,11 +14,11 @@ from google.protobuf import text_format
 from torch import Tensor, fx
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe_layers import operators_of
-from pipeline.nets.caffe_place import Place, choice
-from pipeline.nets.caffe_schema import NetParameter
-from pipeline.nets.caffe_upgrade import current_layers
-from pipeline.nets.caffe_weights import Blobs, Shape, Weights, fit_mean, read_mean, read_weights
+from pipeline.nets.caffe.layers import operators_of
+from pipeline.nets.caffe.place import Place, choice
+from pipeline.nets.caffe.schema import NetParameter
+from pipeline.nets.caffe.upgrade import current_layers
+from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_mean, read_weights
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 

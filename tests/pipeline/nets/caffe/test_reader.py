@@ -20,7 +20,7 @@ from pipeline.nets.caffe import (
     read_mean,
     read_weights,
 )
-from pipeline.nets.caffe_schema import BlobProto, NetParameter, UnpackedBlob
+from pipeline.nets.caffe.schema import BlobProto, NetParameter, UnpackedBlob
 
 CURRENT = """
 name: "small"

@@ -25,7 +25,7 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.cone import Cone
 from pipeline.nets.operators import Opaque
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_model import torch_network
+from pipeline.nets.traced.model import torch_network
 from pipeline.nets.window import fields, is_local
 
 GAIN = (0.01, 0.02, 0.03)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.nets.caffe import read_definition, weight_shapes
-from pipeline.nets.caffe_schema import NetParameter
+from pipeline.nets.caffe.schema import NetParameter
 from pipeline.nets.network import Network
 
 

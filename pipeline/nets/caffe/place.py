@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import DefinitionError
-from pipeline.nets.caffe_weights import Shape, Weights
+from pipeline.nets.caffe.weights import Shape, Weights
 from pipeline.nets.operators import Operator
 from pipeline.nets.sliding import Pair
 

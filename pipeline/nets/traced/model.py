@@ -12,11 +12,11 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import Identity, Opaque, Operator, Slice
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.state import load_state, read_state
-from pipeline.nets.torch_arguments import Operand, Varying
-from pipeline.nets.torch_functions import from_function, is_reshape
-from pipeline.nets.torch_modules import from_module
-from pipeline.nets.torch_trace import NodeValue, flat, function_name, measured, path_of, trace
+from pipeline.nets.traced.arguments import Operand, Varying
+from pipeline.nets.traced.functions import from_function, is_reshape
+from pipeline.nets.traced.modules import from_module
+from pipeline.nets.traced.state import load_state, read_state
+from pipeline.nets.traced.trace import NodeValue, flat, function_name, measured, path_of, trace
 
 __all__ = ["load_state", "read_state", "torch_network"]
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from pipeline.errors import WeightsError, nearest
-from pipeline.nets.caffe_schema import BlobProto, NetParameter, UnpackedBlob
+from pipeline.nets.caffe.schema import BlobProto, NetParameter, UnpackedBlob
 
 Shape = tuple[int, ...]
 Blobs = Mapping[str, Sequence[np.ndarray]]

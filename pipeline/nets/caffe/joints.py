@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pipeline.nets.caffe_place import Chain, Place, choice, decimal
-from pipeline.nets.caffe_weights import Shape
+from pipeline.nets.caffe.place import Chain, Place, choice, decimal
+from pipeline.nets.caffe.weights import Shape
 from pipeline.nets.operators import Concat, Identity, Maximum, Operator, Product, Reshape, Slice, Sum
 
 

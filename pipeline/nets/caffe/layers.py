@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets import caffe_joints
-from pipeline.nets.caffe_place import Chain, Place, choice, decimal, kernel, pair, steps, weight_and_bias
-from pipeline.nets.caffe_weights import Shape
+from pipeline.nets.caffe import joints
+from pipeline.nets.caffe.place import Chain, Place, choice, decimal, kernel, pair, steps, weight_and_bias
+from pipeline.nets.caffe.weights import Shape
 from pipeline.nets.operators import (
     Affine,
     GlobalPool,
@@ -246,14 +246,14 @@ _TYPES: dict[str, Callable[[Place], Any]] = {
     "BatchNorm": _batch_norm,
     "Bias": _bias,
     "BNLL": lambda place: Pointwise(nn.Softplus(), "softplus"),
-    "Concat": caffe_joints.concat,
+    "Concat": joints.concat,
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,
     "Dropout": lambda place: Identity(),
     "ELU": lambda place: Pointwise(nn.ELU(decimal(place.layer.elu_param.alpha)), "elu"),
-    "Eltwise": caffe_joints.eltwise,
+    "Eltwise": joints.eltwise,
     "Exp": _exponential,
-    "Flatten": caffe_joints.flatten,
+    "Flatten": joints.flatten,
     "InnerProduct": _inner_product,
     "Log": _logarithm,
     "LRN": _lrn,
@@ -261,16 +261,16 @@ _TYPES: dict[str, Callable[[Place], Any]] = {
     "Power": _power,
     "PReLU": _prelu,
     "ReLU": _relu,
-    "Reshape": caffe_joints.reshape,
+    "Reshape": joints.reshape,
     "Scale": _scale,
     "Sigmoid": lambda place: Pointwise(nn.Sigmoid(), "sigmoid"),
-    "Slice": caffe_joints.slices,
+    "Slice": joints.slices,
     "Softmax": _softmax,
-    "Split": caffe_joints.split,
+    "Split": joints.split,
     "TanH": lambda place: Pointwise(nn.Tanh(), "tanh"),
 }
 _SEVERAL_INPUTS = frozenset({"Bias", "Concat", "Eltwise", "Scale"})
 _SEVERAL_OUTPUTS: dict[str, Callable[[Place], Sequence[Chain]]] = {
-    "Slice": caffe_joints.slices,
-    "Split": caffe_joints.split,
+    "Slice": joints.slices,
+    "Split": joints.split,
 }

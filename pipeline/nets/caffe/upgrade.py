@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe_schema import V1_TYPES, LayerParameter
+from pipeline.nets.caffe.schema import V1_TYPES, LayerParameter
 
 _IRREGULAR = {  # names that are not their old name in capitals without underscores
     "ABSVAL": "AbsVal",

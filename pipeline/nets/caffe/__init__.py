@@ -1,0 +1,14 @@
+"""Caffe definitions and weights of any age, read into the one form of a network."""
+
+from pipeline.nets.caffe.reader import caffe_function, caffe_network, read_definition, weight_shapes
+from pipeline.nets.caffe.weights import fit_mean, read_mean, read_weights
+
+__all__ = [
+    "caffe_function",
+    "caffe_network",
+    "fit_mean",
+    "read_definition",
+    "read_mean",
+    "read_weights",
+    "weight_shapes",
+]
