@@ -171,18 +171,16 @@ def tree(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def flower(pen: Pen, rng: np.random.Generator) -> None:
-    pen.tube([(0, -0.2), (0.02, 0.4), (-0.02, 0.96)], 0.09, "green")
-    for side, low in ((-1, 0.82), (1, 0.66)):
-        pen.fill(
-            smooth((0, low), (side * 0.26, low - 0.3), (side * 0.62, low - 0.34), (side * 0.4, low - 0.02)),
-            "green",
-        )
-    petals = int(rng.integers(6, 8))
+    pen.tube([(0, -0.2), (0.02, 0.4), (-0.02, 0.96)], 0.12, "green")
+    for side, low in ((-1, 0.86), (1, 0.8)):
+        leaf_side = ((0, low), (side * 0.26, low - 0.34), (side * 0.7, low - 0.36), (side * 0.46, low - 0.02))
+        pen.fill(smooth(*leaf_side), "green")
+    petals = 6
     for petal in range(petals):
-        turn = 360 * petal / petals
-        x, y = 0.37 * math.cos(math.radians(turn)), 0.37 * math.sin(math.radians(turn))
-        pen.fill(ellipse(x, y - 0.38, 0.27, 0.17, turn, 20), "pink")
-    pen.disc(0, -0.38, 0.19, "yellow")
+        turn = 360 * petal / petals + 30
+        x, y = 0.4 * math.cos(math.radians(turn)), 0.4 * math.sin(math.radians(turn))
+        pen.fill(ellipse(x, y - 0.3, 0.29, 0.21, turn, 20), "pink")
+    pen.disc(0, -0.3, 0.24, "yellow")
 
 
 def leaf(pen: Pen, rng: np.random.Generator) -> None:

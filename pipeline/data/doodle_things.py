@@ -47,37 +47,36 @@ def cup(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def key(pen: Pen, rng: np.random.Generator) -> None:
-    pen.tube([(-0.2, 0), (0.94, 0)], 0.15, "yellow")
-    for x, low in ((0.56, 0.34), (0.84, 0.4)):
-        pen.tube([(x, 0.04), (x, low)], 0.13, "yellow")
-    ring = ellipse(-0.54, 0, 0.33, 0.36)
-    pen.tube(np.concatenate([ring, ring[:2]]), 0.18, "yellow")
-    pen.line([(-0.14, 0), (0.9, 0)], 0.07, "yellow")
+    pen.tube([(-0.2, -0.12), (0.92, -0.12)], 0.2, "yellow")
+    for x, low in ((0.42, 0.3), (0.66, 0.22), (0.9, 0.42)):
+        pen.tube([(x, -0.1), (x, low)], 0.15, "yellow")
+    pen.line([(-0.14, -0.12), (0.88, -0.12)], 0.12, "yellow")
+    pen.disc(-0.5, -0.12, 0.48, "yellow")
+    pen.disc(-0.56, -0.12, 0.26, "red")
 
 
 def car(pen: Pen, rng: np.random.Generator) -> None:
-    pen.fill([(-0.55, -0.08), (-0.36, -0.52), (0.32, -0.52), (0.6, -0.08)], "red")
-    pen.fill([(-0.42, -0.1), (-0.28, -0.4), (-0.05, -0.4), (-0.05, -0.1)], "sky")
-    pen.fill([(0.06, -0.1), (0.06, -0.4), (0.26, -0.4), (0.44, -0.1)], "sky")
+    pen.fill([(-0.66, 0.0), (-0.42, -0.62), (0.34, -0.62), (0.64, 0.0)], "red")
+    pen.fill([(-0.5, -0.06), (-0.32, -0.48), (-0.06, -0.48), (-0.06, -0.06)], "sky")
+    pen.fill([(0.06, -0.06), (0.06, -0.48), (0.27, -0.48), (0.47, -0.06)], "sky")
     pen.fill(
         smooth(
-            (-0.96, 0.1),
-            (-0.85, -0.08),
-            (0.0, -0.1),
-            (0.7, -0.08),
-            (0.96, 0.08),
-            (0.97, 0.4),
-            (0, 0.44),
-            (-0.96, 0.4),
+            (-0.96, 0.12),
+            (-0.85, -0.04),
+            (0.0, -0.06),
+            (0.7, -0.04),
+            (0.96, 0.12),
+            (0.97, 0.42),
+            (0, 0.46),
+            (-0.96, 0.42),
         ),
         "red",
     )
-    pen.disc(0.88, 0.1, 0.08, "yellow", high=0.1)
-    pen.line([(-0.02, 0.0), (-0.02, 0.32)], 0.04)
-    pen.line([(0.06, 0.08), (0.2, 0.08)], 0.05)
-    for x in (-0.52, 0.54):
-        pen.disc(x, 0.42, 0.26, "black")
-        pen.disc(x, 0.42, 0.13, "grey", outline=False)
+    pen.disc(0.88, 0.14, 0.1, "yellow", high=0.12)
+    pen.line([(0.1, 0.12), (0.24, 0.12)], 0.06)
+    for x in (-0.52, 0.52):
+        pen.disc(x, 0.44, 0.32, "black")
+        pen.disc(x, 0.44, 0.17, "grey", outline=False)
 
 
 def umbrella(pen: Pen, rng: np.random.Generator) -> None:
@@ -139,10 +138,10 @@ def lamp(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def ladder(pen: Pen, rng: np.random.Generator) -> None:
-    for y in (-0.7, -0.35, 0.0, 0.35, 0.7):
-        pen.tube([(-0.38 - 0.06 * y, y), (0.38 + 0.06 * y, y)], 0.12, "orange")
+    for y in (-0.66, -0.22, 0.22, 0.66):
+        pen.tube([(-0.46 - 0.06 * y, y), (0.46 + 0.06 * y, y)], 0.15, "orange")
     for side in (-1, 1):
-        pen.tube([(side * 0.38, -0.96), (side * 0.5, 0.96)], 0.14, "brown")
+        pen.tube([(side * 0.46, -0.95), (side * 0.6, 0.95)], 0.17, "brown")
 
 
 def envelope(pen: Pen, rng: np.random.Generator) -> None:
@@ -203,10 +202,10 @@ def ice_cream(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def anchor(pen: Pen, rng: np.random.Generator) -> None:
-    pen.tube([(-0.46, -0.4), (0.46, -0.4)], 0.13, "blue")
-    pen.tube(arc(0, 0.1, 0.74, 0.74, 10, 170), 0.16, "blue")
+    pen.tube([(-0.5, -0.34), (0.5, -0.34)], 0.2, "blue")
+    pen.tube(arc(0, 0.06, 0.7, 0.74, 12, 168), 0.22, "blue")
     for side in (-1, 1):
-        pen.fill([(side * 0.98, 0.36), (side * 0.72, -0.1), (side * 0.46, 0.36)], "blue")
-    pen.tube([(0, -0.46), (0, 0.84)], 0.16, "blue")
-    ring = ellipse(0, -0.72, 0.18, 0.18)
-    pen.tube(np.concatenate([ring, ring[:2]]), 0.1, "blue")
+        pen.fill([(side * 1.0, 0.4), (side * 0.7, -0.14), (side * 0.36, 0.4)], "blue")
+    pen.tube([(0, -0.46), (0, 0.82)], 0.22, "blue")
+    ring = ellipse(0, -0.7, 0.21, 0.21)
+    pen.tube(np.concatenate([ring, ring[:2]]), 0.13, "blue")

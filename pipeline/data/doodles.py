@@ -16,7 +16,7 @@ from pipeline.data.doodle_pen import COLOURS, Ink, Pen, Pose
 
 Colour = tuple[int, int, int]
 
-REVISION = 2  # of the drawings: another number when any pixel of them changes
+REVISION = 3  # of the drawings: another number when any pixel of them changes
 _OVERSAMPLING = 3  # drawn that much larger, then averaged
 _EXCHANGED = 0.08  # share of drawings in odd colours; with a quarter, networks learned to ignore colour
 _LEAST_CONTRAST = 95.0  # distance in RGB between the ground and a thing's main colour
