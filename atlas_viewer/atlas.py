@@ -92,9 +92,7 @@ class Atlas:
         """The layer table of the network, inputs first; also the layers without pictures."""
         group = self._file["network/layers"]
         columns = {field.name: group[field.name] for field in format.LAYERS.fields}
-        read = {
-            name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()
-        }
+        read = {name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()}
         return tuple(
             LayerInfo(
                 name=name,
@@ -118,9 +116,7 @@ class Atlas:
     @cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
         """The network's edges as pairs of node names: from, to."""
-        return tuple(
-            (self.nodes[a], self.nodes[b]) for a, b in self._file["network/graph/edges"][...].tolist()
-        )
+        return tuple((self.nodes[a], self.nodes[b]) for a, b in self._file["network/graph/edges"][...].tolist())
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -174,9 +170,7 @@ class Atlas:
 
 def _refuse_other_formats(file: h5py.File, path: Path) -> None:
     if file.attrs.get("format") != format.FORMAT:
-        raise FormatError(
-            f"atlas {path}: an HDF5 file, but no atlas; name the atlas.h5 that make atlas wrote"
-        )
+        raise FormatError(f"atlas {path}: an HDF5 file, but no atlas; name the atlas.h5 that make atlas wrote")
     version = file.attrs.get("version")
     if version != format.VERSION:
         newer = isinstance(version, (int, np.integer)) and version > format.VERSION

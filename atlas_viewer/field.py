@@ -189,9 +189,7 @@ class Group:
                 path = path.replace(part, names[part[1:-1]])
         return path
 
-    def create(
-        self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str
-    ) -> h5py.Group:
+    def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
         """Create the group with its attributes, without datasets; ValueError names what does not fit."""
         given = {} if attributes is None else dict(attributes)
         path = self.at(**names)

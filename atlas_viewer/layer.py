@@ -92,18 +92,14 @@ class Layer:
         """The pictures of one style; nothing is read before it is asked for."""
         if style not in self._styles:
             known = ", ".join(self.styles)
-            raise MissingError(
-                f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}"
-            )
+            raise MissingError(f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}")
         return Pictures(self._styles[style], self.units)
 
     def scores(self, judge: str, style: str) -> Scores | None:
         """What a judge saw in the pictures of one style; None where it saw none of them."""
         if judge not in self.judges:
             known = ", ".join(self.judges)
-            raise MissingError(
-                f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}"
-            )
+            raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
         name = self.pictures(style).group.name.removeprefix(self.group.name + "/")
         for group in self.group["scores"].values():
             if group.attrs["judge"] == judge:
@@ -130,9 +126,7 @@ class Layer:
             return Unit(self, int(self.units[self.labels.index(text)]))
         known = [label for label in self.labels if label] + [str(number) for number in self.units.tolist()]
         span = f"{self.units[0]} to {self.units[-1]}" if len(self) else "none"
-        raise MissingError(
-            f"layer {self.name}: no unit {text}{nearest(text, known)}; it has {len(self)}, {span}"
-        )
+        raise MissingError(f"layer {self.name}: no unit {text}{nearest(text, known)}; it has {len(self)}, {span}")
 
     def to_csv(self, path: Path | str) -> Path:
         """Write the layer's numbers as a table, a line a picture; the path is returned."""

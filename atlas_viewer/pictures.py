@@ -30,17 +30,17 @@ class Pictures:
 
     @cached_property
     def canvas(self) -> str:
-        """What was optimised: window or image."""
+        """What was optimized: window or image."""
         return str(self.group.attrs["canvas"])
 
     @cached_property
     def position(self) -> tuple[int, int]:
-        """Row and column that were maximised."""
+        """Row and column that were maximized."""
         return int(self.group.attrs["row"]), int(self.group.attrs["column"])
 
     @cached_property
     def direction(self) -> str:
-        """maximise or minimise."""
+        """maximize or minimize."""
         return str(self.group.attrs["direction"])
 
     @cached_property
@@ -52,9 +52,7 @@ class Pictures:
     def numbers(self) -> dict[str, str | int | float | bool]:
         """The numbers of the style, by name."""
         known = {"meaning", *(attribute.name for attribute in format.STYLE.attributes)}
-        return {
-            name: scalar(self.group.attrs[name]) for name in sorted(self.group.attrs) if name not in known
-        }
+        return {name: scalar(self.group.attrs[name]) for name in sorted(self.group.attrs) if name not in known}
 
     @cached_property
     def samples(self) -> int:
@@ -86,10 +84,15 @@ class Pictures:
         """(unit, sample) step whose picture is stored, or -1."""
         return self.group["best_step"][...]
 
+    @property
+    def seed(self) -> int:
+        """Seed of all random starts."""
+        return int(self.group.attrs["seed"])
+
     @cached_property
-    def seed(self) -> np.ndarray:
-        """(unit, sample) number that started each picture's random generator."""
-        return self.group["seed"][...]
+    def attempt(self) -> np.ndarray:
+        """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
+        return self.group["attempt"][...]
 
     @cached_property
     def status(self) -> tuple[tuple[format.Status, ...], ...]:
@@ -124,7 +127,7 @@ class Pictures:
 
         A picture whose status is ok comes before any other.
         """
-        sign = -1.0 if self.direction == "minimise" else 1.0
+        sign = -1.0 if self.direction == "minimize" else 1.0
         value = np.where(self.there, sign * self.activation, -np.inf)
         ok = self.group["status"][...] == format.Status.ok
         value = np.where(ok.any(axis=1, keepdims=True) & ~ok, -np.inf, value)

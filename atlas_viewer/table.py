@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from atlas_viewer.atlas import Layer
 
 COLUMNS = ("layer", "unit", "label", "style", "sample", "status")
-COLUMNS += ("activation", "activation_float", "best_step", "seed")
+COLUMNS += ("activation", "activation_float", "best_step", "attempt")
 JUDGED = ("top1", "target_probability", "target_rank")
 
 
@@ -87,6 +87,6 @@ def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
                     float(style.activation[where]),
                     float(style.activation_float[where]),
                     int(style.best_step[where]),
-                    int(style.seed[where]),
+                    int(style.attempt[where]),
                     *judged,
                 )

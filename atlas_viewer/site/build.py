@@ -87,22 +87,16 @@ def _refuse_foreign(folder: Path) -> None:
         raise AtlasError(f"site {folder}: holds something else than a site; name another folder or empty it")
 
 
-def _make(
-    atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None
-) -> Summary:
+def _make(atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None) -> Summary:
     """Make the site in `new`, with what is still good in `out`."""
     with Atlas(atlas_path) as atlas:
         outline = Outline(atlas)
         new.mkdir(parents=True)
-        (new / MARK).write_text(
-            "Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8"
-        )
+        (new / MARK).write_text("Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8")
         shutil.copytree(HERE / "static", new / "static")
         keys = {layer: _key(outline, atlas_path, atlas[layer]) for layer in atlas.layers}
         changed = [
-            layer
-            for layer, folder in outline.folders.items()
-            if not _take(out / folder, new / folder, keys[layer])
+            layer for layer, folder in outline.folders.items() if not _take(out / folder, new / folder, keys[layer])
         ]
         _draw(outline, atlas_path, new, changed, workers, progress)
         for layer in changed:

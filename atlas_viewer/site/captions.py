@@ -27,6 +27,11 @@ BRIEF = {  # where there is room for two words
 MINUS = "\N{MINUS SIGN}"
 
 
+def start(seed: int, attempt: int) -> str:
+    """Which random start a picture is from."""
+    return f"{seed}, fresh start {attempt}" if attempt else str(seed)
+
+
 def number(value: float) -> str:
     """Three or four digits, as a reader compares them; a dash where there is no number."""
     if not math.isfinite(value):
@@ -81,9 +86,9 @@ def why(status: Status, reason: str) -> str:
 
 
 def aim(pictures: Pictures) -> str:
-    """What was maximised, and on which canvas, as a sentence."""
+    """What was maximized, and on which canvas, as a sentence."""
     row, column = pictures.position
-    verb = "Minimised" if pictures.direction == "minimise" else "Maximised"
+    verb = "Minimized" if pictures.direction == "minimize" else "Maximized"
     canvas = "the whole input" if pictures.canvas == "image" else "the window alone"
     return f"{verb}: {pictures.measure}, at row {row}, column {column}. Canvas: {canvas}."
 

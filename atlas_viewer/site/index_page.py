@@ -170,9 +170,7 @@ def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
             if status is not Status.ok and len(found) < FAILURES:
                 unit = int(layer.units[row])
                 href = f"{quote(outline.folders[layer.name])}/{unit}.html"
-                found.append(
-                    Failure(href, f"{layer.name}:{unit}", layer.labels[row], unit_why(layer, shown, row))
-                )
+                found.append(Failure(href, f"{layer.name}:{unit}", layer.labels[row], unit_why(layer, shown, row)))
     return found
 
 

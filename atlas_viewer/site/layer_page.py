@@ -58,9 +58,7 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         samples=max((pictures.samples for pictures in shown), default=0),
         span=f"{units[rows.start]} to {units[rows.stop - 1]}" if len(rows) else "none",
         page=page,
-        pages=[Link(page_name(n), f"{units[(n - 1) * PAGE_UNITS]}") for n in range(1, last + 1)]
-        if units
-        else [],
+        pages=[Link(page_name(n), f"{units[(n - 1) * PAGE_UNITS]}") for n in range(1, last + 1)] if units else [],
         everything=[(n, label) for n, label in zip(units, layer.labels, strict=True)] if last > 1 else [],
         before=before_after[0],
         after=before_after[1],
@@ -113,9 +111,7 @@ def _cell(layer: Layer, shown: tuple[Pictures, ...], sheets: tuple[Sheet, ...], 
         label=layer.labels[row],
         crops=tuple(sheet.crop(cell) if sample >= 0 else None for _, sheet, sample in pairs),
         activations=tuple(
-            captions.number(float(pictures.activation[row, sample]))
-            if sample >= 0
-            else captions.number(np.nan)
+            captions.number(float(pictures.activation[row, sample])) if sample >= 0 else captions.number(np.nan)
             for pictures, _, sample in pairs
         ),
         why=unit_why(layer, shown, row),

@@ -31,7 +31,7 @@ class Sample:
     activation: str
     activation_float: str
     best_step: int
-    seed: str
+    start: str
     why: str
     trace: Markup
     verdicts: tuple[str, ...]
@@ -112,18 +112,14 @@ def _sample(
         activation=activation,
         activation_float=captions.number(float(pictures.activation_float[where])),
         best_step=int(pictures.best_step[where]),
-        seed=str(pictures.seed[where]),
+        start=captions.start(pictures.seed, int(pictures.attempt[where])),
         why="" if status is Status.ok else captions.why(status, pictures.reason[row]),
-        trace=figures.trace(
-            pictures.trace_step.tolist(), trace.tolist(), *ends, int(pictures.best_step[where])
-        ),
+        trace=figures.trace(pictures.trace_step.tolist(), trace.tolist(), *ends, int(pictures.best_step[where])),
         verdicts=tuple(filter(None, (captions.verdict(judged, row, sample) for judged in scores))),
     )
 
 
-def _page(
-    outline: Outline, unit: Unit, plates: Sequence[Plate], before: Link | None, after: Link | None
-) -> str:
+def _page(outline: Outline, unit: Unit, plates: Sequence[Plate], before: Link | None, after: Link | None) -> str:
     layer = unit.layer
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
@@ -144,9 +140,7 @@ def _page(
         window_size=captions.pair((sides[2] - sides[0], sides[3] - sides[1])),
         input_size=captions.pair(outline.atlas.input_size),
         cut=[
-            f"{n} {side}"
-            for n, side in zip(_cut(sides, whole), ("top", "left", "bottom", "right"), strict=True)
-            if n
+            f"{n} {side}" for n, side in zip(_cut(sides, whole), ("top", "left", "bottom", "right"), strict=True) if n
         ],
         back=Link(f"{page_name(unit.row // PAGE_UNITS + 1)}#u{unit.number}", layer.name),
         before=before,

@@ -114,6 +114,7 @@ class _StyleWriter:
             "best_step": np.full(grid, -1, np.int32),
             "status": np.full(grid, format.Status.missing, np.uint8),
             "trace": np.full((*grid, points), np.nan, np.float32),
+            "attempt": np.zeros(grid, np.uint8),
         }
         self.reasons = [""] * len(self.rows)
 
@@ -141,7 +142,6 @@ class _StyleWriter:
         """Write the small arrays; return the statuses (unit, sample)."""
         for name, values in self.arrays.items():
             format.STYLE[name].write(self.group, values)
-        format.STYLE["seed"].write(self.group, np.full(self.arrays["status"].shape, self.record.seed, np.uint64))
         format.STYLE["trace_step"].write(self.group, self.trace_step)
         format.STYLE["reason"].write(self.group, self.reasons)
         statuses = self.arrays["status"]

@@ -110,7 +110,8 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
             "canvas": "window",
             "row": 3,
             "column": 3,
-            "direction": "maximise",
+            "seed": 7,
+            "direction": "maximize",
             "cut": [int(cut), 0, 0, 0],
             "max_iter": 20,
             "blur_width": blur,
@@ -144,7 +145,7 @@ def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int,
         "reason": reason,
         "trace": trace,
         "trace_step": (0, 5, 10, 15, 19),
-        "seed": generator.integers(0, 2**63, (units, samples)).astype("u8"),
+        "attempt": np.zeros((units, samples), "u1"),
     }
     for name, values in arrays.items():
         format.STYLE[name].write(group, values)

@@ -37,9 +37,7 @@ def test_what_was_written_is_read(atlas, sound_atlas):
     style = atlas["conv1"].pictures("low_frequency")
     assert style.numbers == {"blur_width": 1.0, "max_iter": 20, "policy": "constant"}
     with h5py.File(sound_atlas) as file:
-        assert (
-            file["layers/mixed.3a/ascent/sparse/pixels"][2] == atlas.unit("mixed/3a:5").pictures("sparse")
-        ).all()
+        assert (file["layers/mixed.3a/ascent/sparse/pixels"][2] == atlas.unit("mixed/3a:5").pictures("sparse")).all()
 
 
 def test_the_mean_comes_in_the_order_of_the_pixels(atlas):

@@ -37,7 +37,7 @@ def test_a_picture_is_one_chunk_and_small_arrays_have_none():
     assert format.STYLE["pixels"].filters == (("deflate", 4),)
     assert format.STYLE["trace"].filters == (("shuffle", 4), ("deflate", 4))
     assert format.STYLE["trace"].chunks(sizes) == (72, 9, 100)
-    assert format.STYLE["seed"].chunks({"unit": 4, "sample": 2}) is None
+    assert format.STYLE["attempt"].chunks({"unit": 4, "sample": 2}) is None
     assert format.STYLE["pixels"].chunks(sizes | {"unit": 0}) is None
 
 
@@ -57,10 +57,7 @@ def test_a_chunk_encoded_by_hand_reads_back_and_decodes(tmp_path, dtype):
 def test_what_was_never_written_reads_as_missing(tmp_path):
     sizes = {"unit": 2, "sample": 2, "y": 3, "x": 3}
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        read = {
-            name: format.STYLE[name].create(file, sizes)[...]
-            for name in ("activation", "best_step", "status")
-        }
+        read = {name: format.STYLE[name].create(file, sizes)[...] for name in ("activation", "best_step", "status")}
     assert np.isnan(read["activation"]).all()
     assert (read["best_step"] == -1).all()
     assert (read["status"] == format.Status.missing).all()
@@ -68,9 +65,7 @@ def test_what_was_never_written_reads_as_missing(tmp_path):
 
 def test_a_group_refuses_attributes_that_do_not_fit(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        with pytest.raises(
-            ValueError, match="attribute layer is missing; attribute size is not in the schema"
-        ):
+        with pytest.raises(ValueError, match="attribute layer is missing; attribute size is not in the schema"):
             format.LAYER.create(file, {"size": 3}, layer="conv1")
         with pytest.raises(ValueError, match="attribute layer is 3, expected text"):
             format.LAYER.create(file, {"layer": 3}, layer="conv1")
@@ -81,7 +76,7 @@ def test_a_dataset_refuses_values_of_another_shape(tmp_path):
         with pytest.raises(ValueError, match=r"got shape \(3,\), expected \(4,\)"):
             format.UNITS["window"].write(file, (1, 2, 3))
         with pytest.raises(ValueError, match="got 1 axes"):
-            format.STYLE["seed"].write(file, (1, 2, 3))
+            format.STYLE["attempt"].write(file, (1, 2, 3))
 
 
 def test_equal_content_gives_equal_bytes_at_another_time(tmp_path, write_atlas):

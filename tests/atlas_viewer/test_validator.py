@@ -74,15 +74,11 @@ DAMAGES = {
     "axes that disagree": (replace("network/layers/channels", np.zeros(2, "i4")), "axis layer has length 2"),
     "unnamed dimensions": (rename_dimension, "dimensions are not named unit, sample, y, x, rgb"),
     "another chunk": (
-        replace(
-            "layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(6, 2, 24, 24, 3)
-        ),
+        replace("layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(6, 2, 24, 24, 3)),
         "chunks are (6, 2, 24, 24, 3), expected (1, 1, 24, 24, 3)",
     ),
     "no filter": (
-        replace(
-            "layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(1, 1, 24, 24, 3)
-        ),
+        replace("layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(1, 1, 24, 24, 3)),
         "filters are ()",
     ),
     "an attribute of another type": (

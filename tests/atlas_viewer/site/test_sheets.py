@@ -15,9 +15,7 @@ from atlas_viewer.site.sheets import Sheet, thumb_size, thumbs
 def cut(image: np.ndarray, crop, size: tuple[int, int]) -> np.ndarray:
     """What a browser leaves of a sheet: percentages are of the tile, which is as large as the picture."""
     left, top, width, height = (float(part) / 100 for part in re.findall(r":(-?[\d.]+)", crop.css))
-    assert (
-        (round(width * size[1]), round(height * size[0])) == (crop.width, crop.height) == image.shape[1::-1]
-    )
+    assert (round(width * size[1]), round(height * size[0])) == (crop.width, crop.height) == image.shape[1::-1]
     y, x = round(-top * size[0]), round(-left * size[1])
     return image[y : y + size[0], x : x + size[1]]
 
@@ -49,9 +47,7 @@ def test_a_cell_without_a_picture_is_grey(tmp_path):
 
 def test_large_pictures_stay_close_to_themselves(tmp_path):
     y, x = np.mgrid[0:96, 0:96] / 96
-    picture = np.stack([128 + 60 * np.sin(9 * x), 128 + 60 * np.sin(7 * y), 128 + 50 * x * y], -1).astype(
-        "u1"
-    )
+    picture = np.stack([128 + 60 * np.sin(9 * x), 128 + 60 * np.sin(7 * y), 128 + 50 * x * y], -1).astype("u1")
     sheet = Sheet("a", (96, 96), count=1, columns=1)
     sheet.draw(tmp_path, picture[None], picture[None], np.ones(1, bool))
     shown = cut(np.asarray(Image.open(tmp_path / "a.true.jpg")), sheet.crop(0), (96, 96))
