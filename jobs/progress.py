@@ -38,7 +38,7 @@ class Bars:
         self._left -= task.seconds
         elapsed = time.monotonic() - self._started
         rate = (self._pictures - self._before) / max(elapsed, 1e-9)
-        left = tqdm.format_interval(elapsed * self._left / max(self._worked, 1e-9))
+        left = tqdm.format_interval(elapsed * max(self._left, 0.0) / max(self._worked, 1e-9))
         if self._bar is not None:
             self._bar.set_postfix_str(f"{rate:.1f} pictures/s, {left} left", refresh=False)
             self._bar.update(task.pictures)

@@ -85,7 +85,7 @@ class _Statuses:
         self.values = np.full(len(units), format.Status.ok, np.uint8)
 
     def note(self, pictures: np.ndarray) -> None:
-        """pictures : (unit, sample) statuses of one style; missing where it was not asked for."""
+        """pictures : (unit, sample) statuses of one style; ok where it was not asked for."""
         for row, statuses in enumerate(pictures):
             bad = statuses[statuses != format.Status.ok]
             if self.values[row] == format.Status.ok and bad.size:
@@ -116,11 +116,13 @@ class _StyleWriter:
             "trace": np.full((*grid, points), np.nan, np.float32),
             "attempt": np.zeros(grid, np.uint8),
         }
+        self.asked = np.zeros(grid, bool)
         self.reasons = [""] * len(self.rows)
 
     def add(self, task: AscentTask, shard: Shard | None, reason: str | None, report: MergeReport) -> None:
         """One task's pictures; without a shard its units stay missing, or failed with the reason."""
         rows = [self.rows[unit] for unit in task.units]
+        self.asked[rows, task.sample] = True
         report.pictures += len(rows)
         if shard is None:
             status = format.Status.missing if reason is None else format.Status.failed
@@ -139,19 +141,22 @@ class _StyleWriter:
                 self.pixels.id.write_direct_chunk((row, task.sample, 0, 0, 0), chunk)
 
     def close(self, report: MergeReport) -> np.ndarray:
-        """Write the small arrays; return the statuses (unit, sample)."""
+        """Write the small arrays; return the statuses (unit, sample) for the layer's units.
+
+        What nobody asked for (a unit of another style, say) is missing in the file, but it is no gap.
+        """
         for name, values in self.arrays.items():
             format.STYLE[name].write(self.group, values)
         format.STYLE["trace_step"].write(self.group, self.trace_step)
         format.STYLE["reason"].write(self.group, self.reasons)
         statuses = self.arrays["status"]
         for status in format.Status:
-            count = int((statuses == status).sum())
+            count = int((statuses[self.asked] == status).sum())
             if count:
                 report.statuses[status.name] = report.statuses.get(status.name, 0) + count
-        report.missing += int((statuses == format.Status.missing).sum())
-        report.failed += int((statuses == format.Status.failed).sum())
-        return statuses
+        report.missing += int((statuses[self.asked] == format.Status.missing).sum())
+        report.failed += int((statuses[self.asked] == format.Status.failed).sum())
+        return np.where(self.asked, statuses, np.uint8(format.Status.ok))
 
     def _attributes(self) -> dict[str, object]:
         style, ascent, device = self.record.style, self.record.ascent, self.record.device

@@ -3,7 +3,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from cards import small_plan
+from cards import network_card, small_plan, style_record
 
 from atlas_viewer import format
 from atlas_viewer.validator import check
@@ -92,6 +92,20 @@ def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan
         assert set(style["status"][list(failed.units), failed.sample]) == {format.Status.failed}
         assert style["reason"].asstr()[failed.units[0]] == "no room"
         assert np.isnan(style["activation"][gone.units[0], gone.sample])
+
+
+def test_what_nobody_asked_for_is_no_gap(tmp_path):
+    plan = Plan.of_request(network_card(), {"conv1": (0, 1, 2)}, [style_record()], 2).union(
+        Plan.of_request(network_card(), {"conv1": (1,)}, [style_record("other")], 1)
+    )
+    folder = ShardFolder(tmp_path)
+    store(plan, folder)
+    report = merge(plan, folder, tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    assert (report.pictures, report.missing, report.statuses) == (7, 0, {"ok": 7})
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert set(file["layers/conv1/units/status"]) == {format.Status.ok}
+        missing = file["layers/conv1/ascent/other/status"][:, 0] == format.Status.missing
+        assert list(missing) == [True, False, True]
 
 
 def test_an_old_atlas_stays_when_the_new_one_cannot_be_written(tmp_path, plan, monkeypatch):
