@@ -1,0 +1,274 @@
+"""An atlas from a command line: the same bytes however it came about, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+from tiny_network import FOLDER, SMALL, TASKS
+
+import pipeline.compute
+from atlas_viewer.validator import check
+from jobs.atlas import atlas
+from jobs.console import run_job
+from jobs.score import score
+from pipeline.errors import DefinitionError
+
+ROOT = Path(__file__).parents[2]
+JUDGE = (
+    "model@judge=torch", "judge.name=judge", "judge.build=tiny_network:judge", "judge.labels=tiny_network:LABELS",
+    "judge.size=[16,16]", "judge.class_layer=mean",
+)  # fmt: skip
+KILLED_AFTER = 5
+
+
+def run(out: Path, *overrides: str, job=atlas, config: str = "atlas", small: tuple[str, ...] = SMALL) -> int:
+    """The exit code of a job in this process."""
+    with pytest.raises(SystemExit) as ended:
+        run_job(job, config, "", [*small, f'out="{out}"', *overrides])
+    return ended.value.code
+
+
+def start(out: Path, *overrides: str, fault: str | None = None) -> subprocess.Popen[str]:
+    """The atlas job in a process of its own, perhaps with a fault."""
+    program = ["-m", "jobs.atlas"] if fault is None else [str(FOLDER / "faulty_atlas.py"), fault]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{FOLDER}"}
+    command = [sys.executable, *program, *SMALL, f'out="{out}"', *overrides]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What the process said; it must have ended well."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out + err
+
+
+def shards(out: Path) -> dict[str, int]:
+    """Name → time of writing of every shard."""
+    return {path.name: path.stat().st_mtime_ns for path in (out / "shards").rglob("*.shard")}
+
+
+def wait_for_shards(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(shards(out)) < count:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def contents(out: Path) -> bytes:
+    return (out / "atlas.h5").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run that all others must equal."""
+    out = tmp_path_factory.mktemp("reference")
+    assert run(out) == 0
+    assert len(shards(out)) == TASKS
+    return out
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that was killed in the middle; to be copied."""
+    out = tmp_path_factory.mktemp("killed")
+    process = start(out, fault=f"block:{KILLED_AFTER}")
+    wait_for_shards(process, out, KILLED_AFTER)
+    process.kill()
+    process.communicate()
+    assert len(shards(out)) == KILLED_AFTER
+    return out
+
+
+def test_an_atlas_is_what_the_schema_says(reference):
+    with h5py.File(reference / "atlas.h5") as file:
+        assert check(file) == []
+        assert sorted(file["layers"]) == ["conv1", "conv2", "fc"]
+        assert file["layers/conv2/ascent/low_frequency/pixels"].shape == (5, 2, 7, 7, 3)
+        assert list(file["layers/fc/units/label"].asstr()) == ["round", "square", "striped"]
+
+
+def test_a_killed_run_goes_on_where_it_was_and_the_bytes_are_the_same(tmp_path, reference, killed):
+    out = shutil.copytree(killed, tmp_path / "out")
+    before = shards(out)
+    assert run(out) == 0
+    assert contents(out) == contents(reference)
+    assert {name: shards(out)[name] for name in before} == before
+
+
+def test_ray_gives_the_same_bytes_with_any_number_of_workers_and_when_one_is_killed(tmp_path, reference, killed):
+    resumed = shutil.copytree(killed, tmp_path / "resumed")
+    before, marker = shards(resumed), tmp_path / "marker"
+    local = ("cluster=local", "cluster.memory_bytes=100000000", "cluster.store_bytes=100000000")
+    finish(start(resumed, *local, "cluster.workers=2", fault=f"kill:{marker}"))
+    assert marker.exists()
+    assert contents(resumed) == contents(reference)
+    assert {name: shards(resumed)[name] for name in before} == before
+    log = "".join(path.read_text() for path in (resumed / "log").iterdir())
+    assert log.count(" done, ") == TASKS  # each once
+    for workers in (1, 4):
+        out = tmp_path / f"{workers}-workers"
+        finish(start(out, *local, f"cluster.workers={workers}"))
+        assert contents(out) == contents(reference)
+
+
+def test_asking_for_more_later_keeps_what_is_there_and_equals_asking_for_all_at_once(tmp_path):
+    out, at_once = tmp_path / "out", tmp_path / "at_once"
+    everything = ("styles=[low_frequency,sparse]", "samples=3")
+    steps = [
+        ("units=[conv1:0-1]", "samples=1"),
+        ("units=[conv1:0-1]", "samples=1", "styles=[sparse]"),
+        ("units=[conv1:*,fc:square]", "samples=2"),
+        everything,
+    ]
+    seen: dict[str, int] = {}
+    for step in steps:
+        assert run(out, *step) == 0
+        assert {name: shards(out)[name] for name in seen} == seen
+        seen = shards(out)
+    assert run(at_once, *everything) == 0
+    assert contents(out) == contents(at_once)
+    assert run(out, *steps[0]) == 0  # asking for less takes nothing away
+    assert contents(out) == contents(at_once)
+
+
+def test_a_part_of_an_atlas_can_be_had_and_read_at_any_time(tmp_path):
+    assert run(tmp_path, "units=[conv1:0-1]", "samples=1") == 0
+    assert run(tmp_path, "units=[fc:square]", "samples=2") == 0
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == []
+        assert list(file["layers/conv1/units/index"]) == [0, 1]
+        assert list(file["layers/fc/units/index"]) == [1]
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path, reference):
+    process = start(tmp_path, fault="block:3")
+    wait_for_shards(process, tmp_path, 3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert run(tmp_path) == 0
+    assert contents(tmp_path) == contents(reference)
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path, reference, capsys):
+    out = tmp_path / "new"
+    assert run(out, "plan=true") == 0
+    said = capsys.readouterr().out
+    assert f"12 units, {TASKS} tasks, 24 pictures" in said
+    assert not out.exists()
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    assert run(reference, "plan=true", "samples=9") == 0
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before
+
+
+def test_without_ray_serial_works_and_local_says_what_to_do(tmp_path, reference, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)  # what importing it meets where it is not installed
+    assert run(tmp_path) == 0
+    assert contents(tmp_path) == contents(reference)
+    capsys.readouterr()
+    assert run(tmp_path / "local", "cluster=local") == 2
+    assert "cluster=local: Ray is not installed; install ray, or use cluster=serial" in capsys.readouterr().err
+
+
+def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again(tmp_path, reference, monkeypatch, capsys):
+    real = pipeline.compute.compute
+
+    def faulty(task, network):
+        if task.layer == "fc" and task.sample == 1:
+            raise DefinitionError("broken on purpose")
+        return real(task, network)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline.compute, "compute", faulty)
+        assert run(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "failed: fc, low_frequency, sample 1: broken on purpose" in said
+    assert "3 pictures failed" in said
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == []
+        assert list(file["layers/fc/ascent/low_frequency/reason"].asstr()) == ["broken on purpose"] * 3
+    before = shards(tmp_path)
+    assert run(tmp_path) == 0
+    assert contents(tmp_path) == contents(reference)
+    assert {name: shards(tmp_path)[name] for name in before} == before
+
+
+def test_a_damaged_shard_is_set_aside_reported_and_computed_again(tmp_path, reference, capsys):
+    out = shutil.copytree(reference, tmp_path / "out")
+    damaged = sorted((out / "shards").rglob("*.shard"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert run(out) == 0
+    assert f"warning: shard {damaged.name}: damaged" in capsys.readouterr().err
+    assert damaged.with_suffix(".bad").exists()
+    assert contents(out) == contents(reference)
+
+
+def test_a_log_tells_what_was_asked_and_done(reference):
+    (log,) = (reference / "log").iterdir()
+    text = log.read_text()
+    assert "build: tiny_network:tiny" in text
+    assert text.count(" done, ") == TASKS
+
+
+def test_pages_come_with_the_atlas(tmp_path):
+    assert run(tmp_path, "units=[fc]", "samples=1", "pages=true") == 0
+    assert (tmp_path / "site" / "index.html").is_file()
+    assert (tmp_path / "site" / "fc" / "2.html").is_file()
+
+
+def test_scores_enter_the_atlas_and_stay_in_it(tmp_path, reference, capsys):
+    out = shutil.copytree(reference, tmp_path / "out")
+    models = tuple(override for override in SMALL if override.startswith("model"))
+
+    def judged() -> str:
+        assert run(out, *JUDGE, job=score, config="score", small=models) == 0
+        return capsys.readouterr().out
+
+    table = judged()
+    header, row = table.splitlines()
+    assert "tiny first, first 5" in header and "judge first, first 5" in header
+    assert row.split()[:2] == ["low_frequency", "6"]
+    assert row.count("%") == 4
+    with h5py.File(out / "atlas.h5") as file:
+        assert check(file) == []
+        assert sorted(file["layers/fc/scores"]) == ["judge", "tiny"]
+    scored = contents(out)
+    assert judged() == table
+    assert contents(out) == scored
+    (out / "atlas.h5").unlink()
+    assert run(out) == 0  # a merge from the shards alone has the scores too
+    assert contents(out) == scored
+
+
+def test_a_damaged_score_is_judged_again_and_stands_in_no_merges_way(tmp_path, reference):
+    out = shutil.copytree(reference, tmp_path / "out")
+    models = tuple(override for override in SMALL if override.startswith("model"))
+    assert run(out, *JUDGE, job=score, config="score", small=models) == 0
+    scored, pictures = contents(out), shards(reference)
+    for path in (out / "shards").rglob("*.shard"):
+        if path.name not in pictures:
+            path.write_bytes(b"half a shard")
+    assert run(out) == 0
+    assert contents(out) == contents(reference)
+    assert run(out, *JUDGE, job=score, config="score", small=models) == 0
+    assert contents(out) == scored
+
+
+def test_the_same_command_later_and_elsewhere_gives_the_same_bytes(tmp_path, reference):
+    """HDF5 can store times, to the second: whatever ran before has taken two of them, or we wait."""
+    since = time.time() - (reference / "atlas.h5").stat().st_mtime
+    time.sleep(max(0.0, 2.1 - since))
+    out = tmp_path / "a folder, with another (longer) name"
+    finish(start(out))
+    assert contents(out) == contents(reference)
