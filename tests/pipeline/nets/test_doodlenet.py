@@ -101,9 +101,7 @@ def _multiply_accumulates(network: nn.Module) -> int:
         total += output[0].numel() * layer.weight[0].numel()
 
     hooks = [
-        layer.register_forward_hook(count)
-        for layer in network.modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, SIZE, SIZE))
