@@ -21,7 +21,9 @@ class Interval:
         return Interval(start, max(start, min(self.stop, size)))
 
     def hull(self, other: Interval) -> Interval:
-        """The smallest interval that holds both."""
+        """The smallest interval that holds both; an empty one holds nothing and moves no end."""
+        if not len(self) or not len(other):
+            return self if len(self) else other
         return Interval(min(self.start, other.start), max(self.stop, other.stop))
 
     def as_slice(self) -> slice:

@@ -49,7 +49,11 @@ class Sliding(Operator):
         rows, columns = parts
         return self.on_part([x[:, :, rows.given.as_slice(), columns.given.as_slice()]], rows, columns)
 
-    def _margins(self, rows: Part, columns: Part) -> tuple[Pair, Pair]:
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        return part.missing(self.needed(part.wanted, axis, part.size))
+
+    def margins(self, rows: Part, columns: Part) -> tuple[Pair, Pair]:
+        """How many (top, bottom), (left, right) needed inputs are padding."""
         return tuple(  # type: ignore[return-value]
             part.missing(self.needed(part.wanted, axis, part.size)) for axis, part in enumerate((rows, columns))
         )
@@ -60,6 +64,8 @@ def padded(x: Tensor, margins: tuple[Pair, Pair], value: float = 0.0) -> Tensor:
     (top, bottom), (left, right) = margins
     if not (top or bottom or left or right):
         return x
+    if not x.numel():
+        return x.new_full((*x.shape[:2], x.shape[2] + top + bottom, x.shape[3] + left + right), value)
     return functional.pad(x, (left, right, top, bottom), value=value)
 
 
@@ -89,7 +95,7 @@ class Convolution(Sliding):
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        margins = self._margins(rows, columns)
+        margins = self.margins(rows, columns)
         even = margins[0][0] == margins[0][1] >= 0 and margins[1][0] == margins[1][1] >= 0
         x = inputs[0] if even else padded(inputs[0], margins)
         padding = (margins[0][0], margins[1][0]) if even else (0, 0)
@@ -132,14 +138,17 @@ class Deconvolution(Sliding):
             x, self.weight, self.bias, self.stride, self.padding, self.extra, self.groups, self.dilation
         )
 
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        return (part.given.start * self.stride[axis] - self.padding[axis] - part.wanted.start,)
+
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         spread = functional.conv_transpose2d(
             inputs[0], self.weight, None, self.stride, 0, 0, self.groups, self.dilation
         )
         margins = []
         for axis, part in enumerate((rows, columns)):  # negative margins cut, positive ones add untouched outputs
-            first = part.given.start * self.stride[axis] - self.padding[axis]
-            margins.append((first - part.wanted.start, part.wanted.stop - first - spread.shape[2 + axis]))
+            (before,) = self.alignment(part, axis)
+            margins.append((before, len(part.wanted) - before - spread.shape[2 + axis]))
         out = padded(spread, (margins[0], margins[1]))
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
 
@@ -154,7 +163,7 @@ class MaxPool(Sliding):
         self.rounding = rounding
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        x = padded(inputs[0], self._margins(rows, columns), float("-inf"))
+        x = padded(inputs[0], self.margins(rows, columns), float("-inf"))
         return functional.max_pool2d(x, self.kernel, self.stride, 0, self.dilation)
 
 
@@ -176,16 +185,19 @@ class AveragePool(Sliding):
         return super().settings() | {"mode": "mean", "count_padding": self.count_padding}
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        x = padded(inputs[0], self._margins(rows, columns))
+        x = padded(inputs[0], self.margins(rows, columns))
         total = functional.avg_pool2d(x, self.kernel, self.stride, 0, divisor_override=1)
-        return total / (self._counts(rows, 0, x)[:, None] * self._counts(columns, 1, x)[None, :])
+        return total / (self._counts(rows, 0).to(x)[:, None] * self._counts(columns, 1).to(x)[None, :])
 
-    def _counts(self, part: Part, axis: int, like: Tensor) -> Tensor:
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        return (*super().alignment(part, axis), *self._counts(part, axis).tolist())
+
+    def _counts(self, part: Part, axis: int) -> Tensor:
         """How many rows (columns) of each wanted window count."""
         edge = self.padding[axis] if self.count_padding else 0
         first = torch.arange(part.wanted.start, part.wanted.stop) * self.stride[axis] - self.padding[axis]
         last = (first + self.kernel[axis]).clamp(max=part.size + edge)
-        return (last - first.clamp(min=-edge)).to(like)
+        return last - first.clamp(min=-edge)
 
 
 class ChannelNorm(Operator):
@@ -256,7 +268,7 @@ class WithinChannelNorm(Sliding):
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         x = inputs[0]
-        square = padded(x * x, self._margins(rows, columns))
+        square = padded(x * x, self.margins(rows, columns))
         mean = functional.avg_pool2d(square, self.kernel, 1, 0)
         inner = x[:, :, rows.wanted.within(rows.given), columns.wanted.within(columns.given)]
         return inner * (1 + self.alpha * mean).pow(-self.beta)

@@ -44,14 +44,15 @@ class Field:
 Intervals = dict[str, Interval]  # name of a node → the rows (or columns) of it
 
 
-def needed_intervals(network: Network, layer: str, at: int, axis: int, *, clip: bool = True) -> Intervals:
+def needed_intervals(network: Network, layer: str, at: int | Interval, axis: int, *, clip: bool = True) -> Intervals:
     """For every node that position `at` of a layer depends on, the rows (axis 0) or columns that it needs.
 
+    at : one position, or an interval of them.
     clip : cut every interval at its map's border, as running the part demands. Unclipped intervals say where
     the field would lie if no map ended.
     """
     target = network.layer(layer).node
-    needed: Intervals = {target: Interval(at, at + 1)}
+    needed: Intervals = {target: at if isinstance(at, Interval) else Interval(at, at + 1)}
     for node in reversed(network.ancestors([target])):
         for parent in network.parents(node):
             interval = read_interval(network, node, parent, needed[node], axis, clip=clip)
@@ -64,6 +65,8 @@ def read_interval(
 ) -> Interval:
     """The rows (axis 0) or columns of `parent` that the wanted ones of `node` read."""
     operator, size = network.operator(node), extent(network, parent, axis)
+    if not len(wanted):  # a position that reads nothing but padding needs nothing below
+        return Interval(0, 0)
     if operator.combines and size == 1:  # one value acts on every position
         return Interval(0, 1)
     return operator.touched(wanted, axis, size) if clip else operator.needed(wanted, axis, size)
