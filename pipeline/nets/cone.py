@@ -7,15 +7,41 @@ runs unpadded. So the value is the full image's, at borders and through branches
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.nets.interval import Part
+from pipeline.nets.interval import Interval, Part
 from pipeline.nets.network import HIDDEN, Layer, Network
 from pipeline.nets.operators import InnerProduct, Operator
 from pipeline.nets.sliding import Convolution, padded
-from pipeline.nets.window import Window, extent, needed_intervals, read_interval
+from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node's share in a cone: what it reads of what was computed for its parents, and what it computes."""
+
+    node: str
+    operator: Operator
+    parents: tuple[str, ...]
+    cuts: tuple[tuple[slice, slice], ...]  # of every parent, (rows, columns)
+    rows: Part  # in terms of the first parent: only sliding operators, of one input, look
+    columns: Part
+
+    def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
+        """What the node reads, cut out of what was computed for all readers of its parents."""
+        read = []
+        for parent, (rows, columns) in zip(self.parents, self.cuts, strict=True):
+            value = values[parent]
+            read.append(value[:, :, rows, columns] if value.dim() == 4 else value)
+        return read
+
+    def run(self, inputs: list[Tensor]) -> Tensor:
+        return self.operator.on_part(inputs, self.rows, self.columns)
 
 
 class Cone:
@@ -30,10 +56,10 @@ class Cone:
         self.network = network
         self.layer: Layer = network.layer(layer)
         self.position = self.layer.centre if position is None else position
-        self._needs = tuple(needed_intervals(network, layer, at, axis) for axis, at in enumerate(self.position))
-        self._nodes = network.ancestors([self.layer.node])[:-1]
+        self._needs = (self._intervals(0), self._intervals(1))
         rows, columns = (needs[network.input] for needs in self._needs)
         self.window = Window(rows.start, columns.start, rows.stop, columns.stop)
+        self.steps = tuple(self._step(node) for node in network.ancestors([self.layer.node]))
 
     @property
     def mean(self) -> np.ndarray:
@@ -65,18 +91,19 @@ class Cone:
 
         image : centred, (batch, channel, row, column), the window's pixels. units : (batch,) channel numbers.
         """
-        operator, inputs = self._below(image)
+        top, inputs = self.steps[-1], self._below(image)
+        operator = top.operator
         if isinstance(operator, Convolution):
             return self._own_filters(operator, inputs[0], units)
         if isinstance(operator, InnerProduct):
             patch = inputs[0].flatten(1)
             value = (operator.weight[units] * patch).sum(dim=1)
             return value if operator.bias is None else value + operator.bias[units]
-        return self._top(operator, inputs).gather(1, units[:, None])[:, 0]
+        return top.run(inputs).flatten(1).gather(1, units[:, None])[:, 0]
 
     def values(self, image: Tensor) -> Tensor:
         """All units of the layer at the position, (batch, unit)."""
-        return self._top(*self._below(image))
+        return self.steps[-1].run(self._below(image)).flatten(1)
 
     def macs(self) -> int:
         """Multiply-accumulates of one item's forward pass, the top counted for a single unit."""
@@ -94,51 +121,35 @@ class Cone:
     def map_bytes(self) -> int:
         """Bytes of all maps of one item, float32: what a micro-batch keeps for the way back."""
         total = 0
-        for node in (self.network.input, *self._nodes):
+        for node in (self.network.input, *(step.node for step in self.steps[:-1])):
             area = len(self._needs[0][node]) * len(self._needs[1][node])
             shape = self.network.shape(node)
             total += 4 * shape[0] * (area if len(shape) == 3 else 1)
         return total
 
-    def _below(self, image: Tensor) -> tuple[Operator, list[Tensor]]:
-        """The layer's operator and the parts of its inputs that it needs."""
-        values = {self.network.input: image}
-        for node in self._nodes:
-            inputs = self._inputs(node, values)
-            values[node] = self.network.operator(node).on_part(inputs, *self._parts(node))
-        return self.network.operator(self.layer.node), self._inputs(self.layer.node, values)
+    def _intervals(self, axis: int) -> Intervals:
+        """The rows (axis 0) or columns that are computed of every node."""
+        return needed_intervals(self.network, self.layer.name, self.position[axis], axis)
 
-    def _top(self, operator: Operator, inputs: list[Tensor]) -> Tensor:
-        return operator.on_part(inputs, *self._parts(self.layer.node)).flatten(1)
-
-    def _inputs(self, node: str, values: dict[str, Tensor]) -> list[Tensor]:
-        """What `node` reads of its parents, cut out of what was computed for all of their readers."""
-        inputs = []
-        for parent in self.network.parents(node):
-            value = values[parent]
-            if value.dim() == 4:
-                cuts = [slice(None), slice(None)]
-                for axis, needs in enumerate(self._needs):
-                    own = read_interval(self.network, node, parent, needs[node], axis)
-                    cuts.append(own.within(needs[parent]))
-                value = value[tuple(cuts)]
-            inputs.append(value)
-        return inputs
-
-    def _parts(self, node: str) -> tuple[Part, Part]:
-        """What a node is to compute, in terms of its first input (only sliding operators, of one input, look)."""
-        parent, parts = self.network.parents(node)[0], []
+    def _step(self, node: str) -> Step:
+        network, parents = self.network, self.network.parents(node)
+        cuts, parts = [], []
         for axis, needs in enumerate(self._needs):
-            given = read_interval(self.network, node, parent, needs[node], axis)
-            parts.append(Part(needs[node], given, extent(self.network, parent, axis)))
-        return parts[0], parts[1]
+            read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
+            cuts.append([own.within(needs[parent]) for own, parent in zip(read, parents, strict=True)])
+            parts.append(Part(needs[node], read[0], extent(network, parents[0], axis)))
+        return Step(node, network.operator(node), parents, tuple(zip(*cuts, strict=True)), *parts)
+
+    def _below(self, image: Tensor) -> list[Tensor]:
+        """The parts of its inputs that the layer's operator needs."""
+        values = {self.network.input: image}
+        for step in self.steps[:-1]:
+            values[step.node] = step.run(step.inputs(values))
+        return self.steps[-1].inputs(values)
 
     def _own_filters(self, operator: Convolution, patch: Tensor, units: Tensor) -> Tensor:
         """Each item's filter times its patch: a single position needs no convolution."""
-        rows, columns = self._parts(self.layer.node)
-        margins = tuple(
-            part.missing(operator.needed(part.wanted, axis, part.size)) for axis, part in enumerate((rows, columns))
-        )
+        margins = operator.margins(self.steps[-1].rows, self.steps[-1].columns)
         patch = padded(patch, margins)[:, :, :: operator.dilation[0], :: operator.dilation[1]]
         filters = operator.weight[units]  # (batch, in / groups, row, column)
         if operator.groups > 1:
@@ -150,12 +161,10 @@ class Cone:
 
 
 class FullPass(Cone):
-    """One position of a layer, as a function of the whole input image: the paper's own way, for comparison."""
+    """One position of a layer, as a function of the whole input image: the paper's own way, for comparison.
 
-    def __init__(self, network: Network, layer: str, position: tuple[int, int] | None = None) -> None:
-        super().__init__(network, layer, position)
-        size = network.preprocessing
-        self.window = Window(0, 0, size.height, size.width)
+    Its steps compute all positions of the layer.
+    """
 
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         return self.values(image).gather(1, units[:, None])[:, 0]
@@ -171,6 +180,29 @@ class FullPass(Cone):
     def map_bytes(self) -> int:
         nodes = (self.network.input, *self.network.ancestors([self.layer.node]))
         return sum(4 * int(np.prod(self.network.shape(node))) for node in nodes)
+
+    def _intervals(self, axis: int) -> Intervals:
+        network, size = self.network, self.network.preprocessing
+        everywhere = Interval(0, extent(network, self.layer.node, axis))
+        needs = needed_intervals(network, self.layer.name, everywhere, axis)
+        return needs | {network.input: Interval(0, (size.height, size.width)[axis])}
+
+
+def cone_pattern(network: Network, layer: str, at: int, axis: int) -> Hashable:
+    """What decides, along one axis, how the cone of position `at` runs.
+
+    Two positions of equal patterns along both axes have cones of one shape: either's runs the other's window too,
+    so their items can share a batch.
+    """
+    needs = needed_intervals(network, layer, at, axis)
+    pattern: list[Hashable] = []
+    for node in network.ancestors([network.layer(layer).node]):
+        parents = network.parents(node)
+        read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
+        cuts = [(own.start - needs[parent].start, len(own)) for own, parent in zip(read, parents, strict=True)]
+        part = Part(needs[node], read[0], extent(network, parents[0], axis))
+        pattern.append((*cuts, len(needs[node]), network.operator(node).alignment(part, axis)))
+    return len(needs[network.input]), tuple(pattern)
 
 
 def layer_cone(network: Network, layer: str, canvas: str) -> Cone:

@@ -38,6 +38,10 @@ class Operator(nn.Module):
         """Outputs rows.wanted × columns.wanted, from inputs cut to what `needed` says inside the map."""
         return self(*inputs)
 
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        """All that `on_part` takes from a part besides lengths: parts that agree in both can run in one batch."""
+        return ()
+
 
 class Pointwise(Operator):
     """A function of each value alone (ReLU, sigmoid, …), given as a torch module."""
@@ -255,7 +259,10 @@ class GlobalPool(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         keep = not self.flat
-        return x.mean(dim=(2, 3), keepdim=keep) if self.mode == "mean" else x.amax(dim=(2, 3), keepdim=keep)
+        if self.mode == "mean":
+            return x.mean(dim=(2, 3), keepdim=keep)
+        largest = nn.functional.max_pool2d(x, x.shape[2:])  # amax would share its gradient among equal values
+        return largest if keep else largest.flatten(1)
 
 
 class Opaque(Operator):
