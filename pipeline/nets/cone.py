@@ -69,8 +69,8 @@ class Cone:
 
     @property
     def rectified(self) -> bool:
-        """Whether the layer's values are what a ReLU has passed, so that zero means off."""
-        return self.layer.kind == "relu"
+        """Whether the layer's values are what ReLUs have passed, so that zero means off."""
+        return bool(self.network.last_relus(self.layer.name))
 
     @property
     def gates(self) -> bool:
@@ -206,5 +206,9 @@ def cone_pattern(network: Network, layer: str, at: int, axis: int) -> Hashable:
 
 
 def layer_cone(network: Network, layer: str, canvas: str) -> Cone:
-    """The cone of a layer's centre position (canvas "window"), or the full pass (canvas "image")."""
-    return Cone(network, layer) if canvas == "window" else FullPass(network, layer)
+    """What ascent climbs on: the cone of a layer's centre position (canvas "window") or the full pass ("image").
+
+    Units that are off have a gradient: the layer's own last ReLUs are open on the way back.
+    """
+    opened = network.opened(layer)
+    return Cone(opened, layer) if canvas == "window" else FullPass(opened, layer)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, UnitError, nearest
-from pipeline.nets.operators import Affine, Operator
+from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Relu, Reshape
 from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.sliding import ChannelNorm, MaxPool
 
 HIDDEN = frozenset({"identity", "reshape"})  # repeat the values of another layer
 
@@ -147,6 +148,27 @@ class Network:
                 if uses[parent] == 0:
                     values.pop(parent, None)
         return {name: values[node] for name, node in targets.items()}
+
+    def last_relus(self, layer: str) -> tuple[str, ...]:
+        """The ReLU nodes whose output reaches the layer without a weight or a mean between; they can switch it off."""
+        found, waiting = [], [self.layer(layer).node]
+        while waiting:
+            node = waiting.pop()
+            operator = self._operators.get(node)
+            if isinstance(operator, Relu) and operator.slope == 0:
+                found.append(node)
+            elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape):
+                waiting.extend(self._parents[node])
+        return tuple(dict.fromkeys(found))
+
+    def opened(self, layer: str) -> Network:
+        """A copy with the same values, in which the last ReLUs below the layer pass the gradient of units that are off.
+
+        Source: the Deep Visualization Toolbox, whose pass back from a layer begins below its in-place ReLU.
+        """
+        other = copy.copy(self)
+        other._operators = self._operators | {node: OpenRelu() for node in self.last_relus(layer)}
+        return other
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Network:
         """A copy on another device or in another precision; the digest stays that of the stored weights."""

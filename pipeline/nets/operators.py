@@ -74,6 +74,13 @@ class Relu(Operator):
         return torch.relu(x) if self.slope == 0 else nn.functional.leaky_relu(x, self.slope)
 
 
+class OpenRelu(Relu):
+    """max(0, x) whose gradient passes even where the value is off, as if the pass back began below it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (torch.relu(x) - x).detach()  # the value is exactly max(0, x), the gradient that of x
+
+
 class PRelu(Operator):
     """max(0, x) + slope · min(0, x) with one slope per channel, or one for all."""
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pipeline.nets.interval import Interval, Part, Reach
 from pipeline.nets.operators import Operator
+from pipeline.nets.transposed import ImageConvolution, of_image, transposed_convolution
 
 Pair = tuple[int, int]  # (rows, columns)
 
@@ -96,10 +97,26 @@ class Convolution(Sliding):
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         margins = self.margins(rows, columns)
-        even = margins[0][0] == margins[0][1] >= 0 and margins[1][0] == margins[1][1] >= 0
-        x = inputs[0] if even else padded(inputs[0], margins)
-        padding = (margins[0][0], margins[1][0]) if even else (0, 0)
+        if of_image(self.weight, self.stride, self.dilation, self.groups):
+            return ImageConvolution.apply(padded(inputs[0], margins), self.weight, self.bias, self.stride)
+        padding = _even(margins)
+        x = inputs[0] if padding is not None else padded(inputs[0], margins)
+        padding = (0, 0) if padding is None else padding
         return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def transposed(self, above: Tensor, rows: Part, columns: Part) -> Tensor:
+        """The signal at the inputs of `on_part` for a signal at its outputs; any batch."""
+        margins = self.margins(rows, columns)
+        padding = _even(margins)
+        cut = (0, 0) if padding is None else padding
+        signal = transposed_convolution(above, self.weight, self.stride, cut, self.dilation, self.groups)
+        return signal if padding is not None else padded(signal, tuple((-a, -b) for a, b in margins))
+
+
+def _even(margins: tuple[Pair, Pair]) -> Pair | None:
+    """Margins as one padding for both edges, where they are that."""
+    (top, bottom), (left, right) = margins
+    return (top, left) if top == bottom >= 0 and left == right >= 0 else None
 
 
 class Deconvolution(Sliding):

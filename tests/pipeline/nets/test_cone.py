@@ -55,3 +55,26 @@ def test_gates_tells_layers_that_are_read_through_a_relu():
     assert not Cone(network, "conv2").gates  # a normalisation stands between
     assert not Cone(network, "fc6").gates
     assert Cone(network, "relu1").rectified
+
+
+@pytest.mark.parametrize("layer", ["relu1", "relu2", "conv2"])
+def test_an_opened_network_has_the_same_values_and_a_gradient_for_units_that_are_off(layer):
+    network = NETWORKS["caffenet_like"]().to(dtype=torch.float64)
+    size = network.preprocessing
+    torch.manual_seed(1)
+    images = (torch.randn(40, size.channels, size.height, size.width, dtype=torch.float64) * 30).requires_grad_()
+    plain, opened = FullPass(network, layer), FullPass(network.opened(layer), layer)
+    assert torch.equal(plain.values(images), opened.values(images))
+    off = torch.nonzero(opened.values(images) == 0)
+    assert bool(len(off)) == (layer != "conv2")  # conv2's own ReLU comes after it
+    for at, unit in off[:5]:
+        image = images[at : at + 1].detach().requires_grad_()
+        for cone, passes in ((plain, False), (opened, True)):
+            (gradient,) = torch.autograd.grad(cone.activations(image, unit[None]), image)
+            assert bool(gradient.abs().max() > 0) == passes
+
+
+def test_the_last_relus_are_those_that_can_switch_a_layer_off():
+    network = NETWORKS["caffenet_like"]()
+    expected = {"relu1": ("relu1",), "norm1": ("relu1",), "pool2": ("relu2",), "conv2": (), "fc6": ()}
+    assert {layer: network.last_relus(layer) for layer in expected} == expected

@@ -1,0 +1,145 @@
+"""Signals sent back from a position of a layer to the pixels, by rules that differ at rectifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.nets.cone import Cone, Step
+from pipeline.nets.operators import Operator, PRelu, Relu
+from pipeline.nets.sliding import ChannelNorm, Convolution, WithinChannelNorm, padded
+
+RULES = ("deconvnet", "gradient", "guided")
+RECTIFIERS = frozenset({"relu", "relu6"})  # kinds of operators
+
+
+class BackwardPass:
+    """One forward pass of a batch through a cone, kept so that signals of several rules can go back through it.
+
+    The rules differ at rectifiers alone (slope is the rectifier's derivative at the value that it read):
+    gradient : slope · signal.
+    deconvnet : max(0, signal), whatever was read; the slope of leaky ones is ignored.
+    guided : slope · max(0, signal).
+    Max pooling hands the signal to the value that won, everything else to what it read by its derivative, but for
+    the normalisations, through which deconvnet may pass unchanged. The layer's own rectifier is left out, and
+    nothing is rectified at the pixels.
+    Sources: Simonyan et al. 2014; Zeiler & Fergus 2013; Springenberg et al. 2015; as in the Deep Visualization
+    Toolbox (Yosinski et al. 2015), whose Caffe takes the derivative of normalisations.
+    """
+
+    def __init__(self, cone: Cone, image: Tensor, *, ignore_norms: bool) -> None:
+        """image : centred, (batch, channel, row, column), the pixels of the cone's window.
+
+        ignore_norms : deconvnet passes through local response normalisation unchanged.
+        """
+        self.cone, self.ignore_norms = cone, ignore_norms
+        self._own = _own_rectifier(cone)
+        self._graphs: dict[str, tuple[list[Tensor], Tensor]] = {}  # node → what it read and what it computed
+        self._slopes: dict[str, Tensor] = {}
+        self._shapes = {cone.network.input: image.shape}
+        values = {cone.network.input: image.contiguous(memory_format=torch.channels_last)}
+        for step in cone.steps:
+            values[step.node] = self._forward(step, step.inputs(values))
+            self._shapes[step.node] = values[step.node].shape
+        self._value = values[cone.steps[-1].node]
+
+    def activations(self, units: Tensor, positions: Tensor) -> Tensor:
+        """Each item's own unit at its position, (batch,); positions (batch, 2) relative to what the cone computes."""
+        return self._value[self._index(units, positions)]
+
+    def signals(self, units: Tensor, positions: Tensor, rules: Sequence[str]) -> Tensor:
+        """What arrives at the pixels of a signal of 1.0 at each item's unit, (rule, batch, channel, row, column)."""
+        seed = torch.zeros_like(self._value)
+        seed[self._index(units, positions)] = 1.0
+        # One batch for all rules: a convolution prepares its weights once in each call.
+        waiting = {self.cone.steps[-1].node: torch.cat([seed] * len(rules))}
+        for step in reversed(self.cone.steps):
+            below = self._back(step, waiting.pop(step.node), rules)
+            for parent, cut, signal in zip(step.parents, step.cuts, below, strict=True):
+                self._add(waiting, parent, cut, signal, len(rules))
+        return waiting[self.cone.network.input].unflatten(0, (len(rules), -1))
+
+    def _forward(self, step: Step, inputs: list[Tensor]) -> Tensor:
+        if isinstance(step.operator, Convolution):
+            return step.run(inputs)
+        if step.operator.kind in RECTIFIERS:
+            value = step.run(inputs)
+            if step.node != self._own:
+                self._slopes[step.node] = _slope(step.operator, inputs[0], value)
+            return value
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in inputs]
+            value = step.run(leaves)
+        self._graphs[step.node] = (leaves, value)
+        return value.detach()
+
+    def _back(self, step: Step, above: Tensor, rules: Sequence[str]) -> Sequence[Tensor]:
+        """The signals at what a step read, one a parent; `above` is used up."""
+        if step.node == self._own:
+            return [above]
+        if isinstance(step.operator, Convolution):
+            return [step.operator.transposed(above, step.rows, step.columns)]
+        parts = above.chunk(len(rules))
+        if step.operator.kind in RECTIFIERS:
+            for rule, part in zip(rules, parts, strict=True):
+                if rule != "gradient":
+                    part.clamp_(min=0)
+                if rule != "deconvnet":
+                    part.mul_(self._slopes[step.node])
+            return [above]
+        return [torch.cat(kinds) for kinds in zip(*map(self._through, [step] * len(rules), parts, rules), strict=True)]
+
+    def _through(self, step: Step, above: Tensor, rule: str) -> Sequence[Tensor]:
+        """A signal of one rule, by the derivative or past a normalisation."""
+        leaves, value = self._graphs[step.node]
+        if rule == "deconvnet" and self.ignore_norms and isinstance(step.operator, (ChannelNorm, WithinChannelNorm)):
+            margins = tuple(
+                (part.wanted.start - part.given.start, part.given.stop - part.wanted.stop)
+                for part in (step.rows, step.columns)
+            )
+            return [padded(above, margins)]
+        return torch.autograd.grad(value, leaves, above, retain_graph=True)
+
+    def _add(self, waiting: dict[str, Tensor], node: str, cut: tuple[slice, slice], signal: Tensor, rules: int) -> None:
+        """Add to the signal that waits at a node what one of its readers sends back."""
+        shape = (self._shapes[node][0] * rules, *self._shapes[node][1:])
+        if node not in waiting and signal.shape == shape:
+            waiting[node] = signal
+            return
+        if node not in waiting:
+            waiting[node] = signal.new_zeros(shape).contiguous(memory_format=_layout(shape))
+        part = waiting[node][:, :, cut[0], cut[1]] if len(shape) == 4 else waiting[node]
+        part += signal
+
+    def _index(self, units: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        items = torch.arange(len(units), device=units.device)
+        spatial = self._value.dim() == 4
+        return (items, units, positions[:, 0], positions[:, 1]) if spatial else (items, units)
+
+
+def _own_rectifier(cone: Cone) -> str | None:
+    """The node of the rectifier whose values the layer's are, if there is one."""
+    steps = {step.node: step for step in cone.steps}
+    step = cone.steps[-1]
+    while step.operator.kind == "identity" and step.parents[0] in steps:
+        step = steps[step.parents[0]]
+    return step.node if step.operator.kind in RECTIFIERS else None
+
+
+def _slope(operator: Operator, read: Tensor, value: Tensor) -> Tensor:
+    """The derivative of a rectifier at what it read."""
+    if isinstance(operator, Relu) and operator.slope == 0:
+        return (value > 0).to(value.dtype)
+    if isinstance(operator, Relu | PRelu):
+        steep = operator.slope if isinstance(operator, Relu) else operator.slope.view(1, -1, *[1] * (read.dim() - 2))
+        return torch.where(read > 0, torch.ones_like(read), steep * torch.ones_like(read))
+    with torch.enable_grad():
+        leaf = read.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(operator(leaf).sum(), leaf)
+    return slope
+
+
+def _layout(shape: Sequence[int]) -> torch.memory_format:
+    return torch.channels_last if len(shape) == 4 else torch.contiguous_format
