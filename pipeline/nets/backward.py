@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline.nets.cone import Cone, Step
-from pipeline.nets.operators import Operator, PRelu, Relu
+from pipeline.nets.operators import Concat, Identity, Operator, PRelu, Relu, Reshape, Slice
 from pipeline.nets.sliding import ChannelNorm, Convolution, WithinChannelNorm, padded
 
 RULES = ("deconvnet", "gradient", "guided")
@@ -23,8 +24,8 @@ class BackwardPass:
     deconvnet : max(0, signal), whatever was read; the slope of leaky ones is ignored.
     guided : slope · max(0, signal).
     Max pooling hands the signal to the value that won, everything else to what it read by its derivative, but for
-    the normalisations, through which deconvnet may pass unchanged. The layer's own rectifier is left out, and
-    nothing is rectified at the pixels.
+    the normalisations, through which deconvnet may pass unchanged. The layer's own rectifier (or those of a
+    concatenation) is left out, and nothing is rectified at the pixels.
     Sources: Simonyan et al. 2014; Zeiler & Fergus 2013; Springenberg et al. 2015; as in the Deep Visualization
     Toolbox (Yosinski et al. 2015), whose Caffe takes the derivative of normalisations.
     """
@@ -35,7 +36,7 @@ class BackwardPass:
         ignore_norms : deconvnet passes through local response normalisation unchanged.
         """
         self.cone, self.ignore_norms = cone, ignore_norms
-        self._own = _own_rectifier(cone)
+        self._own = _own_rectifiers(cone)
         self._graphs: dict[str, tuple[list[Tensor], Tensor]] = {}  # node → what it read and what it computed
         self._slopes: dict[str, Tensor] = {}
         self._shapes = {cone.network.input: image.shape}
@@ -66,7 +67,7 @@ class BackwardPass:
             return step.run(inputs)
         if step.operator.kind in RECTIFIERS:
             value = step.run(inputs)
-            if step.node != self._own:
+            if step.node not in self._own:
                 self._slopes[step.node] = _slope(step.operator, inputs[0], value)
             return value
         with torch.enable_grad():
@@ -77,7 +78,7 @@ class BackwardPass:
 
     def _back(self, step: Step, above: Tensor, rules: Sequence[str]) -> Sequence[Tensor]:
         """The signals at what a step read, one a parent; `above` is used up."""
-        if step.node == self._own:
+        if step.node in self._own:
             return [above]
         if isinstance(step.operator, Convolution):
             return [step.operator.transposed(above, step.rows, step.columns)]
@@ -119,13 +120,18 @@ class BackwardPass:
         return (items, units, positions[:, 0], positions[:, 1]) if spatial else (items, units)
 
 
-def _own_rectifier(cone: Cone) -> str | None:
-    """The node of the rectifier whose values the layer's are, if there is one."""
+def _own_rectifiers(cone: Cone) -> frozenset[str]:
+    """The nodes of the rectifiers whose values the layer's are, where nothing else in the cone reads them."""
     steps = {step.node: step for step in cone.steps}
-    step = cone.steps[-1]
-    while step.operator.kind == "identity" and step.parents[0] in steps:
-        step = steps[step.parents[0]]
-    return step.node if step.operator.kind in RECTIFIERS else None
+    readers = Counter(parent for step in cone.steps for parent in step.parents)
+    found, waiting = set(), [cone.steps[-1]]
+    while waiting:
+        step = waiting.pop()
+        if step.operator.kind in RECTIFIERS:
+            found.add(step.node)
+        elif isinstance(step.operator, Identity | Reshape | Concat | Slice):
+            waiting += [steps[parent] for parent in step.parents if parent in steps and readers[parent] == 1]
+    return frozenset(found)
 
 
 def _slope(operator: Operator, read: Tensor, value: Tensor) -> Tensor:

@@ -1,0 +1,215 @@
+"""Back-projections: which pixels of an image excited a unit at a position."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from pipeline.errors import SettingsError, UnitError
+from pipeline.nets.backward import RULES, BackwardPass
+from pipeline.nets.cone import Cone, FullPass, cone_pattern
+from pipeline.nets.network import Network
+from pipeline.nets.window import Window, extent, is_local, needed_intervals
+
+LRN = ("derivative", "ignore")
+_WHOLE = 0.75  # share of the whole image's work from which larger batches make up for what cones save
+
+
+@dataclass(frozen=True)
+class BackProjections:
+    """What pixels did to each hit's unit, in the hits' order; axes as named.
+
+    signals : float32 (rule, hit, channel, y, x), rules in the order asked for, channels in the network's order, unit
+    of activation per pixel level; zero outside the window. y and x count from the hit's frame.
+    frames : int32 (hit, 2), row and column of the image where the frame begins: the layer's window as if the image
+    did not end, so negative at near borders; the whole image where such a window is larger than the image.
+    windows : int32 (hit, 4), the pixels that the position depends on: top, left, bottom, right, half-open.
+    activation : float32 (hit,), the unit's value, computed again.
+    halved : how often the micro-batch was halved because the device was out of memory.
+    """
+
+    rules: tuple[str, ...]
+    signals: np.ndarray
+    frames: np.ndarray
+    windows: np.ndarray
+    activation: np.ndarray
+    halved: int
+
+
+@torch.no_grad()
+def back_project(
+    network: Network,
+    layer: str,
+    images: Sequence[np.ndarray],
+    units: np.ndarray,
+    positions: np.ndarray,
+    *,
+    rules: Sequence[str] = RULES,
+    lrn: str,
+    batch: int,
+    device: torch.device,
+) -> BackProjections:
+    """Send a signal of 1.0 back from each hit's unit at its position, by every rule, through one forward pass.
+
+    images : one a hit, an array of them or a list: the network's whole input or the hit's window cut out of it, as
+    RGB pixels uint8 (row, column, rgb) or centred float (channel, row, column). units : (hit,). positions :
+    (hit, 2), row and column of the layer's map; (0, 0) for a fully connected layer. rules : of "deconvnet",
+    "gradient", "guided" (see BackwardPass). lrn : "derivative", or "ignore" to let deconvnet's signal past local
+    response normalisation unchanged. device : where the network lies. At most `batch` hits run at a time.
+
+    Hits at positions whose cones have one shape run together; near borders there are more shapes than inside. A
+    layer that sees the whole image, or nearly, runs on it, and all hits share one shape.
+    Raises UnitError for a unit or position that the layer lacks, SettingsError for an unknown rule,
+    torch.cuda.OutOfMemoryError when a micro-batch of one hit does not fit.
+    """
+    units, positions = np.asarray(units, np.int64), np.asarray(positions, np.int64).reshape(-1, 2)
+    _check(network, layer, images, units, positions, rules, lrn)
+    result = _empty(network, layer, positions, tuple(rules))
+    halved = 0
+    for cone, hits in _groups(network, layer, positions):
+        done = 0
+        while done < len(hits):
+            chosen = hits[done : done + batch]
+            given = [_centred(images[hit], Window(*map(int, result.windows[hit])), cone) for hit in chosen]
+            try:
+                activation, signals = _run(cone, given, units[chosen], positions[chosen], rules, lrn, device)
+            except torch.cuda.OutOfMemoryError:
+                if batch == 1:
+                    raise
+                signals = None  # the failed call's tensors live until this block is left
+            if signals is None:
+                torch.cuda.empty_cache()
+                batch, halved = batch // 2, halved + 1
+                continue
+            result.activation[chosen] = activation
+            for hit, signal in zip(chosen, np.moveaxis(signals, 1, 0), strict=True):
+                _place(result, hit, cone, signal)
+            done += len(chosen)
+    return replace(result, halved=halved)
+
+
+def encode8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eight bits a number about zero, uint8 of the array's shape, and each hit's scale, float32 (hit,).
+
+    array : float (hit, …). The value is (byte − 128) · scale, at most half a scale off; a scale is the hit's largest
+    magnitude / 127, so that zero stays zero and the largest fits.
+    Raises ValueError for what is not finite.
+    """
+    values = np.asarray(array, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("encode8: the array holds numbers that are not finite, expected finite ones")
+    axes = tuple(range(1, values.ndim))
+    scale = (np.abs(values).max(axis=axes, initial=0.0) / 127).astype(np.float32)
+    step = scale.astype(np.float64).reshape(-1, *[1] * len(axes))
+    steps = np.divide(values, step, out=np.zeros_like(values), where=step > 0)
+    return (np.clip(np.rint(steps), -128, 127) + 128).astype(np.uint8), scale
+
+
+def decode8(encoded: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The numbers that `encode8` wrote, float32 (hit, …)."""
+    scale = np.asarray(scale, np.float32).reshape(-1, *[1] * (encoded.ndim - 1))
+    return (encoded.astype(np.float32) - 128) * scale
+
+
+def _check(
+    network: Network,
+    layer: str,
+    images: Sequence[np.ndarray],
+    units: np.ndarray,
+    positions: np.ndarray,
+    rules: Sequence[str],
+    lrn: str,
+) -> None:
+    for name, value, known in (*(("rule", rule, RULES) for rule in rules), ("lrn", lrn, LRN)):
+        if value not in known:
+            raise SettingsError(f"back-projection {name}: got {value!r}, expected one of {', '.join(known)}")
+    if not len(images) == len(units) == len(positions):
+        raise ValueError(f"back_project: got {len(images)} images, {len(units)} units and {len(positions)} positions")
+    there = network.layer(layer)
+    shape = (there.channels, there.height, there.width)
+    for hit in np.column_stack([units, positions]):
+        if not all(0 <= at < size for at, size in zip(hit, shape, strict=True)):
+            raise UnitError(f"layer {layer}: no unit {hit[0]} at {hit[1]}, {hit[2]}; its shape is {shape}")
+
+
+def _empty(network: Network, layer: str, positions: np.ndarray, rules: tuple[str, ...]) -> BackProjections:
+    """All but what has to be computed."""
+    frames, windows, size = np.zeros((len(positions), 2), np.int32), np.zeros((len(positions), 4), np.int32), []
+    image = network.preprocessing
+    for axis, whole in enumerate((image.height, image.width)):
+        places = range(extent(network, network.layer(layer).node, axis))
+        opened = [needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in places]
+        size.append(min(whole, max(map(len, opened))))
+        for hit, at in enumerate(positions[:, axis]):
+            seen = needed_intervals(network, layer, int(at), axis)[network.input]
+            windows[hit, axis], windows[hit, axis + 2] = seen.start, seen.stop
+            frames[hit, axis] = opened[at].start if size[axis] < whole else 0
+    shape = (len(rules), len(positions), image.channels, *size)
+    activation = np.full(len(positions), np.nan, np.float32)
+    return BackProjections(rules, np.zeros(shape, np.float32), frames, windows, activation, 0)
+
+
+def _groups(network: Network, layer: str, positions: np.ndarray) -> Iterator[tuple[Cone, np.ndarray]]:
+    """Hits that can run together, each once, with a cone that serves them."""
+    if len(positions) == 0:
+        return
+    whole, centre = FullPass(network, layer), Cone(network, layer)
+    if not is_local(network, layer) or centre.macs() > _WHOLE * whole.macs():
+        yield whole, np.arange(len(positions))
+        return
+    pattern = cache(lambda at, axis: cone_pattern(network, layer, at, axis))
+    groups: dict[tuple[Hashable, Hashable], list[int]] = {}
+    for hit, (row, column) in enumerate(positions.tolist()):
+        groups.setdefault((pattern(row, 0), pattern(column, 1)), []).append(hit)
+    for hits in groups.values():
+        row, column = positions[hits[0]].tolist()
+        yield Cone(network, layer, (row, column)), np.array(hits)
+
+
+def _centred(image: np.ndarray, window: Window, cone: Cone) -> np.ndarray:
+    """What a cone reads of a hit's image, float32 (channel, row, column)."""
+    preprocessing = cone.network.preprocessing
+    pixels = image.dtype == np.uint8
+    size = image.shape[:2] if pixels else image.shape[1:]
+    rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
+    if size == (preprocessing.height, preprocessing.width):
+        image = image[rows, columns] if pixels else image[:, rows, columns]
+    elif size != (window.height, window.width):
+        raise ValueError(f"back_project: got an image of {size}, expected the whole input or the window {window}")
+    mean = preprocessing.full_mean[:, rows, columns]
+    read = preprocessing.centred(image, mean) if pixels else np.asarray(image, np.float32)
+    if not isinstance(cone, FullPass):
+        return read
+    whole = np.zeros((preprocessing.channels, preprocessing.height, preprocessing.width), np.float32)
+    whole[:, rows, columns] = read  # what lies outside the window changes nothing
+    return whole
+
+
+def _run(
+    cone: Cone,
+    images: Sequence[np.ndarray],
+    units: np.ndarray,
+    positions: np.ndarray,
+    rules: Sequence[str],
+    lrn: str,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Activations (hit,) and signals (rule, hit, channel, row, column) over what the cone reads."""
+    given = torch.from_numpy(np.stack(images)).to(device)
+    at = positions if isinstance(cone, FullPass) else np.zeros_like(positions)
+    whose = torch.from_numpy(units).to(device), torch.from_numpy(at).to(device)
+    run = BackwardPass(cone, given, ignore_norms=lrn == "ignore")
+    return run.activations(*whose).cpu().numpy(), run.signals(*whose, rules).cpu().numpy()
+
+
+def _place(result: BackProjections, hit: int, cone: Cone, signal: np.ndarray) -> None:
+    """Write a hit's signals (rule, channel, row, column) into its frame."""
+    top, left, bottom, right = result.windows[hit]
+    if isinstance(cone, FullPass):
+        signal = signal[:, :, top:bottom, left:right]
+    row, column = result.frames[hit]
+    result.signals[:, hit, :, top - row : bottom - row, left - column : right - column] = signal
