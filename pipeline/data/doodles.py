@@ -61,10 +61,15 @@ def draw(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, int]:
 
     The pair decides every pixel: neither order nor machine load plays a part.
     """
-    rng = np.random.Generator(np.random.Philox(key=[seed % _TWO_TO_64, index % _TWO_TO_64]))
+    rng = _generator(seed, index)
     label = int(rng.integers(len(CLASSES)))
     pixels = render(label, rng, size)
     return pixels, label
+
+
+def label_of(seed: int, index: int) -> int:
+    """The class of drawing `index` of a seed, without drawing it."""
+    return int(_generator(seed, index).integers(len(CLASSES)))
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,10 @@ class Doodles:
     def key(self, index: int) -> str:
         """The drawing's name for good, such as `doodles/0/000123`."""
         return f"doodles/{self.seed}/{index:06d}"
+
+
+def _generator(seed: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed % _TWO_TO_64, index % _TWO_TO_64]))
 
 
 def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:

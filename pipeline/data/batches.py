@@ -1,0 +1,172 @@
+"""Images in batches of one shape, decoded while the network is at work, and an account of those left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from pipeline.data.decoding import BadImage, Decoded, decode
+from pipeline.data.fitting import Fitted, Placement, fit, least_size
+from pipeline.data.source import UNREADABLE, ImageSource, Load
+from pipeline.errors import DataError
+
+HANDFUL = 5  # bad images that a small dataset may have whatever its share
+_GROUP = 8  # images that a thread takes at a time
+_SHOWN = 3  # bad images named in an error
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    image: int
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures as the network's input. pixels : (batch, row, column, rgb) uint8, always of one shape: after the
+    first `count` the last one is repeated. images, placements : number of each, and where it lies in the original;
+    `count` of them.
+    """
+
+    pixels: np.ndarray = field(repr=False)
+    images: tuple[int, ...]
+    placements: tuple[Placement, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How a picture becomes input; see `batches`."""
+
+    source: ImageSource
+    height: int
+    width: int
+    preprocess: str
+    reduced: bool
+    ground: tuple[int, int, int]
+
+    def group(self, loads: Sequence[tuple[int, Load]]) -> list[tuple[int, Fitted | BadImage]]:
+        return [(image, self.one(image, load)) for image, load in loads]
+
+    def one(self, image: int, load: Load) -> Fitted | BadImage:
+        """One picture, or why it is none. Raises DataError if it is not the one that the index knows."""
+        try:
+            data = load()
+            if isinstance(data, np.ndarray):
+                decoded = Decoded(data, data.shape[0], data.shape[1])
+            else:
+                self._check(image, data)
+                least = least_size(self.preprocess, self.height, self.width) if self.reduced else None
+                decoded = decode(data, reduced_to=least)
+        except BadImage as error:
+            return error.with_traceback(None)
+        return fit(decoded, self.preprocess, self.height, self.width, self.ground)
+
+    def _check(self, image: int, data: bytes) -> None:
+        index = self.source.index
+        known = index.hashes[image].tobytes()
+        if known == UNREADABLE:
+            raise BadImage("could not be read when the dataset was looked through")
+        if hashlib.sha256(data).digest() != known:
+            raise DataError(
+                f"dataset {self.source.name}: {index.keys[image]} has changed since the dataset was looked through; "
+                "start again (after touching the file, if it was changed under its old date)"
+            )
+
+
+def batches(
+    source: ImageSource,
+    start: int,
+    stop: int,
+    *,
+    height: int,
+    width: int,
+    preprocess: str,
+    ground: tuple[int, int, int],
+    reduced: bool,
+    batch: int,
+    threads: int,
+    skipped: list[Skipped],
+) -> Iterator[Batch]:
+    """Batches of images start … stop−1 in order, those that cannot be decoded left out.
+
+    Threads decode the next two batches while the caller works on one; no more is held. With `threads=0`
+    everything is done when it is asked for.
+    preprocess, ground : see `fit`. reduced : let the JPEG decoder scale down.
+    skipped : gets the images left out, in order; it is complete when the iterator has ended.
+    Raises DataError when an image is not the one that the index knows.
+    """
+    work = _Fit(source, height, width, preprocess, reduced, ground)
+    waiting: list[tuple[int, Fitted]] = []
+    for image, result in _in_order(work, source.loads(start, stop), 2 * batch, threads):
+        if isinstance(result, BadImage):
+            skipped.append(Skipped(image, source.index.keys[image], result.reason))
+            continue
+        waiting.append((image, result))
+        if len(waiting) == batch:
+            yield _batch(waiting, batch)
+            waiting = []
+    if waiting:
+        yield _batch(waiting, batch)
+
+
+def check_bad(skipped: Sequence[Skipped], count: int, bad_share: float, name: str) -> None:
+    """Raise DataError if more images were left out than the share of all `count` allows, or none is left.
+
+    A handful is always allowed, unless the share is 0.
+    """
+    allowed = max(HANDFUL, int(bad_share * count)) if bad_share else 0
+    if not skipped or (len(skipped) <= allowed and len(skipped) < count):
+        return
+    shown = "; ".join(f"{bad.key}: {bad.reason}" for bad in skipped[:_SHOWN])
+    raise DataError(
+        f"dataset {name}: {len(skipped)} of {count} images cannot be used, allowed are {min(allowed, count - 1)} "
+        f"({shown}{'; …' if len(skipped) > _SHOWN else ''}); mend or remove them, or allow more by dataset.bad_share=…"
+    )
+
+
+def _in_order(
+    work: _Fit, loads: Iterator[tuple[int, Load]], ahead: int, threads: int
+) -> Iterator[tuple[int, Fitted | BadImage]]:
+    """Every image's result in order, at most about `ahead` of them done or under way beyond the one asked for."""
+    if threads == 0:
+        for image, load in loads:
+            yield image, work.one(image, load)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    under_way: deque[Future[list[tuple[int, Fitted | BadImage]]]] = deque()
+    try:
+        while True:
+            while len(under_way) * _GROUP < ahead + _GROUP:
+                group = [*islice(loads, _GROUP)]
+                if not group:
+                    break
+                under_way.append(pool.submit(work.group, group))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        loads.close()  # type: ignore[attr-defined]
+
+
+def _batch(waiting: Sequence[tuple[int, Fitted]], size: int) -> Batch:
+    images = [fitted.pixels for _, fitted in waiting]
+    images += images[-1:] * (size - len(images))
+    return Batch(
+        pixels=np.stack(images),
+        images=tuple(image for image, _ in waiting),
+        placements=tuple(fitted.placement for _, fitted in waiting),
+    )

@@ -1,0 +1,43 @@
+"""The images that a dataset's settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data.doodles import Doodles
+from pipeline.data.folder import open_folder
+from pipeline.data.imagenet import open_imagenet
+from pipeline.data.list import open_list
+from pipeline.data.source import ImageSource, Progress, doodle_source
+from pipeline.data.tar import open_tar
+from pipeline.errors import DataError
+from pipeline.settings import DatasetSettings
+
+_OPENERS = {"folder": open_folder, "list": open_list, "imagenet": open_imagenet}
+
+
+def open_source(settings: DatasetSettings, *, cache: Path, progress: Progress | None = None) -> ImageSource:
+    """The images of a dataset, in a fixed order, with keys, labels and content hashes; none is decoded.
+
+    cache : folder in which hashes are remembered, so that a file that has not changed is read once only.
+    progress : told of bytes hashed and bytes to hash.
+    Raises DataError for a dataset that is empty, of unknown layout, or whose labels do not match.
+    """
+    if settings.kind == "doodles":
+        count = settings.count if settings.limit is None else min(settings.count, settings.limit)
+        return doodle_source(settings.title, Doodles(settings.seed, count, settings.size))
+    root = Path(settings.root or "").expanduser()
+    labels = [_label_file(root, name) for name in settings.label_files]
+    if settings.kind == "tar":
+        return open_tar(settings.title, str(root), labels, limit=settings.limit, cache=cache, progress=progress)
+    opener = _OPENERS[settings.kind]
+    return opener(settings.title, root, labels, limit=settings.limit, cache=cache, progress=progress)
+
+
+def _label_file(root: Path, name: str) -> Path:
+    """A file of labels, named from here or from the dataset's folder."""
+    path = Path(name).expanduser()
+    beside = (root if root.is_dir() else root.parent) / path
+    if not path.is_file() and not beside.is_file():
+        raise DataError(f"dataset.labels {name}: no such file; give a text or CSV file by dataset.labels=…")
+    return path if path.is_file() else beside

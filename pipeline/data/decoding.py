@@ -1,0 +1,137 @@
+"""Encoded images of any usual form, as upright RGB pixels."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB, where Pillow too begins to suspect a bomb
+MOST_BYTES = 2**29  # of a file: an image of that many pixels hardly takes more
+GROUND = 255  # what shows through transparent pixels: white, as on a page
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # a JPEG with further pictures opens as MPO
+_ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 262, 0  # tags of EXIF and TIFF
+# EXIF orientation → what turns the stored pixels upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(ValueError):
+    """An image that cannot be used, and why; it is skipped and listed, the run goes on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Upright pixels (row, column, rgb) uint8, and how they lie in the original.
+
+    rows, columns : of the upright original. reduction : pixels of the original along a side of one of these; 1,
+    unless the decoder scaled down (2, 4 or 8). The last row and column may then stick out of the original.
+    """
+
+    pixels: np.ndarray
+    rows: int
+    columns: int
+    reduction: int = 1
+
+
+def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
+    """The first frame of an encoded image as upright RGB.
+
+    JPEG, PNG, WebP, BMP, TIFF and GIF. Grey is repeated, a palette looked up, 16 bits a channel keep their upper
+    eight, CMYK is converted without a colour profile (in JPEG taken as inverted, as all software that writes it
+    does), the EXIF orientation applied. What is transparent is laid on white.
+    Departure: Caffe's reader drops the alpha channel and shows whatever colour lies under transparent pixels.
+    reduced_to : let the JPEG decoder scale down (by 2, 4 or 8, in the frequency domain) to no less than these rows
+    and columns; None never. Images that are stored turned are not reduced.
+    Raises BadImage for what is empty, damaged, cut short, not an image, or larger than MOST_PIXELS.
+    """
+    _quiet()
+    if not data:
+        raise BadImage("empty file")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _read(image, reduced_to)
+    except (BadImage, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"too large: more than {MOST_PIXELS} pixels") from error
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(f"not an image of a known format (begins with {data[:8]!r})") from error
+    except Exception as error:  # on damaged files Pillow's readers raise nearly anything
+        raise BadImage(f"damaged: {_line(error)}") from error
+
+
+def _quiet() -> None:
+    """Let Pillow's warnings about odd files pass: the pixels decide. (A filter, as catching is not safe in threads.)"""
+    first = warnings.filters[0] if warnings.filters else None
+    if first is None or first[0] != "ignore" or getattr(first[3], "pattern", "") != r"PIL\.":
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _read(image: Image.Image, reduced_to: tuple[int, int] | None) -> Decoded:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise BadImage(f"too large: {height} × {width} pixels, more than {MOST_PIXELS}")
+    reduction = 1
+    if reduced_to is not None and image.format in ("JPEG", "MPO") and _orientation(image) == 1:
+        drafted = image.draft(None, (reduced_to[1], reduced_to[0]))
+        reduction = round(width / drafted[1][2]) if drafted is not None else 1
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))  # asked after loading, for TIFF is turned by then
+    pixels = np.asarray(_rgb(image) if turn is None else _rgb(image).transpose(turn))
+    if reduction > 1:
+        return Decoded(pixels, height, width, reduction)
+    return Decoded(pixels, pixels.shape[0], pixels.shape[1])
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The loaded image as RGB."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = Image.fromarray(_eight_bits(image))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        ground = Image.new("RGBA", clear.size, (GROUND, GROUND, GROUND, 255))
+        return Image.alpha_composite(ground, clear).convert("RGB")
+    if image.mode == "LAB":
+        raise BadImage("colour space LAB is not read")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey levels (row, column) uint8 of an image with one deep channel."""
+    levels = np.asarray(image)
+    if image.mode == "F":
+        if not np.all((levels >= 0) & (levels <= 1)):
+            raise BadImage("floating point levels outside 0…1, of unknown range")
+        return np.rint(levels * 255).astype(np.uint8)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise BadImage("levels of 32 bits, of unknown range")
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        levels = 65535 - levels
+    return (levels >> 8).astype(np.uint8)  # as Pillow does with deep colour
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

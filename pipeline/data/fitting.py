@@ -1,0 +1,154 @@
+"""Pictures of any size in the network's input size, and where each pixel came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.decoding import Decoded
+
+REFERENCE_EDGE = 256  # Caffe's: networks that read 224…227 pixels are shown the middle of 256
+_MARGIN = 8 / 7  # 256 / 224, the same share for other sizes
+_NO_MARGIN_BELOW = 128  # small networks are shown the whole picture
+
+
+@dataclass(frozen=True)
+class Box:
+    """Rows top … bottom and columns left … right, in pixels, measured at pixels' edges."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a network's input lies in the original image: row r of the input begins at row first_row + r·row_scale.
+
+    rows, columns : of the original, upright. All in the original's pixels.
+    """
+
+    first_row: float
+    first_column: float
+    row_scale: float
+    column_scale: float
+    rows: int
+    columns: int
+
+    def original(self, box: Box) -> Box:
+        """A box of the input in the original's coordinates; it may stick out, as padding does."""
+        return Box(
+            self.first_row + box.top * self.row_scale,
+            self.first_column + box.left * self.column_scale,
+            self.first_row + box.bottom * self.row_scale,
+            self.first_column + box.right * self.column_scale,
+        )
+
+    def fitted(self, box: Box) -> Box:
+        """A box of the original in the input's coordinates; it may stick out, as what was cropped does."""
+        return Box(
+            (box.top - self.first_row) / self.row_scale,
+            (box.left - self.first_column) / self.column_scale,
+            (box.bottom - self.first_row) / self.row_scale,
+            (box.right - self.first_column) / self.column_scale,
+        )
+
+    def inside(self, height: int, width: int) -> Box:
+        """The part of an input of that size that shows the original; the rest is padding."""
+        whole = self.fitted(Box(0, 0, self.rows, self.columns))
+        return Box(
+            max(0.0, whole.top), max(0.0, whole.left), min(float(height), whole.bottom), min(float(width), whole.right)
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Pixels (row, column, rgb) uint8 in the network's input size, and where they lie in the original."""
+
+    pixels: np.ndarray
+    placement: Placement
+
+
+def fit(decoded: Decoded, preprocess: str, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
+    """A picture in the network's input size.
+
+    preprocess : "squash" resizes to `edge` × `edge` whatever the aspect and takes the centre; "short_side" resizes
+    so that the edges are just covered, keeps the aspect and takes the centre; "resize" goes straight to the
+    input's size; "pad" keeps the aspect and fills the rest with `ground` (RGB; the mean colour).
+    Resizing is Pillow's bilinear filter, which widens when it shrinks (antialiasing). Resizing and cropping are
+    one operation on the part that stays.
+    Departure: Caffe's Python reader samples without antialiasing.
+    Source: Yosinski et al. 2015; their toolbox, and Caffe's Python classifier, squash to 256 × 256 and crop at 14.
+    """
+    rows, columns = decoded.rows, decoded.columns
+    if preprocess == "pad":
+        return _pad(decoded, height, width, ground)
+    if preprocess == "resize":
+        shown_height, shown_width = height, width
+    elif preprocess == "squash":
+        shown_height, shown_width = edge(height), edge(width)
+    elif preprocess == "short_side":
+        scale = max(edge(height) / rows, edge(width) / columns)
+        shown_height = max(edge(height), round(rows * scale))
+        shown_width = max(edge(width), round(columns * scale))
+    else:
+        raise ValueError(f"fit: no preprocessing {preprocess!r}")
+    row_scale, column_scale = rows / shown_height, columns / shown_width
+    placement = Placement(
+        first_row=(shown_height - height) // 2 * row_scale,
+        first_column=(shown_width - width) // 2 * column_scale,
+        row_scale=row_scale,
+        column_scale=column_scale,
+        rows=rows,
+        columns=columns,
+    )
+    return Fitted(_resized(decoded, placement.original(Box(0, 0, height, width)), height, width), placement)
+
+
+def edge(side: int) -> int:
+    """The side to which a picture is resized before the centre `side` pixels are taken.
+
+    256 for 224…227, as published; the same share for other sizes from 128 on; no margin below.
+    """
+    if 224 <= side <= 227:
+        return REFERENCE_EDGE
+    return side if side < _NO_MARGIN_BELOW else round(side * _MARGIN)
+
+
+def least_size(preprocess: str, height: int, width: int) -> tuple[int, int]:
+    """The rows and columns below which a decoder's own down-scaling would cost detail."""
+    return (height, width) if preprocess in ("resize", "pad") else (edge(height), edge(width))
+
+
+def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
+    rows, columns = decoded.rows, decoded.columns
+    scale = min(height / rows, width / columns)
+    shown_height = min(height, max(1, round(rows * scale)))
+    shown_width = min(width, max(1, round(columns * scale)))
+    top, left = (height - shown_height) // 2, (width - shown_width) // 2
+    row_scale, column_scale = rows / shown_height, columns / shown_width
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = ground
+    pixels[top : top + shown_height, left : left + shown_width] = _resized(
+        decoded, Box(0, 0, rows, columns), shown_height, shown_width
+    )
+    return Fitted(pixels, Placement(-top * row_scale, -left * column_scale, row_scale, column_scale, rows, columns))
+
+
+def _resized(decoded: Decoded, box: Box, height: int, width: int) -> np.ndarray:
+    """The part of the picture under a box of the original, in another size."""
+    reduction = decoded.reduction
+    limits = decoded.pixels.shape
+    if reduction == 1 and limits[:2] == (height, width) and box == Box(0, 0, height, width):
+        return decoded.pixels
+    part = (
+        box.left / reduction,
+        box.top / reduction,
+        min(limits[1], box.right / reduction),  # the last digit of a product of floats may lie outside
+        min(limits[0], box.bottom / reduction),
+    )
+    image = Image.fromarray(decoded.pixels)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=part))

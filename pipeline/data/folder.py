@@ -1,0 +1,126 @@
+"""Images that are files: a folder tree, a flat folder, or what a list names."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.decoding import MOST_BYTES, BadImage
+from pipeline.data.hashes import file_hashes
+from pipeline.data.labels import Labels, class_folders, find_labels
+from pipeline.data.source import ImageSource, Index, Load, Progress, is_image, key_of
+from pipeline.errors import DataError
+
+LABELS = "labels.csv"  # read from the folder itself where no other labels are given
+
+
+@dataclass(frozen=True, eq=False)
+class FileSource(ImageSource):
+    """Files beneath a folder; names : as the file system has them, in the index's order."""
+
+    root: Path
+    names: tuple[str, ...] = field(repr=False)
+
+    def loads(self, start: int, stop: int) -> Iterator[tuple[int, Load]]:
+        for image in self._bounds(start, stop):
+            yield image, partial(_load, self.root / self.names[image])
+
+
+def open_folder(
+    title: str, root: Path, labels: Sequence[Path], *, limit: int | None, cache: Path, progress: Progress | None
+) -> FileSource:
+    """The images of a folder in the order of their keys, by bytes; of a tree, each folder in it is a class.
+
+    limit : that many images, evenly over the classes, the first of each.
+    """
+    names = image_names(root)
+    if not labels and (root / LABELS).is_file():
+        labels = [root / LABELS]
+    keys = [key_of(name) for name in names]
+    found = find_labels(keys, labels, class_folders(keys), by_folder=True)
+    return file_source(title, root, names, found, limit=limit, spread=True, cache=cache, progress=progress)
+
+
+def file_source(
+    title: str,
+    root: Path,
+    names: Sequence[str],
+    found: Labels,
+    *,
+    limit: int | None,
+    spread: bool,
+    cache: Path,
+    progress: Progress | None,
+) -> FileSource:
+    """The named files with their index. spread : take a limit's images evenly from the classes, else the first."""
+    labels = found.labels
+    if limit is not None and limit < len(names):
+        chosen = _spread(labels, limit) if spread else np.arange(limit)
+        names, labels = [names[at] for at in chosen], labels[chosen]
+    index = Index(
+        keys=tuple(key_of(name) for name in names),
+        labels=labels,
+        hashes=file_hashes(root, names, cache=cache, progress=progress),
+        class_ids=found.class_ids,
+        class_names=found.class_names,
+    )
+    return FileSource(title, index, root, tuple(names))
+
+
+def image_names(root: Path) -> list[str]:
+    """Names beneath a folder, with "/", of all files that a suffix calls images, in the order of their bytes.
+
+    Follows links to folders, once each; passes over hidden files. Raises DataError for no folder or no image.
+    """
+    if not root.is_dir():
+        what = "a file, expected a folder" if root.exists() else "no such folder"
+        raise DataError(f"dataset.root {root}: {what}; give the folder of the images by dataset.root=…")
+    names, others, seen = [], Counter[str](), set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        beneath = os.path.relpath(folder, root).replace(os.sep, "/")
+        for name in files:
+            if is_image(name):
+                names.append(name if beneath == "." else f"{beneath}/{name}")
+            else:
+                others[os.path.splitext(name)[1].lower() or "without suffix"] += 1
+    if not names:
+        raise DataError(f"dataset.root {root}: no images in it{_spoken(others)}; give a folder of images")
+    return sorted(names, key=os.fsencode)
+
+
+def _spoken(others: Counter[str]) -> str:
+    parts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3))
+    return f", but other files ({parts})" if parts else ""
+
+
+def _spread(labels: np.ndarray, limit: int) -> np.ndarray:
+    """The first images of every class, in equal numbers as far as they go, in the order of the dataset."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - starts
+    return np.sort(np.lexsort((np.arange(len(labels)), rank))[:limit])
+
+
+def _load(path: Path) -> bytes:
+    """The file's bytes. Raises BadImage where it cannot be read or is too large to be an image."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_BYTES:
+                raise BadImage(f"too large: a file of {size} bytes, more than {MOST_BYTES}")
+            return file.read()
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror}") from error
