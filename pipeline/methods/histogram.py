@@ -1,0 +1,99 @@
+"""Counts of values on one fixed, signed, logarithmic grid: four bins an octave, from 2⁻²⁵ to beyond 57,344.
+
+The grid is that of half-precision numbers cut to two bits of mantissa, because a value's bin is then a few bits of
+its own representation: binning is a conversion and a shift. A positive bin holds edge < x ≤ next edge, a negative
+one its mirror image; one bin holds zero and what rounds to it (|x| ≤ 2⁻²⁵), and the outermost hold the rest up to
+infinity. Below 2⁻¹⁴ the bins of an octave merge, as half precision does. The edges lie half a unit of half precision
+above round numbers (less than 0.05 % there), because the conversion rounds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SIDE = 124  # bins of one sign: 31 exponents of half precision × 4
+ZERO = _SIDE  # the bin of zero
+BINS = 2 * _SIDE + 1
+RAW = 256  # counters of a channel before folding: the upper byte of half precision
+_GROUP = 128  # channels whose counters are numbered within 16 bits
+
+
+def _edges() -> np.ndarray:
+    bits = np.arange(_SIDE, dtype=np.uint16) << 8
+    below, above = (half.view(np.float16).astype(np.float64) for half in (bits, bits + np.uint16(1)))
+    side = np.append((below + above) / 2, np.inf)
+    return np.concatenate([-side[::-1], side])
+
+
+EDGES = _edges()  # float64 (BINS + 1,), rising; bin b lies between EDGES[b] and EDGES[b + 1]
+
+
+class Counter:
+    """Counts values into the bins of each channel, on one device, with working memory that it keeps."""
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        self._raw = torch.zeros(channels, RAW, dtype=torch.int64, device=device)
+        within = torch.arange(channels, device=device) % _GROUP * RAW + RAW // 2
+        self._first = within.to(torch.int16)[None, :, None]
+
+    def add(self, values: Tensor, scratch: Tensor) -> None:
+        """Count values, float32 (batch, channel, position); what is not a number is not counted.
+
+        scratch : float16 of one dimension, at least as many as the values of 128 channels; overwritten.
+        """
+        batch, channels, positions = values.shape
+        for start in range(0, channels, _GROUP):
+            part = values[:, start : start + _GROUP]
+            wide = part.shape[1]
+            half = scratch[: batch * wide * positions].view(batch, wide, positions)
+            half.copy_(part)
+            key = half.view(torch.int16)
+            key -= 1  # so that zero is alone, in the codes of "not a number" that nothing else has
+            key >>= 8
+            key += self._first[:, start : start + _GROUP]
+            counts = torch.bincount(key.view(-1), minlength=wide * RAW)
+            self._raw[start : start + _GROUP] += counts.view(wide, RAW)
+
+    def counts(self) -> np.ndarray:
+        """int64 (channel, bin)."""
+        raw = self._raw.cpu().numpy()
+        negative, positive = raw[:, :_SIDE], raw[:, RAW // 2 : RAW // 2 + _SIDE]
+        zero = raw[:, RAW // 2 - 1 : RAW // 2] + raw[:, RAW - 1 :]  # of +0 and of −0
+        return np.concatenate([negative[:, ::-1], zero, positive], axis=1)
+
+
+def rectified(counts: np.ndarray) -> np.ndarray:
+    """The counts of the same values after a ReLU."""
+    after = counts.copy()
+    after[:, : ZERO + 1] = 0
+    after[:, ZERO] = counts[:, : ZERO + 1].sum(axis=1)
+    return after
+
+
+def positive_share(counts: np.ndarray) -> np.ndarray:
+    """The share of values above zero (above 2⁻²⁵), float64 (unit,); NaN where nothing was counted."""
+    total = counts.sum(axis=1)
+    return np.divide(counts[:, ZERO + 1 :].sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def quantiles(counts: np.ndarray, least: np.ndarray, most: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Quantiles, float64 (unit, level), read off the counts, linear within a bin; NaN where nothing was counted.
+
+    least, most : (unit,), the extremes, which narrow the outermost bins. levels : in [0, 1].
+    """
+    running = counts.cumsum(axis=1)
+    total = running[:, -1:]
+    wanted = total * np.asarray(levels)[None, :]  # (unit, level)
+    place = np.stack([(running >= at[:, None]).argmax(axis=1) for at in np.maximum(wanted, 1e-9).T], axis=1)
+    inside = np.take_along_axis(counts, place, axis=1)
+    before = np.take_along_axis(running, place, axis=1) - inside
+    share = np.divide(wanted - before, inside, out=np.zeros(wanted.shape), where=inside > 0)
+    least, most = np.asarray(least, np.float64)[:, None], np.asarray(most, np.float64)[:, None]
+    low = np.where(place == ZERO, 0.0, EDGES[place])
+    high = np.where(place == ZERO, 0.0, EDGES[place + 1])
+    low, high = np.clip(low, least, most), np.clip(high, least, most)
+    same = low == high  # among them infinities, whose difference is no number
+    span = np.subtract(high, low, out=np.zeros(low.shape), where=~same)
+    return np.where(total > 0, low + span * share, np.nan)

@@ -1,0 +1,74 @@
+"""Count, mean, spread and extremes of many values, one set a unit, that merge exactly in a given order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FIELDS = ("count", "mean", "squares", "least", "most")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is kept of the values of each unit; every array is (unit,).
+
+    count : int64. mean : float64. squares : float64, Σ (x − mean)². least, most : float64. Of no values at all:
+    mean and squares 0, least +∞, most −∞.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+    @classmethod
+    def empty(cls, units: int) -> Moments:
+        zero = np.zeros(units)
+        return cls(np.zeros(units, np.int64), zero, zero, np.full(units, np.inf), np.full(units, -np.inf))
+
+    @classmethod
+    def join(cls, parts: list[Moments]) -> Moments:
+        """The moments of the units of all parts, one after the other."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Σ (x − mean)² / count, float64 (unit,); NaN of no values."""
+        return np.divide(self.squares, self.count, out=np.full(len(self.count), np.nan), where=self.count > 0)
+
+
+def of_groups(
+    mean: np.ndarray, squares: np.ndarray, least: np.ndarray, most: np.ndarray, *, good: np.ndarray, size: int
+) -> Moments:
+    """The moments of groups of `size` values each (an image's positions), given those of every group.
+
+    mean, squares, least, most : (group, unit). good : bool (group, unit), the groups that count.
+    """
+    count = good.sum(axis=0)
+    mean = np.where(good, mean, 0.0).astype(np.float64)
+    middle = mean.sum(axis=0) / np.maximum(count, 1)
+    apart = np.where(good, mean - middle, 0.0)
+    inner = np.where(good, squares, 0.0).sum(axis=0, dtype=np.float64)
+    return Moments(
+        count * size,
+        middle,
+        inner + size * np.einsum("gu,gu->u", apart, apart),
+        np.where(good, least, np.inf).min(axis=0, initial=np.inf).astype(np.float64),
+        np.where(good, most, -np.inf).max(axis=0, initial=-np.inf).astype(np.float64),
+    )
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """The moments of both together. Source: Chan, Golub & LeVeque 1983, pairwise updating."""
+    count = a.count + b.count
+    share = b.count / np.maximum(count, 1)
+    apart = b.mean - a.mean
+    return Moments(
+        count,
+        np.where(b.count > 0, np.where(a.count > 0, a.mean + apart * share, b.mean), a.mean),
+        a.squares + b.squares + apart * apart * a.count * share,
+        np.minimum(a.least, b.least),
+        np.maximum(a.most, b.most),
+    )
