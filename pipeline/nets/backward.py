@@ -57,10 +57,15 @@ class BackwardPass:
         # One batch for all rules: a convolution prepares its weights once in each call.
         waiting = {self.cone.steps[-1].node: torch.cat([seed] * len(rules))}
         for step in reversed(self.cone.steps):
-            below = self._back(step, waiting.pop(step.node), rules)
+            above = waiting.pop(step.node, None)
+            if above is None or not above.numel():  # a part that nothing but padding is read of
+                continue
+            below = self._back(step, above, rules)
             for parent, cut, signal in zip(step.parents, step.cuts, below, strict=True):
                 self._add(waiting, parent, cut, signal, len(rules))
-        return waiting[self.cone.network.input].unflatten(0, (len(rules), -1))
+        shape = self._shapes[self.cone.network.input]
+        arrived = waiting.get(self.cone.network.input)
+        return seed.new_zeros(len(rules), *shape) if arrived is None else arrived.view(len(rules), *shape)
 
     def _forward(self, step: Step, inputs: list[Tensor]) -> Tensor:
         if isinstance(step.operator, Convolution):

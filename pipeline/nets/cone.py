@@ -31,6 +31,7 @@ class Step:
     cuts: tuple[tuple[slice, slice], ...]  # of every parent, (rows, columns)
     rows: Part  # in terms of the first parent: only sliding operators, of one input, look
     columns: Part
+    channels: int
 
     def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
         """What the node reads, cut out of what was computed for all readers of its parents."""
@@ -41,6 +42,9 @@ class Step:
         return read
 
     def run(self, inputs: list[Tensor]) -> Tensor:
+        shape = len(self.rows.wanted), len(self.columns.wanted)
+        if 0 in shape:  # what reads this node reads padding alone
+            return inputs[0].new_zeros(len(inputs[0]), self.channels, *shape)
         return self.operator.on_part(inputs, self.rows, self.columns)
 
 
@@ -138,7 +142,8 @@ class Cone:
             read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
             cuts.append([own.within(needs[parent]) for own, parent in zip(read, parents, strict=True)])
             parts.append(Part(needs[node], read[0], extent(network, parents[0], axis)))
-        return Step(node, network.operator(node), parents, tuple(zip(*cuts, strict=True)), *parts)
+        channels = network.shape(node)[0]
+        return Step(node, network.operator(node), parents, tuple(zip(*cuts, strict=True)), *parts, channels)
 
     def _below(self, image: Tensor) -> list[Tensor]:
         """The parts of its inputs that the layer's operator needs."""

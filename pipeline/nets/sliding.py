@@ -51,7 +51,7 @@ class Sliding(Operator):
         return self.on_part([x[:, :, rows.given.as_slice(), columns.given.as_slice()]], rows, columns)
 
     def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
-        return part.missing(self.needed(part.wanted, axis, part.size))
+        return part.missing(self.needed(part.wanted, axis, part.size))  # what is not 0 tells the absolute place too
 
     def margins(self, rows: Part, columns: Part) -> tuple[Pair, Pair]:
         """How many (top, bottom), (left, right) needed inputs are padding."""
@@ -205,9 +205,6 @@ class AveragePool(Sliding):
         x = padded(inputs[0], self.margins(rows, columns))
         total = functional.avg_pool2d(x, self.kernel, self.stride, 0, divisor_override=1)
         return total / (self._counts(rows, 0).to(x)[:, None] * self._counts(columns, 1).to(x)[None, :])
-
-    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
-        return (*super().alignment(part, axis), *self._counts(part, axis).tolist())
 
     def _counts(self, part: Part, axis: int) -> Tensor:
         """How many rows (columns) of each wanted window count."""
