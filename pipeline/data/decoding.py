@@ -13,6 +13,7 @@ MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB, where Pillow too beg
 MOST_BYTES = 2**29  # of a file: an image of that many pixels hardly takes more
 GROUND = 255  # what shows through transparent pixels: white, as on a page
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # a JPEG with further pictures opens as MPO
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 _ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 262, 0  # tags of EXIF and TIFF
 # EXIF orientation → what turns the stored pixels upright
 _UPRIGHT = {
@@ -70,7 +71,9 @@ def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: more than {MOST_PIXELS} pixels") from error
     except Image.UnidentifiedImageError as error:
-        raise BadImage(f"not an image of a known format (begins with {data[:8]!r})") from error
+        known = data.startswith(_BEGINNINGS)
+        reason = "damaged: its head cannot be read" if known else f"not an image (begins with {data[:8]!r})"
+        raise BadImage(reason) from error
     except Exception as error:  # on damaged files Pillow's readers raise nearly anything
         raise BadImage(f"damaged: {_line(error)}") from error
 
