@@ -506,8 +506,8 @@ def test_settings_out_of_range_are_named(kind, root, changes, said):
     ("kind", "root", "title"),
     [
         ("folder", "/data/my photos/", "my photos"), ("tar", "photos-1000.tar", "photos-1000"),
-        ("list", "a/b.txt", "b"), ("tar", "/data/shards/*.tar", "shards"), ("folder", ".", "folder"), ("doodles", None, "doodles"),
-        ("imagenet", "~/val", "val"),
+        ("list", "a/b.txt", "b"), ("tar", "/data/shards/*.tar", "shards"), ("folder", ".", "folder"),
+        ("doodles", None, "doodles"), ("imagenet", "~/val", "val"),
     ],
 )  # fmt: skip
 def test_a_dataset_is_called_by_the_last_part_of_its_root(kind, root, title):
