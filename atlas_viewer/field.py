@@ -14,7 +14,7 @@ import numpy as np
 DEFLATE = 4  # the level past which pictures shrink by less than one percent and cost twice the time
 CHUNK_BYTES = 256 * 1024  # a chunk is read whole, so it stays well below HDF5's own cache of 1 MiB
 CONTIGUOUS_BYTES = 4096  # below this the index of a chunked dataset is larger than its data
-FIXED_AXES = {"rgb": 3, "side": 4, "plane": 2, "end": 2}  # a side: top, left, bottom, right
+FIXED_AXES = {"rgb": 3, "side": 4, "plane": 2, "end": 2, "byte": 32}  # a side: top, left, bottom, right
 
 
 class Status(enum.IntEnum):
@@ -32,7 +32,7 @@ DTYPES = {
     "text": h5py.string_dtype("utf-8"),
     "status": h5py.enum_dtype({status.name: status.value for status in Status}, basetype="u1"),
     "bool": np.dtype(bool),
-    **{name: np.dtype(name) for name in ("u1", "i4", "u8", "f4", "f8")},
+    **{name: np.dtype(name) for name in ("u1", "i4", "i8", "u8", "f4", "f8")},
 }
 TYPES = {
     "text": (str,),
@@ -67,7 +67,7 @@ class Field:
     @property
     def fill(self) -> object:
         """The value of an element that was never written: NaN, -1, or zero."""
-        return {"f4": np.nan, "f8": np.nan, "i4": -1, "text": ""}.get(self.dtype, 0)
+        return {"f4": np.nan, "f8": np.nan, "i4": -1, "i8": -1, "text": ""}.get(self.dtype, 0)
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The lengths of the axes, fixed ones or from `sizes`; KeyError for an axis that is in neither."""

@@ -1,6 +1,7 @@
 """The format of an atlas as one value: writer, reader, validator and docs/format.md come from SCHEMA.
 
-A later method adds its groups to SCHEMA; nothing else in this module changes.
+The groups of the dataset side lie in `format_dataset`. A later method adds its groups to SCHEMA; nothing else in this
+module changes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import h5py
 
 from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
+from atlas_viewer.format_dataset import DATASET, IMAGES, STATISTICS, TOPS
 
 FORMAT = "visualization atlas"
 VERSION = 1
@@ -179,7 +181,10 @@ SCORES = Group(
     required=False,
 )  # fmt: skip
 
-SCHEMA: tuple[Group, ...] = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, LAYER, UNITS, STYLE, JUDGE, SCORES)
+SCHEMA: tuple[Group, ...] = (
+    *(ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, DATASET, IMAGES),
+    *(LAYER, UNITS, STYLE, TOPS, STATISTICS, JUDGE, SCORES),
+)
 
 
 def create(path: Path | str) -> h5py.File:
@@ -247,7 +252,7 @@ Names with `/` (layers of some networks) have `.` in the group's name; where two
 has `~2`, `~3`, … after it, and names that differ in case alone collide. The attribute (`layer`, `style`,
 `judge`) has the true one.
 
-Types: `u1`, `i4`, `u8` are integers of 1, 4, 8 bytes (`u` unsigned), `f4` a float of 4 bytes, `text` UTF-8
+Types: `u1`, `i4`, `i8` are integers of 1, 4, 8 bytes (`u` unsigned), `f4`, `f8` floats of 4, 8 bytes, `text` UTF-8
 of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
 {", ".join(f"{status.value} {status.name}" for status in Status)}.
 What was never written reads as NaN, as -1 (integers with a sign), or as 0 (`missing`).
