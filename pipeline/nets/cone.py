@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.interval import Interval, Part
-from pipeline.nets.network import HIDDEN, Layer, Network
+from pipeline.nets.network import Layer, Network
 from pipeline.nets.operators import InnerProduct, Operator
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
@@ -74,21 +75,12 @@ class Cone:
     @property
     def rectified(self) -> bool:
         """Whether the layer's values are what ReLUs have passed, so that zero means off."""
-        return bool(self.network.last_relus(self.layer.name))
+        return is_rectified(self.network, self.layer.name)
 
     @property
     def gates(self) -> bool:
         """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
-        network = self.network
-        readers = [node for node in network.nodes if self.layer.node in network.parents(node)]
-        passed: list[str] = []
-        while readers:  # batch normalisation and the like stand between: then the sign says nothing
-            node = readers.pop()
-            if network.operator(node).kind in HIDDEN:
-                readers += [above for above in network.nodes if node in network.parents(above)]
-            else:
-                passed.append(network.operator(node).kind)
-        return bool(passed) and all(kind == "relu" for kind in passed)
+        return is_gated(self.network, self.layer.name)
 
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         """Each item's own unit at the position, (batch,).
