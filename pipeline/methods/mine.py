@@ -15,10 +15,10 @@ from pipeline.methods.histogram import Counter
 from pipeline.methods.moments import Moments
 from pipeline.methods.reading import MapReader, Reading
 from pipeline.methods.topk import Hits
-from pipeline.nets.cone import Cone
+from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.network import Network
 from pipeline.nets.operators import Relu
-from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.stream import stream
 
 _CHUNK = 256  # images whose readings are held before they are merged; fixed, because it decides the last bits
@@ -87,13 +87,16 @@ def centred(preprocessing: Preprocessing, pixels: np.ndarray, device: torch.devi
     Networks run up to twice as fast on a CPU with the channels of a pixel side by side in memory.
     """
     if preprocessing.order == "L":
-        images = torch.from_numpy(preprocessing.centred(pixels)).to(device)
-    else:
-        levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-        if preprocessing.order != "RGB":
-            levels = levels[:, list(ORDERS[preprocessing.order])]
-        images = (levels.double() - torch.from_numpy(preprocessing.mean).to(device)).float()
-    return images.contiguous(memory_format=torch.channels_last)
+        return torch.from_numpy(preprocessing.centred(pixels)).to(device)
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    if preprocessing.order == "BGR":
+        levels = levels.flip(1)
+    mean = torch.from_numpy(preprocessing.mean)
+    exact = bool((mean.float().double() == mean).all())  # then single precision subtracts as exactly as double
+    images = torch.empty(levels.shape, device=device, memory_format=torch.channels_last)
+    if exact:
+        return images.copy_(levels).sub_(mean.float().to(device))
+    return images.copy_(levels.double().sub_(mean.to(device)))
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class _LayerMiner:
     def __init__(self, network: Network, name: str, settings: MineSettings, classes: int) -> None:
         layer = network.layer(name)
         self._settings, self._width, self._area = settings, layer.width, layer.height * layer.width
-        self._gated = _is_gated(network, name)
+        self._gated = _has_off(network, name)
         units = layer.channels
         self._reading = Reading.blank(_CHUNK, units)
         self._counter: Counter | None = None
@@ -187,8 +190,8 @@ class _LayerMiner:
         return self._reading.rows(start, start + count)
 
     def counter(self, device: torch.device) -> Counter | None:
-        """What counts the values of all positions, or None if that is not wanted."""
-        if self._counter is None and self._settings.positions:
+        """What counts the values of all positions; None if that is not wanted, or those are the maxima."""
+        if self._counter is None and self._settings.positions and self._area > 1:
             self._counter = Counter(len(self._active), device)
         return self._counter
 
@@ -224,7 +227,7 @@ class _LayerMiner:
             images, values, places = (np.concatenate(parts) for parts in zip(*self._sample, strict=True))
             fields = {
                 "maxima_counts": self._maxima_counter.counts(),
-                "position_counts": None if self._counter is None else self._counter.counts(),
+                "position_counts": self._position_counts(),
                 "sample_images": images,
                 "sample_values": values,
                 "sample_places": places,
@@ -238,12 +241,17 @@ class _LayerMiner:
             not_a_number=self._not_a_number,
             active=self._active,
             maxima=self._maxima,
-            positions=self._positions,
+            positions=self._positions if self._area > 1 or self._positions is None else self._maxima,
             classes=present,
             class_counts=counts,
             class_sums=self._class_sums[present],
             **fields,
         )
+
+    def _position_counts(self) -> np.ndarray | None:
+        if not self._settings.positions:
+            return None
+        return self._maxima_counter.counts() if self._counter is None else self._counter.counts()
 
     def _add_moments(self, reading: Reading) -> None:
         value = reading.value
@@ -253,7 +261,7 @@ class _LayerMiner:
         with np.errstate(invalid="ignore"):  # infinities: their spread is no number
             single = moments.of_groups(value, np.zeros_like(value), value, value, good=good, size=1)
             self._maxima = moments.merge(self._maxima, single)
-            if self._positions is not None:
+            if self._positions is not None and self._area > 1:
                 parts = (reading.mean, reading.squares, reading.least, value)
                 self._positions = moments.merge(self._positions, moments.of_groups(*parts, good=good, size=self._area))
 
@@ -288,10 +296,9 @@ def _finish(network: Network, layers: Sequence[str], miners: Mapping[str, _Layer
         if source.rule == RELU:
             done[name] = miners[name].block(rectified_parts(done[source.layers[0]]))
         else:
-            done[name] = joined([done[part] for part in source.layers], gated=_is_gated(network, name))
+            done[name] = joined([done[part] for part in source.layers], gated=_has_off(network, name))
     return BlockResult({name: done[name] for name in layers}, dict(plan.sources))
 
 
-def _is_gated(network: Network, layer: str) -> bool:
-    cone = Cone(network, layer)
-    return cone.gates or cone.rectified
+def _has_off(network: Network, layer: str) -> bool:
+    return is_gated(network, layer) or is_rectified(network, layer)

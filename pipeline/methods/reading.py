@@ -77,7 +77,8 @@ class MapReader:
         elif flat.device.type == "cpu":
             values = flat.numpy()  # NumPy's argmax is vectorised, ten times as fast as torch's; NaN counts as largest
             rows.place[:] = values.argmax(axis=2)
-            rows.value[:] = np.take_along_axis(values, rows.place[:, :, None], axis=2)[:, :, 0]
+            first = np.arange(0, values.size, values.shape[2]).reshape(rows.place.shape)
+            rows.value[:] = values.reshape(-1)[first + rows.place]
         else:
             value = flat.amax(dim=2)
             at = torch.arange(flat.shape[2], dtype=torch.int32, device=flat.device)
@@ -94,11 +95,6 @@ class MapReader:
             flat[torch.from_numpy(bad).to(flat.device)] = float("nan")
         units = min(flat.shape[1], 128)
         counter.add(flat, self._memory_of(2, flat.shape[0] * units * flat.shape[2], torch.float16))
-        if flat.shape[2] == 1:
-            for reading in (rows, over):
-                if reading is not None:
-                    reading.least[:], reading.mean[:], reading.squares[:] = reading.value, reading.value, 0
-            return
         rows.least[:] = flat.amin(dim=2).cpu().numpy()
         self._spread(flat, rows, keep=over is not None)
         if over is not None:
