@@ -2,6 +2,7 @@
 
 with Atlas("atlas.h5") as atlas:
     pictures = atlas.unit("conv5:151").pictures("low_frequency")  # (sample, y, x, rgb) uint8
+    patches = atlas.unit("conv5:151").tops("largest").patches  # (rank, y, x, rgba) uint8
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import FormatError, MissingError, nearest
 from atlas_viewer.layer import Layer, LayerInfo, Unit
+from atlas_viewer.table import write_hits_csv
 
 CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
 
@@ -109,6 +112,11 @@ class Atlas:
         )
 
     @cached_property
+    def dataset(self) -> Dataset | None:
+        """The images that were looked at; None where there were none."""
+        return Dataset(self._file["dataset"]) if "dataset" in self._file else None
+
+    @cached_property
     def nodes(self) -> tuple[str, ...]:
         """The names of the network's nodes, inputs first."""
         return tuple(self._file["network/graph/nodes"].asstr()[...])
@@ -156,9 +164,21 @@ class Atlas:
         return f"{self.model}@{self.digest[:CITED]}"
 
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
-        """Write one table a layer, <layer>.csv, a line a picture; the paths are returned."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return tuple(layer.to_csv(Path(folder) / f"{layer.key}.csv") for layer in self)
+        """Write the tables of every layer that it has; the paths are returned.
+
+        <layer>.csv : a line a picture. <layer>.tops.csv : a line a hit. <layer>.statistics.csv : a line a unit.
+        """
+        folder, written = Path(folder), []
+        folder.mkdir(parents=True, exist_ok=True)
+        for layer in self:
+            if layer.styles:
+                written.append(layer.to_csv(folder / f"{layer.key}.csv"))
+            if layer.kinds:
+                tops = tuple(layer.tops(kind) for kind in layer.kinds)
+                written.append(write_hits_csv(tops, folder / f"{layer.key}.tops.csv"))
+            if layer.statistics is not None:
+                written.append(layer.statistics.to_csv(folder / f"{layer.key}.statistics.csv"))
+        return tuple(written)
 
     @cached_property
     def _keys(self) -> dict[str, str]:

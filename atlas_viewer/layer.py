@@ -13,8 +13,11 @@ import numpy as np
 
 from atlas_viewer import format
 from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.format_dataset import KINDS
 from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import dataset, frame, write_csv
+from atlas_viewer.tops import Tops, UnitTops
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -108,6 +111,23 @@ class Layer:
                         return Scores(judged)
         return None
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of hits that the layer has: of largest, quantile, smallest, class."""
+        return tuple(kind for kind in KINDS if kind in self.group.get("tops", {}))
+
+    def tops(self, kind: str = "largest") -> Tops:
+        """The images of the dataset that stand for the units; nothing is read before it is asked for."""
+        if kind not in self.kinds or self.atlas.dataset is None:
+            known = ", ".join(self.kinds) if self.kinds else "none"
+            raise MissingError(f"layer {self.name}: no hits of kind {kind}{nearest(kind, self.kinds)}; it has {known}")
+        return Tops(self.group["tops"][kind], self.units, self.atlas.dataset, self.atlas.input_size)
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """How the units behave over the dataset; None where no images were looked at."""
+        return Statistics(self.group["statistics"], self.units) if "statistics" in self.group else None
+
     def __len__(self) -> int:
         return len(self.units)
 
@@ -183,6 +203,10 @@ class Unit:
     def status(self, style: str) -> tuple[format.Status, ...]:
         """What became of each picture."""
         return self.layer.pictures(style).status[self.row]
+
+    def tops(self, kind: str = "largest") -> UnitTops:
+        """The images of the dataset that stand for the unit: hits, patches, back-projections."""
+        return self.layer.tops(kind).of(self.row)
 
     def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps (point,) and the activations there (sample, point); NaN after an early end."""

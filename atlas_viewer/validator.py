@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from atlas_viewer.dataset_faults import dataset_faults, layer_faults
 from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group, Status
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
 
@@ -99,7 +100,7 @@ def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:
 
 def _contradictions(file: h5py.File) -> list[str]:
     """What each group says that another denies; for a file whose groups are sound by themselves."""
-    found: list[str] = []
+    found = list(dataset_faults(file))
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
     if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
@@ -113,6 +114,7 @@ def _contradictions(file: h5py.File) -> list[str]:
         channels = int(file["network/layers/channels"][layers.index(layer)])
         if index.size and not (index[0] >= 0 and index[-1] < channels and (np.diff(index) > 0).all()):
             found.append(f"{group.name}/units/index: not rising within 0 to {channels - 1}")
+        found += layer_faults(file, group)
         for path, style in _leaves(group):
             units = style["status" if "status" in style else "target"].shape[0]
             if units != index.size:

@@ -1,0 +1,224 @@
+"""The images that stand for the units of a layer, read when asked for: hits, patches, back-projections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from atlas_viewer.dataset import Dataset
+from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.format_dataset import RULES, ZERO_BYTE
+from atlas_viewer.table import hits_frame, write_hits_csv
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image that stands for a unit, and the position that does.
+
+    row : of the image among the dataset's stored ones. number : its place in the dataset. label : class number, -1 for
+    none. window : pixels of the network's input that the position depends on: top, left, bottom, right, half-open.
+    original : the same in pixels of the original image. quantile : what the rank stands for, None but for quantiles.
+    """
+
+    rank: int
+    row: int
+    number: int
+    key: str
+    label: int
+    class_name: str
+    activation: float
+    position: tuple[int, int]
+    window: tuple[int, int, int, int]
+    original: tuple[float, float, float, float]
+    quantile: float | None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What a position sees of an image, in the frame of the window as if the image did not end.
+
+    pixels : (y, x, rgb) uint8. inside : (y, x) bool, where pixels are those of the image; elsewhere there are none.
+    """
+
+    pixels: np.ndarray
+    inside: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tops:
+    """The hits of one kind of one layer. Arrays begin with (unit, rank); row i belongs to unit units[i]."""
+
+    group: h5py.Group
+    units: np.ndarray
+    dataset: Dataset
+    input_size: tuple[int, int]
+
+    @property
+    def kind(self) -> str:
+        """largest, quantile, smallest or class."""
+        return str(self.group.attrs["kind"])
+
+    @property
+    def measure(self) -> str:
+        """What an activation is here."""
+        return str(self.group.attrs["measure"])
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of patches and back-projections in pixels."""
+        return int(self.group.attrs["height"]), int(self.group.attrs["width"])
+
+    @property
+    def lrn(self) -> str:
+        """How deconvnet passes local response normalization: derivative or ignore; empty where it is not said."""
+        return str(self.group.attrs.get("lrn", ""))
+
+    @cached_property
+    def rules(self) -> tuple[str, ...]:
+        """The back-projections that are stored."""
+        return tuple(rule for rule in RULES if rule in self.group)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """(unit, rank) row of the image in the dataset's arrays, -1 where there is no hit."""
+        return self.group["image"][...]
+
+    @cached_property
+    def activation(self) -> np.ndarray:
+        """(unit, rank) activation at the hit's position; NaN where there is no hit."""
+        return self.group["activation"][...]
+
+    @cached_property
+    def position(self) -> np.ndarray:
+        """(unit, rank, plane) row and column of the layer's map."""
+        return self.group["position"][...]
+
+    @cached_property
+    def window(self) -> np.ndarray:
+        """(unit, rank, side) pixels of the network's input that the position depends on."""
+        return self.group["window"][...]
+
+    @cached_property
+    def frame(self) -> np.ndarray:
+        """(unit, rank, plane) row and column of the network's input where the frame begins; may be negative."""
+        return self.group["frame"][...]
+
+    @cached_property
+    def quantile(self) -> np.ndarray | None:
+        """(rank,) the quantile that each rank stands for, 1 the most; None for other kinds."""
+        return self.group["quantile"][...] if "quantile" in self.group else None
+
+    @cached_property
+    def reason(self) -> tuple[str, ...]:
+        """Why back-projections of each unit are not there, or empty."""
+        return tuple(self.group["reason"].asstr()[...]) if "reason" in self.group else ("",) * len(self.units)
+
+    @property
+    def there(self) -> np.ndarray:
+        """(unit, rank) whether there is a hit."""
+        return self.image >= 0
+
+    def inside(self, row: int, rank: int) -> tuple[int, int, int, int]:
+        """Which part of the frame is the hit's window: top, left, bottom, right; nothing where it is all padding."""
+        (y, x), (top, left, bottom, right) = self.frame[row, rank].tolist(), self.window[row, rank].tolist()
+        if top >= bottom or left >= right:
+            return 0, 0, 0, 0
+        return top - y, left - x, bottom - y, right - x
+
+    def patch(self, row: int, rank: int) -> Patch:
+        """The patch of a hit, cut from its image. MissingError where the atlas has no pixels."""
+        pixels, inside = np.zeros((*self.frame_size, 3), np.uint8), np.zeros(self.frame_size, bool)
+        if self.there[row, rank]:
+            top, left, bottom, right = self.inside(row, rank)
+            y, x = self.frame[row, rank].tolist()
+            image = self.dataset.pixels(int(self.image[row, rank]))
+            pixels[top:bottom, left:right] = image[y + top : y + bottom, x + left : x + right]
+            inside[top:bottom, left:right] = True
+        return Patch(pixels, inside)
+
+    def encoded(self, rule: str, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """A unit's back-projections as they are stored, uint8 (rank, y, x, rgb), and their scales float32 (rank,)."""
+        if rule not in self.rules:
+            known = ", ".join(self.rules) if self.rules else "none"
+            raise MissingError(
+                f"{self.group.name}: no back-projection {rule}{nearest(rule, self.rules)}; it has {known}"
+            )
+        return self.group[rule][row], self.group[f"{rule}_scale"][row]
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write the hits as a table, a line a hit; the path is returned."""
+        return write_hits_csv((self,), Path(path))
+
+    def to_pandas(self) -> Any:
+        """The hits as a pandas.DataFrame, a row a hit, with the columns of `to_csv`."""
+        return hits_frame((self,))
+
+    def of(self, row: int) -> UnitTops:
+        """The hits of the unit in a row."""
+        return UnitTops(self, row)
+
+
+@dataclass(frozen=True)
+class UnitTops:
+    """The hits of one kind of one unit; arrays begin with (rank,)."""
+
+    tops: Tops
+    row: int
+
+    @cached_property
+    def hits(self) -> tuple[Hit, ...]:
+        """The hits that are there, in their order."""
+        return tuple(self._hit(rank) for rank in np.flatnonzero(self.tops.there[self.row]).tolist())
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @property
+    def activation(self) -> np.ndarray:
+        """(rank,) activations; NaN where there is no hit."""
+        return self.tops.activation[self.row]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the classes of the hits are called; empty for those without."""
+        return tuple(hit.class_name for hit in self.hits)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the hits' images in the dataset."""
+        return tuple(hit.key for hit in self.hits)
+
+    @cached_property
+    def patches(self) -> np.ndarray:
+        """(rank, y, x, rgba) uint8: what each position sees, transparent where that is outside the image."""
+        drawn = [self.tops.patch(self.row, rank) for rank in range(self.tops.image.shape[1])]
+        found = [np.dstack([patch.pixels, np.where(patch.inside, np.uint8(255), np.uint8(0))]) for patch in drawn]
+        return np.stack(found) if found else np.zeros((0, *self.tops.frame_size, 4), np.uint8)
+
+    def back_projection(self, rule: str) -> np.ndarray:
+        """(rank, y, x, rgb) float32, activation per pixel level; NaN where there is none."""
+        encoded, scale = self.tops.encoded(rule, self.row)
+        return (encoded.astype(np.float32) - ZERO_BYTE) * scale[:, None, None, None]
+
+    def _hit(self, rank: int) -> Hit:
+        tops, dataset = self.tops, self.tops.dataset
+        row, window = int(tops.image[self.row, rank]), tuple(tops.window[self.row, rank].tolist())
+        label = int(dataset.label[row])
+        return Hit(
+            rank=rank,
+            row=row,
+            number=int(dataset.number[row]),
+            key=dataset.key[row],
+            label=label,
+            class_name=dataset.class_name(label),
+            activation=float(tops.activation[self.row, rank]),
+            position=tuple(tops.position[self.row, rank].tolist()),
+            window=window,
+            original=dataset.original(row, window, tops.input_size),
+            quantile=None if tops.quantile is None else float(tops.quantile[rank]),
+        )
