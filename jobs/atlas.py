@@ -14,17 +14,19 @@ from typing import TextIO
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from jobs import driver, site
-from jobs.cluster import open_cluster
+from jobs import dataset_side, driver, site
+from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
-from jobs.progress import Bars
 from jobs.request import Request, read_request
+from jobs.run import Run
+from pipeline.cuts import ascent_tasks
 from pipeline.errors import OutputError, SettingsError
 from pipeline.plan import Plan
 from pipeline.settings import check_choice
-from pipeline.store.merge import MergeReport, merge
+from pipeline.store.merge import merge
 from pipeline.store.shard import ShardFolder, write_whole
+from pipeline.store.style_groups import MergeReport
 from pipeline.units import address, select_units
 
 log = logging.getLogger("atlas")
@@ -32,35 +34,36 @@ log = logging.getLogger("atlas")
 
 def atlas(config: DictConfig) -> int:
     """Do what the configuration asks; return the exit code."""
-    from pipeline.compute import compute
+    from pipeline.compute import Resources
     from pipeline.nets.card import network_card
     from pipeline.nets.model import open_network
 
     request = read_request(config, device_kind(config.device, config.cluster.kind))
     network = open_network(request.model)
     card = network_card(network)
-    asked = Plan.of_request(card, select_units(card, request.units), request.styles, request.samples)
+    units = select_units(card, request.units)
+    styles = request.styles if "ascent" in request.methods else ()
+    asked = Plan.of_request(card, units, styles, request.samples)
+    source = dataset_side.open_images(request)
+    if source is not None:
+        asked = asked.with_tops(dataset_side.mining_record(request, card, source), units)
     if request.plan_only:
         print(describe(together(asked, request.out), request.cluster, request.device, request.out))
         return DONE
-    with output(request.out, config):
+    with output(request.out, config), on_demand(request.cluster, request.device) as cluster:
         plan = together(asked, request.out)
         write_plan(plan, request.out)
-        shards = ShardFolder(request.out / "shards")
         print(f"{plan.card.name}@{plan.card.digest[:12]} into {request.out}/", file=sys.stderr)
-        report = driver.run(
-            plan.tasks(),
-            shards,
-            lambda: open_cluster(request.cluster, request.device),
-            compute,
-            network,
-            network.digest,
-            Bars(),
-        )
+        if "top" in request.methods and source is None:
+            print("best images are left out, for there is no dataset; name one by DATASET=…", file=sys.stderr)
+        run = Run(ShardFolder(request.out / "shards"), cluster, Resources(network, source))
+        run.compute(ascent_tasks(plan))
+        if source is not None:
+            dataset_side.look(plan, run)
         merged = merge_atlas(plan, request.out)
         if request.pages:
             site.build_pages(request.out, workers=None)
-    return _summary(report, merged, request)
+    return _summary(run.report, merged, request)
 
 
 def device_kind(wanted: str, cluster: str) -> str:
@@ -102,7 +105,7 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 def merge_atlas(plan: Plan, out: Path) -> MergeReport:
     """Merge the shards of an atlas folder into its atlas.h5."""
-    tasks = plan.tasks()
+    tasks = ascent_tasks(plan)
     with tqdm(total=len(tasks), desc="merge", unit="task", disable=not sys.stderr.isatty(), leave=False) as bar:
         return merge(plan, ShardFolder(out / "shards"), out / "atlas.h5", _deciding_settings(plan), bar.update)
 
@@ -112,6 +115,7 @@ def _deciding_settings(plan: Plan) -> str:
     record = {
         "model": {"name": plan.card.name, "digest": plan.card.digest},
         "styles": {name: plan.styles[name].record() for name in sorted(plan.styles)},
+        "dataset": None if plan.mining is None else plan.mining.record(),
         "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
     }
     return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -52,6 +52,23 @@ def open_cluster(settings: ClusterSettings, device: DeviceSettings) -> Cluster:
     if settings.kind == "serial":
         return Serial()
     return RayCluster(settings, device)
+
+
+@contextmanager
+def on_demand(settings: ClusterSettings, device: DeviceSettings) -> Iterator[Callable[[], Cluster]]:
+    """A function that opens the cluster when it is first called; on the way out the cluster is closed."""
+    opened: list[Cluster] = []
+
+    def cluster() -> Cluster:
+        if not opened:
+            opened.append(open_cluster(settings, device))
+        return opened[0]
+
+    try:
+        yield cluster
+    finally:
+        for one in opened:
+            one.close()
 
 
 def attempt(work: Work, task: object, shared: object) -> Outcome:
@@ -114,6 +131,7 @@ class RayCluster:
                     f"or use cluster=local"
                 ) from None
         self.workers = settings.workers or self._places(device)
+        self._held: dict[str, object] = {}
         self._options = {
             "num_cpus": device.threads,
             "num_gpus": settings.gpus_per_task if device.kind == "cuda" else 0,
@@ -125,7 +143,9 @@ class RayCluster:
     def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
         ray = self._ray
         remote = ray.remote(**self._options)(_remote)
-        held = [ray.put(shared)]  # in a list Ray passes the reference, not the value
+        if key not in self._held:
+            self._held = {key: ray.put(shared)}
+        held = [self._held[key]]  # in a list Ray passes the reference, not the value
         waiting, out = iter(tasks), {}
         try:
             while True:
@@ -141,6 +161,7 @@ class RayCluster:
                     ray.cancel(reference, force=True)
 
     def close(self) -> None:
+        self._held = {}
         self._ray.shutdown()
 
     def _outcome(self, reference: object) -> Outcome:

@@ -83,7 +83,7 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
     chosen = [NO_CHOICE.get(override, override) for override in overrides]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(config, overrides=[*_all_styles(config), *chosen])
+            composed = compose(config, overrides=[*_all_styles(config), *_own_experiment(config, chosen), *chosen])
         OmegaConf.resolve(composed)
         return composed
     except (HydraException, OmegaConfBaseException) as error:
@@ -94,6 +94,16 @@ def _all_styles(config: str) -> list[str]:
     """Every file of conf/style is on offer, so that a new one needs no second place to be named."""
     offers = "\n- style:" in (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
     return [f"style=[{','.join(groups()['style'])}]"] if offers else []
+
+
+def _own_experiment(config: str, overrides: Sequence[str]) -> list[str]:
+    """A network's own recipe, conf/experiment/<model>.yaml, unless the command line chooses one or none."""
+    chosen = dict(override.partition("=")[::2] for override in overrides)
+    offers = "- experiment:" in (CONF / f"{config}.yaml").read_text()
+    model = chosen.get("model", "doodlenet").strip("\"'")
+    if not offers or "experiment" in chosen or "~experiment" in chosen or model not in groups()["experiment"]:
+        return []
+    return [f"experiment={model}"]
 
 
 def _check_form(override: str) -> None:

@@ -18,6 +18,7 @@ class Task(Protocol):
     """What the driver needs to know of a task."""
 
     method: str
+    words: str
     pictures: int
     seconds: float
 
@@ -46,11 +47,18 @@ class RunReport:
     failed: dict[str, str] = field(default_factory=dict)  # task in words → reason
     set_aside: list[str] = field(default_factory=list)
 
+    def add(self, other: RunReport) -> None:
+        """Take in what another part of the same run did."""
+        self.kept += other.kept
+        self.computed += other.computed
+        self.failed.update(other.failed)
+        self.set_aside += other.set_aside
+
 
 def run(
     tasks: Sequence[Task],
     shards: ShardFolder,
-    cluster: Cluster | Callable[[], Cluster],
+    cluster: Callable[[], Cluster],
     work: Callable[[Task, object], bytes],
     shared: object,
     key: str,
@@ -58,7 +66,7 @@ def run(
 ) -> RunReport:
     """Compute every task whose shard is not there, and store what comes back, in whatever order it comes.
 
-    cluster : may be a function that opens one, called only if there is something to do.
+    cluster : gives the cluster; called only if there is something to do.
     A fault of a task's own is recorded beside its shard's place; the rest goes on.
     """
     report = RunReport()
@@ -68,7 +76,7 @@ def run(
     report.kept = len(done)
     if not open_tasks:
         return report
-    opened = cluster() if callable(cluster) else cluster
+    opened = cluster()
     progress.start(tasks[0].method, tasks, done)
     try:
         started = time.monotonic()
@@ -80,12 +88,11 @@ def run(
                          time.monotonic() - started)  # fmt: skip
             else:
                 shards.write_reason(task.id, outcome.reason)
-                report.failed[_words(task)] = outcome.reason
+                report.failed[f"{task.method} of {task.words}"] = outcome.reason
                 log.error("task %s failed: %s\n%s", task.id, outcome.reason, outcome.detail)
             progress.advance(task)
     finally:
         progress.close()
-        opened.close()
     return report
 
 
@@ -95,8 +102,3 @@ def _is_done(task: Task, shards: ShardFolder, report: RunReport) -> bool:
     for problem in report.set_aside[before:]:
         log.warning("%s", problem)
     return shard is not None
-
-
-def _words(task: Task) -> str:
-    record = task.record()
-    return f"{record['layer']}, {record['style']['style']['name']}, sample {record['sample']}"

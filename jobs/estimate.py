@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.plan import AscentTask, Plan
+from jobs.driver import Task
+from pipeline.cuts import ascent_tasks, mine_tasks
+from pipeline.plan import Plan
 from pipeline.settings import ClusterSettings, DeviceSettings
 
 COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
@@ -16,7 +18,7 @@ COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
 
 def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: Path) -> str:
     """Units, tasks, pictures, estimated time and bytes of a plan, a line for each layer and style."""
-    tasks = plan.tasks()
+    tasks, mined = ascent_tasks(plan), mine_tasks(plan)
     lines = [f"{plan.card.name}@{plan.card.digest[:12]} into {out}/"]
     lines.append(
         f"{'layer':24} {'style':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'hours':>9} {'bytes':>9}"
@@ -33,8 +35,14 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
                 f"{layer.name:24} {style:16} {len(plan.layer_units(layer.name)):6} {pictures:9} {len(own):6} "
                 f"{f'{width}x{height}':>9} {_hours(own):9.3f} {_bytes(size):>9}"
             )
+    if plan.mining is not None:
+        dataset = plan.mining.dataset
+        lines.append(
+            f"{'all layers':24} {'best images':16} {sum(map(len, plan.tops.values())):6} {dataset.images:9} "
+            f"{len(mined):6} {'':9} {_hours(mined):9.3f}   and back-projections of the best images"
+        )
     workers = 1 if cluster.kind == "serial" else cluster.workers
-    hours = _hours(tasks)
+    hours = _hours([*tasks, *mined])
     units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
     pictures = sum(task.pictures for task in tasks)
     shared = (
@@ -43,13 +51,14 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
         else f"{tqdm.format_interval(3600 * hours / workers)} with {workers} workers"
     )
     lines.append(
-        f"{units} units, {len(tasks)} tasks, {pictures} pictures; about {hours:.2f} hours of one {device.kind} place "
+        f"{units} units, {len(tasks) + len(mined)} tasks, {pictures} pictures; about {hours:.2f} hours of one "
+        f"{device.kind} place "
         f"({shared}); about {_bytes(total_bytes)} in atlas.h5 and as much in shards, {_bytes(_free(out))} free"
     )
     return "\n".join(lines)
 
 
-def _hours(tasks: Iterable[AscentTask]) -> float:
+def _hours(tasks: Iterable[Task]) -> float:
     return sum(task.seconds for task in tasks) / 3600
 
 

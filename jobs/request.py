@@ -11,8 +11,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.dataset_settings import DatasetSettings, TopSettings
 from pipeline.errors import SettingsError, nearest
-from pipeline.plan import StyleRecord
+from pipeline.records import StyleRecord
 from pipeline.settings import (
     AscentSettings,
     ClusterSettings,
@@ -23,7 +24,7 @@ from pipeline.settings import (
     check_choice,
 )
 
-METHODS = ("ascent",)
+METHODS = ("ascent", "top")
 LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and seeds of samples follow one another
 
 
@@ -36,6 +37,8 @@ class Request:
     methods: tuple[str, ...]
     styles: tuple[StyleRecord, ...]
     samples: int
+    dataset: DatasetSettings | None
+    top: TopSettings
     cluster: ClusterSettings
     device: DeviceSettings
     out: Path
@@ -55,6 +58,7 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
     check("samples", samples, "1 or more", samples >= 1)
     check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
     _check_dataset(config.dataset)
+    dataset = None if config.dataset.kind == "none" else read_settings(DatasetSettings, config.dataset, "dataset")
     styles = []
     for name in _some(config, "styles", "low_frequency"):
         check_choice("styles", name, tuple(config.style))
@@ -69,6 +73,8 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
         methods=methods,
         styles=tuple(styles),
         samples=samples,
+        dataset=dataset,
+        top=read_settings(TopSettings, config.top, "top"),
         cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
         device=device,
         out=read_out(config),

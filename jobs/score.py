@@ -12,9 +12,10 @@ from jobs.console import DONE, run_job
 from jobs.request import read_model, read_out
 from jobs.site import build_pages
 from pipeline.errors import OutputError, SettingsError, WeightsError
-from pipeline.plan import Plan, ScoreTask
+from pipeline.plan import Plan
 from pipeline.store.score_groups import read_pictures
 from pipeline.store.shard import ShardFolder
+from pipeline.tasks import ScoreTask
 
 STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 

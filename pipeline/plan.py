@@ -1,131 +1,15 @@
-"""What is asked of an atlas, and the tasks that answer it. Pure functions of settings, card and digests."""
+"""What is asked of an atlas: the canonical union of all requests. Pure values."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.errors import OutputError
-from pipeline.settings import AscentSettings, DeviceSettings, StyleSettings
+from pipeline.records import MiningRecord, Record, StyleRecord
+from pipeline.tasks import ScoreTask
 from pipeline.units import Units
-
-ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
-SCORE_REVISION = 1
-PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
-
-Record = dict[str, object]
-
-
-@dataclass(frozen=True)
-class StyleRecord:
-    """All that decides a style's pictures: its numbers, what all styles share, the seed and the device's sizes."""
-
-    style: StyleSettings
-    ascent: AscentSettings
-    seed: int
-    device: DeviceSettings
-
-    @property
-    def name(self) -> str:
-        return self.style.name
-
-    def record(self) -> Record:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Mapping]) -> StyleRecord:
-        return cls(
-            style=StyleSettings(**record["style"]),
-            ascent=AscentSettings(**record["ascent"]),
-            seed=int(record["seed"]),  # type: ignore[call-overload]
-            device=DeviceSettings(**record["device"]),
-        )
-
-
-@dataclass(frozen=True)
-class AscentTask:
-    """One sample of a block of units of one layer in one style: the smallest piece that is stored and resumed.
-
-    batch : items of a micro-batch; all have this shape.
-    """
-
-    model: str  # digest
-    layer: str
-    units: tuple[int, ...]
-    sample: int
-    style: StyleRecord
-    batch: int
-    macs: int  # of the whole task
-
-    method = "ascent"
-
-    @property
-    def pictures(self) -> int:
-        return len(self.units)
-
-    @property
-    def seconds(self) -> float:
-        """What the task is taken to cost on its share of the device."""
-        return self.macs / self.style.device.macs_per_second
-
-    @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    def record(self) -> Record:
-        """Everything that decides the result, as plain JSON values."""
-        return {
-            "method": self.method,
-            "revision": ASCENT_REVISION,
-            "model": self.model,
-            "layer": self.layer,
-            "units": list(self.units),
-            "sample": self.sample,
-            "style": self.style.record(),
-            "batch": self.batch,
-        }
-
-
-@dataclass(frozen=True)
-class ScoreTask:
-    """What a judge says of all pictures of one style of the class layer.
-
-    pictures : SHA-256 of the pixels. classes : for every unit the judge's class that stands for it, or −1.
-    """
-
-    judge: str
-    judge_digest: str
-    layer: str
-    style: str
-    pictures: str
-    units: tuple[int, ...]
-    classes: tuple[int, ...]
-
-    method = "score"
-
-    @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    def record(self) -> Record:
-        return {"method": self.method, "revision": SCORE_REVISION} | json.loads(json.dumps(asdict(self)))
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, object]) -> ScoreTask:
-        values = {key: value for key, value in record.items() if key not in ("method", "revision")}
-        values["units"], values["classes"] = tuple(values["units"]), tuple(values["classes"])
-        return cls(**values)
-
-
-def record_digest(record: Record) -> str:
-    """SHA-256 of a record in canonical JSON, the first 32 hexadecimal digits."""
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
 
 PartKey = tuple[str, str, int]  # layer, style, sample
 
@@ -134,13 +18,16 @@ PartKey = tuple[str, str, int]  # layer, style, sample
 class Plan:
     """The union of what has been asked of one atlas.
 
-    units : (layer, style, sample) → the units asked for, rising. scores : what judges have been asked.
+    units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
+    tops : layer → the units whose best images are asked for. scores : what judges have been asked.
     """
 
     card: NetworkCard
     styles: Mapping[str, StyleRecord]
     units: Mapping[PartKey, tuple[int, ...]]
     scores: tuple[ScoreTask, ...] = ()
+    mining: MiningRecord | None = None
+    tops: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_request(cls, card: NetworkCard, units: Units, styles: Sequence[StyleRecord], samples: int) -> Plan:
@@ -153,6 +40,10 @@ class Plan:
         }
         return cls(card, {style.name: style for style in styles}, parts)
 
+    def with_tops(self, mining: MiningRecord, units: Units) -> Plan:
+        """This plan and the best images of these units."""
+        return replace(self, mining=mining, tops=dict(units))
+
     def union(self, other: Plan) -> Plan:
         """This plan and what `other` asks beyond it.
 
@@ -161,8 +52,13 @@ class Plan:
         self._agree(other)
         units = {key: tuple(sorted({*self.units.get(key, ()), *other.units.get(key, ())}))
                  for key in {*self.units, *other.units}}  # fmt: skip
+        tops = {
+            layer: tuple(sorted({*self.tops.get(layer, ()), *other.tops.get(layer, ())}))
+            for layer in {*self.tops, *other.tops}
+        }
         scores = {(task.judge, task.layer, task.style): task for task in (*self.scores, *other.scores)}
-        return Plan(self.card, {**self.styles, **other.styles}, units, tuple(scores.values()))
+        mining = self.mining if other.mining is None else other.mining
+        return Plan(self.card, {**self.styles, **other.styles}, units, tuple(scores.values()), mining, tops)
 
     def with_score(self, task: ScoreTask) -> Plan:
         """This plan with what a judge is asked; an older question about the same pictures goes."""
@@ -172,13 +68,13 @@ class Plan:
 
     def layers(self) -> tuple[LayerCard, ...]:
         """The layers that have parts, in the order of the network."""
-        asked = {layer for layer, _, _ in self.units}
+        asked = {layer for layer, _, _ in self.units} | set(self.tops)
         return tuple(layer for layer in self.card.layers if layer.name in asked)
 
     def layer_units(self, layer: str) -> tuple[int, ...]:
-        """All units asked for of a layer, in any style."""
+        """All units asked for of a layer, in any style or by their best images."""
         parts = (units for (name, _, _), units in self.units.items() if name == layer)
-        return tuple(sorted(set().union(*parts)))
+        return tuple(sorted(set(self.tops.get(layer, ())).union(*parts)))
 
     def layer_styles(self, layer: str) -> tuple[str, ...]:
         """Names of the styles asked for of a layer, sorted."""
@@ -187,32 +83,6 @@ class Plan:
     def samples(self, layer: str, style: str) -> int:
         """How many samples the style of the layer has at most."""
         return 1 + max(sample for name, of, sample in self.units if (name, of) == (layer, style))
-
-    def tasks(self) -> tuple[AscentTask, ...]:
-        """All tasks, in plan order: sample by sample, so that every unit soon has a first picture."""
-        order = {layer.name: place for place, layer in enumerate(self.card.layers)}
-        keys = sorted(self.units, key=lambda key: (key[2], key[1], order[key[0]]))
-        return tuple(
-            task
-            for layer, style, sample in keys
-            for task in self._cut(self.card.layer(layer), self.styles[style], sample)
-        )
-
-    def _cut(self, layer: LayerCard, style: StyleRecord, sample: int) -> list[AscentTask]:
-        """Blocks of units on a fixed grid, so that a later request for more units keeps whole blocks."""
-        device, canvas = style.device, style.ascent.canvas
-        macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * style.style.max_iter
-        most = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * layer.bytes[canvas])))
-        batches = max(1, int(device.task_seconds * device.macs_per_second / (macs * most)))
-        block = min(layer.channels, most * batches)
-        tasks, asked = [], self.units[layer.name, style.name, sample]
-        for start in range(0, layer.channels, block):
-            units = tuple(unit for unit in asked if start <= unit < start + block)
-            if units:
-                rounds = -(-len(units) // most)
-                batch = -(-len(units) // rounds)  # rounds of equal size: hardly an item is padding
-                tasks.append(AscentTask(self.card.digest, layer.name, units, sample, style, batch, macs * len(units)))
-        return tasks
 
     def _agree(self, other: Plan) -> None:
         if self.card.digest != other.card.digest:
@@ -229,6 +99,14 @@ class Plan:
                     f"a name of its own by style.{name}.name=…, or choose another folder by OUT=…"
                 )
 
+        if self.mining is not None and other.mining is not None:
+            changes = differences(self.mining.record(), other.mining.record())
+            if changes:
+                raise OutputError(
+                    f"dataset {self.mining.dataset.name}: the atlas has been mined with other settings or another "
+                    f"dataset ({'; '.join(changes[:6])}); results of the two do not mix: choose another folder by OUT=…"
+                )
+
     def record(self) -> Record:
         """The plan as plain JSON values, sorted."""
         order = {layer.name: place for place, layer in enumerate(self.card.layers)}
@@ -240,6 +118,8 @@ class Plan:
             "styles": {name: self.styles[name].record() for name in sorted(self.styles)},
             "units": [[*key, runs(self.units[key])] for key in keys],
             "scores": [task.record() for task in scores],
+            "mining": None if self.mining is None else self.mining.record(),
+            "tops": {layer: runs(self.tops[layer]) for layer in sorted(self.tops)},
         }
 
     @classmethod
@@ -250,11 +130,10 @@ class Plan:
         return cls(
             card=NetworkCard.of_record(record["network"]),
             styles={name: StyleRecord.of_record(style) for name, style in record["styles"].items()},
-            units={
-                (layer, style, sample): tuple(unit for start, stop in pairs for unit in range(start, stop))
-                for layer, style, sample, pairs in record["units"]
-            },
+            units={(layer, style, sample): _unrun(pairs) for layer, style, sample, pairs in record["units"]},
             scores=tuple(ScoreTask.of_record(task) for task in record["scores"]),
+            mining=None if record["mining"] is None else MiningRecord.of_record(record["mining"]),
+            tops={layer: _unrun(pairs) for layer, pairs in record["tops"].items()},
         )
 
 
@@ -267,6 +146,10 @@ def runs(units: Sequence[int]) -> list[list[int]]:
         else:
             pairs.append([unit, unit + 1])
     return pairs
+
+
+def _unrun(pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(unit for start, stop in pairs for unit in range(start, stop))
 
 
 def differences(old: Mapping, new: Mapping, path: str = "") -> list[str]:

@@ -10,9 +10,9 @@ import torch
 
 from pipeline.errors import SettingsError
 from pipeline.nets.network import Network
-from pipeline.plan import ScoreTask
 from pipeline.store.score_groups import StoredPictures
 from pipeline.store.shard import encode_shard
+from pipeline.tasks import ScoreTask
 
 BATCH = 64  # pictures judged at a time; each alone decides its own numbers
 

@@ -13,8 +13,6 @@ START_IMAGES = ("mean_plus_rand", "randu", "mean")
 CANVASES = ("window", "image")
 KEEPS = ("best", "last")
 DIRECTIONS = ("maximize", "minimize")
-DATASETS = ("folder", "list", "tar", "imagenet", "doodles")
-PREPROCESSES = ("squash", "short_side", "resize", "pad")
 
 
 def check(where: str, value: float, expected: str, good: bool) -> None:
@@ -213,62 +211,3 @@ class ClusterSettings:
         if self.workers is not None:
             check("cluster.workers", self.workers, "1 or more", self.workers >= 1)
         check("cluster.retries", self.retries, "0 or more", self.retries >= 0)
-
-
-@dataclass(frozen=True)
-class DatasetSettings:
-    """Which images are looked at, and how they become the network's input.
-
-    kind : "folder", "list", "tar", "imagenet" or "doodles". name : in the atlas, None for the last part of `root`.
-    root : folder, list file, or tar file (a glob for shards); None for doodles. labels : text or CSV files, each
-    either of labels (image, class) or of class names (class, name); None where folders say the class, or nothing.
-    limit : images at most. preprocess : "squash", "short_side", "resize" or "pad". reduced_decoding : let the JPEG
-    decoder scale down. bad_share : of images that may be unreadable before a run stops.
-    block : images of one task. seed, count, size : of doodles; unused by the rest.
-    """
-
-    kind: str
-    name: str | None
-    root: str | None
-    labels: str | tuple[str, ...] | None
-    limit: int | None
-    preprocess: str
-    reduced_decoding: bool
-    bad_share: float
-    block: int
-    seed: int
-    count: int
-    size: int
-
-    def __post_init__(self) -> None:
-        check_choice("dataset", self.kind, DATASETS)
-        check_choice("dataset.preprocess", self.preprocess, PREPROCESSES)
-        if self.root is None and self.kind != "doodles":
-            raise SettingsError(f"dataset.root: missing for dataset={self.kind}; give it by dataset.root=…")
-        if self.kind == "doodles" and (self.root is not None or self.labels is not None):
-            name = "root" if self.root is not None else "labels"
-            raise SettingsError(f"dataset.{name}: doodles are drawn and read no files; remove it, or set DATASET=…")
-        if self.limit is not None:
-            check("dataset.limit", self.limit, "1 or more", self.limit >= 1)
-        check("dataset.bad_share", self.bad_share, "[0, 1]", 0 <= self.bad_share <= 1)
-        check("dataset.seed", self.seed, "0 or more", self.seed >= 0)
-        for name, least in (("block", 1), ("count", 1), ("size", 16)):
-            check(f"dataset.{name}", getattr(self, name), f"{least} or more", getattr(self, name) >= least)
-        if not self.title or "/" in self.title:
-            raise SettingsError(f"dataset.name: got {self.title!r}, expected a name without /; set dataset.name=…")
-
-    @property
-    def title(self) -> str:
-        """What the atlas calls the dataset; never a path of the machine."""
-        if self.name is not None:
-            return self.name
-        parts = [part for part in (self.root or self.kind).split("/") if part not in ("", ".", "..", "~")]
-        plain = [part for part in parts if not any(letter in part for letter in "*?[")]
-        last = plain[-1] if plain else self.kind
-        return last.rsplit(".", 1)[0] if self.kind in ("list", "tar") and "." in last[1:] else last
-
-    @property
-    def label_files(self) -> tuple[str, ...]:
-        if self.labels is None:
-            return ()
-        return (self.labels,) if isinstance(self.labels, str) else self.labels

@@ -34,7 +34,10 @@ def floor(ours: str = "", others: str = "", inside: str = "") -> Floor:
     return Floor(frozenset(ours.split()), frozenset(others.split()), frozenset(inside.split()))
 
 
-VALUES = "pipeline.errors pipeline.settings pipeline.card pipeline.units pipeline.plan"
+VALUES = (
+    "pipeline.errors pipeline.settings pipeline.dataset_settings pipeline.records pipeline.card pipeline.units "
+    "pipeline.plan pipeline.tasks pipeline.cuts"
+)
 WORK = f"{VALUES} pipeline.nets pipeline.data pipeline.priors pipeline.methods pipeline.store atlas_viewer.format"
 VALUE_FLOOR = floor(f"{VALUES} atlas_viewer.errors", "numpy")
 SOURCES = floor(VALUES, "torch numpy PIL google safetensors")
@@ -56,6 +59,10 @@ TABLE = {
     "pipeline.card": VALUE_FLOOR,
     "pipeline.units": VALUE_FLOOR,
     "pipeline.plan": VALUE_FLOOR,
+    "pipeline.dataset_settings": VALUE_FLOOR,
+    "pipeline.records": VALUE_FLOOR,
+    "pipeline.tasks": VALUE_FLOOR,
+    "pipeline.cuts": VALUE_FLOOR,
     "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's
     "atlas_viewer.site": floor("atlas_viewer", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),
 }

@@ -228,7 +228,7 @@ def test_numbers_get_the_type_of_their_field():
         ("style.low_frequency.max_iter=0", r"expected 1 or more"),
         ("model.name=a/b", r"model.name: got 'a/b'"),
         ("model.size=[96]", r"model.size"),
-        ("dataset.root=/photos", r"dataset.root: got /photos, but dataset=none reads no images; choose a dataset"),
+        ("dataset=none", "dataset.root=/photos", r"dataset.root: got /photos, but dataset=none reads no images; choose a dataset"),
     ],
 )
 def test_a_slip_ends_with_one_line_that_names_it(capsys, argument, said):

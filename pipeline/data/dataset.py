@@ -10,8 +10,8 @@ from pipeline.data.imagenet import open_imagenet
 from pipeline.data.list import open_list
 from pipeline.data.source import ImageSource, Progress, doodle_source
 from pipeline.data.tar import open_tar
+from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError
-from pipeline.settings import DatasetSettings
 
 _OPENERS = {"folder": open_folder, "list": open_list, "imagenet": open_imagenet}
 

@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError, UnitError
 from pipeline.nets.backward import RULES, BackwardPass
 from pipeline.nets.cone import Cone, FullPass, cone_pattern
 from pipeline.nets.network import Network
-from pipeline.nets.window import Window, extent, is_local, needed_intervals
+from pipeline.nets.window import Window, frames, is_local
 
 LRN = ("derivative", "ignore")
 _WHOLE = 0.75  # share of the whole image's work from which larger batches make up for what cones save
@@ -138,19 +138,14 @@ def _check(
 
 def _empty(network: Network, layer: str, positions: np.ndarray, rules: tuple[str, ...]) -> BackProjections:
     """All but what has to be computed."""
-    frames, windows, size = np.zeros((len(positions), 2), np.int32), np.zeros((len(positions), 4), np.int32), []
-    image = network.preprocessing
-    for axis, whole in enumerate((image.height, image.width)):
-        places = range(extent(network, network.layer(layer).node, axis))
-        opened = [needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in places]
-        size.append(min(whole, max(map(len, opened))))
-        for hit, at in enumerate(positions[:, axis]):
-            seen = needed_intervals(network, layer, int(at), axis)[network.input]
-            windows[hit, axis], windows[hit, axis + 2] = seen.start, seen.stop
-            frames[hit, axis] = opened[at].start if size[axis] < whole else 0
-    shape = (len(rules), len(positions), image.channels, *size)
+    rows, columns = (frames(network, layer, axis) for axis in (0, 1))
+    row, column = positions.T
+    corners = np.stack([rows.first[row], columns.first[column]], axis=1).astype(np.int32)
+    edges = [rows.start[row], columns.start[column], rows.stop[row], columns.stop[column]]
+    shape = (len(rules), len(positions), network.preprocessing.channels, rows.size, columns.size)
     activation = np.full(len(positions), np.nan, np.float32)
-    return BackProjections(rules, np.zeros(shape, np.float32), frames, windows, activation, 0)
+    windows = np.stack(edges, axis=1).astype(np.int32)
+    return BackProjections(rules, np.zeros(shape, np.float32), corners, windows, activation, 0)
 
 
 def _groups(network: Network, layer: str, positions: np.ndarray) -> Iterator[tuple[Cone, np.ndarray]]:

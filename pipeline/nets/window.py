@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.nets.interval import Interval
 from pipeline.nets.network import Network
 
@@ -96,6 +98,37 @@ def open_window(network: Network, layer: str, row: int, column: int) -> Window:
     rows = needed_intervals(network, layer, row, 0, clip=False)[network.input]
     columns = needed_intervals(network, layer, column, 1, clip=False)[network.input]
     return Window(rows.start, columns.start, rows.stop, columns.stop)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The windows of all places of a layer along one axis, and a frame of one size that holds each.
+
+    start, stop : int64 (place,), the pixels that the place depends on. first : int64 (place,), the image's row
+    (column) where its frame begins: the open window's, negative at near borders, or 0 where that is larger than the
+    image. size : of a frame, in pixels.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    first: np.ndarray
+    size: int
+
+
+def frames(network: Network, layer: str, axis: int) -> Frames:
+    """Windows and frames along an axis (0 rows, 1 columns) for every place of the layer's map."""
+    image = network.preprocessing
+    whole = (image.height, image.width)[axis]
+    places = range(extent(network, network.layer(layer).node, axis))
+    inside = [needed_intervals(network, layer, at, axis)[network.input] for at in places]
+    opened = [needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in places]
+    size = min(whole, max(map(len, opened)))
+    return Frames(
+        start=np.array([at.start for at in inside]),
+        stop=np.array([at.stop for at in inside]),
+        first=np.array([at.start for at in opened]) if size < whole else np.zeros(len(opened), np.int64),
+        size=size,
+    )
 
 
 def is_local(network: Network, layer: str) -> bool:

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from pipeline.plan import Plan, ScoreTask
+from pipeline.plan import Plan
 from pipeline.store.shard import ShardFolder
+from pipeline.tasks import ScoreTask
 
 FIELDS = ("target", "top1", "top1_probability", "target_probability", "target_rank")
 

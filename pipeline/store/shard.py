@@ -78,6 +78,11 @@ class Shard:
         self._table: dict = header["arrays"]
         self._payload = memoryview(data)[start + length : -_PROOF]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays."""
+        return tuple(self._table)
+
     def array(self, name: str) -> np.ndarray:
         """A small array, decoded."""
         entry = self._table[name]

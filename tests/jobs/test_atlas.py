@@ -193,7 +193,7 @@ def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again(tmp_p
         patched.setattr(pipeline.compute, "compute", faulty)
         assert run(tmp_path) == 1
     said = capsys.readouterr().err
-    assert "failed: fc, low_frequency, sample 1: broken on purpose" in said
+    assert "failed: ascent of fc, low_frequency, sample 1: broken on purpose" in said
     assert "3 pictures failed" in said
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []

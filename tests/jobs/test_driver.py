@@ -9,6 +9,7 @@ from cards import small_plan
 
 from jobs import driver
 from jobs.cluster import Done, Failed, Serial, attempt
+from pipeline.cuts import ascent_tasks
 from pipeline.errors import ShardError
 from pipeline.store.shard import ShardFolder, encode_shard
 
@@ -44,15 +45,15 @@ def work(task, shared) -> bytes:
     return encode_shard(task.record(), {}, {})
 
 
-TASKS = small_plan(2).tasks()
+TASKS = ascent_tasks(small_plan(2))
 
 
 def run(folder, cluster=None, shared=None, tasks=TASKS):
     progress = Silent()
-    return driver.run(tasks, folder, cluster or Serial(), work, shared, "key", progress), progress
+    return driver.run(tasks, folder, cluster or Serial, work, shared, "key", progress), progress
 
 
-@pytest.mark.parametrize("cluster", [Serial(), Shuffled()])
+@pytest.mark.parametrize("cluster", [Serial, Shuffled])
 def test_every_task_is_stored_whatever_the_order(tmp_path, cluster):
     folder = ShardFolder(tmp_path)
     report, progress = run(folder, cluster)

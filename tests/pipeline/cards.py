@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.card import LayerCard, NetworkCard
-from pipeline.plan import Plan, StyleRecord
+from pipeline.plan import Plan
+from pipeline.records import StyleRecord
 from pipeline.settings import AscentSettings, DeviceSettings, StyleSettings
 
 DEVICE = DeviceSettings(

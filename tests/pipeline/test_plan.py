@@ -8,14 +8,16 @@ from cards import network_card, small_plan, style_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cuts import ascent_tasks
 from pipeline.errors import OutputError
-from pipeline.plan import Plan, StyleRecord
+from pipeline.plan import Plan
+from pipeline.records import StyleRecord
 
 UNITS = st.sets(st.integers(0, 19), min_size=1).map(lambda units: tuple(sorted(units)))
 
 
 def items(plan: Plan) -> list[tuple[str, str, int, int]]:
-    return [(t.layer, t.style.name, t.sample, unit) for t in plan.tasks() for unit in t.units]
+    return [(t.layer, t.style.name, t.sample, unit) for t in ascent_tasks(plan) for unit in t.units]
 
 
 @given(units=UNITS, samples=st.integers(1, 3))
@@ -28,7 +30,7 @@ def test_tasks_cover_each_picture_once(units, samples):
 def test_union_does_not_depend_on_the_order_of_asking(first, second, samples):
     a, b = small_plan(samples, conv1=first), small_plan(1, conv1=second, fc8=(1,))
     assert a.union(b).record() == b.union(a).record()
-    assert [t.id for t in a.union(b).tasks()] == [t.id for t in b.union(a).tasks()]
+    assert [t.id for t in ascent_tasks(a.union(b))] == [t.id for t in ascent_tasks(b.union(a))]
     assert a.union(a).record() == a.record()
 
 
@@ -37,14 +39,14 @@ def test_more_samples_or_styles_keep_every_task_that_is_there():
     more = plan.union(small_plan(5)).union(
         Plan.of_request(network_card(), {"conv1": (1,)}, [style_record("other", decay=0.1)], 1)
     )
-    assert {task.id for task in plan.tasks()} < {task.id for task in more.tasks()}
+    assert {task.id for task in ascent_tasks(plan)} < {task.id for task in ascent_tasks(more)}
 
 
 def test_more_units_keep_whole_blocks():
     few, all_units = small_plan(1, conv1=tuple(range(8))), small_plan(1, conv1=tuple(range(20)))
-    whole = [task for task in few.tasks() if len(task.units) == 8]
+    whole = [task for task in ascent_tasks(few) if len(task.units) == 8]
     assert whole
-    assert {task.id for task in whole} <= {task.id for task in few.union(all_units).tasks()}
+    assert {task.id for task in whole} <= {task.id for task in ascent_tasks(few.union(all_units))}
 
 
 def test_a_record_read_back_is_the_plan():
@@ -53,7 +55,7 @@ def test_a_record_read_back_is_the_plan():
 
 
 def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_else():
-    task = small_plan().tasks()[0]
+    task = ascent_tasks(small_plan())[0]
     device = replace(task.style.device, threads=2)
     others = [
         replace(task, model="b" * 64),
@@ -69,7 +71,7 @@ def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_els
 
 
 def test_micro_batches_of_a_task_have_equal_rounds():
-    for task in small_plan(1).tasks():
+    for task in ascent_tasks(small_plan(1)):
         assert task.batch <= task.style.device.max_batch
         assert -(-len(task.units) // task.batch) * task.batch - len(task.units) < task.batch
 

@@ -18,8 +18,8 @@ from pipeline.data.batches import Skipped, batches, check_bad
 from pipeline.data.dataset import open_source
 from pipeline.data.doodles import Doodles
 from pipeline.data.source import DoodleSource, doodle_source
+from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError
-from pipeline.settings import DatasetSettings
 
 GREY = (120, 130, 140)
 FOLDER = DatasetSettings(

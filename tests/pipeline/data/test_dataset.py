@@ -17,8 +17,8 @@ from pipeline.data import hashes
 from pipeline.data.dataset import open_source
 from pipeline.data.doodles import CLASSES, draw
 from pipeline.data.source import Index
+from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, SettingsError
-from pipeline.settings import DatasetSettings
 
 LONG_AGO = 1_000_000_000
 

@@ -7,9 +7,11 @@ from cards import network_card, small_plan, style_record
 
 from atlas_viewer import format
 from atlas_viewer.validator import check
-from pipeline.plan import AscentTask, Plan
+from pipeline.cuts import ascent_tasks
+from pipeline.plan import Plan
 from pipeline.store.merge import merge
 from pipeline.store.shard import Pieces, ShardFolder, encode_shard
+from pipeline.tasks import AscentTask
 
 POINTS = 4
 
@@ -38,7 +40,7 @@ def fake_shard(task: AscentTask, dead: int | None = None) -> bytes:
 
 
 def store(plan: Plan, folder: ShardFolder, order=lambda tasks: tasks, dead: int | None = None) -> None:
-    for task in order(plan.tasks()):
+    for task in order(ascent_tasks(plan)):
         folder.write(task.id, fake_shard(task, dead))
 
 
@@ -54,7 +56,7 @@ def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
         style = file["layers/conv1/ascent/plain"]
-        for task in plan.tasks():
+        for task in ascent_tasks(plan):
             for unit in task.units:
                 expected = np.zeros((9, 9, 3)) if unit == 3 else picture(task, unit)
                 assert np.array_equal(style["pixels"][unit, task.sample], expected)
@@ -76,7 +78,7 @@ def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path, plan):
 def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan):
     folder = ShardFolder(tmp_path)
     store(plan, folder)
-    gone, failed, damaged = (task for task in plan.tasks()[:3])
+    gone, failed, damaged = (task for task in ascent_tasks(plan)[:3])
     folder.path(gone.id).unlink()
     folder.path(failed.id).unlink()
     folder.write_reason(failed.id, "no room")

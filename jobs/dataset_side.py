@@ -1,0 +1,82 @@
+"""The dataset side of a run: opening the images, looking at them all, and what excites the units most."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+from jobs.request import Request
+from jobs.run import Run
+from pipeline.card import NetworkCard
+from pipeline.cuts import backproject_tasks, image_tasks, mine_tasks
+from pipeline.plan import Plan
+from pipeline.records import DatasetRecord, MiningRecord, record_digest
+from pipeline.store.tops import best_hits, encode_tops, tops_record
+
+
+def open_images(request: Request) -> object | None:
+    """The images of the dataset that is asked for, or None where there is none."""
+    from pipeline.data.dataset import open_source
+    from pipeline.nets.download import cache_folder
+
+    if "top" not in request.methods or request.dataset is None:
+        return None
+    with tqdm(desc="hash images", unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, whole: int) -> None:
+            bar.total = whole
+            bar.update(done - bar.n)
+
+        return open_source(request.dataset, cache=cache_folder(), progress=progress)
+
+
+def mining_record(request: Request, card: NetworkCard, source: object) -> MiningRecord:
+    """What decides the dataset side."""
+    settings, index = request.dataset, source.index
+    names = tuple(index.class_names)
+    dataset = DatasetRecord(
+        name=source.name,
+        kind=settings.kind,
+        digest=source.digest,
+        images=len(source),
+        classes=names,
+        ordered=_are_the_units(names, card),
+        preprocess=settings.preprocess,
+        reduced_decoding=settings.reduced_decoding,
+        bad_share=settings.bad_share,
+        block=settings.block,
+    )
+    return MiningRecord(dataset, request.top, request.device)
+
+
+def look(plan: Plan, run: Run) -> None:
+    """Mine every block, put the blocks together, fetch the hits' pixels and project them back.
+
+    If a block failed, the rest waits for the next run. Raises DataError if too many images cannot be read.
+    """
+    from pipeline.compute.tops import put_together
+
+    mined = mine_tasks(plan)
+    run.compute(mined)
+    record = tops_record(plan)
+    try:
+        tops = put_together(plan, mined, run.shards, run.resources)
+    except LookupError as missing:
+        print(f"best images wait: {missing} failed; the same command tries again", file=sys.stderr)
+        return
+    run.shards.write(record_digest(record), encode_tops(plan, tops))
+    for key, reason in tops.skipped:
+        print(f"left out: {key}: {reason}", file=sys.stderr)
+    run.compute(image_tasks(plan, tops.numbers))
+    run.compute(backproject_tasks(plan, best_hits(plan, tops.layers)))
+
+
+def _are_the_units(names: tuple[str, ...], card: NetworkCard) -> bool:
+    """Whether the dataset's classes are the class layer's units, in their order."""
+    if card.class_layer is None or not names:
+        return False
+    if len(names) != card.layer(card.class_layer).channels:
+        return False
+    known = [label.split(",")[0].strip().casefold() for label in card.labels]
+    return not known or known == [name.split(",")[0].strip().casefold() for name in names]

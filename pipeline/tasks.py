@@ -1,0 +1,229 @@
+"""Tasks: the smallest pieces that are stored and resumed, each with everything that decides its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.records import MiningRecord, Record, StyleRecord, record_digest
+
+ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
+SCORE_REVISION = 1
+MINE_REVISION = 1
+IMAGES_REVISION = 1
+BACKPROJECT_REVISION = 1
+
+
+@dataclass(frozen=True)
+class AscentTask:
+    """One sample of a block of units of one layer in one style: the smallest piece that is stored and resumed.
+
+    batch : items of a micro-batch; all have this shape.
+    """
+
+    model: str  # digest
+    layer: str
+    units: tuple[int, ...]
+    sample: int
+    style: StyleRecord
+    batch: int
+    macs: int  # of the whole task
+
+    method = "ascent"
+
+    @property
+    def pictures(self) -> int:
+        return len(self.units)
+
+    @property
+    def seconds(self) -> float:
+        """What the task is taken to cost on its share of the device."""
+        return self.macs / self.style.device.macs_per_second
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}, {self.style.name}, sample {self.sample}"
+
+    def record(self) -> Record:
+        """Everything that decides the result, as plain JSON values."""
+        return {
+            "method": self.method,
+            "revision": ASCENT_REVISION,
+            "model": self.model,
+            "layer": self.layer,
+            "units": list(self.units),
+            "sample": self.sample,
+            "style": self.style.record(),
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class MineTask:
+    """Hits and statistics of all layers over the images start … stop−1 of a dataset. batch : of the forward passes."""
+
+    model: str
+    mining: MiningRecord
+    layers: tuple[str, ...]
+    start: int
+    stop: int
+    batch: int
+    macs: int
+
+    method = "mine"
+
+    @property
+    def pictures(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.mining.device.macs_per_second
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+    @property
+    def words(self) -> str:
+        return f"images {self.start}-{self.stop - 1}"
+
+    def record(self) -> Record:
+        dataset, top = self.mining.dataset, self.mining.top
+        return {
+            "method": self.method,
+            "revision": MINE_REVISION,
+            "model": self.model,
+            "dataset": dataset.reading() | {"ordered": dataset.ordered, "classes": len(dataset.classes)},
+            "layers": list(self.layers),
+            "images": [self.start, self.stop],
+            "top": top.mined(),
+            "device": asdict(self.mining.device),
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class ImagesTask:
+    """The pixels of some images of a dataset, as the network sees them. numbers : rising."""
+
+    mining: MiningRecord
+    image: tuple[int, int]
+    ground: tuple[int, int, int]
+    numbers: tuple[int, ...]
+
+    method = "images"
+
+    @property
+    def pictures(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def seconds(self) -> float:
+        return 0.01 * len(self.numbers)
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+    @property
+    def words(self) -> str:
+        return f"images {self.numbers[0]}-{self.numbers[-1]}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": IMAGES_REVISION,
+            "dataset": self.mining.dataset.reading(),
+            "image": list(self.image),
+            "ground": list(self.ground),
+            "numbers": list(self.numbers),
+        }
+
+
+@dataclass(frozen=True)
+class BackprojectTask:
+    """The back-projections of the best images of a block of units of one layer.
+
+    hits : (unit, image, row, column, activation) of each, units rising, best first; image −1 where there is none.
+    """
+
+    model: str
+    mining: MiningRecord
+    ground: tuple[int, int, int]
+    layer: str
+    units: tuple[int, ...]
+    hits: tuple[tuple[int, int, int, int, float], ...]
+    rules: tuple[str, ...]
+    batch: int
+    macs: int
+
+    method = "backproject"
+
+    @property
+    def pictures(self) -> int:
+        return len(self.hits)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.mining.device.macs_per_second
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}:{self.units[0]}-{self.units[-1]}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": BACKPROJECT_REVISION,
+            "model": self.model,
+            "dataset": self.mining.dataset.reading(),
+            "ground": list(self.ground),
+            "layer": self.layer,
+            "units": list(self.units),
+            "hits": [list(hit) for hit in self.hits],
+            "rules": list(self.rules),
+            "lrn": self.mining.top.lrn,
+            "device": asdict(self.mining.device),
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """What a judge says of all pictures of one style of the class layer.
+
+    pictures : SHA-256 of the pixels. classes : for every unit the judge's class that stands for it, or −1.
+    """
+
+    judge: str
+    judge_digest: str
+    layer: str
+    style: str
+    pictures: str
+    units: tuple[int, ...]
+    classes: tuple[int, ...]
+
+    method = "score"
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+    def record(self) -> Record:
+        return {"method": self.method, "revision": SCORE_REVISION} | json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, object]) -> ScoreTask:
+        values = {key: value for key, value in record.items() if key not in ("method", "revision")}
+        values["units"], values["classes"] = tuple(values["units"]), tuple(values["classes"])
+        return cls(**values)
