@@ -228,7 +228,7 @@ def test_numbers_get_the_type_of_their_field():
         ("style.low_frequency.max_iter=0", r"expected 1 or more"),
         ("model.name=a/b", r"model.name: got 'a/b'"),
         ("model.size=[96]", r"model.size"),
-        ("dataset=none", "dataset.root=/photos", r"dataset.root: got /photos, but dataset=none reads no images; choose a dataset"),
+        ("dataset.root=/photos", r"dataset.root: doodles are drawn and read no files"),
     ],
 )
 def test_a_slip_ends_with_one_line_that_names_it(capsys, argument, said):
@@ -348,3 +348,8 @@ def test_every_job_has_its_target(make, target, variables, expected):
 def test_a_setting_of_a_value_that_is_none_of_a_list_names_the_way_to_write_it():
     with pytest.raises(SettingsError, match=r"model.gain: got .*expected a list; set it by 'model.gain=\[…\]'"):
         request("model.gain=3")
+
+
+def test_a_folder_that_no_dataset_reads_is_refused(capsys):
+    said = refusal(capsys, "dataset=none", "dataset.root=/photos")
+    assert "dataset.root: got /photos, but dataset=none reads no images; choose a dataset" in said

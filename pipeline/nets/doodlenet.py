@@ -40,7 +40,7 @@ def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
         if not normalised:
             layers.append((f"norm{number}", nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)))
 
-    convolve(1, 3, 20, kernel_size=7, stride=3)  # 30 x 30
+    convolve(1, 3, 20, kernel_size=6, stride=3)  # 31 x 31, to the last pixel of 96
     pool(1)  # 15 x 15
     respond(1)
     convolve(2, 20, 40, kernel_size=5, padding=2, groups=2)

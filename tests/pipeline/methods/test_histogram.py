@@ -26,7 +26,7 @@ def bin_of(value: float) -> int:
 def test_edges_rise_and_mirror_one_another():
     assert len(EDGES) == BINS + 1
     assert (np.diff(EDGES) > 0).all()
-    assert (EDGES == -EDGES[::-1]).all()
+    assert (-EDGES[::-1] == EDGES).all()
     inner = EDGES[(EDGES > 1e-4) & (EDGES < 5e4)]
     assert (inner[4:] / inner[:-4] == 2).all()  # four bins an octave
 
