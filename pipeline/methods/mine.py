@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pipeline.methods import moments, topk
-from pipeline.methods.blocks import JOIN, RELU, BlockResult, LayerBlock, Source, joined, rectified_parts
+from pipeline.methods.blocks import RELU, BlockResult, LayerBlock, joined, rectified_parts
+from pipeline.methods.derivation import Derivation, derive
 from pipeline.methods.histogram import Counter
 from pipeline.methods.moments import Moments
 from pipeline.methods.reading import MapReader, Reading
 from pipeline.methods.topk import Hits
 from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.network import Network
-from pipeline.nets.operators import Relu
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.stream import stream
 
@@ -55,7 +55,7 @@ def mine_block(
 ) -> BlockResult:
     """Hits and statistics of every unit of the named layers over the images of one block.
 
-    network : on the device. batches : (numbers, pixels, count), images with rising numbers; every batch has the same
+    network : on the device. batches : (numbers, pixels, count), no image twice; every batch has the same
     shape, its images beyond `count` are padding. sample : numbers of the images whose maxima are kept for quantiles and
     correlations. labels : image number → class; those without one are in none. classes : how many there are.
 
@@ -64,7 +64,7 @@ def mine_block(
     Source: Yosinski et al. 2015, section 2, and their program: one candidate an image, the maximum's first position.
     Departure: the order of equal values is that of images and positions, and small values are kept as well.
     """
-    plan = _plan(network, layers)
+    plan = derive(network, layers)
     miners = {name: _LayerMiner(network, name, settings, classes) for name in layers if not plan.joins(name)}
     reader, chunk = MapReader(device), _Chunk(sample, labels)
     with torch.inference_mode():
@@ -97,40 +97,6 @@ def centred(preprocessing: Preprocessing, pixels: np.ndarray, device: torch.devi
     if exact:
         return images.copy_(levels).sub_(mean.float().to(device))
     return images.copy_(levels.double().sub_(mean.to(device)))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which layers are measured, and how the others follow from them."""
-
-    measured: tuple[str, ...]
-    sources: Mapping[str, Source]
-    relu_of: Mapping[str, str]  # a measured layer → the ReLU whose reading follows from its own
-
-    def joins(self, name: str) -> bool:
-        return name in self.sources and self.sources[name].rule == JOIN
-
-
-def _plan(network: Network, layers: Sequence[str]) -> _Plan:
-    """A plain ReLU follows from the layer below it, copies and concatenations from theirs, where those are wanted."""
-    by_node: dict[str, str] = {}
-    sources: dict[str, Source] = {}
-    relu_of: dict[str, str] = {}
-    measured = []
-    for name in sorted(layers, key=lambda name: network.nodes.index(network.layer(name).node)):
-        node = network.layer(name).node
-        operator = network.operator(node)
-        below = tuple(by_node.get(parent, "") for parent in network.parents(node))
-        if node in by_node:
-            sources[name] = Source(JOIN, (by_node[node],))
-        elif all(below) and operator.kind in ("identity", "concat") and name != network.class_layer:
-            sources[name] = Source(JOIN, below)
-        elif below[0] in measured and below[0] not in relu_of and isinstance(operator, Relu) and operator.slope == 0:
-            sources[name], relu_of[below[0]] = Source(RELU, below), name
-        else:
-            measured.append(name)
-        by_node.setdefault(node, name)
-    return _Plan(tuple(measured), sources, relu_of)
 
 
 class _Chunk:
@@ -281,13 +247,15 @@ class _LayerMiner:
         self._sample.append((images[chosen], reading.value[chosen], reading.place[chosen].astype(narrow)))
 
 
-def _flush(miners: Mapping[str, _LayerMiner], plan: _Plan, chunk: _Chunk) -> None:
+def _flush(miners: Mapping[str, _LayerMiner], plan: Derivation, chunk: _Chunk) -> None:
     for name, miner in miners.items():
         miner.merge(chunk, derived=name in plan.sources)
     chunk.clear()
 
 
-def _finish(network: Network, layers: Sequence[str], miners: Mapping[str, _LayerMiner], plan: _Plan) -> BlockResult:
+def _finish(
+    network: Network, layers: Sequence[str], miners: Mapping[str, _LayerMiner], plan: Derivation
+) -> BlockResult:
     """The blocks of all layers in the order asked for, those that follow from others made of them."""
     done: dict[str, LayerBlock] = {}
     for name in plan.measured:

@@ -74,16 +74,8 @@ class MapReader:
         """Fill in value and place; return which maps hold something that is not a number, None if none does."""
         if flat.shape[2] == 1:
             rows.value[:], rows.place[:] = flat[:, :, 0].cpu().numpy(), 0
-        elif flat.device.type == "cpu":
-            values = flat.numpy()  # NumPy's argmax is vectorised, ten times as fast as torch's; NaN counts as largest
-            rows.place[:] = values.argmax(axis=2)
-            first = np.arange(0, values.size, values.shape[2]).reshape(rows.place.shape)
-            rows.value[:] = values.reshape(-1)[first + rows.place]
         else:
-            value = flat.amax(dim=2)
-            at = torch.arange(flat.shape[2], dtype=torch.int32, device=flat.device)
-            first = torch.where((flat == value[:, :, None]) | flat.isnan(), at, flat.shape[2]).amin(dim=2)
-            rows.value[:], rows.place[:] = value.cpu().numpy(), first.cpu().numpy()
+            rows.value[:], rows.place[:] = (first_of_host if flat.device.type == "cpu" else first_of_device)(flat)
         np.add(rows.value, np.float32(0), out=rows.value)  # −0 becomes 0
         bad = np.isnan(rows.value)
         return bad if bad.any() else None
@@ -107,7 +99,7 @@ class MapReader:
         other = self._scratch(1, flat.shape) if keep else flat
         apart = torch.sub(flat, mean[:, :, None], out=other)
         rows.mean[:] = mean.cpu().numpy()
-        rows.squares[:] = torch.linalg.vector_norm(apart, dim=2).square_().cpu().numpy()
+        rows.squares[:] = apart.square_().sum(dim=2).cpu().numpy()  # a norm would add in a row and lose digits
 
     def _scratch(self, which: int, shape: torch.Size) -> Tensor:
         return self._memory_of(which, shape.numel(), torch.float32).view(shape)
@@ -117,3 +109,19 @@ class MapReader:
         if held is None or held.numel() < size:
             held = self._memory[which, dtype] = torch.empty(size, dtype=dtype, device=self._device)
         return held[:size]
+
+
+def first_of_host(flat: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Each map's largest value, NaN if it holds any, and the first place of it; maps (image, unit, position)."""
+    values = flat.numpy()
+    place = values.argmax(axis=2)  # NumPy's is vectorised, ten times as fast as torch's; NaN is largest for it
+    starts = np.arange(0, values.size, values.shape[2]).reshape(place.shape)
+    return values.reshape(-1)[starts + place], place
+
+
+def first_of_device(flat: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same, computed where the maps are; torch does not promise the first of equal values by itself."""
+    value = flat.amax(dim=2)
+    places = torch.arange(flat.shape[2], dtype=torch.int32, device=flat.device)
+    place = torch.where((flat == value[:, :, None]) | flat.isnan(), places, flat.shape[2]).amin(dim=2)
+    return value.cpu().numpy(), place.cpu().numpy()

@@ -57,10 +57,13 @@ def best_images(
 ) -> Hits:
     """The k best of a set of images, for every unit; an image whose value is not a number is no hit.
 
-    values : float32 (image, unit), each image's extreme. images : int64 (image,), their numbers, rising.
+    values : float32 (image, unit), each image's maximum. images : int64 (image,), their numbers, none twice.
     places : (image, unit), row · width + column. width : of the map.
     """
     count, units = values.shape
+    if (np.diff(images) <= 0).any():  # below, an image is told by its row, which has to rise with its number
+        order = np.argsort(images)
+        values, images, places = values[order], images[order], places[order]
     keys = _sortable(values if smallest else -values)
     keys[np.isnan(values)] = _LAST
     keys = np.ascontiguousarray(keys.T).astype(np.uint64)

@@ -183,6 +183,17 @@ def test_a_result_survives_as_named_arrays():
         same_block(mined.layers[layer], back.layers[layer])
 
 
+def test_a_block_of_no_images_is_empty():
+    case = small_case("caffenet_like")
+    nothing, everything = case.mine(0, 0), case.mine(0, 9)
+    nothing = BlockResult.of_arrays(nothing.arrays())
+    for layer in case.layers:
+        assert (nothing.layers[layer].largest.image == -1).all()
+        assert nothing.layers[layer].maxima.count.tolist() == [0] * nothing.layers[layer].units
+        merged_hits = topk.merge(nothing.layers[layer].largest, everything.layers[layer].largest, ALL.k)
+        assert_equal(merged_hits, everything.layers[layer].largest)
+
+
 def test_only_what_is_asked_for_is_kept():
     case = small_case("caffenet_like")
     block = case.mine(0, 9, MineSettings(2, False, False, False, False), sample={3, 5, 100}).layers["conv2"]
