@@ -12,7 +12,7 @@ from pipeline.card import NetworkCard
 from pipeline.cuts import backproject_tasks, image_tasks, mine_tasks
 from pipeline.plan import Plan
 from pipeline.records import DatasetRecord, MiningRecord, record_digest
-from pipeline.store.tops import best_hits, encode_tops, tops_record
+from pipeline.store.tops import best_hits, encode_tops, read_tops, tops_record
 
 
 def open_images(request: Request) -> object | None:
@@ -59,13 +59,14 @@ def look(plan: Plan, run: Run) -> None:
 
     mined = mine_tasks(plan)
     run.compute(mined)
-    record = tops_record(plan)
-    try:
-        tops = put_together(plan, mined, run.shards, run.resources)
-    except LookupError as missing:
-        print(f"best images wait: {missing} failed; the same command tries again", file=sys.stderr)
-        return
-    run.shards.write(record_digest(record), encode_tops(plan, tops))
+    tops = read_tops(plan, run.shards, run.report.set_aside)
+    if tops is None:
+        try:
+            tops = put_together(plan, mined, run.shards, run.resources)
+        except LookupError as missing:
+            print(f"best images wait: {missing} failed; the same command tries again", file=sys.stderr)
+            return
+        run.shards.write(record_digest(tops_record(plan)), encode_tops(plan, tops))
     for key, reason in tops.skipped:
         print(f"left out: {key}: {reason}", file=sys.stderr)
     run.compute(image_tasks(plan, tops.numbers))

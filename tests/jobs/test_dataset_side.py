@@ -1,0 +1,140 @@
+"""The dataset side of an atlas, from a command line: same bytes, resumed, asked for more, with broken images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from atlas_viewer.validator import check
+from jobs.atlas import atlas
+from jobs.console import compose_config
+from jobs.score import score
+from pipeline.errors import DataError, OutputError
+
+DRAWINGS = ["dataset.count=120", "dataset.block=50"]
+LITTLE = ["styles=[noise]", "samples=1", "pages=false", "top.k=4", "cluster=serial"]
+UNITS = "units=[conv3:0-3,fc8:0-5]"
+
+
+def make(out: Path, *overrides: str, units: str = UNITS) -> int:
+    return atlas(compose_config("atlas", [f'out="{out}"', units, *LITTLE, *overrides]))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """An atlas of a few units with the best of 120 drawings."""
+    out = tmp_path_factory.mktemp("drawn") / "out"
+    assert make(out, *DRAWINGS) == 0
+    return out
+
+
+def mined(out: Path) -> dict[Path, int]:
+    """Shards and when they were written."""
+    return {path.relative_to(out): path.stat().st_mtime_ns for path in out.glob("shards/*/*.shard")}
+
+
+def test_an_atlas_with_a_dataset_is_sound_and_its_hits_are_the_brute_force_ones(drawn):
+    import torch
+
+    from jobs.request import read_model
+    from pipeline.data.doodles import draw
+    from pipeline.nets.model import open_network
+
+    network = open_network(read_model(compose_config("layers", []).model))
+    images = np.stack([draw(2, index)[0] for index in range(120)])
+    with torch.no_grad():
+        values = network.run(torch.from_numpy(network.preprocessing.centred(images)), ["conv3", "fc8"])
+    with h5py.File(drawn / "atlas.h5") as file:
+        assert check(file) == []
+        numbers = file["dataset/images/number"][:]
+        for layer, units in (("conv3", range(4)), ("fc8", range(6))):
+            maxima = values[layer].flatten(2).amax(dim=2) if values[layer].dim() == 4 else values[layer]
+            top = file[f"layers/{layer}/tops/largest"]
+            for unit in units:
+                expected = np.argsort(-maxima[:, unit].numpy(), kind="stable")[:4]
+                assert numbers[top["image"][unit]].tolist() == expected.tolist()
+                assert np.allclose(top["activation"][unit], maxima[expected, unit].numpy(), rtol=1e-4)
+        pixels = file["dataset/images/pixels"]
+        assert all(np.array_equal(pixels[row], images[number]) for row, number in enumerate(numbers))
+
+
+def test_workers_change_nothing(drawn, tmp_path):
+    assert make(tmp_path / "out", *DRAWINGS, "cluster=local", "cluster.workers=2") == 0
+    assert (tmp_path / "out" / "atlas.h5").read_bytes() == (drawn / "atlas.h5").read_bytes()
+
+
+def test_lost_shards_are_computed_again_and_nothing_else(drawn):
+    before, content = mined(drawn), (drawn / "atlas.h5").read_bytes()
+    lost = sorted(before)[::3]
+    for path in lost:
+        (drawn / path).unlink()
+    assert make(drawn, *DRAWINGS) == 0
+    after = mined(drawn)
+    assert {path for path in before if before[path] != after[path]} == set(lost)
+    assert (drawn / "atlas.h5").read_bytes() == content
+
+
+def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(drawn, tmp_path):
+    late, more = tmp_path / "late", "units=[conv3:0-3,fc8:0-5,pool2:1,conv1:3]"
+    assert make(late, *DRAWINGS) == 0
+    before = mined(late)
+    assert make(late, *DRAWINGS, units=more) == 0
+    kept = {path for path, time in mined(late).items() if before.get(path) == time}
+    assert len(kept) >= 3  # the blocks of the pass
+    at_once = tmp_path / "at_once"
+    assert make(at_once, *DRAWINGS, units=more) == 0
+    assert (late / "atlas.h5").read_bytes() == (at_once / "atlas.h5").read_bytes()
+    with h5py.File(late / "atlas.h5") as file:
+        assert check(file) == []
+        assert file["layers/pool2/units/index"][:].tolist() == [1]
+
+
+def test_scores_keep_the_dataset_side(drawn, tmp_path):
+    assert make(tmp_path / "out", *DRAWINGS) == 0
+    assert score(compose_config("score", [f'out="{tmp_path / "out"}"'])) == 0
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert check(file) == []
+        assert "doodlejudge" in file["layers/fc8/scores"]
+        assert "largest" in file["layers/fc8/tops"]
+
+
+def test_another_dataset_under_the_same_atlas_is_refused(drawn):
+    with pytest.raises(OutputError, match=r"dataset doodles: .*do not mix"):
+        make(drawn, "dataset.count=121", "dataset.block=50")
+
+
+def photos(folder: Path, good: int, bad: int) -> None:
+    folder.mkdir()
+    for number in range(good):
+        noise = np.random.RandomState(number).randint(0, 256, (40, 50, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / f"good{number:02d}.png")
+    for number in range(bad):
+        (folder / f"bad{number}.jpg").write_bytes(b"\xff\xd8 no image")
+
+
+def test_broken_images_are_left_out_listed_and_the_run_goes_on(tmp_path, capsys):
+    photos(tmp_path / "photos", good=12, bad=2)
+    assert make(tmp_path / "out", "dataset=folder", f'dataset.root="{tmp_path / "photos"}"') == 0
+    assert "left out: bad0.jpg: " in capsys.readouterr().err
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert check(file) == []
+        assert file["dataset/skipped_key"].asstr()[:].tolist() == ["bad0.jpg", "bad1.jpg"]
+        assert file["dataset"].attrs["images"] == 12
+
+
+def test_too_many_broken_images_stop_the_run(tmp_path):
+    photos(tmp_path / "photos", good=12, bad=6)
+    with pytest.raises(DataError, match="6 of 18 images cannot be used"):
+        make(tmp_path / "out", "dataset=folder", f'dataset.root="{tmp_path / "photos"}"')
+
+
+def test_pointers_keep_no_pixels(tmp_path):
+    assert make(tmp_path / "out", *DRAWINGS, "top.pixels=pointers") == 0
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert check(file) == []
+        assert "pixels" not in file["dataset/images"]
+        assert len(file["dataset/images/key"]) == len(file["dataset/images/hash"]) > 0
