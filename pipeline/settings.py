@@ -170,7 +170,7 @@ class DeviceSettings:
     """Sizes that cut work for one kind of device; they decide results and are never measured.
 
     kind : "cpu" or "cuda". threads : of one task. batch_bytes : of the activations of one micro-batch.
-    max_batch : items of one micro-batch. task_seconds : aim for one task. macs_per_second, bytes_per_second :
+    max_batch : items of one micro-batch. task_seconds : aim for one task. macs_per_second :
     what one task's share of the device is taken to do.
     """
 
@@ -180,11 +180,10 @@ class DeviceSettings:
     max_batch: int
     task_seconds: float
     macs_per_second: float
-    bytes_per_second: float
 
     def __post_init__(self) -> None:
         check_choice("device.kind", self.kind, ("cpu", "cuda"))
-        for name in ("threads", "batch_bytes", "max_batch", "task_seconds", "macs_per_second", "bytes_per_second"):
+        for name in ("threads", "batch_bytes", "max_batch", "task_seconds", "macs_per_second"):
             check(f"device.{name}", getattr(self, name), "more than 0", getattr(self, name) > 0)
 
 

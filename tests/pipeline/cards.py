@@ -16,7 +16,6 @@ DEVICE = DeviceSettings(
     max_batch=8,
     task_seconds=0.2,
     macs_per_second=1e6,
-    bytes_per_second=1e9,
 )
 ASCENT = AscentSettings(canvas="window", start="item", image_dtype="float32", fresh_starts=1, trace_points=4)
 STYLE = StyleSettings(
