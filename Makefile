@@ -18,7 +18,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site layers fetch score doodlenet bench test test-slow lint format clean clean-shards
+.PHONY: help atlas plan site layers fetch score doodlenet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -53,6 +53,9 @@ test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DA
 
 test-slow: .venv/test ## run the long tests too
 	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: .venv/test ## run the tests that need a CUDA device
+	@set -f; $(BIN)/python -m pytest -m gpu $(ARGS)
 
 lint: .venv/test ## hold the code to its style
 	$(BIN)/ruff check .

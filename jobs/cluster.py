@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pipeline.errors import AtlasError, SettingsError
@@ -104,6 +105,8 @@ class RayCluster:
     def __init__(self, settings: ClusterSettings, device: DeviceSettings) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if settings.kind == "ray" and _has_token():  # `ray start` asks for it; read when ray is imported
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
         except ImportError:
@@ -124,7 +127,7 @@ class RayCluster:
         else:
             try:
                 ray.init(address=settings.address or "auto", **quiet)
-            except ConnectionError as error:
+            except (ConnectionError, ray.exceptions.AuthenticationError) as error:
                 where = settings.address or "auto"
                 raise SettingsError(
                     f"cluster.address: no Ray cluster answers at {where} ({error}); start one with ray start --head, "
@@ -177,6 +180,12 @@ class RayCluster:
         if device.kind == "cuda":
             return max(1, int(resources.get("GPU", 0)))
         return max(1, int(resources.get("CPU", 1)) // device.threads)
+
+
+def _has_token() -> bool:
+    """Whether this machine knows a Ray cluster's token, where Ray looks for it."""
+    named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 _kept: dict[str, object] = {}  # in a worker process: what all tasks share, by key
