@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -64,10 +65,10 @@ def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str,
 class Shard:
     """A shard that has been read and found whole."""
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes | mmap.mmap, name: str) -> None:
         """Raises ShardError if the data are no shard, or damaged. name : of the file, for messages."""
         start = len(MAGIC) + _LENGTH
-        if len(data) < start + _PROOF or not data.startswith(MAGIC):
+        if len(data) < start + _PROOF or data[: len(MAGIC)] != MAGIC:
             raise ShardError(f"shard {name}: not a shard file; it will be computed again")
         if hashlib.sha256(memoryview(data)[:-_PROOF]).digest() != data[-_PROOF:]:
             raise ShardError(f"shard {name}: damaged, its digest does not match; it will be computed again")
@@ -118,7 +119,7 @@ class ShardFolder:
         """The task's shard, or None if there is none. ShardError if it is damaged or another task's."""
         path = self.path(task_id)
         try:
-            shard = Shard(path.read_bytes(), path.name)
+            shard = Shard(_mapped(path), path.name)
         except FileNotFoundError:
             return None
         if shard.task != json.loads(json.dumps(record)):
@@ -153,6 +154,12 @@ class ShardFolder:
 
     def _reason_path(self, task_id: str) -> Path:
         return self.path(task_id).with_suffix(".failed")
+
+
+def _mapped(path: Path) -> bytes | mmap.mmap:
+    """A file's bytes, paged in as they are looked at: a merge holds many shards, and reads each a little at a time."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 def write_whole(path: Path, data: bytes) -> None:
