@@ -111,17 +111,17 @@ class Layer:
                         return Scores(judged)
         return None
 
-    @cached_property
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of hits that the layer has: of largest, quantile, smallest, class."""
-        return tuple(kind for kind in KINDS if kind in self.group.get("tops", {}))
+        return tuple(self._tops)
 
     def tops(self, kind: str = "largest") -> Tops:
         """The images of the dataset that stand for the units; nothing is read before it is asked for."""
-        if kind not in self.kinds or self.atlas.dataset is None:
+        if kind not in self._tops:
             known = ", ".join(self.kinds) if self.kinds else "none"
             raise MissingError(f"layer {self.name}: no hits of kind {kind}{nearest(kind, self.kinds)}; it has {known}")
-        return Tops(self.group["tops"][kind], self.units, self.atlas.dataset, self.atlas.input_size)
+        return self._tops[kind]
 
     @cached_property
     def statistics(self) -> Statistics | None:
@@ -159,6 +159,13 @@ class Layer:
     def to_xarray(self, style: str) -> Any:
         """The arrays of one style as an xarray.Dataset with dimensions, measures and settings, in memory."""
         return dataset(self, style)
+
+    @cached_property
+    def _tops(self) -> dict[str, Tops]:
+        groups, dataset, size = self.group.get("tops", {}), self.atlas.dataset, self.atlas.input_size
+        if dataset is None:
+            return {}
+        return {kind: Tops(groups[kind], self.units, dataset, size) for kind in KINDS if kind in groups}
 
     @cached_property
     def _styles(self) -> dict[str, h5py.Group]:

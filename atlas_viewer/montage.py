@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 GREY = 128  # what lies between the pictures and in empty cells: zero of the display stretch
+PAPER = 222  # ground of what is no picture at all
+QUAD_GAP = 2  # pixels between the four patches of a quad
 
 
 def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -63,10 +65,53 @@ def class_montage(pictures: np.ndarray) -> np.ndarray:
     return grid(_padded(blocks, 2), columns=2)
 
 
-def save(path: Path | str, image: np.ndarray) -> None:
-    """Write an image (y, x, rgb) uint8 in the format that the name asks for; JPEG keeps its colours whole."""
-    options = {"quality": 92, "subsampling": 0} if Path(path).suffix in (".jpg", ".jpeg") else {}
+def quad(patches: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
+    """Four patches, two by two, in a picture whose longest side is at most `side` pixels and nearly that.
+
+    patches : (at most 4, y, x, rgb). inside : (at most 4, y, x) bool; what is outside its image is hatched, as is a
+    missing patch. Small patches are enlarged a whole number of times, large ones made smaller.
+    """
+    size = _quarter(patches.shape[1:3], side)
+    if size[0] >= patches.shape[1]:
+        times = size[0] // patches.shape[1]
+        drawn, shown = (part.repeat(times, axis=1).repeat(times, axis=2) for part in (patches, inside))
+    else:
+        drawn = np.stack([_resized(patch, size, Image.Resampling.LANCZOS) for patch in patches])
+        shown = np.stack([_resized(part, size, Image.Resampling.NEAREST) for part in inside])
+    cells = np.repeat(hatched(size)[None], 4, axis=0)
+    cells[: len(drawn)] = np.where(shown[..., None], drawn, cells[: len(drawn)])
+    return grid(cells, columns=2, gap=QUAD_GAP, background=PAPER)
+
+
+def quad_size(patch: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width of the quad of patches of this size."""
+    height, width = _quarter(patch, side)
+    return 2 * height + QUAD_GAP, 2 * width + QUAD_GAP
+
+
+def hatched(size: tuple[int, int]) -> np.ndarray:
+    """What stands where there is no image, (y, x, rgb): thin diagonals on a light ground."""
+    y, x = np.indices(size)
+    lines = (y + x) % 7 == 0
+    return np.repeat(np.where(lines, np.uint8(168), np.uint8(PAPER))[..., None], 3, axis=-1)
+
+
+def save(path: Path | str, image: np.ndarray, quality: int = 92) -> None:
+    """Write an image uint8, (y, x, rgb) or (y, x), in the format that the name asks for; JPEG keeps all colour."""
+    options = {"quality": quality, "subsampling": 0} if Path(path).suffix in (".jpg", ".jpeg") else {}
     Image.fromarray(image).save(path, **options)
+
+
+def _quarter(patch: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size of one patch in a quad."""
+    room, longest = (side - QUAD_GAP) // 2, max(patch)
+    if longest <= room:
+        return patch[0] * (room // longest), patch[1] * (room // longest)
+    return max(1, round(patch[0] * room / longest)), max(1, round(patch[1] * room / longest))
+
+
+def _resized(picture: np.ndarray, size: tuple[int, int], filter: Image.Resampling) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], filter))
 
 
 def _padded(pictures: np.ndarray, width: int) -> np.ndarray:

@@ -58,7 +58,7 @@ class Tops:
     dataset: Dataset
     input_size: tuple[int, int]
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """largest, quantile, smallest or class."""
         return str(self.group.attrs["kind"])
@@ -68,7 +68,7 @@ class Tops:
         """What an activation is here."""
         return str(self.group.attrs["measure"])
 
-    @property
+    @cached_property
     def frame_size(self) -> tuple[int, int]:
         """Height and width of patches and back-projections in pixels."""
         return int(self.group.attrs["height"]), int(self.group.attrs["width"])
@@ -118,7 +118,7 @@ class Tops:
         """Why back-projections of each unit are not there, or empty."""
         return tuple(self.group["reason"].asstr()[...]) if "reason" in self.group else ("",) * len(self.units)
 
-    @property
+    @cached_property
     def there(self) -> np.ndarray:
         """(unit, rank) whether there is a hit."""
         return self.image >= 0
@@ -141,14 +141,25 @@ class Tops:
             inside[top:bottom, left:right] = True
         return Patch(pixels, inside)
 
-    def encoded(self, rule: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """A unit's back-projections as they are stored, uint8 (rank, y, x, rgb), and their scales float32 (rank,)."""
+    def encoded(self, rule: str, row: int) -> np.ndarray:
+        """A unit's back-projections as they are stored, uint8 (rank, y, x, rgb)."""
+        self._refuse_unknown(rule)
+        return self.group[rule][row]
+
+    def scale(self, rule: str) -> np.ndarray:
+        """(unit, rank) float32, the scale of each back-projection; NaN where there is none."""
+        self._refuse_unknown(rule)
+        return self._scales[rule]
+
+    @cached_property
+    def _scales(self) -> dict[str, np.ndarray]:
+        return {rule: self.group[f"{rule}_scale"][...] for rule in self.rules}
+
+    def _refuse_unknown(self, rule: str) -> None:
         if rule not in self.rules:
             known = ", ".join(self.rules) if self.rules else "none"
-            raise MissingError(
-                f"{self.group.name}: no back-projection {rule}{nearest(rule, self.rules)}; it has {known}"
-            )
-        return self.group[rule][row], self.group[f"{rule}_scale"][row]
+            where = f"layer {self.group.parent.parent.attrs['layer']}, {self.kind} hits"
+            raise MissingError(f"{where}: no back-projection {rule}{nearest(rule, self.rules)}; it has {known}")
 
     def to_csv(self, path: Path | str) -> Path:
         """Write the hits as a table, a line a hit; the path is returned."""
@@ -202,7 +213,7 @@ class UnitTops:
 
     def back_projection(self, rule: str) -> np.ndarray:
         """(rank, y, x, rgb) float32, activation per pixel level; NaN where there is none."""
-        encoded, scale = self.tops.encoded(rule, self.row)
+        encoded, scale = self.tops.encoded(rule, self.row), self.tops.scale(rule)[self.row]
         return (encoded.astype(np.float32) - ZERO_BYTE) * scale[:, None, None, None]
 
     def _hit(self, rank: int) -> Hit:

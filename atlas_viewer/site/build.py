@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import AtlasError
@@ -175,9 +176,26 @@ def _key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
     )
     digest.update(repr((around, layer.info)).encode())
     digest.update(atlas.mean.tobytes())
+    _hash_images(digest, layer)
     with atlas_path.open("rb") as raw:
         layer.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
     return digest.hexdigest()
+
+
+def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
+    """Take in what the layer's pages show of the dataset; the pixels follow from content, preprocessing, packages."""
+    dataset = layer.atlas.dataset
+    if dataset is None:
+        return
+    about = [(name, repr(value)) for name, value in sorted(dataset.group.attrs.items())]
+    digest.update(repr((about, dataset.classes, layer.atlas.packages)).encode())
+    for kind in layer.kinds:
+        rows = layer.tops(kind).image
+        used = np.unique(rows[rows >= 0])
+        for part in (dataset.number, dataset.hash, dataset.label, dataset.placement):
+            digest.update(part[used].tobytes())
+        digest.update(repr([dataset.key[row] for row in used.tolist()]).encode())
+        digest.update(np.where(rows >= 0, dataset.number[rows], -1).tobytes())
 
 
 def _code() -> str:
@@ -193,8 +211,8 @@ def _hash_object(digest: hashlib._Hash, raw: object, name: str, thing: h5py.Grou
     """Take in a group's attributes, or a dataset; chunks as they are stored, so that nothing is unpacked."""
     about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs)]
     digest.update(repr((name, about)).encode())
-    if isinstance(thing, h5py.Group):
-        return
+    if isinstance(thing, h5py.Group) or (name.startswith("tops/") and name.endswith("/image")):
+        return  # rows of hits shift with those of other layers; which images they are is taken in elsewhere
     digest.update(repr((thing.shape, str(thing.dtype))).encode())
     if thing.chunks is None:
         values = thing[()]

@@ -49,8 +49,40 @@ def number(value: float) -> str:
 def count(value: int, noun: str) -> str:
     """1 unit, 2 units, 1 064 units."""
     plural = {"class": "classes"}.get(noun, noun + "s")
-    text = f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    return f"{text} {noun if value == 1 else plural}"
+    return f"{thousands(value)} {noun if value == 1 else plural}"
+
+
+def thousands(value: int) -> str:
+    """A whole number, its thousands apart."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def short(value: float) -> str:
+    """A round number, as it stands at a tick."""
+    return f"{value:g}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """A correlation."""
+    return f"{value:.3f}".replace("-", MINUS)
+
+
+def quantile(share: float) -> str:
+    """What a rank between most and least stands for."""
+    if share in (0.0, 1.0):
+        return "most" if share else "least"
+    return f"{100 * share:.3g}\N{NARROW NO-BREAK SPACE}%"
+
+
+def ratio(activation: float, most: float, noun: str) -> str:
+    """A picture's activation over the largest in any image, in words; empty where either is not there."""
+    if not (math.isfinite(activation) and math.isfinite(most)):
+        return ""
+    if most <= 0 or activation <= 0:
+        return f"above every {noun}" if activation > most else f"below the best {noun}"
+    times = activation / most
+    text = f"{times:.0f}" if times >= 10 else f"{times:.1f}" if times >= 1.05 else f"{times:.2f}"
+    return f"{text} × the best {noun}"
 
 
 def roman(value: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -12,13 +13,20 @@ from markupsafe import Markup
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.layer_page import best_sheet, draw_best, facts, unit_why
+from atlas_viewer.site.layer_page import best_sheet, draw_best, draw_images, facts, images_sheet, unit_why
 from atlas_viewer.site.outline import Outline, render, styles
 from atlas_viewer.site.sheets import Crop, Sheet
 
 STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class layer
+PAIRS = 6  # units of a layer on the first page where each has a picture and, under it, its best images
 STRIP_SIDE = 160  # pixels: longest side of a picture there
-FAILURES = 200  # units that are listed before the list is cut
+FAILURES = 200  # units, or skipped images, that are listed before the list is cut
+PREPROCESSES = {
+    "squash": "resized to a square whatever the aspect, then the centre cut out",
+    "short_side": "resized by the short side, then the centre cut out",
+    "resize": "resized to the input’s size whatever the aspect",
+    "pad": "resized by the long side, then padded with the mean colour",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class LayerPlate:
     href: str
     units: str
     picture: str
+    patch: str
     facts: tuple[tuple[str, str], ...]
     window: Markup
     strip: tuple[Shown, ...]
@@ -57,10 +66,11 @@ class Failure:
 def write_strip(layer: Layer, folder: Path) -> int:
     """Write the layer's strip for the first page; returns 0, for it is no page."""
     folder.mkdir(parents=True, exist_ok=True)
-    shown = styles(layer)
-    if shown:
-        rows = _strip_rows(layer)
-        draw_best(layer, shown[0], rows, _strip_sheet(layer, rows), folder)
+    rows, sheets = _strip_rows(layer), _strip_sheets(layer)
+    if sheets.pictures is not None:
+        draw_best(layer, styles(layer)[0], rows, sheets.pictures, folder)
+    if sheets.images is not None:
+        draw_images(layer, rows, sheets.images, folder)
     return 0
 
 
@@ -72,6 +82,7 @@ def write_index(outline: Outline, folder: Path) -> int:
     failures = _failures(outline, layers)
     links = {layer: outline.layer_link(layer, root="").href for layer in atlas.layers}
     frieze = _frieze(outline, layers)
+    dataset = atlas.dataset
     height = max((pictures.samples for layer in layers for pictures in styles(layer)), default=0)
     text = render(
         "index.html",
@@ -88,6 +99,13 @@ def write_index(outline: Outline, folder: Path) -> int:
         input_size=captions.pair(atlas.input_size),
         totals=_totals(layers),
         samples=height,
+        dataset=dataset,
+        noun=outline.noun,
+        seen=captions.count(dataset.images, outline.noun) if dataset is not None else "",
+        counted=captions.count,
+        about_images=_about_images(outline),
+        skipped=dataset.skipped[:FAILURES] if dataset is not None else (),
+        has_images=any(layer.kinds for layer in layers),
         style_names=_style_names(layers),
         links=links,
         table=atlas.table,
@@ -112,44 +130,96 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
         href=outline.layer_link(layer.name, root="").href,
         units=captions.count(len(layer), "class" if layer.info.class_layer else "unit"),
         picture=captions.pair(shown[0].size) if shown else "",
+        patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
-        strip=_strip(outline, layer, every=2 if layer.info.class_layer else 1),
+        strip=_strip(outline, layer),
     )
 
 
+@dataclass(frozen=True)
+class _Sheets:
+    """The sheets of a layer's strip: of the leading style, and of the best images; None where there are none."""
+
+    pictures: Sheet | None
+    images: Sheet | None
+
+
 def _strip_rows(layer: Layer) -> list[int]:
-    """Rows of the units in a layer's strip: evenly spaced over those with a picture in the leading style."""
-    there = np.flatnonzero(styles(layer)[0].best_sample >= 0)
-    wanted = FRIEZE if layer.info.class_layer else STRIP
-    if len(there) <= wanted:
-        return there.tolist()
-    return there[np.linspace(0, len(there) - 1, wanted).round().astype(int)].tolist()
+    """Rows of the units in a layer's strip: evenly spaced over those with a picture in the leading style, or hits."""
+    if layer.styles:
+        there = np.flatnonzero(styles(layer)[0].best_sample >= 0)
+    elif "largest" in layer.kinds:
+        there = np.flatnonzero(layer.tops("largest").there.any(axis=1))
+    else:
+        return []
+    return _spaced(there.tolist(), FRIEZE if layer.info.class_layer else STRIP)
 
 
-def _strip_sheet(layer: Layer, rows: list[int]) -> Sheet:
-    return best_sheet(styles(layer)[0], len(rows), "strip", STRIP, STRIP_SIDE)
+def _strip_sheets(layer: Layer) -> _Sheets:
+    count, shown = len(_strip_rows(layer)), styles(layer)
+    pictures = best_sheet(shown[0], count, "strip", STRIP, STRIP_SIDE) if shown and count else None
+    return _Sheets(pictures, images_sheet(layer, count, "strip", STRIP, STRIP_SIDE))
 
 
 def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
     """The band under the title, one row or two full ones: classes if there are any, else the last layer."""
     heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
-    shown = tuple(shown for layer in heads for shown in _strip(outline, layer))[:FRIEZE]
+    found: list[Shown] = []
+    for layer in heads:
+        sheets = _strip_sheets(layer)
+        sheet = sheets.images if sheets.pictures is None else sheets.pictures
+        found += _crops(outline, layer, sheet, range(len(_strip_rows(layer)))) if sheet is not None else ()
+    shown = tuple(found[:FRIEZE])
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
-def _strip(outline: Outline, layer: Layer, every: int = 1) -> tuple[Shown, ...]:
-    """A layer's pictures for the first page; where there are more than STRIP, only each `every`-th one."""
-    if not layer.styles:
-        return ()
-    rows, folder = _strip_rows(layer), quote(outline.folders[layer.name]) + "/"
-    sheet = _strip_sheet(layer, rows)
-    units = layer.units.tolist()
+def _strip(outline: Outline, layer: Layer) -> tuple[Shown, ...]:
+    """A layer's pictures for the first page; with images, fewer units, the best images under each one's picture."""
+    sheets, cells = _strip_sheets(layer), list(range(len(_strip_rows(layer))))
+    both = sheets.pictures is not None and sheets.images is not None
+    chosen = _spaced(cells, PAIRS if both else STRIP)
+    drawn = (sheet for sheet in (sheets.pictures, sheets.images) if sheet is not None)
+    return tuple(shown for sheet in drawn for shown in _crops(outline, layer, sheet, chosen))
+
+
+def _crops(outline: Outline, layer: Layer, sheet: Sheet, cells: Sequence[int]) -> tuple[Shown, ...]:
+    rows, units, folder = _strip_rows(layer), layer.units.tolist(), quote(outline.folders[layer.name]) + "/"
     return tuple(
-        Shown(f"{folder}{units[row]}.html", layer.labels[row] or str(units[row]), sheet.crop(cell, folder))
-        for cell, row in enumerate(rows)
-        if len(rows) <= STRIP or cell % every == 0
+        Shown(
+            f"{folder}{units[rows[cell]]}.html",
+            layer.labels[rows[cell]] or str(units[rows[cell]]),
+            sheet.crop(cell, folder),
+        )
+        for cell in cells
     )
+
+
+def _spaced(values: list[int], wanted: int) -> list[int]:
+    """At most so many of the values, evenly spaced, the ends among them."""
+    if len(values) <= wanted:
+        return values
+    return [values[at] for at in np.linspace(0, len(values) - 1, wanted).round().astype(int).tolist()]
+
+
+def _about_images(outline: Outline) -> tuple[tuple[str, str], ...]:
+    """What stands on the card of the dataset."""
+    dataset = outline.atlas.dataset
+    if dataset is None:
+        return ()
+    found = [("Dataset", dataset.name), ("Layout", dataset.kind)]
+    found.append(("Looked at", captions.count(dataset.images, outline.noun)))
+    if dataset.waiting:
+        found.append(("Not looked at yet", captions.count(dataset.waiting, outline.noun)))
+    found.append(("Skipped", captions.count(len(dataset.skipped), outline.noun)))
+    if dataset.classes:
+        found.append(("Classes", captions.thousands(len(dataset.classes))))
+    found.append(("As input", PREPROCESSES.get(dataset.preprocess, dataset.preprocess)))
+    decoding = "the decoder’s own down-scaling was used" if dataset.reduced_decoding else "at full size"
+    found += [("Decoding", decoding)] if dataset.kind != "doodles" else []
+    pixels = "in the atlas file" if dataset.has_pixels else "not in the atlas file: keys, hashes and windows alone"
+    found.append(("Pixels of hits", pixels))
+    return tuple(found)
 
 
 def _classes(outline: Outline, layers: list[Layer]) -> list[tuple[str, str, int]]:
@@ -178,7 +248,8 @@ def _totals(layers: list[Layer]) -> tuple[str, ...]:
     """The sizes of the atlas in words."""
     pictures = sum(int(p.there.sum()) for layer in layers for p in styles(layer))
     found = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
-    return (*found, captions.count(pictures, "picture"))
+    found += [captions.count(pictures, "picture")] if pictures else []
+    return tuple(found)
 
 
 def _style_names(layers: list[Layer]) -> tuple[str, ...]:

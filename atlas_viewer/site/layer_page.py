@@ -1,4 +1,4 @@
-"""The pages of one layer: a montage of its units, at most 200 a page."""
+"""The pages of one layer: a montage of its units, pictures or images, at most 200 a page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ import numpy as np
 
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.montage import stretch
+from atlas_viewer.montage import quad_size, stretch
 from atlas_viewer.pictures import Pictures
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, pages, render, safe, styles
-from atlas_viewer.site.sheets import Crop, Sheet, thumb_size, thumbs
+from atlas_viewer.site.behaviour import Marks, marks
+from atlas_viewer.site.hits import quads
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, pages, render, safe, styles
+from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
 
 THUMB = 112  # pixels: longest side of a picture in a montage
 COLUMNS = 20  # cells in a row of a sheet; the page flows its pictures as it likes
 
 
 @dataclass(frozen=True)
+class View:
+    """One way to see the units: a style, or the best images. crop : of a unit in the montage, None without one."""
+
+    id: str
+    name: str
+    about: str
+    crops: tuple[Crop | None, ...]
+    activations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One unit in the montage: a crop a style, None where there is no picture."""
+    """One unit in the montage: a crop and an activation a view."""
 
     unit: int
     label: str
@@ -29,6 +42,8 @@ class Cell:
     activations: tuple[str, ...]
     why: str
     brief: str
+    marks: Marks
+    synthetic: str
 
 
 def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> int:
@@ -36,9 +51,9 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
     folder.mkdir(parents=True, exist_ok=True)
     rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
     shown = styles(layer)
-    sheets = tuple(best_sheet(pictures, len(rows), f"montage-{page}", COLUMNS, THUMB) for pictures in shown)
-    for pictures, sheet in zip(shown, sheets, strict=True):
-        draw_best(layer, pictures, list(rows), sheet, folder)
+    views = [_style_view(layer, pictures, str(at), rows, page, folder) for at, pictures in enumerate(shown)]
+    images = _images_view(outline, layer, rows, page, folder)
+    views += [images] if images is not None else []
     last, before_after = pages(layer), outline.neighbours(layer.name)
     units = layer.units.tolist()
     text = render(
@@ -52,9 +67,14 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         plate=outline.plate(layer.name),
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
-        styles=tuple((pictures.style, captions.aim(pictures)) for pictures in shown),
-        cells=tuple(_cell(layer, shown, sheets, row, row - rows.start) for row in rows),
+        views=views,
+        cells=tuple(_cell(layer, shown, views, row, row - rows.start) for row in rows),
+        noun=outline.noun,
+        thumb=THUMB,
+        has_images=bool(layer.kinds),
+        has_statistics=layer.statistics is not None,
         size=captions.pair(shown[0].size) if shown else "",
+        patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
         samples=max((pictures.samples for pictures in shown), default=0),
         span=f"{units[rows.start]} to {units[rows.stop - 1]}" if len(rows) else "none",
         page=page,
@@ -65,6 +85,49 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
     )
     (folder / page_name(page)).write_text(text, encoding="utf-8")
     return 1
+
+
+def _style_view(layer: Layer, pictures: Pictures, id: str, rows: range, page: int, folder: Path) -> View:
+    """Draw the best picture of each unit in one style."""
+    sheet = best_sheet(pictures, len(rows), f"montage-{page}", COLUMNS, THUMB)
+    draw_best(layer, pictures, list(rows), sheet, folder)
+    best = pictures.best_sample[rows.start : rows.stop].tolist()
+    values = [float(pictures.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
+    crops = tuple(sheet.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
+    about = f"{captions.aim(pictures)} Of each unit the picture that went furthest, out of {pictures.samples}."
+    return View(id, pictures.style, about, crops, tuple(map(captions.number, values)))
+
+
+def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder: Path) -> View | None:
+    """Draw the best patches of each unit; None where there are none, or no pixels."""
+    sheet = images_sheet(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
+    if sheet is None:
+        return None
+    there = draw_images(layer, list(rows), sheet, folder)
+    crops = tuple(sheet.crop(cell) if has else None for cell, has in enumerate(there.tolist()))
+    tops, dataset = layer.tops("largest"), outline.atlas.dataset
+    values = [float(tops.activation[row, 0]) for row in rows]
+    about = (
+        f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}. "
+        f"Measured: {tops.measure}. The number is the largest activation."
+    )
+    return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
+
+
+def draw_images(layer: Layer, rows: list[int], sheet: Sheet, folder: Path) -> np.ndarray:
+    """Draw the best patches of these rows, no files if there are none; which rows have any is returned, bool (row,)."""
+    pictures, there = quads(layer, rows, max(sheet.size))
+    if there.any():
+        sheet.draw_forms(folder, {PHOTO[0]: pictures}, there)
+    return there
+
+
+def images_sheet(layer: Layer, count: int, stem: str, columns: int, side: int) -> Sheet | None:
+    """The sheet for the best patches of `count` units; None where the layer has no hits, or the atlas no pixels."""
+    if "largest" not in layer.kinds or not layer.atlas.dataset.has_pixels or not count:
+        return None
+    size = quad_size(layer.tops("largest").frame_size, side)
+    return Sheet(f"{stem}.images", size, count, min(columns, count), PHOTO)
 
 
 def best_sheet(pictures: Pictures, count: int, stem: str, columns: int, side: int) -> Sheet:
@@ -103,17 +166,15 @@ def unit_why(layer: Layer, shown: tuple[Pictures, ...], row: int) -> str:
     return captions.why(status, "; ".join(dict.fromkeys(filter(None, (p.reason[row] for p in shown)))))
 
 
-def _cell(layer: Layer, shown: tuple[Pictures, ...], sheets: tuple[Sheet, ...], row: int, cell: int) -> Cell:
-    best = [int(pictures.best_sample[row]) for pictures in shown]
-    pairs = list(zip(shown, sheets, best, strict=True))
+def _cell(layer: Layer, shown: tuple[Pictures, ...], views: list[View], row: int, cell: int) -> Cell:
+    synthetic = furthest(shown, row)
     return Cell(
         unit=int(layer.units[row]),
         label=layer.labels[row],
-        crops=tuple(sheet.crop(cell) if sample >= 0 else None for _, sheet, sample in pairs),
-        activations=tuple(
-            captions.number(float(pictures.activation[row, sample])) if sample >= 0 else captions.number(np.nan)
-            for pictures, _, sample in pairs
-        ),
+        crops=tuple(view.crops[cell] for view in views),
+        activations=tuple(view.activations[cell] for view in views),
         why=unit_why(layer, shown, row),
         brief=captions.BRIEF[layer.status[row]],
+        marks=marks(layer, row, synthetic),
+        synthetic=f"{synthetic:.5g}" if np.isfinite(synthetic) else "",
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atlas_viewer.atlas import Atlas
@@ -38,6 +40,12 @@ class Outline:
         """The folder of each layer, in plain characters and never that of another."""
         return {layer: safe(self.atlas[layer].key) for layer in self.atlas.layers}
 
+    @property
+    def noun(self) -> str:
+        """What an image of the dataset is called."""
+        dataset = self.atlas.dataset
+        return "drawing" if dataset is not None and dataset.kind == "doodles" else "image"
+
     def plate(self, layer: str) -> str:
         """The layer's number, as plates are numbered."""
         return roman(self.atlas.layers.index(layer) + 1)
@@ -68,6 +76,13 @@ def page_name(page: int) -> str:
 def styles(layer: Layer) -> tuple[Pictures, ...]:
     """The layer's styles, the leading one first."""
     return tuple(layer.pictures(name) for name in sorted(layer.styles, key=lambda name: (name != LEAD, name)))
+
+
+def furthest(shown: Iterable[Pictures], row: int) -> float:
+    """The largest activation of a unit's pictures in the styles that maximize; NaN without any."""
+    found = [pictures.activation[row, pictures.there[row]] for pictures in shown if pictures.direction == "maximize"]
+    values = np.concatenate(found) if found else np.zeros(0)
+    return float(values.max()) if values.size else np.nan
 
 
 def safe(name: str) -> str:

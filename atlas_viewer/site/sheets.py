@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,21 +14,27 @@ from PIL import Image
 from atlas_viewer.montage import GREY, save
 
 FORMS = ("stretched", "true")
+PHOTO = ("photo",)  # images of a dataset have one form: their true colours
+CLASSES = {"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"}  # CSS
+QUALITY = {"raw": 84, "norm": 84, "blurred": 84}  # of JPEG: back-projections are noisy and many
 EXACT = 64  # pixels: up to this side pictures are stored exactly (PNG), above it as JPEG with whole colours
 BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pictures
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of a sheet: the two files, the sheet's size, and the CSS that leaves just the picture."""
+    """One picture of a sheet: a file a form, the sheet's size, and the CSS that leaves just the picture.
 
-    stretched: str
-    true: str
+    images : (CSS class, file) pairs, one a form. clip : the CSS that leaves only the part inside the image, or empty.
+    """
+
+    images: tuple[tuple[str, str], ...]
     width: int
     height: int
     css: str
     ratio: str
     pixelated: bool
+    clip: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Sheet:
     size: tuple[int, int]
     count: int
     columns: int
+    forms: tuple[str, ...] = FORMS
 
     @property
     def pitch(self) -> tuple[int, int]:
@@ -58,27 +66,35 @@ class Sheet:
         """The file of one form."""
         return f"{self.stem}.{form}{self.suffix}"
 
-    def crop(self, cell: int, folder: str = "") -> Crop:
-        """The picture in a cell, seen from a page that has the sheet in `folder`."""
+    def crop(self, cell: int, folder: str = "", inside: Sequence[float] = (0, 0, 1, 1)) -> Crop:
+        """The picture in a cell, seen from a page that has the sheet in `folder`.
+
+        inside : which part of it is shown, top, left, bottom, right as shares of its sides.
+        """
         row, column = divmod(cell, self.columns)
         height, width = self.pitch[0] * self.rows, self.pitch[1] * self.columns
         y, x = self._corner(row, column)
         parts = (-x / self.size[1], -y / self.size[0], width / self.size[1], height / self.size[0])
         left, top, wide, high = (_percent(part) for part in parts)
+        cut = (inside[0], 1 - inside[3], 1 - inside[2], inside[1])  # CSS goes round: top, right, bottom, left
         return Crop(
-            stretched=folder + quote(self.name("stretched")),
-            true=folder + quote(self.name("true")),
+            images=tuple((CLASSES[form], folder + quote(self.name(form))) for form in self.forms),
             width=width,
             height=height,
             css=f"left:{left};top:{top};width:{wide};height:{high}",
             ratio="" if self.size[0] == self.size[1] else f"{self.size[1]}/{self.size[0]}",
             pixelated=max(self.size) <= EXACT,
+            clip=f"clip-path:inset({' '.join(map(_percent, cut))})" if any(cut) else "",
         )
 
     def draw(self, folder: Path, pictures: np.ndarray, stretched: np.ndarray, there: np.ndarray) -> None:
         """Write the files of both forms; pictures (picture, y, x, rgb), grey where `there` says none is."""
-        for form, drawn in zip(FORMS, (stretched, pictures), strict=True):
-            save(folder / self.name(form), self._raster(drawn, there))
+        self.draw_forms(folder, {"stretched": stretched, "true": pictures}, there)
+
+    def draw_forms(self, folder: Path, drawn: Mapping[str, np.ndarray], there: np.ndarray) -> None:
+        """Write the file of each form; pictures (picture, y, x, rgb) or (picture, y, x), grey where there is none."""
+        for form in self.forms:
+            save(folder / self.name(form), self._raster(drawn[form], there), QUALITY.get(form, 92))
 
     def _corner(self, row: int, column: int) -> tuple[int, int]:
         (high, wide), (height, width) = self.pitch, self.size
@@ -88,14 +104,12 @@ class Sheet:
         """Each cell is filled up with its picture's edge, so that scaling draws in no neighbour."""
         (high, wide), (height, width) = self.pitch, self.size
         before, left = (high - height) // 2, (wide - width) // 2
-        around = ((0, 0), (before, high - height - before), (left, wide - width - left), (0, 0))
-        cells = np.full((self.rows * self.columns, high, wide, 3), GREY, np.uint8)
+        colours = pictures.shape[3:]
+        around = ((0, 0), (before, high - height - before), (left, wide - width - left), *[(0, 0)] * len(colours))
+        cells = np.full((self.rows * self.columns, high, wide, *colours), GREY, np.uint8)
         cells[: len(pictures)][there] = np.pad(pictures[there], around, mode="edge")
-        return (
-            cells.reshape(self.rows, self.columns, high, wide, 3)
-            .swapaxes(1, 2)
-            .reshape(self.rows * high, self.columns * wide, 3)
-        )
+        lines = cells.reshape(self.rows, self.columns, high, wide, *colours).swapaxes(1, 2)
+        return lines.reshape(self.rows * high, self.columns * wide, *colours)
 
 
 def thumb_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -105,7 +119,7 @@ def thumb_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def thumbs(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pictures (picture, y, x, rgb) at this size."""
+    """The pictures (picture, y, x, rgb) or (picture, y, x) at this size."""
     if tuple(pictures.shape[1:3]) == tuple(size) or not len(pictures):
         return pictures
     small = (Image.fromarray(p).resize(size[::-1], Image.Resampling.LANCZOS) for p in pictures)

@@ -1,4 +1,4 @@
-"""The page of one unit: every style and sample side by side, with what was measured."""
+"""The page of one unit: real images and synthetic pictures side by side, with what was measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import stretch
 from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render, safe, styles
+from atlas_viewer.site.behaviour import behaviour
+from atlas_viewer.site.hits import SIDE, UnitImages, unit_images
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, render, safe, styles
 from atlas_viewer.site.sheets import EXACT, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
@@ -29,6 +31,8 @@ class Sample:
     alt: str
     best: bool
     activation: str
+    ratio: str
+    below: bool
     activation_float: str
     best_step: int
     start: str
@@ -57,15 +61,19 @@ def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> in
     shown, units = styles(layer), layer.units.tolist()
     scores = {s.style: tuple(filter(None, (layer.scores(j, s.style) for j in layer.judges))) for s in shown}
     for row in rows:
-        plates = tuple(_plate(layer, pictures, scores[pictures.style], row, folder) for pictures in shown)
+        plates = tuple(_plate(outline, layer, pictures, scores[pictures.style], row, folder) for pictures in shown)
+        unit = Unit(layer, units[row])
+        images, synthetic = unit_images(unit, folder), furthest(shown, row)
         before = _unit_link(layer, row - 1) if row > 0 else None
         after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
-        text = _page(outline, Unit(layer, units[row]), plates, before, after)
+        text = _page(outline, unit, plates, images, synthetic, before, after)
         (folder / f"{units[row]}.html").write_text(text, encoding="utf-8")
     return len(rows)
 
 
-def _plate(layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int, folder: Path) -> Plate:
+def _plate(
+    outline: Outline, layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int, folder: Path
+) -> Plate:
     unit, there = int(layer.units[row]), pictures.there[row]
     columns = min(pictures.samples, 3 if pictures.samples == 9 else 4)
     sheet = Sheet(f"{unit}.{safe(pictures.style)}", pictures.size, pictures.samples, max(columns, 1))
@@ -84,7 +92,7 @@ def _plate(layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int,
         enlarged=max(pictures.size) <= EXACT,
         columns=min(max(pictures.samples, 3), COLUMNS),
         samples=tuple(
-            _sample(layer, pictures, scores, sheet, (row, sample), traces[sample], ends)
+            _sample(outline, layer, pictures, scores, sheet, (row, sample), traces[sample], ends)
             for sample in range(pictures.samples)
         ),
         rates=tuple(filter(None, (captions.rates(judged) for judged in scores))),
@@ -92,6 +100,7 @@ def _plate(layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int,
 
 
 def _sample(
+    outline: Outline,
     layer: Layer,
     pictures: Pictures,
     scores: Sequence[Scores],
@@ -104,12 +113,16 @@ def _sample(
     status, there = pictures.status[row][sample], bool(pictures.there[where])
     activation = captions.number(float(pictures.activation[where]))
     address = f"{layer.name}:{layer.units[row]}"
+    compared = layer.statistics is not None and pictures.direction == "maximize" and there
+    most = float(layer.statistics.most[row]) if compared else np.nan
     return Sample(
         number=sample,
         crop=sheet.crop(sample) if there else None,
         alt=f"{address}, style {pictures.style}, sample {sample}, activation {activation}",
         best=there and sample == pictures.best_sample[row],
         activation=activation,
+        ratio=captions.ratio(float(pictures.activation[where]), most, outline.noun),
+        below=bool(pictures.activation[where] < most),
         activation_float=captions.number(float(pictures.activation_float[where])),
         best_step=int(pictures.best_step[where]),
         start=captions.start(pictures.seed, int(pictures.attempt[where])),
@@ -119,7 +132,15 @@ def _sample(
     )
 
 
-def _page(outline: Outline, unit: Unit, plates: Sequence[Plate], before: Link | None, after: Link | None) -> str:
+def _page(
+    outline: Outline,
+    unit: Unit,
+    plates: Sequence[Plate],
+    images: UnitImages,
+    synthetic: float,
+    before: Link | None,
+    after: Link | None,
+) -> str:
     layer = unit.layer
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
@@ -136,6 +157,15 @@ def _page(outline: Outline, unit: Unit, plates: Sequence[Plate], before: Link | 
         plate=outline.plate(layer.name),
         plates=plates,
         lead=finest[0] if finest else None,
+        images=images,
+        behaviour=behaviour(unit, synthetic, outline.noun),
+        dataset=outline.atlas.dataset,
+        noun=outline.noun,
+        measure=layer.tops(layer.kinds[0]).measure if layer.kinds else "",
+        lrn=layer.tops(layer.kinds[0]).lrn if layer.kinds else "",
+        thousands=captions.thousands,
+        counted=captions.count,
+        side=SIDE,
         window=figures.window(outline.atlas.input_size, sides, whole),
         window_size=captions.pair((sides[2] - sides[0], sides[3] - sides[1])),
         input_size=captions.pair(outline.atlas.input_size),

@@ -1,4 +1,4 @@
-// Keys, filter, copying, and a memory for the two switches. Every page works without it.
+// Keys, filter, order, copying, and a memory for the switches. Every page works without it.
 (() => {
   "use strict";
   document.documentElement.classList.add("scripted");
@@ -6,20 +6,27 @@
   const all = (query) => [...document.querySelectorAll(query)];
   const go = (query) => { const link = one(query); if (link) location.href = link.href; };
 
-  // What is chosen: colours by name, the style by its place in the row of styles. It is kept in the address, for
-  // links that are passed on, and in the browser's storage where that is allowed.
+  // What is chosen: colours and form by name, the view by its place in the row of styles or as "images". It is kept in
+  // the address, for links that are passed on, and in the browser's storage where that is allowed. A page without one
+  // of the switches passes on what was chosen before.
+  let before = new URLSearchParams();
   const chosen = () => {
-    const style = one('input[name="style"]:checked');
-    const state = new URLSearchParams();
-    if (one("#colours-true").checked) state.set("colours", "true");
-    if (style && style.id !== "style-0") state.set("style", style.id.slice(6));
+    const state = new URLSearchParams(before);
+    for (const [name, first] of [["colours", "stretched"], ["style", "0"], ["form", "raw"]]) {
+      const input = one(`input[name="${name}"]:checked`);
+      if (!input) continue;
+      const value = input.id.slice(name.length + 1);
+      if (value === first) state.delete(name); else state.set(name, value);
+    }
     return state;
   };
   const store = (write) => { try { return write(localStorage); } catch { return null; } };
-  const isState = (hash) => /^#(colours|style)=/.test(hash);
+  const isState = (hash) => /^#(colours|style|form)=/.test(hash);
   const set = (id) => { const input = document.getElementById(id); if (input) input.checked = true; };
   const apply = (state) => {
-    set(state.get("colours") === "true" ? "colours-true" : "colours-stretched");
+    before = state;
+    set("colours-" + (state.get("colours") || "stretched"));
+    set("form-" + (state.get("form") || "raw"));
     if (state.has("style")) set("style-" + state.get("style"));
   };
   const remember = () => {
@@ -31,7 +38,7 @@
   };
   const kept = isState(location.hash) ? location.hash.slice(1) : store((box) => box.getItem("atlas"));
   if (kept) apply(new URLSearchParams(kept));
-  all('input[name="colours"], input[name="style"]').forEach((input) => input.addEventListener("change", remember));
+  all("input.switch").forEach((input) => input.addEventListener("change", remember));
   addEventListener("hashchange", () => { if (isState(location.hash)) apply(new URLSearchParams(location.hash.slice(1))); });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
@@ -55,22 +62,39 @@
     setTimeout(() => { button.textContent = "copy"; }, 1200);
   }));
 
-  // The filter: every word must be in the name or be the number.
+  // The filter: every word must be in the name or be the number; and the unit must have the mark that is asked for.
+  const only = one("select[data-only]");
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);
     const names = things.map((thing) => thing.dataset.name.toLowerCase());
     const list = one(".everything");
-    input.addEventListener("input", () => {
+    const choose = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const mark = only ? only.value : "";
+      const marked = new Set(mark ? all(only.dataset.only).filter((thing) => (thing.dataset.marks || "").split(" ").includes(mark)) : things);
       things.forEach((thing, at) => {
-        thing.hidden = !words.every((word) => /^\d+$/.test(word) ? names[at].split(" ")[0].startsWith(word) : names[at].includes(word));
+        const named = words.every((word) => /^\d+$/.test(word) ? names[at].split(" ")[0].startsWith(word) : names[at].includes(word));
+        thing.hidden = !(named && marked.has(thing));
       });
       if (list) list.open = words.length > 0;
-    });
+    };
+    input.addEventListener("input", choose);
+    if (only) only.addEventListener("change", choose);
     input.addEventListener("keydown", (event) => {
       const first = things.find((thing) => !thing.hidden);
       if (event.key === "Enter" && first && input.value) location.href = first.href;
       if (event.key === "Escape") { input.value = ""; input.dispatchEvent(new Event("input")); input.blur(); }
+    });
+  });
+
+  // The order: by number as in the page, or by one of the units' numbers from high to low, those without it last.
+  all("select[data-order]").forEach((select) => {
+    const box = one(select.dataset.order);
+    const units = [...box.children];
+    select.addEventListener("change", () => {
+      const by = select.value;
+      const value = (unit) => by in unit.dataset ? Number(unit.dataset[by]) : -Infinity;
+      box.append(...(by ? [...units].sort((a, b) => value(b) - value(a) || units.indexOf(a) - units.indexOf(b)) : units));
     });
   });
 
@@ -83,13 +107,13 @@
   const help = () => { if (keys.open) keys.close(); else keys.showModal(); };
   all("button.help").forEach((button) => button.addEventListener("click", help));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select, textarea")) return;
     const does = {
       ArrowLeft: () => go('link[rel="prev"]'), k: () => go('link[rel="prev"]'),
       ArrowRight: () => go('link[rel="next"]'), j: () => go('link[rel="next"]'),
       "[": () => go('link[data-rel="layer-before"]'), "]": () => go('link[data-rel="layer-after"]'),
       u: () => go('link[rel="up"]'), s: () => cycle("colours"), t: () => cycle("style"), "?": help,
-      "/": () => { const input = one("input[data-filter]"); if (input) input.focus(); },
+      f: () => cycle("form"), "/": () => { const input = one("input[data-filter]"); if (input) input.focus(); },
     }[event.key];
     if (does) { event.preventDefault(); does(); }
   });

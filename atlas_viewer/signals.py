@@ -1,0 +1,58 @@
+"""Back-projections as pictures, in the three forms of the toolbox: raw, norm, and blurred norm."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from atlas_viewer.montage import stretch
+
+FORMS = ("raw", "norm", "blurred")
+SIGMA = 4.0  # pixels of the network's input. Source: Yosinski et al. 2015, their toolbox's default
+
+
+def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Every form of these signals by its name, uint8: raw (picture, y, x, rgb), the others (picture, y, x).
+
+    raw : signed, zero as mid-grey. norm : the L2 norm over the colours, from its least as black to its most as white.
+    blurred : the same after a Gaussian blur of the norm, the border mirrored.
+    signals : (picture, y, x, rgb), any number that is zero where nothing is. size : of the result, at most that of the
+    signals. Each picture gets a scale of its own, after it was made smaller: fine signals would vanish otherwise.
+    Source: Yosinski et al. 2015, the toolbox's deconv, deconv-norm and deconv-norm-blur.
+    """
+    signals = signals.astype(np.float32, copy=False)
+    heights = np.sqrt(np.einsum("pyxc,pyxc->pyx", signals, signals))
+    colours = np.stack([_reduced(signals[..., colour], size) for colour in range(3)], axis=-1)
+    blurred = _blur(_blur(heights, 1), 2)
+    return {
+        "raw": stretch(colours, np.zeros(3)),
+        "norm": _grey(_reduced(heights, size)),
+        "blurred": _grey(_reduced(blurred, size)),
+    }
+
+
+def _reduced(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if planes.shape[1:] == tuple(size):
+        return planes
+    return np.stack([np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BOX)) for plane in planes])
+
+
+def _grey(heights: np.ndarray) -> np.ndarray:
+    least = heights.min(axis=(1, 2), keepdims=True)
+    span = heights.max(axis=(1, 2), keepdims=True) - least
+    share = np.divide(heights - least, span, out=np.zeros_like(heights), where=span > 0)
+    return np.rint(share * 255).astype(np.uint8)
+
+
+def _blur(heights: np.ndarray, axis: int, sigma: float = SIGMA) -> np.ndarray:
+    """Blurred along one axis. Shifted sums, because small matrix products of several processes wait for each other."""
+    reach, length = int(4 * sigma + 0.5), heights.shape[axis]
+    kernel = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(heights.dtype)
+    margins = [(0, 0)] * heights.ndim
+    margins[axis] = (reach, reach)
+    lines = np.moveaxis(np.pad(heights, margins, mode="symmetric"), axis, 0)
+    total = kernel[0] * lines[reach : reach + length]
+    for shift in range(1, reach + 1):
+        total += kernel[shift] * (lines[reach - shift :][:length] + lines[reach + shift :][:length])
+    return np.moveaxis(total, 0, axis)

@@ -1,0 +1,183 @@
+"""How a unit behaves over the whole dataset, as pages show it: a histogram, classes, numbers, and marks in lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from atlas_viewer.dataset import Dataset
+from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.site import captions, plots
+from atlas_viewer.site.outline import Link
+from atlas_viewer.statistics import Statistics
+from atlas_viewer.table import ratio
+
+CLASSES = 6  # most selective classes shown
+BOX = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One class: its share of the longest bar in percent, as CSS wants it."""
+
+    name: str
+    value: str
+    images: str
+    start: str
+    width: str
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What stands in the section on statistics. mean_at : where the mean over all images lies among the bars."""
+
+    histogram: Markup
+    facts: tuple[tuple[str, str], ...]
+    bars: tuple[Bar, ...]
+    mean_at: str
+    notes: tuple[str, ...]
+    twin: Link | None
+    twin_text: str
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a list says of a unit: marks to read with what they mean, their kinds, and numbers to sort by."""
+
+    kinds: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, str], ...]
+
+
+def behaviour(unit: Unit, synthetic: float, noun: str) -> Behaviour | None:
+    """The statistics of a unit; None where there are none.
+
+    synthetic : activation of its best synthetic picture, NaN for none. noun : what an image of the dataset is.
+    """
+    statistics, dataset = unit.layer.statistics, unit.layer.atlas.dataset
+    if statistics is None:
+        return None
+    row = unit.row
+    bars, mean_at = _bars(statistics, dataset, row)
+    twin, text = _twin(unit.layer, statistics, row)
+    return Behaviour(
+        histogram=_histogram(statistics, row, synthetic, noun),
+        facts=_facts(statistics, row, noun),
+        bars=bars,
+        mean_at=mean_at,
+        notes=_notes(statistics, row, noun),
+        twin=twin,
+        twin_text=text,
+    )
+
+
+def marks(layer: Layer, row: int, synthetic: float) -> Marks:
+    """What the montage says of a unit, and the numbers that its order may follow."""
+    statistics = layer.statistics
+    if statistics is None:
+        return Marks((), (), ())
+    kinds, words = [], []
+    if statistics.dead[row]:
+        kinds.append("dead")
+        words.append(("dead", "never varies" if statistics.never_varies[row] else "no image switched it on"))
+    if statistics.twin[row] >= 0:
+        correlation = captions.signed(float(statistics.correlation[row]))
+        kinds.append("twin")
+        words.append((f"≈ {statistics.twin[row]}", f"twin of unit {statistics.twin[row]}: correlation {correlation}"))
+    most = float(statistics.most[row])
+    found = {
+        "most": most,
+        "mean": float(statistics.mean[row]),
+        "deviation": float(statistics.deviation[row]),
+        "active": float(statistics.active_images[row]),
+        "ratio": ratio(synthetic, most),
+    }
+    if synthetic < most:
+        kinds.append("below")
+        words.append(("below", "its picture excites the unit less than the best image does"))
+    return Marks(
+        tuple(kinds), tuple(words), tuple((name, f"{value:.5g}") for name, value in found.items() if np.isfinite(value))
+    )
+
+
+def _histogram(statistics: Statistics, row: int, synthetic: float, noun: str) -> Markup:
+    levels = statistics.quantile
+    at = [int(np.abs(levels - level).argmin()) for level in BOX] if len(levels) else []
+    box = tuple(float(statistics.quantiles[row, place]) for place in at) if len(set(at)) == len(BOX) else ()
+    values = plots.Values(
+        edges=statistics.edge,
+        counts=statistics.histogram[row],
+        least=float(statistics.least[row]),
+        most=float(statistics.most[row]),
+        box=box,
+    )
+    marks = [plots.Mark(values.most, f"best {noun}", "image")]
+    if np.isfinite(synthetic):
+        marks.append(plots.Mark(synthetic, "synthetic", "picture"))
+    return plots.histogram(values, marks, f"largest activation in each {noun}")
+
+
+def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str], ...]:
+    found = [
+        (f"{noun.capitalize()}s", captions.thousands(int(statistics.count[row]))),
+        ("Mean", captions.number(float(statistics.mean[row]))),
+        ("Standard deviation", captions.number(float(statistics.deviation[row]))),
+    ]
+    middle = np.flatnonzero(statistics.quantile == np.float32(0.5))
+    if middle.size:
+        found.append(("Median", captions.number(float(statistics.quantiles[row, middle[0]]))))
+    ends = [captions.number(float(values[row])) for values in (statistics.least, statistics.most)]
+    found.append(("Range", " to ".join(ends)))
+    found.append((f"Active {noun}s", captions.percent(float(statistics.active_images[row]))))
+    if np.isfinite(statistics.active_positions[row]):
+        found.append(("Active positions", captions.percent(float(statistics.active_positions[row]))))
+    return tuple(found)
+
+
+def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
+    found = []
+    if statistics.never_varies[row]:
+        found.append(f"It never varies: it has one value at every position of every {noun}.")
+    elif statistics.dead[row]:
+        found.append(f"It is dead: no {noun} switched it on.")
+    left_out = statistics.get("not_a_number")
+    if left_out is not None and left_out[row] > 0:
+        found.append(f"{captions.count(int(left_out[row]), noun)} left out, because a value was not a number.")
+    return tuple(found)
+
+
+def _twin(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | None, str]:
+    """The unit that goes with it most, if it has a page, and in words how closely."""
+    number, correlation = int(statistics.nearest[row]), float(statistics.correlation[row])
+    if number < 0 or not np.isfinite(correlation):
+        return None, ""
+    link = Link(f"{number}.html", f"{layer.name}:{number}") if number in layer.units else None
+    name = "" if link is not None else f"{layer.name}:{number}, "
+    near = statistics.twin[row] >= 0
+    return link, f"{name}{'a twin, ' if near else ''}correlation {captions.signed(correlation)}"
+
+
+def _bars(statistics: Statistics, dataset: Dataset | None, row: int) -> tuple[tuple[Bar, ...], str]:
+    chosen = statistics.selective_classes(row, CLASSES)
+    if not chosen or dataset is None:
+        return (), ""
+    mean = float(statistics.mean[row])
+    low = min(0.0, mean, *(value for _, value in chosen))
+    high = max(0.0, mean, *(value for _, value in chosen))
+    span = (high - low) or 1.0
+    counts = statistics.get("class_count")
+    bars = []
+    for number, value in chosen:
+        start, end = sorted((0.0, value))
+        bars.append(
+            Bar(
+                name=dataset.class_name(number),
+                value=captions.number(value),
+                images="" if counts is None else captions.count(int(counts[number]), "image"),
+                start=f"{100 * (start - low) / span:.1f}%",
+                width=f"{100 * (end - start) / span:.1f}%",
+            )
+        )
+    return tuple(bars), f"{100 * (mean - low) / span:.1f}%"

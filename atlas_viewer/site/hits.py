@@ -1,0 +1,216 @@
+"""The images that stand for a unit, as panels of its page: patches, and under each what excited the unit in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atlas_viewer import signals
+from atlas_viewer.format_dataset import ZERO_BYTE
+from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.montage import quad
+from atlas_viewer.site import captions
+from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
+from atlas_viewer.tops import Hit, Tops
+
+SIDE = 160  # pixels: longest side of a patch on a page; nine side by side are narrower than that
+COLUMNS = 9  # patches in a row of a sheet
+RULES = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gradient"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A patch or a back-projection; without a crop, why."""
+
+    crop: Crop | None
+    alt: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One hit: what stands under its patch, and where it is from."""
+
+    rank: str
+    activation: str
+    label: str
+    key: str
+    position: str
+    original: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Hits side by side. rows : a name and a tile a column each; the patches first, then the back-projections."""
+
+    kind: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Tile, ...]], ...]
+
+
+@dataclass(frozen=True)
+class UnitImages:
+    """Everything that a unit's page shows of the dataset's images; panels without hits are left out."""
+
+    panels: tuple[Panel, ...]
+    has_signals: bool
+    reduced: bool
+
+    def panel(self, kind: str) -> Panel | None:
+        """The panel of a kind, if it has hits."""
+        return next((panel for panel in self.panels if panel.kind == kind), None)
+
+    @property
+    def own_are_best(self) -> bool:
+        """Whether the best images of the unit's own class are the best of all."""
+        best, own = self.panel("largest"), self.panel("class")
+        return best is not None and own is not None and best.columns == own.columns
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A hit that the page shows, with its cell in the sheet of patches and those in the sheet of back-projections."""
+
+    tops: Tops
+    hit: Hit
+    cell: int
+    signals: dict[str, int]
+
+
+def unit_images(unit: Unit, folder: Path) -> UnitImages:
+    """Draw the sheets of a unit's patches and back-projections into its layer's folder; what to show is returned."""
+    layer = unit.layer
+    kinds = {kind: layer.tops(kind) for kind in layer.kinds}
+    found = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
+    numbered = _numbered(unit.row, found)
+    if not numbered:
+        return UnitImages((), False, False)
+    frame = numbered[0].tops.frame_size
+    size = thumb_size(frame, SIDE)
+    count = 1 + max(shown.cell for shown in numbered)
+    patches = Sheet(f"{unit.number}.images", size, count, min(COLUMNS, count), PHOTO)
+    has_pixels = numbered[0].tops.dataset.has_pixels
+    if has_pixels:
+        _draw_patches(unit.row, numbered, patches, folder)
+    count = sum(len(shown.signals) for shown in numbered)
+    back = Sheet(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
+    if count:
+        _draw_signals(unit.row, numbered, back, folder)
+    by_kind = {kind: [shown for shown in numbered if shown.tops is tops] for kind, tops in kinds.items()}
+    by_kind["range"] = _range(by_kind)
+    panels = tuple(
+        _panel(unit, kind, shown, patches if has_pixels else None, back) for kind, shown in by_kind.items() if shown
+    )
+    return UnitImages(panels, count > 0, size != frame)
+
+
+def _shown(tops: Tops, row: int) -> list[_Shown]:
+    return [_Shown(tops, hit, -1, {}) for hit in tops.of(row).hits]
+
+
+def _numbered(row: int, found: dict[str, list[_Shown]]) -> list[_Shown]:
+    """The hits with their cells; the same image at the same position has one cell, whatever its kinds."""
+    cells: dict[tuple[int, tuple[int, int]], int] = {}
+    numbered, signal = [], 0
+    for shown in (shown for kind in found.values() for shown in kind):
+        cell = cells.setdefault((shown.hit.row, shown.hit.position), len(cells))
+        there = {}
+        for rule in shown.tops.rules:
+            if np.isfinite(shown.tops.scale(rule)[row, shown.hit.rank]):
+                there[rule], signal = signal, signal + 1
+        numbered.append(_Shown(shown.tops, shown.hit, cell, there))
+    return numbered
+
+
+def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
+    """The quantiles of the sample, between the most and the least exciting of all images where those are others."""
+    quantiles = by_kind.get("quantile", [])
+    most, least = by_kind.get("largest", [])[:1], by_kind.get("smallest", [])[:1]
+    if not quantiles:
+        return []
+    ends = quantiles[0].hit.activation, quantiles[-1].hit.activation
+    before = [shown for shown in most if shown.hit.activation > ends[0]]
+    after = [shown for shown in least if shown.hit.activation < ends[1]]
+    return [*before, *quantiles, *after]
+
+
+def _draw_patches(row: int, numbered: Iterable[_Shown], sheet: Sheet, folder: Path) -> None:
+    drawn = {shown.cell: shown for shown in numbered}
+    pixels = np.stack([drawn[cell].tops.patch(row, drawn[cell].hit.rank).pixels for cell in range(sheet.count)])
+    sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, np.ones(sheet.count, bool))
+
+
+def _draw_signals(row: int, numbered: Sequence[_Shown], sheet: Sheet, folder: Path) -> None:
+    tops = {id(shown.tops): shown.tops for shown in numbered}
+    read = {
+        (key, rule): kind.encoded(rule, row).astype(np.float32) - ZERO_BYTE
+        for key, kind in tops.items()
+        for rule in kind.rules
+    }
+    stacked = [read[id(shown.tops), rule][shown.hit.rank] for shown in numbered for rule in shown.signals]
+    sheet.draw_forms(folder, signals.forms(np.stack(stacked), sheet.size), np.ones(sheet.count, bool))
+
+
+def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sheet | None, back: Sheet) -> Panel:
+    rows = [("", tuple(_patch_tile(unit, shown, patches) for shown in found))]
+    for rule in RULES:
+        if any(rule in shown.signals for shown in found):
+            tiles = tuple(_signal_tile(unit, shown, rule, back) for shown in found)
+            rows.append((RULES[rule], tiles))
+    return Panel(kind, tuple(_column(shown, kind) for shown in found), tuple(rows))
+
+
+def _patch_tile(unit: Unit, shown: _Shown, sheet: Sheet | None) -> Tile:
+    hit = shown.hit
+    alt = f"{unit.address}, {shown.tops.dataset.name} {hit.key}, activation {captions.number(hit.activation)}"
+    if sheet is None:
+        return Tile(None, alt, "pixels are not stored")
+    return Tile(sheet.crop(shown.cell, inside=_share(shown, unit.row)), alt, "")
+
+
+def _signal_tile(unit: Unit, shown: _Shown, rule: str, sheet: Sheet) -> Tile:
+    alt = f"{unit.address}, {RULES[rule]} in {shown.hit.key}"
+    if rule not in shown.signals:
+        reason = shown.tops.reason[unit.row]
+        return Tile(None, alt, f"not computed: {reason}" if reason else "not computed yet")
+    return Tile(sheet.crop(shown.signals[rule], inside=_share(shown, unit.row)), alt, "")
+
+
+def _share(shown: _Shown, row: int) -> tuple[float, float, float, float]:
+    """The part of the frame that is inside the image, as shares of its sides."""
+    (high, wide), (top, left, bottom, right) = shown.tops.frame_size, shown.tops.inside(row, shown.hit.rank)
+    return top / high, left / wide, bottom / high, right / wide
+
+
+def _column(shown: _Shown, kind: str) -> Column:
+    hit = shown.hit
+    top, left, bottom, right = (round(side) for side in hit.original)
+    rank = str(hit.rank + 1) if hit.quantile is None else captions.quantile(hit.quantile)
+    if kind == "range" and hit.quantile is None:
+        rank = {"largest": "most of all", "smallest": "least of all"}[shown.tops.kind]
+    return Column(
+        rank=rank,
+        activation=captions.number(hit.activation),
+        label=hit.class_name,
+        key=hit.key,
+        position=f"{hit.position[0]}, {hit.position[1]}",
+        original=f"{top} to {bottom}, {left} to {right}".replace("-", captions.MINUS),
+    )
+
+
+def quads(layer: Layer, rows: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The four best patches of each of these units in one picture, and which units have any.
+
+    The pictures are (unit, y, x, rgb), at most `side` pixels long.
+    """
+    tops = layer.tops("largest")
+    ranks = range(min(4, tops.image.shape[1]))
+    drawn = []
+    for row in rows:
+        patches = [tops.patch(row, rank) for rank in ranks]
+        pixels, inside = np.stack([p.pixels for p in patches]), np.stack([p.inside for p in patches])
+        drawn.append(quad(pixels, inside, side))
+    return np.stack(drawn), tops.there[list(rows)].any(axis=1)
