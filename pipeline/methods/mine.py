@@ -21,7 +21,8 @@ from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.stream import stream
 
-_CHUNK = 256  # images whose readings are held before they are merged; fixed, because it decides the last bits
+_HELD = 1 << 22  # readings held before they are merged: 84 MB
+_FEWEST, _MOST = 256, 2048  # images held
 
 Batch = tuple[np.ndarray, np.ndarray, int]  # numbers (n,), RGB uint8 pixels (batch, row, column, rgb), n
 
@@ -65,11 +66,13 @@ def mine_block(
     Departure: the order of equal values is that of images and positions, and small values are kept as well.
     """
     plan = derive(network, layers)
-    miners = {name: _LayerMiner(network, name, settings, classes) for name in layers if not plan.joins(name)}
-    reader, chunk = MapReader(device), _Chunk(sample, labels)
+    mined = [name for name in layers if not plan.joins(name)]
+    chunk = _Chunk(sample, labels, sum(network.layer(name).channels for name in mined))
+    miners = {name: _LayerMiner(network, name, settings, classes, chunk.size) for name in mined}
+    reader = MapReader(device)
     with torch.inference_mode():
         for numbers, pixels, count in batches:
-            if len(chunk) + count > _CHUNK:
+            if len(chunk) + count > chunk.size:
                 _flush(miners, plan, chunk)
             images = centred(network.preprocessing, pixels, device)
             start = chunk.take(numbers[:count])
@@ -100,16 +103,19 @@ def centred(preprocessing: Preprocessing, pixels: np.ndarray, device: torch.devi
 
 
 class _Chunk:
-    """The images whose readings wait to be merged."""
+    """The images whose readings wait to be merged; as many as the units allow, because that decides the last bits."""
 
-    def __init__(self, sample: Collection[int], labels: Mapping[int, int]) -> None:
+    def __init__(self, sample: Collection[int], labels: Mapping[int, int], units: int) -> None:
         self._sample, self._labels, self._numbers = sample, labels, []
+        self.size = min(max(_HELD // units, _FEWEST), _MOST)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def take(self, numbers: np.ndarray) -> int:
         """Add images; return the row of the first."""
+        if len(numbers) > self.size:
+            raise ValueError(f"mining: batch of {len(numbers)} images, expected at most {self.size}")
         start = len(self._numbers)
         self._numbers += [int(number) for number in numbers]
         return start
@@ -133,12 +139,12 @@ class _Chunk:
 class _LayerMiner:
     """Keeps what has been found of one layer; working memory for one chunk of images."""
 
-    def __init__(self, network: Network, name: str, settings: MineSettings, classes: int) -> None:
+    def __init__(self, network: Network, name: str, settings: MineSettings, classes: int, images: int) -> None:
         layer = network.layer(name)
         self._settings, self._width, self._area = settings, layer.width, layer.height * layer.width
         self._gated = _has_off(network, name)
         units = layer.channels
-        self._reading = Reading.blank(_CHUNK, units)
+        self._reading = Reading.blank(images, units)
         self._counter: Counter | None = None
         self._maxima_counter = Counter(units, torch.device("cpu"))
         self._largest = Hits.empty(units, settings.k)

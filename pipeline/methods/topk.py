@@ -47,6 +47,8 @@ FIELDS = ("value", "image", "row", "column")
 
 def merge(a: Hits, b: Hits, k: int, *, smallest: bool = False) -> Hits:
     """The k best of both, for every unit; missing hits come last."""
+    if (a.image == MISSING).all():
+        return b.of_length(k)
     value, image, row, column = (np.concatenate([getattr(a, name), getattr(b, name)], axis=1) for name in FIELDS)
     order = np.lexsort((column, row, image, value if smallest else -value, image == MISSING))[:, :k]
     return Hits(*(np.take_along_axis(part, order, axis=1) for part in (value, image, row, column))).of_length(k)
