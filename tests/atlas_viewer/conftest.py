@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +12,21 @@ import pytest
 
 from atlas_viewer import format
 
+sys.path.insert(0, str(Path(__file__).parent))  # the dataset side, in a module of its own
+
+from mined_atlas import write_dataset, write_mined_layer
+
 LAYERS = ("conv1", "mixed/3a", "fc8")
+MINED = ("conv1", "relu1", "mixed/3a", "fc8")
 LABELS = ("tench, <i>Tinca</i>", "Schäferhund & Söhne", 'quote" onload="x', "空 sky", "</title><script>", "b")
-SIDES = {"conv1": 5, "mixed/3a": 12, "fc8": 24}
-UNITS = {"conv1": [0, 1, 2, 3, 4], "mixed/3a": [2, 3, 5, 7], "fc8": [0, 1, 2, 3, 4, 5]}
+SIDES = {"conv1": 5, "relu1": 5, "mixed/3a": 12, "fc8": 24}
+UNITS = {"conv1": [0, 1, 2, 3, 4], "relu1": [0, 1, 2, 4], "mixed/3a": [2, 3, 5, 7], "fc8": [0, 1, 2, 3, 4, 5]}
+TABLE = {  # kind, channels, height, width, window's size, stride and offset
+    "conv1": ("conv", 5, 20, 20, (5, 5), (1, 1), (0, 0)),
+    "relu1": ("relu", 5, 20, 20, (5, 5), (1, 1), (0, 0)),
+    "mixed/3a": ("conv", 8, 7, 7, (13, 13), (3, 3), (-4, -4)),
+    "fc8": ("linear", 6, 1, 1, (24, 24), (0, 0), (0, 0)),
+}
 STYLES = {"low_frequency": (3, 1.0), "sparse": (2, 0.5)}  # samples, blur width
 DIGEST = "0123456789abcdef" * 4
 
@@ -28,8 +40,16 @@ def sound_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def mined_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a sound atlas with a dataset, that no test may change; relu1 has hits and no ascent."""
+    path = tmp_path_factory.mktemp("mined") / "atlas.h5"
+    _write_atlas(path, mined=True)
+    return path
+
+
+@pytest.fixture(scope="session")
 def write_atlas() -> Callable[..., None]:
-    """The function that writes the made-up atlas: a path, and the layer to `change`, if any."""
+    """The function that writes the made-up atlas: a path, the layer to `change`, if any, and whether it is `mined`."""
     return _write_atlas
 
 
@@ -38,8 +58,8 @@ def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], 
     """A function that writes a fresh atlas, damages it as told, and returns it open."""
     opened: list[h5py.File] = []
 
-    def damage(how: Callable[[h5py.File], None]) -> h5py.File:
-        _write_atlas(tmp_path / "atlas.h5")
+    def damage(how: Callable[[h5py.File], None], *, mined: bool = False) -> h5py.File:
+        _write_atlas(tmp_path / "atlas.h5", mined=mined)
         file = h5py.File(tmp_path / "atlas.h5", "r+")
         opened.append(file)
         how(file)
@@ -50,20 +70,27 @@ def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], 
         file.close()
 
 
-def _write_atlas(path: Path, *, change: str | None = None) -> None:
-    """Write the made-up atlas; with `change`, the pixels of that one layer are others."""
+def _write_atlas(
+    path: Path, *, change: str | None = None, mined: bool = False, pixels: str = "stored", shift: int = 0
+) -> None:
+    """Write the made-up atlas; with `change`, the pixels of that one layer are others; `mined` adds a dataset."""
+    layers = MINED if mined else LAYERS
     with format.create(path) as file:
         header = {"format": format.FORMAT, "version": format.VERSION}
         root = format.ROOT.create(file, header | {"model": "doodlenet", "model_digest": DIGEST})
         format.ROOT["settings"].write(root, "seed: 0\nname: <b>bold</b>\n")
         format.ROOT["packages"].write(root, "numpy 2.4.6\ntorch 2.13.0\n")
-        write_network(file)
-        names = format.group_names(LAYERS)
-        for number, layer in enumerate(LAYERS):
+        write_network(file, layers)
+        if mined:
+            write_dataset(file, pixels=pixels, shift=shift)
+        names = format.group_names(layers)
+        for number, layer in enumerate(layers):
             write_layer(file, names[layer], layer, seed=number + 100 * (change == layer))
+            if mined:
+                write_mined_layer(file, names[layer], layer, UNITS[layer])
 
 
-def write_network(file: h5py.File) -> None:
+def write_network(file: h5py.File, layers: tuple[str, ...]) -> None:
     preprocessing = format.PREPROCESSING.create(file, {"height": 24, "width": 24, "channels": "BGR"})
     mean = np.array([104, 117, 123], "f4").reshape(3, 1, 1)
     format.PREPROCESSING["mean"].write(preprocessing, mean)
@@ -71,23 +98,20 @@ def write_network(file: h5py.File) -> None:
     network = format.NETWORK.create(file)
     format.NETWORK["labels"].write(network, LABELS)
     table = format.LAYERS.create(file)
+    names = ("kind", "channels", "height", "width", "window_size", "window_stride", "window_offset")
     columns = {
-        "name": LAYERS,
-        "kind": ("conv", "conv", "linear"),
-        "channels": (5, 8, 6),
-        "height": (20, 7, 1),
-        "width": (20, 7, 1),
-        "window_size": [(5, 5), (13, 13), (24, 24)],
-        "window_stride": [(1, 1), (3, 3), (0, 0)],
-        "window_offset": [(0, 0), (-4, -4), (0, 0)],
-        "has_units": (True, True, True),
-        "class_layer": (False, False, True),
+        "name": layers,
+        **{name: [TABLE[layer][at] for layer in layers] for at, name in enumerate(names)},
+        "has_units": [True] * len(layers),
+        "class_layer": [layer == "fc8" for layer in layers],
     }
     for name, values in columns.items():
         format.LAYERS[name].write(table, values)
     graph = format.GRAPH.create(file)
-    format.GRAPH["nodes"].write(graph, ("data", *LAYERS))
-    format.GRAPH["edges"].write(graph, [(0, 1), (1, 2), (0, 2), (2, 3)])
+    format.GRAPH["nodes"].write(graph, ("data", *layers))
+    last = len(layers)
+    line = [(node, node + 1) for node in range(last - 1)]
+    format.GRAPH["edges"].write(graph, [*line, (0, last - 1), (last - 1, last)])
 
 
 def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
@@ -103,7 +127,7 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
     cut = layer == "mixed/3a"  # as if a row of its window lay outside
     format.UNITS["window"].write(units, window)
     format.UNITS["window_unclipped"].write(units, (window[0] - cut, *window[1:]))
-    for style, (samples, blur) in STYLES.items():
+    for style, (samples, blur) in STYLES.items() if layer in LAYERS else ():
         attributes = {
             "style": style,
             "measure": f"value of {layer}, before its ReLU",

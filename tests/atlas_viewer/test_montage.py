@@ -75,3 +75,23 @@ def test_a_saved_png_holds_the_very_pixels(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (7, 9, 3)).astype("u1")
     montage.save(tmp_path / "a.png", image)
     assert (np.asarray(Image.open(tmp_path / "a.png")) == image).all()
+
+
+@pytest.mark.parametrize("size", [(5, 5), (7, 4), (55, 55), (90, 60), (300, 227)])
+def test_a_quad_has_the_size_that_was_said_and_fits(size):
+    generator = np.random.default_rng(0)
+    patches, inside = generator.integers(0, 256, (4, *size, 3), "u1"), np.ones((4, *size), bool)
+    drawn = montage.quad(patches, inside, 112)
+    assert drawn.shape[:2] == montage.quad_size(size, 112)
+    assert 90 <= max(drawn.shape) <= 112
+
+
+def test_a_quad_hatches_what_is_outside_and_what_is_missing():
+    patches, inside = np.full((2, 10, 10, 3), 7, "u1"), np.ones((2, 10, 10), bool)
+    inside[1, :, :5] = False
+    drawn = montage.quad(patches, inside, 22)
+    hatched = montage.hatched((10, 10))
+    assert (drawn[:10, :10] == 7).all()
+    assert (drawn[:10, 12:17] == hatched[:, :5]).all() and (drawn[:10, 17:] == 7).all()
+    assert (drawn[12:, :10] == hatched).all() and (drawn[12:, 12:] == hatched).all()
+    assert len(np.unique(hatched)) == 2

@@ -15,6 +15,11 @@ def test_a_sound_atlas_has_no_faults(sound_atlas):
         assert check(file) == []
 
 
+def test_a_sound_atlas_with_a_dataset_has_no_faults(mined_atlas):
+    with h5py.File(mined_atlas) as file:
+        assert check(file) == []
+
+
 def replace(path: str, values: object, **options: object):
     def how(file: h5py.File) -> None:
         del file[path]
@@ -126,3 +131,48 @@ def test_a_style_with_other_units_than_the_layer_is_named(damaged):
                 field.write(style, values)
 
     assert "/layers/conv1/ascent/sparse: 2 units, expected 5 as in units/index" in check(damaged(how))
+
+
+def without_scale(file: h5py.File) -> None:
+    del file["layers/fc8/tops/largest/gradient_scale"]
+
+
+def of_other_units(file: h5py.File) -> None:
+    for field in format.STATISTICS.fields:
+        if field.axes[0] == "unit" and field.name in file["layers/conv1/statistics"]:
+            values = file["layers/conv1/statistics"][field.name][:2]
+            del file["layers/conv1/statistics"][field.name]
+            field.write(file["layers/conv1/statistics"], values)
+
+
+MINED_DAMAGES = {
+    "fewer skipped": (attribute("dataset", "skipped", 7), "attribute skipped is 7, but 2 are listed"),
+    "unknown pixels": (attribute("dataset", "pixels", "some"), "pixels is 'some', expected 'stored' or 'pointers'"),
+    "pixels that are not there": (drop("dataset/images/pixels"), "pixels are not there, but /dataset says otherwise"),
+    "images out of order": (assign("dataset/images/number", 0, 99), "/dataset/images/number: not rising"),
+    "a label past the classes": (assign("dataset/images/label", 0, 4), "/dataset/images/label: not within -1 to 3"),
+    "no images": (drop("dataset/images"), "/layers/fc8/tops/largest: hits, but no /dataset/images"),
+    "a row past the images": (assign("layers/fc8/tops/class/image", (0, 0), 16), "tops/class/image: a row outside"),
+    "a hit without a value": (
+        assign("layers/fc8/tops/largest/activation", (0, 0), np.nan),
+        "tops/largest/activation: not finite",
+    ),
+    "a window past the input": (
+        assign("layers/conv1/tops/largest/window", (0, 0), (0, 0, 25, 5)),
+        "window: outside the network's input",
+    ),
+    "a window past the frame": (assign("layers/conv1/tops/largest/frame", (0, 1), (5, 6)), "window: outside the frame"),
+    "another kind": (attribute("layers/fc8/tops/class", "kind", "best"), "kind 'best', expected the group's name"),
+    "no scale": (without_scale, "only one of gradient and gradient_scale is there"),
+    "another frame": (attribute("layers/fc8/tops/largest", "height", 23), "expected the frame's (23, 24)"),
+    "lost counts": (assign("layers/fc8/statistics/position_histogram", (0, 0), 5), "sum is not position_count"),
+    "edges that fall": (assign("layers/fc8/statistics/edge", 3, -9), "expected 10 rising edges"),
+    "statistics of other units": (of_other_units, "/layers/conv1/statistics: 2 units, expected 5"),
+}
+
+
+@pytest.mark.parametrize("name", MINED_DAMAGES)
+def test_damage_to_the_dataset_side_is_named(damaged, name):
+    how, expected = MINED_DAMAGES[name]
+    found = check(damaged(how, mined=True))
+    assert any(expected in fault for fault in found), found

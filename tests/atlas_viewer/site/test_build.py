@@ -6,57 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from pages import CHROMIUM, Page, broken, browser, read
 
 from atlas_viewer.errors import AtlasError
 from atlas_viewer.site import outline
 from atlas_viewer.site.build import build
-
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-class Page(HTMLParser):
-    """What a page refers to, what it says, and its elements."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path, self.refers, self.ids, self.images, self.tags, self.text = path, [], set(), [], [], ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        self.refers += [found[key] for key in ("href", "src") if found.get(key)]
-        self.ids.add(found.get("id"))
-        if tag == "img":
-            self.images.append(found)
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def broken(folder: Path) -> list[str]:
-    """The references of a site's pages that lead nowhere."""
-    pages = {path: Page(path) for path in folder.rglob("*.html")}
-    found = []
-    for path, page in pages.items():
-        for reference in page.refers:
-            if reference.startswith("data:"):
-                continue
-            parts = urlsplit(reference)
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            there = not parts.scheme and not parts.netloc and target.is_file()
-            if not there or (parts.fragment and parts.fragment not in pages[target].ids):
-                found.append(f"{path.name}: {reference}")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +216,8 @@ def test_folders_of_layers_are_safe_and_one_to_one():
 def test_a_browser_shows_the_first_page_and_its_pictures(site, tmp_path):
     from PIL import Image
 
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars"
-    offline = "--disable-background-networking --disable-component-update --virtual-time-budget=2000"
     shot = tmp_path / "shot.png"
-    command = [str(CHROMIUM), *quiet.split(), *offline.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    command = browser(tmp_path)
     command += [f"--screenshot={shot}", "--window-size=1000,1400", (site / "fc8" / "index.html").as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=90)
     colours = Image.open(shot).convert("RGB").getcolors(1 << 20)

@@ -53,3 +53,29 @@ def test_a_reason_explains_a_failure_and_not_a_finding():
 def test_counts_agree_with_their_noun():
     assert captions.count(1, "unit") == "1 unit"
     assert captions.count(2000, "class") == "2\N{NARROW NO-BREAK SPACE}000 classes"
+
+
+@pytest.mark.parametrize(
+    ("activation", "most", "text"),
+    [
+        (18, 10, "1.8 × the best image"),
+        (410, 10, "41 × the best image"),
+        (10.2, 10, "1.02 × the best image"),
+        (6, 10, "0.60 × the best image"),
+        (-1, 10, "below the best image"),
+        (1, -3, "above every image"),
+        (-4, -3, "below the best image"),
+        (float("nan"), 10, ""),
+        (3, float("nan"), ""),
+    ],
+)
+def test_a_ratio_says_only_what_it_can(activation, most, text):
+    assert captions.ratio(activation, most, "image") == text
+
+
+def test_quantiles_are_named():
+    assert [captions.quantile(share) for share in (1.0, 0.875, 0.0)] == [
+        "most",
+        "87.5\N{NARROW NO-BREAK SPACE}%",
+        "least",
+    ]

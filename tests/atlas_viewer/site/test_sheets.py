@@ -59,3 +59,18 @@ def test_thumbs_keep_the_proportion_and_never_grow():
     assert thumb_size((100, 200), 50) == (25, 50)
     assert thumb_size((7, 7), 112) == (7, 7)
     assert thumbs(np.zeros((2, 100, 200, 3), "u1"), (25, 50)).shape == (2, 25, 50, 3)
+
+
+def test_a_crop_can_leave_out_what_is_outside_the_image():
+    sheet = Sheet("a", (10, 20), count=1, columns=1)
+    assert sheet.crop(0).clip == ""
+    crop = sheet.crop(0, inside=(0.1, 0.2, 0.7, 1))
+    assert crop.clip == "clip-path:inset(10% 0 30% 20%)"  # CSS goes round from the top: right, bottom, left
+
+
+def test_grey_pictures_make_grey_files(tmp_path):
+    sheet = Sheet("a", (6, 6), count=2, columns=2, forms=("norm",))
+    sheet.draw_forms(tmp_path, {"norm": np.full((2, 6, 6), 9, "u1")}, np.ones(2, bool))
+    image = Image.open(tmp_path / "a.norm.png")
+    assert image.mode == "L" and (np.asarray(image) == 9).all()
+    assert sheet.crop(1).images == (("f norm", "a.norm.png"),)

@@ -1,0 +1,56 @@
+"""What tests of pages share: reading a page, finding references that lead nowhere, a browser."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars"
+OFFLINE = "--disable-background-networking --disable-component-update --virtual-time-budget=2000"
+
+
+class Page(HTMLParser):
+    """What a page refers to, what it says, and its elements."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.refers, self.ids, self.images, self.tags, self.text = path, [], set(), [], [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self.refers += [found[key] for key in ("href", "src") if found.get(key)]
+        self.ids.add(found.get("id"))
+        if tag == "img":
+            self.images.append(found)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def broken(folder: Path) -> list[str]:
+    """The references of a site's pages that lead nowhere."""
+    pages = {path: Page(path) for path in folder.rglob("*.html")}
+    found = []
+    for path, page in pages.items():
+        for reference in page.refers:
+            if reference.startswith("data:"):
+                continue
+            parts = urlsplit(reference)
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            there = not parts.scheme and not parts.netloc and target.is_file()
+            if not there or (parts.fragment and parts.fragment not in pages[target].ids):
+                found.append(f"{path.name}: {reference}")
+    return found
+
+
+def browser(folder: Path) -> list[str]:
+    """The command of a browser that asks nothing of the network; its profile lies in the folder."""
+    return [str(CHROMIUM), *QUIET.split(), *OFFLINE.split(), f"--user-data-dir={folder / 'profile'}"]

@@ -1,0 +1,175 @@
+"""What pages show of a dataset: best images, back-projections, range, statistics; and layers without ascent."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from pages import CHROMIUM, Page, broken, browser, read
+from PIL import Image
+
+from atlas_viewer.site.build import build
+
+
+@pytest.fixture(scope="module")
+def site(mined_atlas, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("mined") / "site"
+    build(mined_atlas, out)
+    return out
+
+
+def text(path: Path) -> str:
+    return re.sub(r"[ \n]+", " ", Page(path).text)
+
+
+def test_every_reference_leads_to_a_file_and_nothing_is_remote(site):
+    assert broken(site) == []
+    for name, data in read(site).items():
+        if Path(name).suffix in (".html", ".css", ".js"):
+            assert not re.search(r"https?://|(?<![\w/:])//[a-z]|@import|fetch\(|url\(", data.decode()), name
+
+
+def test_pictures_are_lazy_and_pages_keep_their_budgets(site):
+    assert (site / "index.html").stat().st_size <= 1_000_000
+    for path in site.rglob("*.html"):
+        assert path.stat().st_size <= 1_500_000
+        assert all(image["loading"] == "lazy" and image["alt"] and image["width"] for image in Page(path).images)
+
+
+def test_a_unit_page_shows_its_best_images_with_numbers_and_labels(site):
+    said = text(site / "conv1" / "1.html")
+    assert "What excites it in odd <photos>" in said
+    assert "The 3 images with the largest activation, out of 16" in said
+    for part in ("40.00", "37.47", "34.93", "空 sky", "class 2", "n14/<i>14.jpg", "18 to 28, 44 to 64"):
+        assert part in said
+    assert "Nie et al. 2018" in said and "deconvnet" in said and "guided backprop" in said
+    assert "Deconvnet passes response normalization by its derivative." in said
+
+
+def test_what_lies_outside_the_image_is_left_out_and_said(site):
+    page = Page(site / "conv1" / "1.html")
+    clips = [found["style"] for tag, found in page.tags if tag == "span" and found.get("class") == "in"]
+    assert "clip-path:inset(40% 0 0 20%)" in clips and "clip-path:inset(0 0 60% 0)" in clips
+    assert "Hatched: outside the image." in page.text
+    assert "Hatched" not in Page(site / "fc8" / "1.html").text
+
+
+def test_every_form_of_every_rule_is_on_the_page_without_a_script(site):
+    page = Page(site / "conv1" / "1.html")
+    classes = [found.get("class") for found in page.images]
+    assert {classes.count(f"f {form}") for form in ("raw", "norm", "blurred")} == {9}
+    forms = [found for tag, found in page.tags if tag == "input" and found["name"] == "form"]
+    assert [("checked" in found, found["id"]) for found in forms] == [
+        (True, "form-raw"),
+        (False, "form-norm"),
+        (False, "form-blurred"),
+    ]
+    labels = {found["for"] for tag, found in page.tags if tag == "label" and found.get("for")}
+    assert {found["id"] for found in forms} <= labels
+
+
+def test_a_back_projection_that_is_not_there_says_why(site):
+    assert "not computed: out of <memory>" in text(site / "conv1" / "0.html")
+
+
+def test_the_range_is_in_order_and_its_images_are_not_drawn_twice(site):
+    said = text(site / "conv1" / "1.html")
+    assert re.search("From most to least .* most ?50\N{NARROW NO-BREAK SPACE}% ?least", said)
+    with Image.open(site / "conv1" / "1.images.photo.png") as sheet:
+        assert sheet.size == (8 * 8, 8)  # 15 to 13; 8 and 0 of the range; 0 to 2, 0 at another position
+
+
+def test_a_picture_is_compared_with_the_best_image(write_atlas, tmp_path):
+    write_atlas(tmp_path / "a.h5", mined=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["layers/conv1/ascent/sparse/activation"][1] = 72, 39.9
+    build(tmp_path / "a.h5", tmp_path / "site")
+    page = (tmp_path / "site" / "conv1" / "1.html").read_text(encoding="utf-8")
+    assert '<p class="ratio">1.8 × the best image</p>' in page
+    assert re.search(r'<p class="ratio below" title="[^"]+">1.00 × the best image</p>', page)
+
+
+def test_statistics_stand_on_the_page(site):
+    said = text(site / "conv1" / "1.html")
+    assert "best image 40.00" in said and "Most selective classes" in said
+    assert "Active positions25.0\N{NARROW NO-BREAK SPACE}%" in said
+    assert re.search(r"Nearest unit ?conv1:0, a twin, correlation 0.990", said)
+    assert "0.html" in Page(site / "conv1" / "1.html").refers
+
+
+def test_a_dead_unit_says_so_and_has_no_images(site):
+    said = text(site / "conv1" / "4.html")
+    assert "It never varies: it has one value at every position of every image." in said
+    assert "What excites it" not in said and not list((site / "conv1").glob("4.images*"))
+
+
+def test_a_layer_page_has_the_best_images_beside_the_styles(site):
+    page = Page(site / "conv1" / "index.html")
+    views = [found["id"] for tag, found in page.tags if tag == "input" and found.get("name") == "style"]
+    assert views == ["style-0", "style-1", "style-images"]
+    assert sum(found["src"] == "montage-1.images.photo.jpg" for found in page.images) == 4  # the dead unit has none
+    cells = {found["id"]: found for tag, found in page.tags if tag == "a" and "data-name" in found}
+    assert cells["u4"]["data-marks"] == "dead" and "twin" in cells["u0"]["data-marks"]
+    assert cells["u0"]["data-most"] == "40" and float(cells["u0"]["data-picture"]) > 0
+    assert "≈ 1" in page.text
+
+
+def test_a_layer_without_ascent_has_its_pages(site):
+    assert {path.stem for path in (site / "relu1").glob("*.html")} == {"index", "0", "1", "2", "4"}
+    page = Page(site / "relu1" / "index.html")
+    assert not [found for tag, found in page.tags if tag == "input" and found.get("name") == "style"]
+    assert len(page.images) == 3
+    assert "relu1/0.html" in Page(site / "index.html").refers
+
+
+def test_the_first_page_describes_the_dataset_and_what_was_skipped(site):
+    said = text(site / "index.html")
+    assert "the images that excite it most, beside pictures found by climbing its gradient" in said
+    assert "the network looked at 16 images of odd <photos>" in said
+    assert "2 images skipped, and why" in said and "the file ends early" in said and "<b>.png" in said
+    assert "f" * 64 in said and "Not looked at yet3 images" in said
+    assert "No photograph was used to make the synthetic pictures." in said
+
+
+def test_drawings_are_not_called_photographs(write_atlas, tmp_path):
+    write_atlas(tmp_path / "a.h5", mined=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["dataset"].attrs["kind"] = "doodles"
+    build(tmp_path / "a.h5", tmp_path / "site")
+    assert "The other images are drawings that a program made" in text(tmp_path / "site" / "index.html")
+    assert "The 3 drawings with the largest activation" in text(tmp_path / "site" / "conv1" / "1.html")
+
+
+def test_pointers_show_gaps_with_the_keys(write_atlas, tmp_path):
+    write_atlas(tmp_path / "a.h5", mined=True, pixels="pointers")
+    build(tmp_path / "a.h5", tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    said = text(tmp_path / "site" / "relu1" / "1.html")
+    assert "pixels are not stored" in said and "n15/<i>15.jpg" in said and "deconvnet" in said
+    assert "not in the atlas file: keys, hashes and windows alone" in text(tmp_path / "site" / "index.html")
+
+
+def test_only_layers_whose_images_changed_are_drawn_again(write_atlas, tmp_path):
+    atlas, out = tmp_path / "a.h5", tmp_path / "site"
+    write_atlas(atlas, mined=True)
+    build(atlas, out)
+    with h5py.File(atlas, "r+") as file:
+        file["layers/conv1/tops/largest/image"][0, 0] = 5
+    assert build(atlas, out).rebuilt == ("conv1",)
+    write_atlas(atlas, mined=True, shift=3)
+    assert build(atlas, out).rebuilt == ("conv1", "relu1", "mixed/3a", "fc8")
+    build(atlas, tmp_path / "full", workers=2)
+    assert read(out) == read(tmp_path / "full")
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at hand")
+def test_a_browser_shows_images_back_projections_and_the_histogram(site, tmp_path):
+    shot = tmp_path / "shot.png"
+    command = [*browser(tmp_path), f"--screenshot={shot}", "--window-size=1000,2000"]
+    subprocess.run([*command, (site / "fc8" / "1.html").as_uri()], check=True, capture_output=True, timeout=90)
+    shown = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 500
