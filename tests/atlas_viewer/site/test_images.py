@@ -54,7 +54,7 @@ def test_what_lies_outside_the_image_is_left_out_and_said(site):
     page = Page(site / "conv1" / "1.html")
     clips = [found["style"] for tag, found in page.tags if tag == "span" and found.get("class") == "in"]
     assert "clip-path:inset(40% 0 0 20%)" in clips and "clip-path:inset(0 0 60% 0)" in clips
-    assert "Hatched: outside the image." in page.text
+    assert "Hatched: outside the image, or unseen from that position." in page.text
     assert "Hatched" not in Page(site / "fc8" / "1.html").text
 
 
