@@ -108,8 +108,8 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
-        f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}, or unseen. "
-        f"Measured: {tops.measure}. The number is the largest activation."
+        f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}, or "
+        f"unseen. Measured: {tops.measure}. The number is the largest activation."
     )
     return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
 
