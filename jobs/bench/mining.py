@@ -94,7 +94,7 @@ def measure(short: bool) -> Figures:
         )
         doodlenet = compose_config("atlas", ["model=doodlenet"]).model
         network = open_network(read_settings(ModelSettings, doodlenet, "model"))
-        _compare(figures, Work(network, small, 1024 if short else 4096, 64), 5)
+        _compare(figures, Work(network, small, 2048 if short else 8192, 64), 5)
         weights = folder / "squeezenet_v1.1.caffemodel"
         if weights.is_file():
             _compare(figures, Work(_squeezenet(weights), large, 128 if short else 1000, 8), 3)

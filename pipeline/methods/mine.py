@@ -69,12 +69,12 @@ def mine_block(
     mined = [name for name in layers if not plan.joins(name)]
     chunk = _Chunk(sample, labels, sum(network.layer(name).channels for name in mined))
     miners = {name: _LayerMiner(network, name, settings, classes, chunk.size) for name in mined}
-    reader = MapReader(device)
+    reader, images = MapReader(device), None
     with torch.inference_mode():
         for numbers, pixels, count in batches:
             if len(chunk) + count > chunk.size:
                 _flush(miners, plan, chunk)
-            images = centred(network.preprocessing, pixels, device)
+            images = centred(network.preprocessing, pixels, device, into=images)
             start = chunk.take(numbers[:count])
             for name, maps in stream(network, images, plan.measured):
                 miner, relu = miners[name], miners.get(plan.relu_of.get(name, ""))
@@ -84,10 +84,13 @@ def mine_block(
     return _finish(network, layers, miners, plan)
 
 
-def centred(preprocessing: Preprocessing, pixels: np.ndarray, device: torch.device) -> Tensor:
+def centred(
+    preprocessing: Preprocessing, pixels: np.ndarray, device: torch.device, *, into: Tensor | None = None
+) -> Tensor:
     """`Preprocessing.centred` of RGB uint8 pixels (batch, row, column, rgb), on the device, channels side by side.
 
     Networks run up to twice as fast on a CPU with the channels of a pixel side by side in memory.
+    into : an earlier result of the same shape, to be written over.
     """
     if preprocessing.order == "L":
         return torch.from_numpy(preprocessing.centred(pixels)).to(device)
@@ -95,11 +98,19 @@ def centred(preprocessing: Preprocessing, pixels: np.ndarray, device: torch.devi
     if preprocessing.order == "BGR":
         levels = levels.flip(1)
     mean = torch.from_numpy(preprocessing.mean)
-    exact = bool((mean.float().double() == mean).all())  # then single precision subtracts as exactly as double
-    images = torch.empty(levels.shape, device=device, memory_format=torch.channels_last)
-    if exact:
+    images = torch.empty(levels.shape, device=device, memory_format=torch.channels_last) if into is None else into
+    if (mean.float().double() == mean).all():  # then single precision subtracts as exactly as double
         return images.copy_(levels).sub_(mean.float().to(device))
     return images.copy_(levels.double().sub_(mean.to(device)))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images by number, with their classes (−1 for none) and whether they are in the sample; all (image,)."""
+
+    numbers: np.ndarray
+    labels: np.ndarray
+    sampled: np.ndarray
 
 
 class _Chunk:
@@ -120,20 +131,14 @@ class _Chunk:
         self._numbers += [int(number) for number in numbers]
         return start
 
-    def clear(self) -> None:
-        self._numbers = []
-
-    @property
-    def numbers(self) -> np.ndarray:
-        return np.array(self._numbers, np.int64)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return np.array([self._labels.get(number, -1) for number in self._numbers], np.int64)
-
-    @property
-    def sampled(self) -> np.ndarray:
-        return np.array([number in self._sample for number in self._numbers], bool)
+    def empty(self) -> _Images:
+        """The images; none waits any longer."""
+        numbers, self._numbers = self._numbers, []
+        return _Images(
+            np.array(numbers, np.int64),
+            np.array([self._labels.get(number, -1) for number in numbers], np.int64),
+            np.array([number in self._sample for number in numbers], bool),
+        )
 
 
 class _LayerMiner:
@@ -167,24 +172,23 @@ class _LayerMiner:
             self._counter = Counter(len(self._active), device)
         return self._counter
 
-    def merge(self, chunk: _Chunk, *, derived: bool) -> None:
-        """Take in the chunk's readings. derived : histogram and sample follow from another layer's."""
-        images = chunk.numbers
-        reading, k = self._reading.rows(0, len(images)), self._settings.k
+    def merge(self, images: _Images, *, derived: bool) -> None:
+        """Take in the readings of the images. derived : histogram and sample follow from another layer's."""
+        reading, k = self._reading.rows(0, len(images.numbers)), self._settings.k
         value, place = reading.value, reading.place
-        found = (images, place, self._width, k)
+        found = (images.numbers, place, self._width, k)
         self._largest = topk.merge(self._largest, topk.best_images(value, *found), k)
         if self._smallest is not None:
             few = topk.best_images(value, *found, smallest=True)
             self._smallest = topk.merge(self._smallest, few, k, smallest=True)
         if self._own_class is not None:
-            self._own_class = topk.merge(self._own_class, topk.best_of_own_class(value, *found, chunk.labels), k)
+            self._own_class = topk.merge(self._own_class, topk.best_of_own_class(value, *found, images.labels), k)
         self._add_moments(reading)
-        self._add_classes(value, chunk.labels)
+        self._add_classes(value, images.labels)
         if not derived:
             turned = torch.from_numpy(np.ascontiguousarray(value.T))[None]
             self._maxima_counter.add(turned, torch.empty(turned.numel(), dtype=torch.float16))
-            self._keep_sample(images, reading, chunk.sampled)
+            self._keep_sample(images, reading)
 
     def block(self, derived: Mapping[str, np.ndarray | None] | None) -> LayerBlock:
         """What was found. derived : the fields that follow from another layer."""
@@ -248,15 +252,16 @@ class _LayerMiner:
         self._class_sums[present] += np.add.reduceat(np.where(good, ours, 0.0), starts, axis=0)
         self._class_counts[present] += np.add.reduceat(good.astype(np.int64), starts, axis=0)
 
-    def _keep_sample(self, images: np.ndarray, reading: Reading, chosen: np.ndarray) -> None:
+    def _keep_sample(self, images: _Images, reading: Reading) -> None:
+        chosen = images.sampled
         narrow = np.uint16 if self._area <= 1 << 16 else np.int32
-        self._sample.append((images[chosen], reading.value[chosen], reading.place[chosen].astype(narrow)))
+        self._sample.append((images.numbers[chosen], reading.value[chosen], reading.place[chosen].astype(narrow)))
 
 
 def _flush(miners: Mapping[str, _LayerMiner], plan: Derivation, chunk: _Chunk) -> None:
+    images = chunk.empty()
     for name, miner in miners.items():
-        miner.merge(chunk, derived=name in plan.sources)
-    chunk.clear()
+        miner.merge(images, derived=name in plan.sources)
 
 
 def _finish(

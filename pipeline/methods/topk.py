@@ -66,10 +66,10 @@ def best_images(
     if (np.diff(images) <= 0).any():  # below, an image is told by its row, which has to rise with its number
         order = np.argsort(images)
         values, images, places = values[order], images[order], places[order]
-    keys = _sortable(values if smallest else -values)
-    keys[np.isnan(values)] = _LAST
-    keys = np.ascontiguousarray(keys.T).astype(np.uint64)
-    keys = keys << np.uint64(32) | np.arange(count, dtype=np.uint64)
+    turned = np.ascontiguousarray(values.T)
+    keys = _sortable(turned if smallest else -turned)
+    keys[np.isnan(turned)] = _LAST
+    keys = keys.astype(np.uint64) << np.uint64(32) | np.arange(count, dtype=np.uint64)
     if k < count:
         keys = np.partition(keys, k - 1, axis=1)[:, :k]
     keys.sort(axis=1)
@@ -105,5 +105,5 @@ _LAST = np.uint32(0xFFFFFFFF)  # the key of what is no hit; no number has it
 def _sortable(values: np.ndarray) -> np.ndarray:
     """uint32 keys in the order of float32 values; both zeros are one."""
     bits = (values + np.float32(0)).view(np.uint32)
-    negative = bits >> np.uint32(31) != 0
-    return np.where(negative, ~bits, bits | np.uint32(0x80000000))
+    sign = (bits.view(np.int32) >> 31).view(np.uint32)  # all ones where negative
+    return bits ^ (sign | np.uint32(0x80000000))
