@@ -24,9 +24,7 @@ class Drawings:
     labels: np.ndarray
 
 
-def drawings(
-    *, seed: int, count: int, size: int, folder: Path, processes: int, log: Callable[[str], None]
-) -> Drawings:
+def drawings(*, seed: int, count: int, size: int, folder: Path, processes: int, log: Callable[[str], None]) -> Drawings:
     """Return the drawings, from `folder` where they lie there already, else drawn now and put there."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"doodles-{REVISION}-{seed}-{count}-{size}"
@@ -61,9 +59,7 @@ def _draw_block(block: tuple[int, int, int, int]) -> tuple[int, np.ndarray, np.n
     return start, np.stack([pixels for pixels, _ in drawn]), np.array([label for _, label in drawn])
 
 
-def _collect(
-    blocks: Iterable[tuple[int, np.ndarray, np.ndarray]], pixels: np.ndarray, labels: np.ndarray
-) -> None:
+def _collect(blocks: Iterable[tuple[int, np.ndarray, np.ndarray]], pixels: np.ndarray, labels: np.ndarray) -> None:
     for start, block_pixels, block_labels in blocks:
         pixels[start : start + len(block_labels)] = block_pixels
         labels[start : start + len(block_labels)] = block_labels

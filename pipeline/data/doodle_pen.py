@@ -64,9 +64,7 @@ class Pen:
         self._pose = pose
         self._ink = ink
 
-    def fill(
-        self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True
-    ) -> None:
+    def fill(self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True) -> None:
         """Fill the closed shape, and draw its outline when the ink has outlines."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         self._draw.polygon(flat.ravel().tolist(), fill=self._ink.colours[colour])
@@ -87,9 +85,7 @@ class Pen:
         """Fill an ellipse of half width `radius` and half height `high` (a circle without it)."""
         self.fill(ellipse(x, y, radius, radius if high is None else high), colour, outline=outline)
 
-    def line(
-        self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = ""
-    ) -> None:
+    def line(self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = "") -> None:
         """Draw an open line, in the ink's line colour unless one is named; width in the object's units."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         paint = self._ink.colours[colour] if colour else self._ink.line
@@ -128,9 +124,7 @@ def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, poi
 
 
 @cache
-def arc(
-    x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24
-) -> np.ndarray:
+def arc(x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24) -> np.ndarray:
     """Return the points (point, xy) of an ellipse's arc from `start` to `stop` degrees, clockwise as seen."""
     angles = np.radians(np.linspace(start, stop, points))
     return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], axis=1)

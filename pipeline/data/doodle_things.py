@@ -127,9 +127,7 @@ def glasses(pen: Pen, rng: np.random.Generator) -> None:
 def lamp(pen: Pen, rng: np.random.Generator) -> None:
     pen.tube([(0, -0.1), (0, 0.8)], 0.1, "brown")
     pen.disc(0, 0.42, 0.17, "blue", high=0.24)
-    pen.fill(
-        np.concatenate([arc(0, 0.92, 0.5, 0.2, 180, 360, 14), np.array([[0.5, 0.96], [-0.5, 0.96]])]), "brown"
-    )
+    pen.fill(np.concatenate([arc(0, 0.92, 0.5, 0.2, 180, 360, 14), np.array([[0.5, 0.96], [-0.5, 0.96]])]), "brown")
     pen.line([(0.38, 0.0), (0.38, 0.3)], 0.035)
     pen.disc(0.38, 0.33, 0.06, "red", outline=False)
     pen.fill([(-0.36, -0.94), (0.36, -0.94), (0.78, 0.0), (-0.78, 0.0)], "yellow")
@@ -158,14 +156,10 @@ def rocket(pen: Pen, rng: np.random.Generator) -> None:
     for side in (-1, 1):
         pen.fill([(side * 0.26, 0.1), (side * 0.66, 0.5), (side * 0.62, 0.78), (side * 0.24, 0.56)], "red")
     pen.fill(
-        smooth(
-            (0, -0.98), (0.24, -0.6), (0.34, -0.1), (0.26, 0.58), (-0.26, 0.58), (-0.34, -0.1), (-0.24, -0.6)
-        ),
+        smooth((0, -0.98), (0.24, -0.6), (0.34, -0.1), (0.26, 0.58), (-0.26, 0.58), (-0.34, -0.1), (-0.24, -0.6)),
         "white",
     )
-    pen.fill(
-        smooth((0, -0.98), (0.2, -0.68), (0.25, -0.5), (0.0, -0.46), (-0.25, -0.5), (-0.2, -0.68)), "red"
-    )
+    pen.fill(smooth((0, -0.98), (0.2, -0.68), (0.25, -0.5), (0.0, -0.46), (-0.25, -0.5), (-0.2, -0.68)), "red")
     pen.disc(0, -0.12, 0.2, "blue")
     pen.disc(0, -0.12, 0.12, "sky", outline=False)
     pen.fill(box(-0.28, 0.36, 0.28, 0.46), "red", outline=False)

@@ -147,9 +147,7 @@ def _ink(rng: np.random.Generator) -> Ink:
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(
-        hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
-    )
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
@@ -202,9 +200,7 @@ def _pose(rng: np.random.Generator, large: int) -> Pose:
     )
 
 
-def _clutter(
-    canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool
-) -> None:
+def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool) -> None:
     """Scatter strokes, ellipses, triangles and patches, each at most `reach` of the canvas in half size."""
     pen = ImageDraw.Draw(canvas)
     large = canvas.width

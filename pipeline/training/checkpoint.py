@@ -44,9 +44,7 @@ def load_checkpoint(path: Path, *, settings: str) -> Checkpoint | None:
         checkpoint = Checkpoint(content["settings"], content["step"], content["states"])
     except Exception as error:  # torch raises whatever its unpickler meets
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OutputError(
-            f"{path}: cannot be read as a checkpoint ({reason}); remove it to start anew"
-        ) from error
+        raise OutputError(f"{path}: cannot be read as a checkpoint ({reason}); remove it to start anew") from error
     if checkpoint.settings != settings:
         raise OutputError(
             f"{path}: a checkpoint of other settings ({_difference(checkpoint.settings, settings)}); "

@@ -152,9 +152,7 @@ def _learn(
 def _rows(settings: ClassifierSettings, step: int) -> np.ndarray:
     """The drawings of a step: each epoch goes through all of them in an order of its own."""
     epoch, place = divmod(step, settings.train_count // settings.batch)
-    order = np.random.Generator(np.random.Philox(key=[settings.seed, epoch])).permutation(
-        settings.train_count
-    )
+    order = np.random.Generator(np.random.Philox(key=[settings.seed, epoch])).permutation(settings.train_count)
     return np.sort(order[place * settings.batch : (place + 1) * settings.batch])
 
 
@@ -184,9 +182,7 @@ def _optimiser(settings: ClassifierSettings, network: nn.Module) -> torch.optim.
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(
-        groups, lr=settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0
-    )
+    return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 
 def _folded(network: nn.Sequential) -> nn.Sequential:

@@ -40,8 +40,7 @@ class ClassifierSettings:
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
             raise SettingsError(
-                f"network: got {self.network!r}, expected one of {', '.join(NETWORKS)}"
-                f"{nearest(self.network, NETWORKS)}"
+                f"network: got {self.network!r}, expected one of {', '.join(NETWORKS)}{nearest(self.network, NETWORKS)}"
             )
         if self.train_seed == self.held_out_seed:
             raise SettingsError(f"held_out_seed: got {self.held_out_seed}, expected another than train_seed")
