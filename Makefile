@@ -18,7 +18,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site layers fetch score doodlenet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site layers fetch score pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -37,6 +37,9 @@ layers: .venv/atlas ## print the layer table of a network: MODEL=
 
 fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
 	$(RUN) jobs.fetch $(MODEL_IS) $(ARGS)
+
+pixels: .venv/atlas ## fill in the images of an atlas made with top.pixels=pointers: MODEL= DATASET= OUT=
+	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
 
 score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)

@@ -12,6 +12,7 @@ from PIL import Image
 from atlas_viewer.validator import check
 from jobs.atlas import atlas
 from jobs.console import compose_config
+from jobs.pixels import pixels
 from jobs.score import score
 from pipeline.errors import DataError, OutputError
 
@@ -132,9 +133,14 @@ def test_too_many_broken_images_stop_the_run(tmp_path):
         make(tmp_path / "out", "dataset=folder", f'dataset.root="{tmp_path / "photos"}"')
 
 
-def test_pointers_keep_no_pixels(tmp_path):
+def test_pointers_keep_no_pixels_until_they_are_filled_in(drawn, tmp_path):
     assert make(tmp_path / "out", *DRAWINGS, "top.pixels=pointers") == 0
     with h5py.File(tmp_path / "out" / "atlas.h5") as file:
         assert check(file) == []
         assert "pixels" not in file["dataset/images"]
         assert len(file["dataset/images/key"]) == len(file["dataset/images/hash"]) > 0
+    filled = [f'out="{tmp_path / "out"}"', "dataset=doodles", "cluster=serial"]
+    with pytest.raises(DataError, match="give the same images"):
+        pixels(compose_config("pixels", [*filled, "dataset.count=119"]))
+    assert pixels(compose_config("pixels", [*filled, "dataset.count=120"])) == 0
+    assert (tmp_path / "out" / "atlas.h5").read_bytes() == (drawn / "atlas.h5").read_bytes()
