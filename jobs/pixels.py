@@ -31,7 +31,7 @@ def pixels(config: DictConfig) -> int:
     out = read_out(config)
     plan = read_plan(out)
     if plan is None or plan.mining is None:
-        raise OutputError(f"{out}: holds no atlas with a dataset; make one with make atlas DATASET=… OUT={out}")
+        raise OutputError(f"{out}: holds no atlas with a dataset; make one with make atlas DATASET=… OUT=…")
     if config.dataset.kind == "none":
         raise SettingsError("dataset: missing; name the images' local copy by DATASET=… and dataset.root=…")
     settings = read_settings(DatasetSettings, config.dataset, "dataset")
@@ -39,7 +39,7 @@ def pixels(config: DictConfig) -> int:
     if source.digest != plan.mining.dataset.digest:
         raise DataError(
             f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from "
-            f"{plan.mining.dataset.name} with {plan.mining.dataset.digest[:12]}; give the same images in the same layout"
+            f"{plan.mining.dataset.name} with {plan.mining.dataset.digest[:12]}; give the same images, laid out the same"
         )
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
     with output(out, config), on_demand(cluster, plan.mining.device) as opened:

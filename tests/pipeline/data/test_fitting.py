@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.data.decoding import Decoded, decode
 from pipeline.data.fitting import Box, fit, least_size
-from pipeline.settings import PREPROCESSES
+from pipeline.dataset_settings import PREPROCESSES
 
 GREY = (120, 130, 140)
 BILINEAR = Image.Resampling.BILINEAR
