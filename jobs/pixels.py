@@ -36,10 +36,11 @@ def pixels(config: DictConfig) -> int:
         raise SettingsError("dataset: missing; name the images' local copy by DATASET=… and dataset.root=…")
     settings = read_settings(DatasetSettings, config.dataset, "dataset")
     source = open_source(settings, cache=cache_folder())
-    if source.digest != plan.mining.dataset.digest:
+    known = plan.mining.dataset
+    if source.digest != known.digest:
         raise DataError(
-            f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from "
-            f"{plan.mining.dataset.name} with {plan.mining.dataset.digest[:12]}; give the same images, laid out the same"
+            f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {known.name} with "
+            f"{known.digest[:12]}; give the same images in the same layout"
         )
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
     with output(out, config), on_demand(cluster, plan.mining.device) as opened:
