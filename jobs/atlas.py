@@ -164,6 +164,8 @@ def _summary(report: driver.RunReport, merged: MergeReport, request: Request) ->
     out = request.out
     for line in (*report.set_aside, *merged.set_aside):
         print(f"warning: {line}", file=sys.stderr)
+    for line in report.left_out:
+        print(f"left out: {line}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(merged.statuses.items()))
     with suppress(OSError):
         size = (out / "atlas.h5").stat().st_size / 1e6

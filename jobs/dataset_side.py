@@ -67,8 +67,7 @@ def look(plan: Plan, run: Run) -> None:
             print(f"best images wait: {missing} failed; the same command tries again", file=sys.stderr)
             return
         run.shards.write(record_digest(tops_record(plan)), encode_tops(plan, tops))
-    for key, reason in tops.skipped:
-        print(f"left out: {key}: {reason}", file=sys.stderr)
+    run.report.left_out = [f"{key}: {reason}" for key, reason in tops.skipped]
     run.compute(image_tasks(plan, tops.numbers))
     run.compute(backproject_tasks(plan, best_hits(plan, tops.layers)))
 

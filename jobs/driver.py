@@ -46,6 +46,7 @@ class RunReport:
     computed: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # task in words → reason
     set_aside: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # images, with the reason
 
     def add(self, other: RunReport) -> None:
         """Take in what another part of the same run did."""

@@ -21,7 +21,7 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
     tasks, mined = ascent_tasks(plan), mine_tasks(plan)
     lines = [f"{plan.card.name}@{plan.card.digest[:12]} into {out}/"]
     lines.append(
-        f"{'layer':24} {'style':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'hours':>9} {'bytes':>9}"
+        f"{'layer':24} {'style':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'time':>9} {'bytes':>9}"
     )
     total_bytes = 0
     for layer in plan.layers():
@@ -33,33 +33,29 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
             total_bytes += size
             lines.append(
                 f"{layer.name:24} {style:16} {len(plan.layer_units(layer.name)):6} {pictures:9} {len(own):6} "
-                f"{f'{width}x{height}':>9} {_hours(own):9.3f} {_bytes(size):>9}"
+                f"{f'{width}x{height}':>9} {_time(own):>9} {_bytes(size):>9}"
             )
     if plan.mining is not None:
         dataset = plan.mining.dataset
         lines.append(
             f"{'all layers':24} {'best images':16} {sum(map(len, plan.tops.values())):6} {dataset.images:9} "
-            f"{len(mined):6} {'':9} {_hours(mined):9.3f}   and back-projections of the best images"
+            f"{len(mined):6} {'':9} {_time(mined):>9}   and back-projections of the best images"
         )
     workers = 1 if cluster.kind == "serial" else cluster.workers
-    hours = _hours([*tasks, *mined])
+    seconds = sum(task.seconds for task in (*tasks, *mined))
     units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
     pictures = sum(task.pictures for task in tasks)
-    shared = (
-        "shared by all workers"
-        if workers is None
-        else f"{tqdm.format_interval(3600 * hours / workers)} with {workers} workers"
-    )
+    shared = "" if workers is None else f", {tqdm.format_interval(seconds / workers)} with {workers} workers"
     lines.append(
-        f"{units} units, {len(tasks) + len(mined)} tasks, {pictures} pictures; about {hours:.2f} hours of one "
-        f"{device.kind} place "
-        f"({shared}); about {_bytes(total_bytes)} in atlas.h5 and as much in shards, {_bytes(_free(out))} free"
+        f"units: {units}; tasks: {len(tasks) + len(mined)}; pictures: {pictures}; about "
+        f"{tqdm.format_interval(seconds)} of one {device.kind} worker{shared}; about {_bytes(total_bytes)} in atlas.h5 "
+        f"and as much in shards, {_bytes(_free(out))} free"
     )
     return "\n".join(lines)
 
 
-def _hours(tasks: Iterable[Task]) -> float:
-    return sum(task.seconds for task in tasks) / 3600
+def _time(tasks: Iterable[Task]) -> str:
+    return tqdm.format_interval(sum(task.seconds for task in tasks))
 
 
 def _bytes(count: float) -> str:

@@ -18,14 +18,14 @@ def layers(config: DictConfig) -> int:
     print(f"{card.name}@{card.digest[:12]}  {card.width}x{card.height} {card.order}  class layer: {card.class_layer}")
     print(
         f"{'layer':{wide}} {'kind':8} {'units':>6} {'map':>9} {'field':>9} {'stride':>7} {'first':>7} "
-        f"{'window of the centre':>22} {'cone MMAC':>10} {'image MMAC':>10}"
+        f"{'rows, columns of centre':>22} {'cone MMAC':>10} {'image MMAC':>10}"
     )
     for layer in card.layers:
         top, left, bottom, right = layer.window
         print(
             f"{layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
             f"{_pair(layer.window_size[1], layer.window_size[0]):>9} {layer.window_stride[0]:7} "
-            f"{layer.window_offset[0]:7} {f'rows {top}-{bottom}, {left}-{right}':>22} "
+            f"{layer.window_offset[0]:7} {f'{top}-{bottom - 1}, {left}-{right - 1}':>22} "
             f"{layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f}"
         )
     return DONE

@@ -98,13 +98,14 @@ class Plan:
                     f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); give this variant "
                     f"a name of its own by style.{name}.name=…, or choose another folder by OUT=…"
                 )
-
         if self.mining is not None and other.mining is not None:
             changes = differences(self.mining.record(), other.mining.record())
             if changes:
+                spoken = [change for change in changes if not change.startswith("dataset.digest")] or ["other images"]
                 raise OutputError(
                     f"dataset {self.mining.dataset.name}: the atlas has been mined with other settings or another "
-                    f"dataset ({'; '.join(changes[:6])}); results of the two do not mix: choose another folder by OUT=…"
+                    f"dataset ({'; '.join(spoken[:6])}); results of the two do not mix: ask with the same, or choose "
+                    f"another folder by OUT=…"
                 )
 
     def record(self) -> Record:

@@ -6,8 +6,11 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -133,11 +136,25 @@ def _draw(
     # Fresh processes: a forked one would share the open HDF5 file.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        running = [pool.submit(_run_apart, atlas_path, new, job) for job in jobs]
+        with _deaf_to_interrupts():
+            running = [pool.submit(_run_apart, atlas_path, new, job) for job in jobs]
         for done, future in enumerate(as_completed(running), 1):
             future.result()
             if progress is not None:
                 progress(done, len(jobs))
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C is for the parent: processes started in here leave it to that one, from their first line on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _jobs(layer: Layer) -> Iterator[Job]:
