@@ -146,9 +146,8 @@ class Layer:
             return Unit(self, int(self.units[self.labels.index(text)]))
         known = [label for label in self.labels if label] + [str(number) for number in self.units.tolist()]
         span = f"{self.units[0]} to {self.units[-1]}" if len(self) else "none"
-        raise MissingError(
-            f"layer {self.name}: no unit {text}{'' if text.isdigit() else nearest(text, known)}; it has {len(self)}, {span}"
-        )
+        close = "" if text.isdigit() else nearest(text, known)
+        raise MissingError(f"layer {self.name}: no unit {text}{close}; it has {len(self)}, {span}")
 
     def to_csv(self, path: Path | str) -> Path:
         """Write the layer's numbers as a table, a line a picture; the path is returned."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from jobs.driver import Task
-from pipeline.cuts import ascent_tasks, mine_tasks
+from pipeline.cuts import ascent_tasks, layer_rules, mine_tasks
 from pipeline.plan import Plan
 from pipeline.settings import ClusterSettings, DeviceSettings
 
@@ -37,6 +37,7 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
             )
     if plan.mining is not None:
         dataset = plan.mining.dataset
+        total_bytes += _dataset_bytes(plan)
         lines.append(
             f"{'all layers':24} {'best images':16} {sum(map(len, plan.tops.values())):6} {dataset.images:9} "
             f"{len(mined):6} {'':9} {_time(mined):>9}   and back-projections of the best images"
@@ -52,6 +53,18 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
         f"and as much in shards, {_bytes(_free(out))} free"
     )
     return "\n".join(lines)
+
+
+def _dataset_bytes(plan: Plan) -> int:
+    """Bytes of the hits' images and of the best ones' back-projections, at most."""
+    top, (height, width) = plan.mining.top, plan.card.image
+    hits = top.k * sum(map(len, plan.tops.values()))
+    total = min(plan.mining.dataset.images, 4 * hits) * height * width * 3 if top.pixels == "stored" else 0
+    for layer in plan.layers():
+        rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
+        pictures = top.k * len(layer_rules(plan, layer)) * len(plan.tops.get(layer.name, ()))
+        total += pictures * rows * columns * 3
+    return int(total * COMPRESSED)
 
 
 def _time(tasks: Iterable[Task]) -> str:
