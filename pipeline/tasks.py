@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -15,8 +16,20 @@ IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 
 
+class Task(ABC):
+    """A piece of work with everything that decides its result; equal ids have equal results."""
+
+    @abstractmethod
+    def record(self) -> Record:
+        """Everything that decides the result, as plain JSON values."""
+
+    @property
+    def id(self) -> str:
+        return record_digest(self.record())
+
+
 @dataclass(frozen=True)
-class AscentTask:
+class AscentTask(Task):
     """One sample of a block of units of one layer in one style: the smallest piece that is stored and resumed.
 
     batch : items of a micro-batch; all have this shape.
@@ -42,10 +55,6 @@ class AscentTask:
         return self.macs / self.style.device.macs_per_second
 
     @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    @property
     def words(self) -> str:
         return f"{self.layer}, {self.style.name}, sample {self.sample}"
 
@@ -64,7 +73,7 @@ class AscentTask:
 
 
 @dataclass(frozen=True)
-class MineTask:
+class MineTask(Task):
     """Hits and statistics of all layers over the images start … stop−1 of a dataset. batch : of the forward passes."""
 
     model: str
@@ -86,10 +95,6 @@ class MineTask:
         return self.macs / self.mining.device.macs_per_second
 
     @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    @property
     def words(self) -> str:
         return f"images {self.start}-{self.stop - 1}"
 
@@ -109,7 +114,7 @@ class MineTask:
 
 
 @dataclass(frozen=True)
-class ImagesTask:
+class ImagesTask(Task):
     """The pixels of some images of a dataset, as the network sees them. numbers : rising."""
 
     mining: MiningRecord
@@ -128,10 +133,6 @@ class ImagesTask:
         return 0.01 * len(self.numbers)
 
     @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    @property
     def words(self) -> str:
         return f"images {self.numbers[0]}-{self.numbers[-1]}"
 
@@ -147,7 +148,7 @@ class ImagesTask:
 
 
 @dataclass(frozen=True)
-class BackprojectTask:
+class BackprojectTask(Task):
     """The back-projections of the best images of a block of units of one layer.
 
     hits : (unit, image, row, column, activation) of each, units rising, best first; image −1 where there is none.
@@ -174,10 +175,6 @@ class BackprojectTask:
         return self.macs / self.mining.device.macs_per_second
 
     @property
-    def id(self) -> str:
-        return record_digest(self.record())
-
-    @property
     def words(self) -> str:
         return f"{self.layer}:{self.units[0]}-{self.units[-1]}"
 
@@ -199,7 +196,7 @@ class BackprojectTask:
 
 
 @dataclass(frozen=True)
-class ScoreTask:
+class ScoreTask(Task):
     """What a judge says of all pictures of one style of the class layer.
 
     pictures : SHA-256 of the pixels. classes : for every unit the judge's class that stands for it, or −1.
@@ -214,10 +211,6 @@ class ScoreTask:
     classes: tuple[int, ...]
 
     method = "score"
-
-    @property
-    def id(self) -> str:
-        return record_digest(self.record())
 
     def record(self) -> Record:
         return {"method": self.method, "revision": SCORE_REVISION} | json.loads(json.dumps(asdict(self)))
