@@ -165,7 +165,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path, referenc
     out = tmp_path / "new"
     assert run(out, "plan=true") == 0
     said = capsys.readouterr().out
-    assert f"12 units, {TASKS} tasks, 24 pictures" in said
+    assert f"units: 12; tasks: {TASKS}; pictures: 24" in said
     assert not out.exists()
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
     assert run(reference, "plan=true", "samples=9") == 0
