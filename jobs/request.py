@@ -57,7 +57,7 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
     samples, seed = _typed(config.samples, int, "samples"), _typed(config.seed, int, "seed")
     check("samples", samples, "1 or more", samples >= 1)
     check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
-    _check_dataset(config.dataset)
+    _check_dataset(config.dataset, methods)
     dataset = None if config.dataset.kind == "none" else read_settings(DatasetSettings, config.dataset, "dataset")
     styles = []
     for name in _some(config, "styles", "low_frequency"):
@@ -108,8 +108,10 @@ def _some(config: DictConfig, key: str, example: str) -> tuple[str, ...]:
     return found
 
 
-def _check_dataset(config: DictConfig) -> None:
-    """Raise SettingsError for a folder of images that nothing would read."""
+def _check_dataset(config: DictConfig, methods: tuple[str, ...]) -> None:
+    """Raise SettingsError for a folder of images that nothing would read, and for a run that could do nothing."""
+    if config.kind == "none" and methods == ("top",):
+        raise SettingsError("methods: got top alone, which needs a dataset; name one by DATASET=…")
     if config.kind == "none" and config.root is not None:
         raise SettingsError(
             f"dataset.root: got {config.root}, but dataset=none reads no images; choose a dataset of conf/dataset/ by "

@@ -8,6 +8,7 @@ from pipeline.errors import SettingsError
 from pipeline.settings import check, check_choice
 
 DATASETS = ("folder", "list", "tar", "imagenet", "doodles")
+TWIN = 0.98  # |correlation| from which on the nearest unit counts as a near-duplicate
 PREPROCESSES = ("squash", "short_side", "resize", "pad")
 
 

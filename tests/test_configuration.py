@@ -353,3 +353,7 @@ def test_a_setting_of_a_value_that_is_none_of_a_list_names_the_way_to_write_it()
 def test_a_folder_that_no_dataset_reads_is_refused(capsys):
     said = refusal(capsys, "dataset=none", "dataset.root=/photos")
     assert "dataset.root: got /photos, but dataset=none reads no images; choose a dataset" in said
+
+
+def test_best_images_alone_need_a_dataset(capsys):
+    assert "methods: got top alone, which needs a dataset" in refusal(capsys, "methods=[top]", "dataset=none")

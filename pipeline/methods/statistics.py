@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.dataset_settings import TWIN
 from pipeline.methods import moments, topk
 from pipeline.methods.blocks import LayerBlock
 from pipeline.methods.histogram import positive_share, quantiles
@@ -15,7 +16,6 @@ from pipeline.methods.topk import Hits
 from pipeline.methods.twins import nearest_twins
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of the quantiles
-TWIN = 0.98  # |correlation| from which on the nearest unit counts as a near-duplicate
 
 
 @dataclass(frozen=True)

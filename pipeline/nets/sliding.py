@@ -70,10 +70,8 @@ def padded(x: Tensor, margins: tuple[Pair, Pair], value: float = 0.0) -> Tensor:
     return functional.pad(x, (left, right, top, bottom), value=value)
 
 
-class Convolution(Sliding):
-    """Cross-correlation with zero padding; weight (out, in / groups, rows, columns)."""
-
-    kind = "conv"
+class Filters(Sliding):
+    """A sliding operator with learned filters, in groups of channels, and a bias."""
 
     def __init__(
         self,
@@ -91,6 +89,12 @@ class Convolution(Sliding):
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"groups": self.groups}
+
+
+class Convolution(Filters):
+    """Cross-correlation with zero padding; weight (out, in / groups, rows, columns)."""
+
+    kind = "conv"
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -119,7 +123,7 @@ def _even(margins: tuple[Pair, Pair]) -> Pair | None:
     return (top, left) if top == bottom >= 0 and left == right >= 0 else None
 
 
-class Deconvolution(Sliding):
+class Deconvolution(Filters):
     """Transposed convolution; weight (in, out / groups, rows, columns)."""
 
     kind = "deconv"
@@ -134,14 +138,11 @@ class Deconvolution(Sliding):
         groups: int = 1,
         extra: Pair = (0, 0),
     ) -> None:
-        super().__init__((weight.shape[2], weight.shape[3]), stride, padding, dilation)
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.groups = groups
+        super().__init__(weight, bias, stride, padding, dilation, groups)
         self.extra = extra  # further rows and columns at the far edge (torch's output_padding)
 
     def settings(self) -> dict[str, object]:
-        return super().settings() | {"groups": self.groups, "extra": list(self.extra)}
+        return super().settings() | {"extra": list(self.extra)}
 
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
         """Input i adds to outputs i·stride − padding … + span − 1; the inputs that touch the wanted ones."""

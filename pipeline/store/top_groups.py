@@ -10,13 +10,12 @@ import numpy as np
 from atlas_viewer import format
 from pipeline.card import LayerCard
 from pipeline.cuts import backproject_tasks, image_tasks
+from pipeline.dataset_settings import TWIN
 from pipeline.plan import Plan
 from pipeline.store.shard import ShardFolder
 from pipeline.store.style_groups import MergeReport
 from pipeline.store.tops import Tops, best_hits
 from pipeline.tasks import BackprojectTask
-
-TWIN = 0.98  # |correlation| from which on the nearest unit counts as a near-duplicate
 
 
 class TopWriter:

@@ -8,34 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from cards import STYLE
 
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.window import Window
 from pipeline.settings import AscentSettings, StyleSettings
 
-PLAIN = StyleSettings(
-    name="plain",
-    decay=0.0,
-    blur_radius=0.0,
-    blur_every=0,
-    small_val_percentile=0.0,
-    small_norm_percentile=0.0,
-    px_benefit_percentile=0.0,
-    px_abs_benefit_percentile=0.0,
-    policy="scale_free",
-    rate=1.0,
-    max_rate=1.0,
-    desired_progress=1.0,
-    early_progress=1.0,
-    late_progress_factor=1.0,
-    step_start=4.0,
-    step_end=0.4,
-    max_iter=8,
-    start_image="mean_plus_rand",
-    keep="best",
-    keep_from=0,
-    direction="maximize",
-)
+PLAIN = replace(STYLE, blur_radius=0.0, blur_every=0, max_iter=8)
 
 
 @dataclass
