@@ -1,7 +1,7 @@
 """The format of an atlas as one value: writer, reader, validator and docs/format.md come from SCHEMA.
 
-The groups of the dataset side lie in `format_dataset`. A later method adds its groups to SCHEMA; nothing else in this
-module changes.
+The groups of the dataset side lie in `format_dataset`, those of the learned priors in `format_dgn`. A later method
+adds its groups to SCHEMA; nothing else in this module changes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import h5py
 
 from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
 from atlas_viewer.format_dataset import DATASET, IMAGES, STATISTICS, TOPS
+from atlas_viewer.format_dgn import COMBINATION, DGN, MEMORISATION, PRIOR
 
 FORMAT = "visualization atlas"
 VERSION = 1
@@ -182,8 +183,8 @@ SCORES = Group(
 )  # fmt: skip
 
 SCHEMA: tuple[Group, ...] = (
-    *(ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, DATASET, IMAGES),
-    *(LAYER, UNITS, STYLE, TOPS, STATISTICS, JUDGE, SCORES),
+    *(ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, DATASET, IMAGES, PRIOR),
+    *(LAYER, UNITS, STYLE, DGN, TOPS, STATISTICS, JUDGE, SCORES, COMBINATION, MEMORISATION),
 )
 
 

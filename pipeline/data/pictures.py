@@ -1,0 +1,77 @@
+"""The pictures of a dataset for training: all of one size, to be had in any order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.batches import Skipped, batches, check_bad
+from pipeline.data.source import ImageSource
+
+_BLOCK = 256  # pictures decoded between two lines of progress
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Decoded pictures that could be read. pixels : (picture, row, column, RGB) uint8. labels : (picture,) class
+    numbers, -1 for none. digest : of the dataset they are from. names : of the classes."""
+
+    pixels: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    digest: str
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_pictures(
+    source: ImageSource,
+    *,
+    height: int,
+    width: int,
+    preprocess: str,
+    ground: tuple[int, int, int],
+    bad_share: float,
+    folder: Path,
+    threads: int,
+    log: Callable[[str], None],
+) -> Pictures:
+    """Return all pictures of a source, from `folder` where they lie decoded already, else decoded now and put there.
+
+    The array is mapped, not read: memory holds what a training is looking at, whatever the dataset's size.
+    preprocess, ground : see `pipeline.data.fitting.fit`. bad_share : of pictures that may be unreadable.
+    Raises DataError when more are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"pictures-{source.digest[:16]}-{height}x{width}-{preprocess}-{'-'.join(map(str, ground))}"
+    pixels_path, rows_path = folder / f"{stem}.npy", folder / f"{stem}.rows.npy"
+    if not (pixels_path.exists() and rows_path.exists()):
+        log(f"decoding the {len(source)} pictures of {source.name}")
+        unfinished = pixels_path.with_suffix(f".{os.getpid()}.part")
+        pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(len(source), height, width, 3))
+        rows: list[int] = []
+        skipped: list[Skipped] = []
+        for batch in batches(
+            source, 0, len(source), height=height, width=width, preprocess=preprocess, ground=ground, reduced=False,
+            batch=_BLOCK, threads=threads, skipped=skipped,
+        ):  # fmt: skip
+            pixels[len(rows) : len(rows) + batch.count] = batch.pixels[: batch.count]
+            rows += batch.images
+        check_bad(skipped, len(source), bad_share, source.name)
+        for bad in skipped:
+            log(f"left out: {bad.key}: {bad.reason}")
+        pixels.flush()
+        with open(unfinished.with_suffix(".rows"), "wb") as file:
+            np.save(file, np.array(rows, np.int64))
+        os.replace(unfinished.with_suffix(".rows"), rows_path)
+        os.replace(unfinished, pixels_path)
+    rows = np.load(rows_path)
+    index = source.index
+    names = tuple(index.class_names) or tuple(index.class_ids)
+    return Pictures(np.load(pixels_path, mmap_mode="r")[: len(rows)], index.labels[rows].astype(np.int64),
+                    source.digest, names)  # fmt: skip

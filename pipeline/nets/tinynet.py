@@ -1,0 +1,78 @@
+"""The project's own networks for small photos: tinynet, and the judge that looks at its pictures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+from pipeline.nets.residual import Residual
+
+SIZE = 64  # pixels, both ways
+# Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255: -1 is black, 1 is white.
+MEAN: tuple[float, float, float] = (127.5, 127.5, 127.5)
+GAIN: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
+
+
+def tinynet(*, classes: int, normalised: bool = False) -> nn.Sequential:
+    """Return CaffeNet for small photos, untrained: its layers, names and order, for (batch, 3, 64, 64).
+
+    normalised : the form for training, with a batch normalisation `bn1` … `bn7` behind each convolution and behind
+        fc6 and fc7, to be folded into it; `pool5` then makes 4 x 4 of whatever there is, so that a training may
+        begin with smaller photos.
+    Source: Krizhevsky et al. 2012, in Caffe's order; without response normalisation and groups.
+    """
+    layers: list[tuple[str, nn.Module]] = []
+
+    def bend(number: int, channels: int, norm: type[nn.Module]) -> None:
+        if normalised:
+            layers.append((f"bn{number}", norm(channels)))
+        layers.append((f"relu{number}", nn.ReLU()))
+
+    def convolve(number: int, inputs: int, outputs: int, **window: int) -> None:
+        layers.append((f"conv{number}", nn.Conv2d(inputs, outputs, **window)))
+        bend(number, outputs, nn.BatchNorm2d)
+
+    def connect(number: int, inputs: int, outputs: int, dropped: float) -> None:
+        layers.append((f"fc{number}", nn.Linear(inputs, outputs)))
+        bend(number, outputs, nn.BatchNorm1d)
+        layers.append((f"drop{number}", nn.Dropout(dropped)))
+
+    convolve(1, 3, 64, kernel_size=5, stride=2, padding=2)  # 32 x 32
+    layers.append(("pool1", nn.MaxPool2d(3, 2, padding=1)))  # 16 x 16
+    convolve(2, 64, 160, kernel_size=3, padding=1)
+    layers.append(("pool2", nn.MaxPool2d(3, 2, padding=1)))  # 8 x 8
+    convolve(3, 160, 224, kernel_size=3, padding=1)
+    convolve(4, 224, 224, kernel_size=3, padding=1)
+    convolve(5, 224, 160, kernel_size=3, padding=1)
+    layers.append(("pool5", nn.AdaptiveMaxPool2d(4) if normalised else nn.MaxPool2d(2, 2)))  # 4 x 4
+    layers.append(("flatten", nn.Flatten()))
+    connect(6, 160 * 4 * 4, 1024, 0.3)
+    connect(7, 1024, 512, 0.3)
+    layers.append(("fc8", nn.Linear(512, classes)))
+    layers.append(("prob", nn.Softmax(dim=1)))
+    return nn.Sequential(OrderedDict(layers))
+
+
+def tinyjudge(*, classes: int) -> nn.Sequential:
+    """Return a residual network, untrained, for (batch, 3, 64, 64); it ends with `fc` and `prob`.
+
+    It is built unlike tinynet throughout, so that the two share as few blind spots as can be.
+    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Conv2d(3, 32, 3, stride=2, padding=1),  # 32 x 32
+            block1=Residual(32, 64, stride=2),  # 16 x 16
+            block2=Residual(64, 64, stride=1),
+            block3=Residual(64, 128, stride=2),  # 8 x 8
+            block4=Residual(128, 256, stride=2),  # 4 x 4
+            norm=nn.BatchNorm2d(256),
+            bend=nn.SiLU(),
+            mean=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            drop=nn.Dropout(0.2),
+            fc=nn.Linear(256, classes),
+            prob=nn.Softmax(dim=1),
+        )
+    )

@@ -1,0 +1,153 @@
+"""Training tinynet and its judge on photos: settings and photos in, weights and figures out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.data.pictures import Pictures
+from pipeline.errors import DataError
+from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
+from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.training.course import arithmetic_threads, epoch_rows, sgd, step_seed, warm_and_linear
+from pipeline.training.folding import fold
+from pipeline.training.photo_recipe import PhotoMetrics, PhotoSettings
+from pipeline.training.views import cropped, recoloured
+from pipeline.training.weights_file import autocast, rounded, write_weights
+
+_JUDGED = 250  # photos a batch when accuracy is measured
+
+
+def train_on_photos(
+    settings: PhotoSettings, train: Pictures, held_out: Pictures, out: Path, log: Callable[[str], None]
+) -> PhotoMetrics:
+    """Train a network, leave `<network>.safetensors` in `out`, and return how good it is.
+
+    A killed training goes on from its checkpoint in `out` to the same weights, bit for bit.
+    train, held_out : photos of SIZE × SIZE pixels. Raises DataError if their classes differ.
+    """
+    if train.names != held_out.names:
+        raise DataError("held-out photos: their classes are not those of the photos to learn from; give both alike")
+    out.mkdir(parents=True, exist_ok=True)
+    with arithmetic_threads(settings.threads):
+        network = fit(settings, train, checkpoint=out / f"{settings.network}.checkpoint", log=log)
+        network.load_state_dict(rounded(network.state_dict()))
+        metrics = measure(settings, network, train, held_out)
+    log(f"held-out photos named right: {metrics.top1:.4f}, among the first five: {metrics.top5:.4f}")
+    about = {
+        "network": settings.network,
+        "classes": list(train.names),
+        "mean": MEAN,
+        "gain": GAIN,
+        "photos": train.digest,
+        "held_out": held_out.digest,
+        "settings": asdict(settings),
+        "metrics": asdict(metrics),
+    }
+    write_weights(out / f"{settings.network}.safetensors", network.state_dict(), about, half=True)
+    return metrics
+
+
+def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Callable[[str], None]) -> nn.Sequential:
+    """Return the trained network, with its batch normalisations folded away where it is shipped without."""
+    torch.manual_seed(settings.seed)
+    classes, steps = len(train.names), settings.steps(len(train))
+    network = _untrained(settings, classes).to(memory_format=torch.channels_last)
+    optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    text = json.dumps(asdict(settings) | {"photos": train.digest}, indent=0)
+    found = load_checkpoint(checkpoint, settings=text)
+    first = 0
+    if found is not None:
+        network.load_state_dict(found.states["network"])
+        optimiser.load_state_dict(found.states["optimiser"])
+        first = found.step
+        log(f"going on from step {first}")
+    network.train()
+    losses: list[float] = []
+    began = time.monotonic()
+    for step in range(first, steps):
+        rate = warm_and_linear(step, steps=steps, highest=settings.rate)
+        losses.append(_learn(settings, network, optimiser, train, step, steps, rate))
+        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == steps:
+            speed = len(losses) * settings.batch / (time.monotonic() - began)
+            log(f"step {step + 1}/{steps} loss {np.mean(losses):.3f} rate {rate:.4f}, {speed:.0f} photos/s")
+            states = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            save_checkpoint(checkpoint, Checkpoint(settings=text, step=step + 1, states=states))
+            losses, began = [], time.monotonic()
+    network = network.eval().to(memory_format=torch.contiguous_format)
+    return fold(network, tinynet(classes=classes)) if settings.network == "tinynet" else network
+
+
+def measure(settings: PhotoSettings, network: nn.Sequential, train: Pictures, held_out: Pictures) -> PhotoMetrics:
+    """Return how many held-out photos are named right, in full precision."""
+    ranks = []
+    with torch.no_grad():
+        for start in range(0, len(held_out), _JUDGED):
+            pixels, labels = _batch(held_out, np.arange(start, min(start + _JUDGED, len(held_out))))
+            values = logits(network, pixels)
+            ranks.append((values > values.gather(1, labels[:, None])).sum(1))
+    rank = torch.cat(ranks)
+    return PhotoMetrics(
+        steps=settings.steps(len(train)),
+        photos=len(held_out),
+        top1=float((rank == 0).float().mean()),
+        top5=float((rank < 5).float().mean()),
+        parameters=sum(value.numel() for value in network.parameters()),
+    )
+
+
+def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
+    """Return what stands before the softmax, for RGB pixels 0..255 (batch, channel, row, column)."""
+    mean = torch.tensor(MEAN)[None, :, None, None]
+    gain = torch.tensor(GAIN)[None, :, None, None]
+    return network[:-1]((pixels - mean) * gain)
+
+
+def _learn(
+    settings: PhotoSettings,
+    network: nn.Sequential,
+    optimiser: torch.optim.Optimizer,
+    train: Pictures,
+    step: int,
+    steps: int,
+    rate: float,
+) -> float:
+    """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
+    generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
+    torch.manual_seed(step_seed(settings.seed, step))  # dropout knows only the global generator
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    pixels, labels = _batch(train, epoch_rows(step, seed=settings.seed, count=len(train), batch=settings.batch))
+    size = settings.first_size if step < settings.first_share * steps else SIZE
+    pixels = cropped(
+        pixels, size=size, least_area=settings.least_area, most_aspect=settings.most_aspect, generator=generator
+    )
+    pixels = recoloured(pixels, most=settings.recolour, generator=generator)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    with autocast("cpu", settings.precision):
+        values = logits(network, pixels)
+    loss = functional.cross_entropy(values.float(), labels, label_smoothing=settings.label_smoothing)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _batch(source: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Pixels 0..255 (batch, channel, row, column), and labels (batch,)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows])).float().permute(0, 3, 1, 2)
+    return pixels, torch.from_numpy(source.labels[rows])
+
+
+def _untrained(settings: PhotoSettings, classes: int) -> nn.Sequential:
+    if settings.network == "tinyjudge":
+        return tinyjudge(classes=classes)
+    return tinynet(classes=classes, normalised=True)
