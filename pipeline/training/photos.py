@@ -143,7 +143,7 @@ def _learn(
 
 def _batch(source: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Pixels 0..255 (batch, channel, row, column), and labels (batch,)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows])).float().permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(source.pixels(rows)).float().permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[rows])
 
 
