@@ -66,9 +66,9 @@ class PriorSettings:
     Caffe generator and must be None then.
     definition, weights, weights_url, weights_sha1, weights_sha256 : as in ModelSettings. mean : one number a channel,
     pixel levels, that the generator's images lack. order : of its channels. network : name of the network whose codes
-    it inverts. code_layer : whose values they are, after the ReLU. ranges : number of sigmas → file (path or address)
-    with mean + that many deviations of every entry, a line of numbers; one file fixes the bound at its own number of
-    sigmas, two fix mean and deviation.
+    it inverts. code_layer : whose values they are, after the ReLU. range_3x, range_1x : path or address of a file with
+    mean + 3 (or 1) deviations of every entry over real images, a line of numbers; without the second, the mean counts
+    as zero, which leaves the bound at 3 deviations right. range_3x_sha256, range_1x_sha256 : what is known of them.
     """
 
     name: str
@@ -82,7 +82,10 @@ class PriorSettings:
     order: str | None
     network: str | None
     code_layer: str | None
-    ranges: tuple[tuple[str, object], ...]
+    range_3x: str | None
+    range_3x_sha256: str | None
+    range_1x: str | None
+    range_1x_sha256: str | None
     trained_on: str
     licence: str
 
@@ -98,14 +101,11 @@ class PriorSettings:
         if self.weights is None and self.weights_url is None:
             raise SettingsError(f"{where}.weights: missing; give its place by {where}.weights=PATH")
         check_choice(f"{where}.order", self.order, ("RGB", "BGR", "L"))  # type: ignore[arg-type]
-        if not self.ranges:
+        if self.range_3x is None:
             raise SettingsError(
-                f"{where}.ranges: missing, and a code without bounds gives no images; give the file of mean + 3 "
-                f"deviations by '{where}.ranges={{3: PATH}}'"
+                f"{where}.range_3x: missing, and codes without bounds give no images; give the file with mean + 3 "
+                f"deviations of every entry by {where}.range_3x=PATH"
             )
-        for sigmas, source in self.ranges:
-            good = sigmas.replace(".", "", 1).isdigit() and float(sigmas) > 0 and isinstance(source, str)
-            check(f"{where}.ranges", f"{sigmas}: {source}", "a number of sigmas and a file", good)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
