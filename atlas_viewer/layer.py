@@ -12,9 +12,11 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.format_dataset import KINDS
 from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.searches import Search, UnitSearch
 from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import dataset, frame, write_csv
 from atlas_viewer.tops import Tops, UnitTops
@@ -98,18 +100,32 @@ class Layer:
             raise MissingError(f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}")
         return Pictures(self._styles[style], self.units)
 
-    def scores(self, judge: str, style: str) -> Scores | None:
-        """What a judge saw in the pictures of one style; None where it saw none of them."""
+    @cached_property
+    def searches(self) -> tuple[str, ...]:
+        """The true names of the searches of priors' codes that the layer has pictures of."""
+        return tuple(self._searches)
+
+    def search(self, name: str) -> Search:
+        """The pictures of one search; nothing is read before it is asked for."""
+        if name not in self._searches:
+            known = ", ".join(self.searches) if self.searches else "none"
+            close = nearest(name, self.searches)
+            raise MissingError(f"layer {self.name}: no search {name}{close}; it has {known}")
+        return Search(self._searches[name], self.units)
+
+    def scores(self, judge: str, name: str) -> Scores | None:
+        """What a judge saw in the pictures of a style, or of a search; None where it saw none of them."""
         if judge not in self.judges:
             known = ", ".join(self.judges)
             raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
-        name = self.pictures(style).group.name.removeprefix(self.group.name + "/")
-        for group in self.group["scores"].values():
-            if group.attrs["judge"] == judge:
-                for judged in group.values():
-                    if isinstance(judged, h5py.Group) and judged.attrs["pictures"] == name:
-                        return Scores(judged)
-        return None
+        pictures: Climb = self.search(name) if name in self.searches else self.pictures(name)
+        return next((scores for scores in self.judged(pictures) if scores.judge == judge), None)
+
+    def judged(self, pictures: Climb) -> tuple[Scores, ...]:
+        """What each judge saw in these pictures of the layer, those that saw any."""
+        groups = (group for judge in self.group.get("scores", {}).values() for group in judge.values())
+        seen = (group for group in groups if isinstance(group, h5py.Group))
+        return tuple(Scores(group) for group in seen if group.attrs["pictures"] == pictures.path)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -172,6 +188,10 @@ class Layer:
     def _styles(self) -> dict[str, h5py.Group]:
         return {str(group.attrs["style"]): group for group in self.group.get("ascent", {}).values()}
 
+    @cached_property
+    def _searches(self) -> dict[str, h5py.Group]:
+        return {str(group.attrs["search"]): group for group in self.group.get("dgn", {}).values()}
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -211,6 +231,10 @@ class Unit:
     def status(self, style: str) -> tuple[format.Status, ...]:
         """What became of each picture."""
         return self.layer.pictures(style).status[self.row]
+
+    def search(self, name: str) -> UnitSearch:
+        """The unit's pictures by one search of a prior's codes, last and best, with their codes."""
+        return self.layer.search(name).of(self.row)
 
     def tops(self, kind: str = "largest") -> UnitTops:
         """The images of the dataset that stand for the unit: hits, patches, back-projections."""

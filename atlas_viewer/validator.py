@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.dataset_faults import dataset_faults, layer_faults
+from atlas_viewer.dgn_faults import dgn_faults
 from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group, Status
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
 
@@ -100,7 +101,7 @@ def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:
 
 def _contradictions(file: h5py.File) -> list[str]:
     """What each group says that another denies; for a file whose groups are sound by themselves."""
-    found = list(dataset_faults(file))
+    found = [*dataset_faults(file), *dgn_faults(file)]
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
     if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
@@ -133,8 +134,9 @@ def _contradictions(file: h5py.File) -> list[str]:
 
 
 def _leaves(layer: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    for style in layer.get("ascent", {}):
-        yield f"ascent/{style}", layer["ascent"][style]
+    for method in ("ascent", "dgn"):
+        for name, group in layer.get(method, {}).items():
+            yield f"{method}/{name}", group
     for judge in layer.get("scores", {}):
         for style, group in layer["scores"][judge].items():
             if isinstance(group, h5py.Group):
