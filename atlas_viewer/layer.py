@@ -87,6 +87,11 @@ class Layer:
         return tuple(self._styles)
 
     @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """Those of its styles that are settings of a style search."""
+        return tuple(name for name, group in self._styles.items() if "sweep" in group.attrs)
+
+    @cached_property
     def judges(self) -> tuple[str, ...]:
         """The true names of the judges that saw pictures of this layer."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
@@ -104,12 +109,8 @@ class Layer:
             known = ", ".join(self.judges)
             raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
         name = self.pictures(style).group.name.removeprefix(self.group.name + "/")
-        for group in self.group["scores"].values():
-            if group.attrs["judge"] == judge:
-                for judged in group.values():
-                    if isinstance(judged, h5py.Group) and judged.attrs["pictures"] == name:
-                        return Scores(judged)
-        return None
+        judged = self._judged.get((judge, name))
+        return None if judged is None else Scores(judged)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -167,6 +168,16 @@ class Layer:
         if dataset is None:
             return {}
         return {kind: Tops(groups[kind], self.units, dataset, size) for kind in KINDS if kind in groups}
+
+    @cached_property
+    def _judged(self) -> dict[tuple[str, str], h5py.Group]:
+        """The groups of scores, by judge and by which pictures were judged."""
+        return {
+            (str(judge.attrs["judge"]), str(judged.attrs["pictures"])): judged
+            for judge in self.group.get("scores", {}).values()
+            for judged in judge.values()
+            if isinstance(judged, h5py.Group)
+        }
 
     @cached_property
     def _styles(self) -> dict[str, h5py.Group]:

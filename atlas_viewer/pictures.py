@@ -12,6 +12,19 @@ from atlas_viewer import format
 
 
 @dataclass(frozen=True)
+class SweepPlace:
+    """Where a style stands in a style search.
+
+    axis : none, decay, blur, norm, contribution or random. place : in its row from 1, 0 for none; or its draw's
+    number. base : the style that all its numbers but the regularizers are from.
+    """
+
+    axis: str
+    place: int
+    base: str
+
+
+@dataclass(frozen=True)
 class Pictures:
     """One style of one layer. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
 
@@ -53,6 +66,14 @@ class Pictures:
         """The numbers of the style, by name."""
         known = {"meaning", *(attribute.name for attribute in format.STYLE.attributes)}
         return {name: scalar(self.group.attrs[name]) for name in sorted(self.group.attrs) if name not in known}
+
+    @cached_property
+    def sweep(self) -> SweepPlace | None:
+        """The style's place in a style search; None for a style that was asked for by its name."""
+        about = self.group.attrs
+        if "sweep" not in about:
+            return None
+        return SweepPlace(str(about["sweep"]), int(about["sweep_place"]), str(about["sweep_base"]))
 
     @cached_property
     def samples(self) -> int:
@@ -115,6 +136,11 @@ class Pictures:
     def trace_step(self) -> np.ndarray:
         """(point,) step of each point of the trace."""
         return self.group["trace_step"][...]
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """(unit, sample) whether the picture was asked for and tried, whatever became of it."""
+        return self.group["status"][...] != format.Status.missing
 
     @cached_property
     def there(self) -> np.ndarray:
