@@ -89,6 +89,11 @@ class Layer:
         return tuple(self._styles)
 
     @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """Those of its styles that are settings of a style search."""
+        return tuple(name for name, group in self._styles.items() if "sweep" in group.attrs)
+
+    @cached_property
     def judges(self) -> tuple[str, ...]:
         """The true names of the judges that saw pictures of this layer."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
@@ -119,13 +124,12 @@ class Layer:
             known = ", ".join(self.judges)
             raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
         pictures: Climb = self.search(name) if name in self.searches else self.pictures(name)
-        return next((scores for scores in self.judged(pictures) if scores.judge == judge), None)
+        group = self._judged.get((judge, pictures.path))
+        return None if group is None else Scores(group)
 
     def judged(self, pictures: Climb) -> tuple[Scores, ...]:
         """What each judge saw in these pictures of the layer, those that saw any."""
-        groups = (group for judge in self.group.get("scores", {}).values() for group in judge.values())
-        seen = (group for group in groups if isinstance(group, h5py.Group))
-        return tuple(Scores(group) for group in seen if group.attrs["pictures"] == pictures.path)
+        return tuple(Scores(group) for (_, path), group in self._judged.items() if path == pictures.path)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -183,6 +187,16 @@ class Layer:
         if dataset is None:
             return {}
         return {kind: Tops(groups[kind], self.units, dataset, size) for kind in KINDS if kind in groups}
+
+    @cached_property
+    def _judged(self) -> dict[tuple[str, str], h5py.Group]:
+        """The groups of scores, by judge and by which pictures were judged."""
+        return {
+            (str(judge.attrs["judge"]), str(judged.attrs["pictures"])): judged
+            for judge in self.group.get("scores", {}).values()
+            for judged in judge.values()
+            if isinstance(judged, h5py.Group)
+        }
 
     @cached_property
     def _styles(self) -> dict[str, h5py.Group]:

@@ -14,6 +14,19 @@ from atlas_viewer.field import Group
 
 
 @dataclass(frozen=True)
+class SweepPlace:
+    """Where a style stands in a style search.
+
+    axis : none, decay, blur, norm, contribution or random. place : in its row from 1, 0 for none; or its draw's
+    number. base : the style that all its numbers but the regularizers are from.
+    """
+
+    axis: str
+    place: int
+    base: str
+
+
+@dataclass(frozen=True)
 class Pictures(Climb):
     """One style of one layer. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
 
@@ -43,9 +56,22 @@ class Pictures(Climb):
         return str(self.group.attrs["direction"])
 
     @cached_property
+    def sweep(self) -> SweepPlace | None:
+        """The style's place in a style search; None for a style that was asked for by its name."""
+        about = self.group.attrs
+        if "sweep" not in about:
+            return None
+        return SweepPlace(str(about["sweep"]), int(about["sweep_place"]), str(about["sweep_base"]))
+
+    @cached_property
     def attempt(self) -> np.ndarray:
         """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
         return self.group["attempt"][...]
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """(unit, sample) whether the picture was asked for and tried, whatever became of it."""
+        return self.group["status"][...] != format.Status.missing
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def _contradictions(file: h5py.File) -> list[str]:
         if index.size and not (index[0] >= 0 and index[-1] < channels and (np.diff(index) > 0).all()):
             found.append(f"{group.name}/units/index: not rising within 0 to {channels - 1}")
         found += layer_faults(file, group)
+        found += _sweep_faults(group)
         for path, style in _leaves(group):
             units = style["status" if "status" in style else "target"].shape[0]
             if units != index.size:
@@ -131,6 +132,21 @@ def _contradictions(file: h5py.File) -> list[str]:
             elif style["top1"].shape != group[pictures]["status"].shape:
                 found.append(f"{group.name}/{path}: units and samples are not those of {pictures}")
     return found
+
+
+def _sweep_faults(layer: h5py.Group) -> Iterator[str]:
+    """Settings of a style search without a place of their own."""
+    taken: dict[tuple[str, int], str] = {}
+    for name, style in layer.get("ascent", {}).items():
+        if "sweep" not in style.attrs:
+            continue
+        missing = [part for part in ("sweep_place", "sweep_base") if part not in style.attrs]
+        if missing:
+            yield f"{style.name}: of a style search, but attribute {missing[0]} is missing"
+            continue
+        other = taken.setdefault((style.attrs["sweep"], int(style.attrs["sweep_place"])), name)
+        if other != name:
+            yield f"{style.name}: has the place of {other} in the style search"
 
 
 def _leaves(layer: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:

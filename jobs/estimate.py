@@ -25,9 +25,9 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
     )
     total_bytes = 0
     for layer in plan.layers():
-        for style in plan.layer_styles(layer.name):
-            own = [task for task in tasks if (task.layer, task.style.name) == (layer.name, style)]
-            height, width = layer.picture(plan.styles[style].ascent.canvas, plan.card.image)
+        for style, styles in _lines(plan, layer.name):
+            own = [task for task in tasks if task.layer == layer.name and task.style.name in styles]
+            height, width = layer.picture(plan.styles[styles[0]].ascent.canvas, plan.card.image)
             pictures = sum(task.pictures for task in own)
             size = int(pictures * height * width * 3 * COMPRESSED)
             total_bytes += size
@@ -53,6 +53,14 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
         f"and as much in shards, {_bytes(_free(out))} free"
     )
     return "\n".join(lines)
+
+
+def _lines(plan: Plan, layer: str) -> list[tuple[str, list[str]]]:
+    """The styles of a layer, each a line of its own; the settings of a style search share one."""
+    styles = plan.layer_styles(layer)
+    swept = [style for style in styles if style in plan.sweep]
+    lines = [(style, [style]) for style in styles if style not in plan.sweep]
+    return [*lines, (f"search of {len(swept)}", swept)] if swept else lines
 
 
 def _dataset_bytes(plan: Plan) -> int:

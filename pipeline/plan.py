@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.errors import OutputError
 from pipeline.records import MiningRecord, Record, StyleRecord
+from pipeline.sweep import SweepPlace
 from pipeline.tasks import ScoreTask
 from pipeline.units import Units
 
@@ -20,6 +21,7 @@ class Plan:
 
     units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
     tops : layer → the units whose best images are asked for. scores : what judges have been asked.
+    sweep : style → its place, of the styles that belong to a style search.
     """
 
     card: NetworkCard
@@ -28,6 +30,7 @@ class Plan:
     scores: tuple[ScoreTask, ...] = ()
     mining: MiningRecord | None = None
     tops: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sweep: Mapping[str, SweepPlace] = field(default_factory=dict)
 
     @classmethod
     def of_request(cls, card: NetworkCard, units: Units, styles: Sequence[StyleRecord], samples: int) -> Plan:
@@ -44,6 +47,10 @@ class Plan:
         """This plan and the best images of these units."""
         return replace(self, mining=mining, tops=dict(units))
 
+    def with_sweep(self, sweep: Mapping[str, SweepPlace]) -> Plan:
+        """This plan, its styles of these names as those of a style search."""
+        return replace(self, sweep=dict(sweep))
+
     def union(self, other: Plan) -> Plan:
         """This plan and what `other` asks beyond it.
 
@@ -58,7 +65,8 @@ class Plan:
         }
         scores = {(task.judge, task.layer, task.style): task for task in (*self.scores, *other.scores)}
         mining = self.mining if other.mining is None else other.mining
-        return Plan(self.card, {**self.styles, **other.styles}, units, tuple(scores.values()), mining, tops)
+        styles, sweep = {**self.styles, **other.styles}, {**self.sweep, **other.sweep}
+        return Plan(self.card, styles, units, tuple(scores.values()), mining, tops, sweep)
 
     def with_score(self, task: ScoreTask) -> Plan:
         """This plan with what a judge is asked; an older question about the same pictures goes."""
@@ -94,9 +102,10 @@ class Plan:
         for name in self.styles.keys() & other.styles.keys():
             changes = differences(self.styles[name].record(), other.styles[name].record())
             if changes:
+                own = "" if name in other.sweep else f"give this variant a name of its own by style.{name}.name=…, or "
                 raise OutputError(
-                    f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); give this variant "
-                    f"a name of its own by style.{name}.name=…, or choose another folder by OUT=…"
+                    f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another "
+                    f"folder by OUT=…"
                 )
         if self.mining is not None and other.mining is not None:
             changes = differences(self.mining.record(), other.mining.record())
@@ -121,6 +130,7 @@ class Plan:
             "scores": [task.record() for task in scores],
             "mining": None if self.mining is None else self.mining.record(),
             "tops": {layer: runs(self.tops[layer]) for layer in sorted(self.tops)},
+            "sweep": {name: asdict(self.sweep[name]) for name in sorted(self.sweep)},
         }
 
     @classmethod
@@ -135,6 +145,7 @@ class Plan:
             scores=tuple(ScoreTask.of_record(task) for task in record["scores"]),
             mining=None if record["mining"] is None else MiningRecord.of_record(record["mining"]),
             tops={layer: _unrun(pairs) for layer, pairs in record["tops"].items()},
+            sweep={name: SweepPlace(**place) for name, place in record.get("sweep", {}).items()},
         )
 
 

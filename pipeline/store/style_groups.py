@@ -100,6 +100,8 @@ class StyleWriter:
         cut = [top - opened[0], left - opened[1], opened[2] - bottom, opened[3] - right]
         numbers = {name: value for name, value in vars(style).items() if name not in ("name", "direction")}
         shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
+        place = self.plan.sweep.get(style.name)
+        swept = {} if place is None else {"sweep": place.axis, "sweep_place": place.place, "sweep_base": place.base}
         return {
             "style": style.name,
             "measure": self.layer.measure,
@@ -112,4 +114,5 @@ class StyleWriter:
             "device": device.kind,
             **numbers,
             **shared,
+            **swept,
         }
