@@ -94,6 +94,11 @@ class Climb:
         return self.group["best_step"][...]
 
     @cached_property
+    def attempt(self) -> np.ndarray:
+        """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
+        return self.group["attempt"][...] if "attempt" in self.group else np.zeros(self.activation.shape, np.uint8)
+
+    @cached_property
     def status(self) -> tuple[tuple[Status, ...], ...]:
         """What became of each picture, by unit and sample."""
         return tuple(tuple(map(Status, row)) for row in self.group["status"][...].tolist())

@@ -64,11 +64,6 @@ class Pictures(Climb):
         return SweepPlace(str(about["sweep"]), int(about["sweep_place"]), str(about["sweep_base"]))
 
     @cached_property
-    def attempt(self) -> np.ndarray:
-        """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
-        return self.group["attempt"][...]
-
-    @cached_property
     def asked(self) -> np.ndarray:
         """(unit, sample) whether the picture was asked for and tried, whatever became of it."""
         return self.group["status"][...] != format.Status.missing

@@ -183,11 +183,22 @@ def test_damage_to_the_dataset_side_is_named(damaged, name):
     assert any(expected in fault for fault in found), found
 
 
+def of_a_longer_code(file: h5py.File) -> None:
+    for name in ("mean", "deviation"):
+        del file[f"priors/toy/{name}"]
+        format.PRIOR[name].write(file["priors/toy"], np.ones(8))
+    file["priors/toy"].attrs["code_shape"] = [2, 2, 2]
+
+
+def test_a_prior_that_is_not_there_yet_is_no_fault(damaged):
+    assert check(damaged(drop("priors/toy"), mined=True, generated=True)) == []
+
+
 PAIRED = "combinations/pairs"
 GENERATED_DAMAGES = {
-    "a prior that is not there": (drop("priors/toy"), "/layers/fc8/dgn/toy: prior 'toy' is not in /priors"),
     "another prior of that name": (attribute("priors/toy", "digest", "c" * 64), "is not the digest of /priors/toy"),
     "another code": (attribute("priors/toy", "code_shape", [2, 2, 2]), "/priors/toy/mean: 7 entries, expected 8"),
+    "codes of another length": (of_a_longer_code, "/layers/fc8/dgn/toy/code: 7 entries, expected 8 as in /priors/toy"),
     "no best iterate": (
         assign("layers/fc8/dgn/toy/best_activation", (0, 0), np.nan),
         "dgn/toy/best_activation: not finite where there is a last iterate",
