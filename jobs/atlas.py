@@ -121,12 +121,14 @@ def _deciding_settings(plan: Plan) -> str:
     """The settings that decide results, as YAML."""
     record = {
         "model": {"name": plan.card.name, "digest": plan.card.digest},
-        "styles": {name: plan.styles[name].record() for name in sorted(plan.styles)},
+        "styles": {name: plan.styles[name].record() for name in sorted(set(plan.styles) - set(plan.sweep))},
         "searches": {name: plan.searches[name].record() for name in sorted(plan.searches)},
         "combinations": {name: _combination(plan.combinations[name]) for name in sorted(plan.combinations)},
         "dataset": None if plan.mining is None else plan.mining.record(),
         "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
     }
+    if plan.sweep:  # hundreds of settings: their numbers stand at their groups
+        record["sweep"] = {name: f"{plan.sweep[name].axis} {plan.sweep[name].place}" for name in sorted(plan.sweep)}
     return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))
 
 

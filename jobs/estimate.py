@@ -27,9 +27,9 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
     )
     total_bytes = 0
     for layer in plan.layers():
-        groups = [(style, [task for task in tasks if (task.layer, task.style.name) == (layer.name, style)],
-                   layer.picture(plan.styles[style].ascent.canvas, plan.card.image), 0)
-                  for style in plan.layer_styles(layer.name)]  # fmt: skip
+        groups = [(name, [task for task in tasks if task.layer == layer.name and task.style.name in styles],
+                   layer.picture(plan.styles[styles[0]].ascent.canvas, plan.card.image), 0)
+                  for name, styles in _lines(plan, layer.name)]  # fmt: skip
         groups += [(search, [task for task in searched if (task.layer, task.search.name) == (layer.name, search)],
                     layer.picture("window", plan.card.image), plan.searches[search].prior.entries)
                    for search in plan.layer_searches(layer.name)]  # fmt: skip
@@ -77,6 +77,14 @@ def _picture_bytes(tasks: Sequence[Task], picture: tuple[int, int], entries: int
     pixels = sum(task.pictures for task in tasks) * picture[0] * picture[1] * 3 * COMPRESSED
     codes = sum(task.pictures for task in tasks) * entries * 4
     return int(2 * (pixels + codes) if entries else pixels)
+
+
+def _lines(plan: Plan, layer: str) -> list[tuple[str, list[str]]]:
+    """The styles of a layer, each a line of its own; the settings of a style search share one."""
+    styles = plan.layer_styles(layer)
+    swept = [style for style in styles if style in plan.sweep]
+    lines = [(style, [style]) for style in styles if style not in plan.sweep]
+    return [*lines, (f"search of {len(swept)}", swept)] if swept else lines
 
 
 def _dataset_bytes(plan: Plan) -> int:

@@ -48,15 +48,11 @@ class Request:
 
 def read_request(config: DictConfig, device_kind: str) -> Request:
     """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
-    check_choice("device", device_kind, tuple(config.devices))
-    device = read_settings(DeviceSettings, config.devices[device_kind], f"devices.{device_kind}")
-    ascent = read_settings(AscentSettings, config.ascent, "ascent")
+    device, ascent = read_device(config, device_kind), read_settings(AscentSettings, config.ascent, "ascent")
     methods = _some(config, "methods", "ascent")
     for method in methods:
         check_choice("methods", method, METHODS)
-    samples, seed = typed(config.samples, int, "samples"), typed(config.seed, int, "seed")
-    check_sample_count("samples", samples)
-    check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
+    samples, seed = read_starts(config)
     _check_dataset(config.dataset, methods)
     dataset = None if config.dataset.kind == "none" else read_settings(DatasetSettings, config.dataset, "dataset")
     styles = []
@@ -69,7 +65,7 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
         raise SettingsError(f"styles: got {spoken}, expected each name once; give a variant its own by style.….name=…")
     return Request(
         model=read_model(config.model),
-        units=None if config.units is None else _some(config, "units", "conv5:0-63"),
+        units=read_units(config),
         methods=methods,
         styles=tuple(styles),
         samples=samples,
@@ -80,14 +76,38 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
         cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
         device=device,
         out=read_out(config),
-        plan_only=typed(config.plan, bool, "plan"),
-        pages=typed(config.pages, bool, "pages"),
+        plan_only=read_flag(config, "plan"),
+        pages=read_flag(config, "pages"),
     )
 
 
 def read_model(config: DictConfig) -> ModelSettings:
     """The model option of a configuration."""
     return read_settings(ModelSettings, config, "model")
+
+
+def read_device(config: DictConfig, kind: str) -> DeviceSettings:
+    """The sizes that cut work for a kind of device."""
+    check_choice("device", kind, tuple(config.devices))
+    return read_settings(DeviceSettings, config.devices[kind], f"devices.{kind}")
+
+
+def read_starts(config: DictConfig) -> tuple[int, int]:
+    """How many pictures a unit has in a style, and the seed of their starts."""
+    samples, seed = typed(config.samples, int, "samples"), typed(config.seed, int, "seed")
+    check_sample_count("samples", samples)
+    check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
+    return samples, seed
+
+
+def read_units(config: DictConfig) -> tuple[str, ...] | None:
+    """The addresses of the units that are asked for; None for all that the job would choose."""
+    return None if config.units is None else _some(config, "units", "conv5:0-63")
+
+
+def read_flag(config: DictConfig, name: str) -> bool:
+    """A setting that is true or false."""
+    return typed(config[name], bool, name)
 
 
 def read_out(config: DictConfig) -> Path:

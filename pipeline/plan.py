@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.errors import OutputError
 from pipeline.records import MiningRecord, Record, StyleRecord
 from pipeline.search_records import CombinationRecord, SearchRecord
+from pipeline.sweep import SweepPlace
 from pipeline.tasks import ScoreTask
 from pipeline.units import Units
 
@@ -21,8 +22,9 @@ class Plan:
     """The union of what has been asked of one atlas.
 
     units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
-    tops : layer → the units whose best images are asked for. scores : what judges have been asked. searches, dgn : as
-    styles and units, for pictures through priors; combinations : the sets of units that are excited together.
+    tops : layer → the units whose best images are asked for. scores : what judges have been asked.
+    sweep : style → its place, of the styles that belong to a style search. searches, dgn : as styles and units, for
+    pictures through priors; combinations : the sets of units that are excited together.
     """
 
     card: NetworkCard
@@ -31,6 +33,7 @@ class Plan:
     scores: tuple[ScoreTask, ...] = ()
     mining: MiningRecord | None = None
     tops: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sweep: Mapping[str, SweepPlace] = field(default_factory=dict)
     searches: Mapping[str, SearchRecord] = field(default_factory=dict)
     dgn: Parts = field(default_factory=dict)
     combinations: Mapping[str, CombinationRecord] = field(default_factory=dict)
@@ -59,6 +62,10 @@ class Plan:
             combinations={asked.name: asked for asked in combinations},
         )
 
+    def with_sweep(self, sweep: Mapping[str, SweepPlace]) -> Plan:
+        """This plan, its styles of these names as those of a style search."""
+        return replace(self, sweep=dict(sweep))
+
     def union(self, other: Plan) -> Plan:
         """This plan and what `other` asks beyond it.
 
@@ -74,6 +81,7 @@ class Plan:
             tuple(scores.values()),
             mining,
             _joined(self.tops, other.tops),
+            {**self.sweep, **other.sweep},
             {**self.searches, **other.searches},
             _joined(self.dgn, other.dgn),
             {**self.combinations, **other.combinations},
@@ -126,9 +134,10 @@ class Plan:
         for name in self.styles.keys() & other.styles.keys():
             changes = differences(self.styles[name].record(), other.styles[name].record())
             if changes:
+                own = "" if name in other.sweep else f"give this variant a name of its own by style.{name}.name=…, or "
                 raise OutputError(
-                    f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); give this variant "
-                    f"a name of its own by style.{name}.name=…, or choose another folder by OUT=…"
+                    f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another "
+                    f"folder by OUT=…"
                 )
         self._agree_on_searches(other)
         if self.mining is not None and other.mining is not None:
@@ -181,6 +190,7 @@ class Plan:
             "searches": {name: self.searches[name].record() for name in sorted(self.searches)},
             "dgn": self._spelled(self.dgn),
             "combinations": {name: self.combinations[name].record() for name in sorted(self.combinations)},
+            "sweep": {name: asdict(self.sweep[name]) for name in sorted(self.sweep)},
         }
 
     def _spelled(self, parts: Parts) -> list[list]:
@@ -204,6 +214,7 @@ class Plan:
             combinations={
                 name: CombinationRecord.of_record(one) for name, one in record.get("combinations", {}).items()
             },
+            sweep={name: SweepPlace(**place) for name, place in record.get("sweep", {}).items()},
         )
 
 

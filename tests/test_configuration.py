@@ -67,7 +67,7 @@ def test_every_model_composes_into_settings(model):
     settings = request(f"model={model}", *GENERIC.get(model, [])).model
     assert isinstance(settings, ModelSettings)
     assert settings.name == model
-    for job in ("layers", "fetch", "score"):
+    for job in ("layers", "fetch", "score", "sweep"):
         composed = compose_config(job, [f"model={model}", *GENERIC.get(model, [])])
         assert read_model(composed.model) == settings
 
@@ -400,6 +400,7 @@ def test_a_path_with_signs_reaches_the_request_through_arguments(make):
         ("site", {"OUT": "x"}, ["jobs.site", 'out="x"']),
         ("layers", {"MODEL": "caffenet"}, ["jobs.layers", "model=caffenet"]),
         ("fetch", {"MODEL": "caffenet"}, ["jobs.fetch", "model=caffenet"]),
+        ("sweep", {"MODEL": "m", "JUDGE": "j", "OUT": "x"}, ["jobs.sweep", "model=m", 'out="x"', "model@judge=j"]),
         ("score", {"MODEL": "m", "JUDGE": "j", "OUT": "x"}, ["jobs.score", "model=m", 'out="x"', "model@judge=j"]),
     ],
 )

@@ -60,7 +60,11 @@ def merge(
                         if shard is not None:
                             packages.update(shard.facts["packages"])
                         progress(1)
-                    status.note(writer.close(report))
+                    statuses = writer.close(report)
+                    if (
+                        method == "dgn" or name not in plan.sweep
+                    ):  # that a regularizer was too strong is no fault of the unit's
+                        status.note(statuses)
                 if top_writer is not None and layer.name in plan.tops:
                     top_writer.write_layer(layer, groups[layer.name])
                 _write_units(file, plan, layer, groups[layer.name], status)

@@ -21,7 +21,7 @@ class StyleWriter:
         self, file: h5py.File, plan: Plan, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str
     ) -> None:
         self.rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
-        self.group = format.STYLE.create(file, _attributes(layer, record), layer=layer_group, style=style_group)
+        self.group = format.STYLE.create(file, _attributes(plan, layer, record), layer=layer_group, style=style_group)
         height, width = layer.picture(record.ascent.canvas, plan.card.image)
         grid = (len(self.rows), plan.samples(layer.name, record.name))
         points = record.ascent.trace_points
@@ -55,10 +55,12 @@ def cut(layer: LayerCard) -> list[int]:
     return [top - opened[0], left - opened[1], opened[2] - bottom, opened[3] - right]
 
 
-def _attributes(layer: LayerCard, record: StyleRecord) -> dict[str, object]:
+def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, object]:
     style, ascent, device = record.style, record.ascent, record.device
     numbers = {name: value for name, value in vars(style).items() if name not in ("name", "direction")}
     shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
+    place = plan.sweep.get(style.name)
+    swept = {} if place is None else {"sweep": place.axis, "sweep_place": place.place, "sweep_base": place.base}
     return {
         "style": style.name,
         "measure": layer.measure,
@@ -71,4 +73,5 @@ def _attributes(layer: LayerCard, record: StyleRecord) -> dict[str, object]:
         "device": device.kind,
         **numbers,
         **shared,
+        **swept,
     }
