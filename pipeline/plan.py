@@ -72,7 +72,7 @@ class Plan:
         Raises OutputError if the two are of different networks, or give one style's name different numbers.
         """
         self._agree(other)
-        scores = {(task.judge, task.layer, task.style): task for task in (*self.scores, *other.scores)}
+        scores = {task.question: task for task in (*self.scores, *other.scores)}
         mining = self.mining if other.mining is None else other.mining
         return Plan(
             self.card,
@@ -89,8 +89,7 @@ class Plan:
 
     def with_score(self, task: ScoreTask) -> Plan:
         """This plan with what a judge is asked; an older question about the same pictures goes."""
-        key = (task.judge, task.layer, task.style)
-        kept = tuple(old for old in self.scores if (old.judge, old.layer, old.style) != key)
+        kept = tuple(old for old in self.scores if old.question != task.question)
         return replace(self, scores=(*kept, task))
 
     def layers(self) -> tuple[LayerCard, ...]:
@@ -178,7 +177,7 @@ class Plan:
 
     def record(self) -> Record:
         """The plan as plain JSON values, sorted."""
-        scores = sorted(self.scores, key=lambda task: (task.judge, task.layer, task.style))
+        scores = sorted(self.scores, key=lambda task: task.question)
         return {
             "version": 1,
             "network": self.card.record(),

@@ -12,10 +12,12 @@ from caffe_prior import ENTRIES, overrides, write_caffe_prior
 from PIL import Image
 from tiny_network import SMALL
 
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.validator import check
 from jobs.atlas import atlas, read_plan
 from jobs.console import compose_config, run_job
 from jobs.request import read_model, read_request
+from jobs.score import score
 from pipeline.errors import AtlasError, MissingError, OutputError
 from pipeline.methods.decoder import Decoder
 from pipeline.nets.cone import Cone
@@ -274,3 +276,44 @@ def test_a_prior_that_is_gone_fails_its_tasks_with_a_reason(searched):
     network = open_network(read_model(compose_config("atlas", list(SMALL)).model))
     with pytest.raises(MissingError, match="prior deepsim_fc6: not the one here"):
         compute(dgn_tasks(plan)[0], Resources(network))
+
+
+JUDGE = (
+    "model=torch", "model.name=tiny", "model.build=tiny_network:tiny", "model.labels=tiny_network:LABELS",
+    "model.size=[16,16]", "model@judge=torch", "judge.name=judge", "judge.build=tiny_network:judge",
+    "judge.labels=tiny_network:LABELS", "judge.size=[16,16]", "judge.class_layer=mean",
+)  # fmt: skip
+
+
+def test_judges_look_at_searches_too(make, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert make(out, "methods=[ascent,dgn]", "units=[fc]", "styles=[sparse]") == 0
+    capsys.readouterr()
+    assert score(compose_config("score", [*JUDGE, f'out="{out}"'])) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in table] == ["style", "sparse", "deepsim_fc6"]
+    with Atlas(out / "atlas.h5") as atlas_file:
+        layer = atlas_file["fc"]
+        seen = layer.scores("tiny", "deepsim_fc6")
+        own = layer.search("deepsim_fc6")
+        assert [scores.judge for scores in layer.judged(own)] == ["judge", "tiny"]
+        best = own.best_sample
+        assert seen.target.tolist() == [0, 1, 2]
+        assert (seen.target_rank[np.arange(3), best] >= 0).all()
+        assert layer.scores("judge", "sparse") is not None
+    with h5py.File(out / "atlas.h5") as file:
+        assert check(file) == []
+    assert make(out, "methods=[ascent,dgn]", "units=[fc]", "styles=[sparse]") == 0  # keeps the verdicts
+    with h5py.File(out / "atlas.h5") as file:
+        assert set(file["layers/fc/scores/judge"]) == {"labels", "sparse", "deepsim_fc6"}
+
+
+def test_the_reader_reads_what_was_written(searched):
+    with Atlas(searched / "atlas.h5") as atlas_file:
+        search = atlas_file["conv2"].search("deepsim_fc6-free")
+        assert search.prior == "deepsim_fc6"
+        assert search.numbers["iterations"] == 6
+        assert search.code[0, 0].shape == (ENTRIES,)
+        np.testing.assert_allclose(search.code_norm[0, 0], np.linalg.norm(search.code[0, 0]), rtol=1e-5)
+        assert atlas_file.priors["deepsim_fc6"].code_layer == "fc6"
+        assert atlas_file.combinations["some"].member_label[0] == ("round", "striped")
