@@ -18,7 +18,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site layers fetch score pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site layers fetch score sweep pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,6 +43,9 @@ pixels: .venv/atlas ## fill in the images of an atlas made with top.pixels=point
 
 score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+
+sweep: .venv/atlas ## search for settings of the regularizers, with a page of them: MODEL= OUT= JUDGE=
+	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
 
 doodlenet: .venv/atlas ## train doodlenet and doodlejudge again, from nothing: OUT=
 	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)

@@ -15,9 +15,12 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.combinations import Combinations
 from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import FormatError, MissingError, nearest
 from atlas_viewer.layer import Layer, LayerInfo, Unit
+from atlas_viewer.memorisation import Memorisation
+from atlas_viewer.priors import PriorCard
 from atlas_viewer.table import write_hits_csv
 
 CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
@@ -115,6 +118,21 @@ class Atlas:
     def dataset(self) -> Dataset | None:
         """The images that were looked at; None where there were none."""
         return Dataset(self._file["dataset"]) if "dataset" in self._file else None
+
+    @cached_property
+    def priors(self) -> dict[str, PriorCard]:
+        """The priors whose codes were searched, by true name."""
+        return {card.name: card for card in map(PriorCard, self._file.get("priors", {}).values())}
+
+    @cached_property
+    def combinations(self) -> dict[str, Combinations]:
+        """The sets of pictures that excite several units at once, by true name."""
+        return {each.name: each for each in map(Combinations, self._file.get("combinations", {}).values())}
+
+    @cached_property
+    def memorisation(self) -> dict[str, Memorisation]:
+        """The memorisation tests, by the true name of the search whose pictures were compared."""
+        return {test.search: test for test in map(Memorisation, self._file.get("memorisation", {}).values())}
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:

@@ -101,7 +101,8 @@ UNITS = Group(
     (
         Field("index", "i4", ("unit",), "number of the unit in its layer, rising"),
         Field("label", "text", ("unit",), "name of the unit: its class, or empty"),
-        Field("status", "status", ("unit",), "ok, or the first status of its pictures that is not"),
+        Field("status", "status", ("unit",),
+              "ok, or the first status of its pictures that is not; those of a style search do not count"),
         Field("window", "i4", ("side",), "window of the position shown, cut at the image's border: top, "
               "left, bottom, right; bottom and right are the first outside", "pixels"),
         Field("window_unclipped", "i4", ("side",), "the same window where it may stick out of the image",
@@ -122,6 +123,13 @@ STYLE = Group(
         Attribute("direction", "text", "maximize or minimize"),
         Attribute("cut", "int[]",
                   "pixels of the window outside the image, not shown: top, left, bottom, right"),
+        Attribute("sweep", "text", "of a setting of a style search, what it is there: none (no regularizer), the "
+                  "one regularizer that it raises (decay, blur, norm or contribution), or random (all drawn)",
+                  required=False),
+        Attribute("sweep_place", "int", "its place there: in the row of its regularizer, from 1, weakest first; "
+                  "the number of its draw, from 0; 0 for none", required=False),
+        Attribute("sweep_base", "text", "the style that all its numbers but the regularizers are from",
+                  required=False),
     ),
     (
         Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
@@ -259,6 +267,6 @@ of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
 What was never written reads as NaN, as -1 (integers with a sign), or as 0 (`missing`).
 Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};
 `side` is top, left, bottom, right, `plane` rows, columns. Pictures lie one to a chunk and carry the HDF5
-image attributes; text, scalars and arrays of at most 4 KiB are not chunked; other arrays are cut along
-their first axis into chunks of at most 256 KiB.
+image attributes, and their codes lie one to a chunk; text, scalars and arrays of at most 4 KiB are not chunked;
+other arrays are cut along their first axis into chunks of at most 256 KiB.
 """

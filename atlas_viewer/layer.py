@@ -12,9 +12,11 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.format_dataset import KINDS
 from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.searches import Search, UnitSearch
 from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import dataset, frame, write_csv
 from atlas_viewer.tops import Tops, UnitTops
@@ -87,6 +89,11 @@ class Layer:
         return tuple(self._styles)
 
     @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """Those of its styles that are settings of a style search."""
+        return tuple(name for name, group in self._styles.items() if "sweep" in group.attrs)
+
+    @cached_property
     def judges(self) -> tuple[str, ...]:
         """The true names of the judges that saw pictures of this layer."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
@@ -98,18 +105,31 @@ class Layer:
             raise MissingError(f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}")
         return Pictures(self._styles[style], self.units)
 
-    def scores(self, judge: str, style: str) -> Scores | None:
-        """What a judge saw in the pictures of one style; None where it saw none of them."""
+    @cached_property
+    def searches(self) -> tuple[str, ...]:
+        """The true names of the searches of priors' codes that the layer has pictures of."""
+        return tuple(self._searches)
+
+    def search(self, name: str) -> Search:
+        """The pictures of one search; nothing is read before it is asked for."""
+        if name not in self._searches:
+            known = ", ".join(self.searches) if self.searches else "none"
+            close = nearest(name, self.searches)
+            raise MissingError(f"layer {self.name}: no search {name}{close}; it has {known}")
+        return Search(self._searches[name], self.units)
+
+    def scores(self, judge: str, name: str) -> Scores | None:
+        """What a judge saw in the pictures of a style, or of a search; None where it saw none of them."""
         if judge not in self.judges:
             known = ", ".join(self.judges)
             raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
-        name = self.pictures(style).group.name.removeprefix(self.group.name + "/")
-        for group in self.group["scores"].values():
-            if group.attrs["judge"] == judge:
-                for judged in group.values():
-                    if isinstance(judged, h5py.Group) and judged.attrs["pictures"] == name:
-                        return Scores(judged)
-        return None
+        pictures: Climb = self.search(name) if name in self.searches else self.pictures(name)
+        group = self._judged.get((judge, pictures.path))
+        return None if group is None else Scores(group)
+
+    def judged(self, pictures: Climb) -> tuple[Scores, ...]:
+        """What each judge saw in these pictures of the layer, those that saw any."""
+        return tuple(Scores(group) for (_, path), group in self._judged.items() if path == pictures.path)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -169,8 +189,22 @@ class Layer:
         return {kind: Tops(groups[kind], self.units, dataset, size) for kind in KINDS if kind in groups}
 
     @cached_property
+    def _judged(self) -> dict[tuple[str, str], h5py.Group]:
+        """The groups of scores, by judge and by which pictures were judged."""
+        return {
+            (str(judge.attrs["judge"]), str(judged.attrs["pictures"])): judged
+            for judge in self.group.get("scores", {}).values()
+            for judged in judge.values()
+            if isinstance(judged, h5py.Group)
+        }
+
+    @cached_property
     def _styles(self) -> dict[str, h5py.Group]:
         return {str(group.attrs["style"]): group for group in self.group.get("ascent", {}).values()}
+
+    @cached_property
+    def _searches(self) -> dict[str, h5py.Group]:
+        return {str(group.attrs["search"]): group for group in self.group.get("dgn", {}).values()}
 
 
 @dataclass(frozen=True)
@@ -211,6 +245,10 @@ class Unit:
     def status(self, style: str) -> tuple[format.Status, ...]:
         """What became of each picture."""
         return self.layer.pictures(style).status[self.row]
+
+    def search(self, name: str) -> UnitSearch:
+        """The unit's pictures by one search of a prior's codes, last and best, with their codes."""
+        return self.layer.search(name).of(self.row)
 
     def tops(self, kind: str = "largest") -> UnitTops:
         """The images of the dataset that stand for the unit: hits, patches, back-projections."""

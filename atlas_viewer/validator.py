@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.dataset_faults import dataset_faults, layer_faults
+from atlas_viewer.dgn_faults import dgn_faults
 from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group, Status
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
 
@@ -100,7 +101,7 @@ def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:
 
 def _contradictions(file: h5py.File) -> list[str]:
     """What each group says that another denies; for a file whose groups are sound by themselves."""
-    found = list(dataset_faults(file))
+    found = [*dataset_faults(file), *dgn_faults(file)]
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
     if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
@@ -115,6 +116,7 @@ def _contradictions(file: h5py.File) -> list[str]:
         if index.size and not (index[0] >= 0 and index[-1] < channels and (np.diff(index) > 0).all()):
             found.append(f"{group.name}/units/index: not rising within 0 to {channels - 1}")
         found += layer_faults(file, group)
+        found += _sweep_faults(group)
         for path, style in _leaves(group):
             units = style["status" if "status" in style else "target"].shape[0]
             if units != index.size:
@@ -132,9 +134,25 @@ def _contradictions(file: h5py.File) -> list[str]:
     return found
 
 
+def _sweep_faults(layer: h5py.Group) -> Iterator[str]:
+    """Settings of a style search without a place of their own."""
+    taken: dict[tuple[str, int], str] = {}
+    for name, style in layer.get("ascent", {}).items():
+        if "sweep" not in style.attrs:
+            continue
+        missing = [part for part in ("sweep_place", "sweep_base") if part not in style.attrs]
+        if missing:
+            yield f"{style.name}: of a style search, but attribute {missing[0]} is missing"
+            continue
+        other = taken.setdefault((style.attrs["sweep"], int(style.attrs["sweep_place"])), name)
+        if other != name:
+            yield f"{style.name}: has the place of {other} in the style search"
+
+
 def _leaves(layer: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    for style in layer.get("ascent", {}):
-        yield f"ascent/{style}", layer["ascent"][style]
+    for method in ("ascent", "dgn"):
+        for name, group in layer.get(method, {}).items():
+            yield f"{method}/{name}", group
     for judge in layer.get("scores", {}):
         for style, group in layer["scores"][judge].items():
             if isinstance(group, h5py.Group):

@@ -9,13 +9,12 @@ from omegaconf import DictConfig
 
 from jobs.atlas import merge_atlas, output, read_plan, write_plan
 from jobs.console import DONE, run_job
+from jobs.judging import judge_styles
 from jobs.request import read_model, read_out
 from jobs.site import build_pages
 from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.plan import Plan
-from pipeline.store.score_groups import read_pictures
 from pipeline.store.shard import ShardFolder
-from pipeline.tasks import ScoreTask
 
 STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 
@@ -38,8 +37,10 @@ def score(config: DictConfig) -> int:
     with output(out, config):
         plan = _stored_plan(out)  # as it is now that nobody else writes it
         merge_atlas(plan, out)  # a run that was stopped may have asked for more than the atlas has
+        _check_classes(plan, out)
         for name, member in judges.items():
-            plan = _judge(plan, out, name, member)
+            plan = judge_styles(plan, out, name, member, plan.layer_styles(plan.card.class_layer))
+            plan = judge_styles(plan, out, name, member, plan.layer_searches(plan.card.class_layer), "dgn")
         write_plan(plan, out)
         merge_atlas(plan, out)
         build_pages(out, workers=None)
@@ -54,36 +55,24 @@ def _stored_plan(out: Path) -> Plan:
     return plan
 
 
-def _judge(plan: Plan, out: Path, name: str, judge: object) -> Plan:
-    """Have one judge look at every style of the class layer; return the plan with what it was asked."""
-    from pipeline.compute import package_versions
-    from pipeline.score import matching_classes, score
-
-    layer, shards = plan.card.class_layer, ShardFolder(out / "shards")
+def _check_classes(plan: Plan, out: Path) -> None:
+    layer = plan.card.class_layer
     if layer is None or layer not in {part.name for part in plan.layers()}:
         raise OutputError(f"{out}/atlas.h5: has no pictures of the class layer {layer}; make them with units=[{layer}]")
-    units = plan.layer_units(layer)
-    own = judge.digest == plan.card.digest
-    classes = list(units) if own else matching_classes([plan.card.label(layer, unit) for unit in units], judge)
-    for style in plan.layer_styles(layer):
-        pictures = read_pictures(out / "atlas.h5", plan, layer, style)
-        task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, tuple(classes))
-        plan = plan.with_score(task)
-        if shards.take(task.id, task.record(), warned := []) is None:
-            shards.write(task.id, score(task, judge, pictures, package_versions()))
-        for problem in warned:
-            print(f"warning: {problem}", file=sys.stderr)
-    return plan
 
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     shards = ShardFolder(out / "shards")
-    styles = sorted({task.style for task in plan.scores}, key=lambda name: (name not in STYLE_ORDER, name))
+    shown = {(task.made_by, task.style) for task in plan.scores}
+    shown -= {("ascent", style) for style in plan.sweep}  # a style search has a page of its own
+    styles = sorted(shown, key=lambda made: (made[0], made[1] not in STYLE_ORDER, made[1]))
     print(f"{'style':16} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
-    for style in styles:
+    for made_by, style in styles:
         cells, count = [], 0
         for judge in judges:
-            task = next(task for task in plan.scores if (task.judge, task.style) == (judge, style))
+            task = next(
+                task for task in plan.scores if (task.judge, task.made_by, task.style) == (judge, made_by, style)
+            )
             ranks = shards.read(task.id, task.record()).array("target_rank")
             ranks = ranks[ranks >= 0]
             count = max(count, ranks.size)

@@ -25,6 +25,7 @@ from atlas_viewer.layer import Layer
 from atlas_viewer.site.index_page import write_index, write_strip
 from atlas_viewer.site.layer_page import write_montage
 from atlas_viewer.site.outline import Outline, pages
+from atlas_viewer.site.sweep_page import sweep_pages, write_sweep
 from atlas_viewer.site.unit_page import write_units
 
 MARK = ".atlas-site"  # a file that says that a folder is ours, so that it may be replaced
@@ -48,7 +49,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Job:
-    """A part of a layer that one process draws: a block of units, a page of the montage, or the strip."""
+    """A part of a layer that one process draws: units, a page of the montage or of the style search, the strip."""
 
     layer: str
     part: str
@@ -161,6 +162,8 @@ def _jobs(layer: Layer) -> Iterator[Job]:
     yield Job(layer.name, "strip", 0, 0)
     for page in range(1, pages(layer) + 1):
         yield Job(layer.name, "montage", page, page)
+    for page in range(1, sweep_pages(layer) + 1):
+        yield Job(layer.name, "sweep", page, page)
     for start in range(0, len(layer), BLOCK):
         yield Job(layer.name, "units", start, min(start + BLOCK, len(layer)))
 
@@ -176,6 +179,8 @@ def _run(outline: Outline, new: Path, job: Job) -> None:
         write_strip(layer, folder)
     elif job.part == "montage":
         write_montage(outline, layer, job.start, folder)
+    elif job.part == "sweep":
+        write_sweep(outline, layer, job.start, folder)
     else:
         write_units(outline, layer, range(job.start, job.stop), folder)
 

@@ -14,7 +14,7 @@ from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.layer_page import best_sheet, draw_best, draw_images, facts, images_sheet, unit_why
-from atlas_viewer.site.outline import Outline, render, styles
+from atlas_viewer.site.outline import Outline, Searched, render, searched, styles
 from atlas_viewer.site.sheets import Crop, Sheet
 
 STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class layer
@@ -106,6 +106,7 @@ def write_index(outline: Outline, folder: Path) -> int:
         about_images=_about_images(outline),
         skipped=dataset.skipped[:FAILURES] if dataset is not None else (),
         has_images=any(layer.kinds for layer in layers),
+        searches=_searches(outline, layers),
         style_names=_style_names(layers),
         links=links,
         table=atlas.table,
@@ -147,7 +148,7 @@ class _Sheets:
 
 def _strip_rows(layer: Layer) -> list[int]:
     """Rows of the units in a layer's strip: evenly spaced over those with a picture in the leading style, or hits."""
-    if layer.styles:
+    if styles(layer):
         there = np.flatnonzero(styles(layer)[0].best_sample >= 0)
     elif "largest" in layer.kinds:
         there = np.flatnonzero(layer.tops("largest").there.any(axis=1))
@@ -242,6 +243,12 @@ def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
                 href = f"{quote(outline.folders[layer.name])}/{unit}.html"
                 found.append(Failure(href, f"{layer.name}:{unit}", layer.labels[row], unit_why(layer, shown, row)))
     return found
+
+
+def _searches(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, Searched], ...]:
+    """The style searches, each with its layer's name."""
+    found = ((layer.name, searched(layer, f"{quote(outline.folders[layer.name])}/")) for layer in layers)
+    return tuple((name, search) for name, search in found if search is not None)
 
 
 def _totals(layers: list[Layer]) -> tuple[str, ...]:

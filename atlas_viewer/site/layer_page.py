@@ -14,7 +14,18 @@ from atlas_viewer.pictures import Pictures
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import Marks, marks
 from atlas_viewer.site.hits import quads
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, pages, render, safe, styles
+from atlas_viewer.site.outline import (
+    PAGE_UNITS,
+    Link,
+    Outline,
+    furthest,
+    page_name,
+    pages,
+    render,
+    safe,
+    searched,
+    styles,
+)
 from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
 
 THUMB = 112  # pixels: longest side of a picture in a montage
@@ -68,6 +79,7 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
+        search=searched(layer),
         cells=tuple(_cell(layer, shown, views, row, row - rows.start) for row in rows),
         noun=outline.noun,
         thumb=THUMB,

@@ -16,6 +16,7 @@ from atlas_viewer.layer import Layer
 from atlas_viewer.pictures import Pictures
 from atlas_viewer.site.captions import roman
 from atlas_viewer.site.sheets import EXACT
+from atlas_viewer.sweep import Sweep
 
 PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
 LEAD = "low_frequency"  # the best single setting by its authors' judgement (Yosinski et al. 2015, figure 5)
@@ -74,8 +75,35 @@ def page_name(page: int) -> str:
 
 
 def styles(layer: Layer) -> tuple[Pictures, ...]:
-    """The layer's styles, the leading one first."""
-    return tuple(layer.pictures(name) for name in sorted(layer.styles, key=lambda name: (name != LEAD, name)))
+    """The layer's styles, the leading one first.
+
+    Settings of a style search are left to its own page; where there is nothing else, the best of them stands in.
+    """
+    asked = sorted(set(layer.styles) - set(layer.searched), key=lambda name: (name != LEAD, name))
+    if not asked and layer.searched:
+        return (Sweep(layer).ranked[0].pictures,)
+    return tuple(layer.pictures(name) for name in asked)
+
+
+def searched(layer: Layer, root: str = "") -> Searched | None:
+    """The style search of a layer, as other pages speak of it; None where there was none.
+
+    root : the layer's folder, seen from the page that links to it.
+    """
+    if not layer.searched:
+        return None
+    alone = set(layer.searched) == set(layer.styles)
+    return Searched(f"{root}sweep.html", len(layer.searched), alone, Sweep(layer).judge)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A style search: where its page is, how many settings, whether there are no other styles, and who ranked them."""
+
+    href: str
+    settings: int
+    alone: bool
+    judge: str | None
 
 
 def furthest(shown: Iterable[Pictures], row: int) -> float:

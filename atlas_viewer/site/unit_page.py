@@ -16,7 +16,7 @@ from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import behaviour
 from atlas_viewer.site.hits import SIDE, UnitImages, unit_images
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, render, safe, styles
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, render, safe, searched, styles
 from atlas_viewer.site.sheets import EXACT, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
@@ -156,6 +156,7 @@ def _page(
         layer=layer,
         plate=outline.plate(layer.name),
         plates=plates,
+        search=searched(layer),
         lead=finest[0] if finest else None,
         images=images,
         behaviour=behaviour(unit, synthetic, outline.noun),

@@ -12,8 +12,9 @@ import pytest
 
 from atlas_viewer import format
 
-sys.path.insert(0, str(Path(__file__).parent))  # the dataset side, in a module of its own
+sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
+from generated_atlas import write_generated, write_search
 from mined_atlas import write_dataset, write_mined_layer
 
 LAYERS = ("conv1", "mixed/3a", "fc8")
@@ -48,8 +49,16 @@ def mined_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def generated_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a sound atlas with a dataset and pictures by searches of priors' codes, that no test may change."""
+    path = tmp_path_factory.mktemp("generated") / "atlas.h5"
+    _write_atlas(path, mined=True, generated=True)
+    return path
+
+
+@pytest.fixture(scope="session")
 def write_atlas() -> Callable[..., None]:
-    """The function that writes the made-up atlas: a path, the layer to `change`, if any, and whether it is `mined`."""
+    """The function that writes the made-up atlas: a path, the layer to `change`, whether it is `mined`, `generated`."""
     return _write_atlas
 
 
@@ -58,8 +67,8 @@ def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], 
     """A function that writes a fresh atlas, damages it as told, and returns it open."""
     opened: list[h5py.File] = []
 
-    def damage(how: Callable[[h5py.File], None], *, mined: bool = False) -> h5py.File:
-        _write_atlas(tmp_path / "atlas.h5", mined=mined)
+    def damage(how: Callable[[h5py.File], None], *, mined: bool = False, generated: bool = False) -> h5py.File:
+        _write_atlas(tmp_path / "atlas.h5", mined=mined, generated=generated)
         file = h5py.File(tmp_path / "atlas.h5", "r+")
         opened.append(file)
         how(file)
@@ -71,9 +80,18 @@ def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], 
 
 
 def _write_atlas(
-    path: Path, *, change: str | None = None, mined: bool = False, pixels: str = "stored", shift: int = 0
+    path: Path,
+    *,
+    change: str | None = None,
+    mined: bool = False,
+    generated: bool = False,
+    pixels: str = "stored",
+    shift: int = 0,
 ) -> None:
-    """Write the made-up atlas; with `change`, the pixels of that one layer are others; `mined` adds a dataset."""
+    """Write the made-up atlas; with `change`, the pixels of that one layer are others.
+
+    mined : adds a dataset. generated : adds what learned priors found; it needs a dataset.
+    """
     layers = MINED if mined else LAYERS
     with format.create(path) as file:
         header = {"format": format.FORMAT, "version": format.VERSION}
@@ -88,6 +106,10 @@ def _write_atlas(
             write_layer(file, names[layer], layer, seed=number + 100 * (change == layer))
             if mined:
                 write_mined_layer(file, names[layer], layer, UNITS[layer])
+            if generated and layer in LAYERS:
+                write_search(file, names[layer], layer, len(UNITS[layer]), SIDES[layer])
+        if generated:
+            write_generated(file, names["fc8"], LABELS)
 
 
 def write_network(file: h5py.File, layers: tuple[str, ...]) -> None:

@@ -20,6 +20,11 @@ def test_a_sound_atlas_with_a_dataset_has_no_faults(mined_atlas):
         assert check(file) == []
 
 
+def test_a_sound_atlas_with_searches_has_no_faults(generated_atlas):
+    with h5py.File(generated_atlas) as file:
+        assert check(file) == []
+
+
 def replace(path: str, values: object, **options: object):
     def how(file: h5py.File) -> None:
         del file[path]
@@ -175,4 +180,50 @@ MINED_DAMAGES = {
 def test_damage_to_the_dataset_side_is_named(damaged, name):
     how, expected = MINED_DAMAGES[name]
     found = check(damaged(how, mined=True))
+    assert any(expected in fault for fault in found), found
+
+
+def of_a_longer_code(file: h5py.File) -> None:
+    for name in ("mean", "deviation"):
+        del file[f"priors/toy/{name}"]
+        format.PRIOR[name].write(file["priors/toy"], np.ones(8))
+    file["priors/toy"].attrs["code_shape"] = [2, 2, 2]
+
+
+def test_a_prior_that_is_not_there_yet_is_no_fault(damaged):
+    assert check(damaged(drop("priors/toy"), mined=True, generated=True)) == []
+
+
+PAIRED = "combinations/pairs"
+GENERATED_DAMAGES = {
+    "another prior of that name": (attribute("priors/toy", "digest", "c" * 64), "is not the digest of /priors/toy"),
+    "another code": (attribute("priors/toy", "code_shape", [2, 2, 2]), "/priors/toy/mean: 7 entries, expected 8"),
+    "codes of another length": (of_a_longer_code, "/layers/fc8/dgn/toy/code: 7 entries, expected 8 as in /priors/toy"),
+    "no best iterate": (
+        assign("layers/fc8/dgn/toy/best_activation", (0, 0), np.nan),
+        "dgn/toy/best_activation: not finite where there is a last iterate",
+    ),
+    "ok without an activation": (
+        assign("layers/fc8/dgn/toy/activation", (0, 0), np.nan),
+        "/layers/fc8/dgn/toy/activation: not finite where status is ok",
+    ),
+    "memorisation of no search": (drop("layers/fc8/dgn/toy"), "search 'toy' of layer 'fc8' is not there"),
+    "pairs of no layer": (attribute(PAIRED, "layer", "fc9"), "pairs: layer 'fc9' is not in the layer table"),
+    "a member past the layer": (assign(f"{PAIRED}/member_unit", (0, 1), 6), "pairs/member_unit: not within -1 to 5"),
+    "no first member": (assign(f"{PAIRED}/member_unit", (0, 0), -1), "expected units first, then -1"),
+    "a pair without values": (
+        assign(f"{PAIRED}/member_activation", (0, 0, 1), np.nan),
+        "pairs/member_activation: not finite where status is ok",
+    ),
+    "a pair's status that is none": (assign(f"{PAIRED}/status", (0, 0), 9), "pairs/status: a value that is no status"),
+    "nearest past the images": (assign("memorisation/toy/nearest", (0, 0, 0), 16), "/nearest: a row outside 0 to 15"),
+    "no distance": (assign("memorisation/toy/distance", (0, 0, 0), np.nan), "/distance: not finite where"),
+    "units that were not shown": (assign("memorisation/toy/unit", 2, 9), "memorisation/toy/unit: not rising, or not"),
+}
+
+
+@pytest.mark.parametrize("name", GENERATED_DAMAGES)
+def test_damage_to_what_priors_found_is_named(damaged, name):
+    how, expected = GENERATED_DAMAGES[name]
+    found = check(damaged(how, mined=True, generated=True))
     assert any(expected in fault for fault in found), found

@@ -1,0 +1,157 @@
+"""What all pictures found by climbing have in common: pixels, activations, traces, and which sample went furthest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import h5py
+import numpy as np
+
+from atlas_viewer.field import Group, Status
+
+
+@dataclass(frozen=True)
+class Climb:
+    """Pictures of one layer with one setting. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
+
+    group: h5py.Group
+    units: np.ndarray
+
+    @property
+    def kind(self) -> Group:
+        """The part of the schema that the group follows."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The setting's true name."""
+        raise NotImplementedError
+
+    @property
+    def direction(self) -> str:
+        """maximize or minimize."""
+        raise NotImplementedError
+
+    @property
+    def path(self) -> str:
+        """Where the pictures lie in their layer: ascent/<style> or dgn/<search>."""
+        return "/".join(self.group.name.split("/")[-2:])
+
+    @cached_property
+    def measure(self) -> str:
+        """What an activation is here."""
+        return str(self.group.attrs["measure"])
+
+    @cached_property
+    def position(self) -> tuple[int, int]:
+        """Row and column that were maximized."""
+        return int(self.group.attrs["row"]), int(self.group.attrs["column"])
+
+    @cached_property
+    def cut(self) -> tuple[int, int, int, int]:
+        """Pixels of the window that lie outside the image: top, left, bottom, right."""
+        return tuple(np.asarray(self.group.attrs["cut"]).tolist())
+
+    @property
+    def seed(self) -> int:
+        """Seed of all random starts."""
+        return int(self.group.attrs["seed"])
+
+    @cached_property
+    def numbers(self) -> dict[str, str | int | float | bool]:
+        """The numbers of the setting, by name."""
+        return numbers(self.group, self.kind)
+
+    @cached_property
+    def samples(self) -> int:
+        """How many pictures a unit has."""
+        return self.group["pixels"].shape[1]
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a picture in pixels."""
+        return self.group["pixels"].shape[2:4]
+
+    @cached_property
+    def pixels(self) -> h5py.Dataset:
+        """(unit, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is not there."""
+        return self.group["pixels"]
+
+    @cached_property
+    def activation(self) -> np.ndarray:
+        """(unit, sample) activation of the stored pixels; NaN where a picture is not there."""
+        return self.group["activation"][...]
+
+    @cached_property
+    def activation_float(self) -> np.ndarray:
+        """(unit, sample) activation before rounding."""
+        return self.group["activation_float"][...]
+
+    @cached_property
+    def best_step(self) -> np.ndarray:
+        """(unit, sample) step of the picture that went furthest, or -1."""
+        return self.group["best_step"][...]
+
+    @cached_property
+    def attempt(self) -> np.ndarray:
+        """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
+        return self.group["attempt"][...] if "attempt" in self.group else np.zeros(self.activation.shape, np.uint8)
+
+    @cached_property
+    def status(self) -> tuple[tuple[Status, ...], ...]:
+        """What became of each picture, by unit and sample."""
+        return tuple(tuple(map(Status, row)) for row in self.group["status"][...].tolist())
+
+    @cached_property
+    def reason(self) -> tuple[str, ...]:
+        """Why pictures of each unit are not there, or empty."""
+        if "reason" not in self.group:
+            return ("",) * len(self.units)
+        return tuple(self.group["reason"].asstr()[...])
+
+    @cached_property
+    def trace(self) -> h5py.Dataset:
+        """(unit, sample, point) activation on the way, read when indexed; NaN after an early end."""
+        return self.group["trace"]
+
+    @cached_property
+    def trace_step(self) -> np.ndarray:
+        """(point,) step of each point of the trace."""
+        return self.group["trace_step"][...]
+
+    @cached_property
+    def there(self) -> np.ndarray:
+        """(unit, sample) whether there is a picture; one that never made its unit active counts."""
+        return np.isfinite(self.activation)
+
+    @cached_property
+    def best_sample(self) -> np.ndarray:
+        """(unit,) the sample that goes furthest in the setting's direction, -1 where a unit has no picture.
+
+        A picture whose status is ok comes before any other.
+        """
+        sign = -1.0 if self.direction == "minimize" else 1.0
+        value = np.where(self.there, sign * self.activation, -np.inf)
+        ok = self.group["status"][...] == Status.ok
+        value = np.where(ok.any(axis=1, keepdims=True) & ~ok, -np.inf, value)
+        return np.where(np.isfinite(value).any(axis=1), value.argmax(axis=1) if value.size else -1, -1)
+
+    def mean_under(self, mean: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+        """The part of the mean image (y, x, rgb) that lies under the pictures, or its colour (1, 1, rgb)."""
+        if mean.shape[:2] == self.size:
+            return mean
+        top, left, bottom, right = window
+        part = mean[top:bottom, left:right]
+        return part if part.shape[:2] == self.size else mean.mean(axis=(0, 1), keepdims=True)
+
+
+def numbers(group: h5py.Group, kind: Group) -> dict[str, str | int | float | bool]:
+    """The attributes of an open group beyond those that the schema names, by name."""
+    known = {"meaning", *(attribute.name for attribute in kind.attributes)}
+    return {name: scalar(group.attrs[name]) for name in sorted(group.attrs) if name not in known}
+
+
+def scalar(value: object) -> str | int | float | bool:
+    """An attribute as a plain Python value."""
+    return value.item() if isinstance(value, np.generic) else value

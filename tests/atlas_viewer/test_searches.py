@@ -1,0 +1,99 @@
+"""What learned priors found, read back: searches with their codes, pairs, memorisation, priors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from generated_atlas import ACTIVATIONS, CARD, CODE, PAIRS, SPACES
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.errors import MissingError
+from atlas_viewer.format import Status
+
+
+@pytest.fixture
+def atlas(generated_atlas):
+    with Atlas(generated_atlas) as opened:
+        yield opened
+
+
+def test_an_atlas_without_priors_says_so(sound_atlas):
+    with Atlas(sound_atlas) as atlas:
+        assert (atlas.priors, atlas.combinations, atlas.memorisation, atlas["fc8"].searches) == ({}, {}, {}, ())
+        with pytest.raises(MissingError, match="layer fc8: no search toy; it has none"):
+            atlas["fc8"].search("toy")
+
+
+def test_a_search_that_is_not_there_is_said_with_the_near_match(atlas):
+    assert set(atlas["fc8"].searches) == {"toy", "toy-unbounded", "toy <conv>"}
+    with pytest.raises(MissingError, match=r"layer fc8: no search toy-bounded \(nearest: toy-unbounded"):
+        atlas.unit("fc8:1").search("toy-bounded")
+
+
+def test_last_and_best_iterate_are_told_apart(atlas):
+    search = atlas["fc8"].search("toy")
+    assert (search.name, search.prior, search.samples, search.size) == ("toy", "toy", 2, (24, 24))
+    assert np.array_equal(search.there, np.isfinite(search.activation)) and not search.there[-1, -1]
+    there = search.there
+    assert np.allclose(search.best_activation[there], search.activation[there] + 2)
+    assert np.allclose(search.best_activation_float[there], search.activation[there] + 2.25)
+    assert search.best_sample[0] == search.activation[0].argmax() and search.best_sample[-1] == 0
+    assert search.reason[-1] == "the <code> overflowed"
+    assert search.numbers == {"bounded": True, "iterations": 20, "step_start": 8.0}
+    unit = atlas.unit("fc8:1").search("toy")
+    assert not np.array_equal(unit.pixels, unit.best_pixels)
+    assert np.array_equal(unit.pixels, search.pixels[1]) and unit.status == (Status.ok, Status.ok)
+    assert unit.code.shape == unit.best_code.shape == (2, CODE)
+    assert np.allclose(np.linalg.norm(unit.code, axis=1), search.code_norm[1])
+    assert unit.trace[1].shape == (2, 5)
+
+
+def test_a_judge_is_asked_about_searches_and_styles_alike(atlas):
+    layer = atlas["fc8"]
+    assert layer.scores("squeeze", "toy").rates["top1_rate"] == 0.75
+    assert layer.scores("squeeze", "sparse").rates["top1_rate"] == 0.5
+    assert layer.scores("squeeze", "toy-unbounded") is None
+    assert [scores.judge for scores in layer.judged(layer.search("toy"))] == ["squeeze"]
+
+
+def test_a_pair_has_the_activation_of_both_units(atlas):
+    assert set(atlas.combinations) == set(ACTIVATIONS)
+    for name, (first, second) in ACTIVATIONS.items():
+        pairs = atlas.combinations[name]
+        assert (pairs.layer, pairs.prior, len(pairs), pairs.samples) == ("fc8", "toy", len(PAIRS), 1)
+        assert pairs.member_unit.tolist() == [list(pair) for pair in PAIRS]
+        assert pairs.member_activation[0, 0].tolist() == [first, second]
+        assert pairs.there.all() and np.allclose(pairs.ratio, second / first)
+    assert atlas.combinations["pairs"].balance == 0.5 and atlas.combinations["pairs-unbalanced"].balance == 0
+    assert atlas.combinations["pairs"].member_label[1] == (atlas["fc8"].labels[2], atlas["fc8"].labels[5])
+
+
+def test_the_ratio_of_a_combination_leaves_out_places_without_a_unit(damaged):
+    def three(file):
+        file["combinations/pairs/member_unit"][0, 1] = -1
+        file["combinations/pairs/member_activation"][0, 0, 1] = np.nan
+        file["combinations/pairs/member_activation"][1, 0] = (-1, -2)
+        file["combinations/pairs/member_activation"][2, 0] = (np.nan, np.nan)
+
+    file = damaged(three, mined=True, generated=True)
+    path = file.filename
+    file.close()
+    with Atlas(path) as atlas:
+        pairs = atlas.combinations["pairs"]
+        assert pairs.there[:, 0].tolist() == [True, True, False]
+        assert pairs.ratio[0, 0] == 1 and np.isnan(pairs.ratio[1:, 0]).all()
+
+
+def test_a_memorisation_test_names_images_of_the_dataset(atlas):
+    test = atlas.memorisation["toy"]
+    assert (test.search, test.layer, test.spaces) == ("toy", "fc8", SPACES)
+    assert test.nearest.shape == test.distance.shape == (3, 2, len(SPACES))
+    assert (test.row(2), test.row(5)) == (2, None)
+    assert (test.nearest[1] == -1).all() and np.isnan(test.distance[1]).all()
+    assert atlas.dataset.pixels(int(test.nearest[2, 1, 2])).shape == (24, 24, 3)
+
+
+def test_a_prior_has_its_card(atlas):
+    prior = atlas.priors["toy <conv>"]
+    assert (prior.network, prior.code_layer, prior.code_shape, prior.size) == ("doodlenet", "conv1", (CODE,), (32, 32))
+    assert prior.card == CARD and prior.mean.tolist() == list(range(CODE)) and prior.licence == "MIT"
