@@ -147,7 +147,7 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
     return GeneratorShape(
         code=code if len(code) == 3 and code[1:] != (1, 1) else code[:1],
         image=(size.height, size.width),
-        hidden=recipe.hidden,
+        hidden=code[0] if recipe.hidden is None else recipe.hidden,
         grid_channels=recipe.grid_channels,
         least_channels=recipe.least_channels,
         twice_up_to=recipe.twice_up_to,

@@ -24,7 +24,7 @@ class PriorRecipe:
     steps: int
     batch: int  # images of one process
     # The generator; see pipeline.priors.generator.
-    hidden: int
+    hidden: int | None  # None: as wide as the code, of a map as its channels
     grid_channels: int
     least_channels: int
     twice_up_to: int
@@ -65,7 +65,7 @@ class PriorRecipe:
         ):
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        for name in ("steps", "batch", "hidden", "grid_channels", "least_channels", "threads", "checkpoint_every",
+        for name in ("steps", "batch", "grid_channels", "least_channels", "threads", "checkpoint_every",
                      "show_every", "discriminator_channels"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.data.pictures import Pictures
 from pipeline.training.augment import blurred
-from pipeline.training.comparator import Comparator
+from pipeline.training.comparator import Comparator, centre
 
 _BATCH = 50
 _BLUR = 3.0  # pixels: sigma of the blurred image
@@ -55,7 +55,7 @@ def measure_errors(
         "blurred image": lambda images: blurred(images, sigma=_BLUR, rows=torch.ones(len(images), dtype=torch.bool)),
     }
     sums = {name: np.zeros(2 + 2 * len(layers.layers) + 1) for name in answers}
-    centre = torch.from_numpy(mean)
+    typical = torch.from_numpy(mean)
     for at in range(0, count, _BATCH):
         images = real_images(held_out, at, min(at + _BATCH, count))
         with torch.no_grad():
@@ -67,7 +67,7 @@ def measure_errors(
                     [
                         float(((made - images) / 2).square().mean()) * len(images),
                         float((again - code).square().sum()),
-                        float((code - centre).square().sum()),
+                        float((code - typical).square().sum()),
                         *(float((one - other).square().sum()) for one, other in zip(found, values, strict=True)),
                         *(float(other.square().sum()) for other in values),
                     ]
