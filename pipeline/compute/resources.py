@@ -87,7 +87,7 @@ def placed_prior(prior: Prior, device: torch.device) -> Prior:
     """
     key = prior.digest, device.type
     if key not in _priors_placed:
-        generator = copy.deepcopy(prior.generator).to(device)
+        generator = copy.deepcopy(prior.generator).to(device).requires_grad_(False)
         if device.type == "cpu":
             generator = generator.to(memory_format=torch.channels_last)
         _priors_placed[key] = replace(prior, generator=generator)

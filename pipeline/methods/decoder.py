@@ -52,10 +52,15 @@ class Decoder:
         columns = slice(left // 2 + window.left, left // 2 + window.right)
         self._part = (slice(None), slice(None), rows, columns)
         inside = (slice(None), slice(window.top, window.bottom), slice(window.left, window.right))
-        mean = np.asarray(prior.mean, np.float64)[at][:, None, None]
-        gain = np.asarray(prior.gain, np.float64)[at][:, None, None]
+        mean, gain = (self._under(values, at) for values in (prior.mean, prior.gain))
         self._shift = torch.from_numpy(mean - preprocessing.full_mean[inside]).to(device, dtype)
         self._scale = torch.from_numpy(1 / gain).to(device, dtype)
+
+    def _under(self, values: np.ndarray, channels: list[int]) -> np.ndarray:
+        """A prior's numbers, one a channel or an image, in the network's channels and under the window."""
+        levels = np.asarray(values, np.float64)
+        levels = levels.reshape(-1, 1, 1) if levels.ndim == 1 else levels[self._part[1:]]
+        return levels[channels]
 
     def __call__(self, code: Tensor) -> Tensor:
         image = self._prior.generator(code.unflatten(1, self._prior.code_shape))[self._part]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from caffe_prior import ENTRIES, overrides, write_caffe_prior
+from folder_prior import write_untrained
 from PIL import Image
 from tiny_network import SMALL
 
@@ -317,3 +318,36 @@ def test_the_reader_reads_what_was_written(searched):
         np.testing.assert_allclose(search.code_norm[0, 0], np.linalg.norm(search.code[0, 0]), rtol=1e-5)
         assert atlas_file.priors["deepsim_fc6"].code_layer == "fc6"
         assert atlas_file.combinations["some"].member_label[0] == ("round", "striped")
+
+
+def test_a_folder_is_a_prior(tmp_path):
+    folder = write_untrained(tmp_path / "my prior")
+    asked = [*SMALL, *QUICK, "units=[fc,conv1:0]", f'priors=["{folder}"]', f'out="{tmp_path / "out"}"']
+    assert atlas(compose_config("atlas", asked)) == 0
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert check(file) == []
+        assert (file["layers/fc/dgn/untrained/status"][:] == 1).all()
+        assert file["priors/untrained"].attrs["trained_on"] == "dataset: nothing"
+        assert file["priors/untrained/card"].asstr()[()] == "# Untrained\n"
+    assert (
+        atlas(compose_config("atlas", [*asked, "dgn.start=mean", "dgn.samples=1", f'out="{tmp_path / "mean"}"'])) == 0
+    )
+
+
+@pytest.mark.parametrize("lost", ["prior.json", "generator.safetensors", "statistics.safetensors"])
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_a_damaged_folder_is_refused_before_work_starts(capsys, tmp_path, lost, how):
+    folder = write_untrained(tmp_path / "prior")
+    file = folder / lost
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:20])
+    said = refused(capsys, f'out="{tmp_path / "out"}"', f'priors=["{folder}"]')
+    assert str(folder) in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_priors_of_one_name_are_refused(capsys, tmp_path):
+    one, two = write_untrained(tmp_path / "one"), write_untrained(tmp_path / "two")
+    assert "expected each name once" in refused(capsys, f'priors=["{one}","{two}"]', f'out="{tmp_path / "out"}"')

@@ -291,6 +291,19 @@ def test_means_cancel_exactly_where_prior_and_network_share_them():
     np.testing.assert_array_equal(decode(code).numpy(), own.generator(code)[:, :, 1:12, 2:13].flip(1).numpy())
 
 
+def test_a_prior_may_have_a_mean_image():
+    """Its centre lies under the network's input, and the window's part of that under the window."""
+    net = network()
+    levels = np.random.RandomState(0).uniform(90, 130, (3, 14, 15))
+    cone = layer_cone(net, "conv1", "window")
+    at, code = cone.window, torch.ones(1, ENTRIES)
+    part = (slice(None), slice(1 + at.top, 1 + at.bottom), slice(2 + at.left, 2 + at.right))
+    decode, plain = (
+        Decoder(prior(mean=mean), net.preprocessing, at, CPU, torch.float64).__call__ for mean in (levels, np.zeros(3))
+    )
+    np.testing.assert_allclose((decode(code) - plain(code)).numpy()[0], levels[part][::-1], rtol=1e-9)
+
+
 @pytest.mark.parametrize("changes", [{"height": 10}, {"width": 8}, {"order": "L"}])
 def test_images_that_the_network_cannot_read_are_refused(changes):
     net = network()
