@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline.errors import SettingsError
 from pipeline.settings import check, check_choice
 
+UNITS = ("entry", "deviation")
 START_CODES = ("noise", "reference", "mean", "entries", "image")
 
 
@@ -14,11 +15,13 @@ START_CODES = ("noise", "reference", "mean", "entries", "image")
 class SearchSettings:
     """One setting of DGN-AM: ascent in the code space of a generator.
 
+    unit : what steps and noise are measured in: "entry", the code's own numbers; "deviation", the mean deviation of
+    its entries over real images, for codes differ in size by orders of magnitude between networks.
     iterations : of which the last only evaluates. step_start, step_end : mean change of a code's entry; iteration i of
     n takes step_start + (step_end − step_start) · i / n. sigmas : every entry of a code stays within 0 and its
     mean + sigmas · deviation (from mean − sigmas · deviation on where codes may be negative); None for no bound.
     clip : stay within [−1, 1] instead. shrink : factor of the code after every step, 1 for none. penalty : λ of the
-    objective's λ‖y‖. start : "noise", N(0, 1); "reference", the authors' own, sample i drawn with the seed + i;
+    objective's λ‖y‖. start : "noise", N(0, 1) units; "reference", the authors' own, sample i drawn with the seed + i;
     "mean", the mean code; "entries", each from N(mean, deviation); "image", the code of the image file `image`.
     fresh_starts : further starts where the gradient is zero, not a number, or the unit never active. trace_points :
     how many points of the climb are kept.
@@ -26,6 +29,7 @@ class SearchSettings:
     """
 
     iterations: int
+    unit: str
     step_start: float
     step_end: float
     sigmas: float | None
@@ -39,6 +43,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check("dgn.iterations", self.iterations, "1 or more", self.iterations >= 1)
+        check_choice("dgn.unit", self.unit, UNITS)
         check("dgn.step_start", self.step_start, "more than 0", self.step_start > 0)
         check("dgn.step_end", self.step_end, "0 or more", self.step_end >= 0)
         if self.sigmas is not None:

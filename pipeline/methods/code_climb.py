@@ -46,8 +46,11 @@ def climb_codes(
     start: Tensor,
     bounds: tuple[Tensor, Tensor] | None,
     settings: SearchSettings,
+    unit: float,
 ) -> CodeClimb:
     """Climb from the start codes (item, entry), which are not bounded before they are looked at.
+
+    unit : what step sizes are multiplied by.
 
     An iteration evaluates and then steps by step · h / mean|h|, h the gradient of objective − λ‖y‖ with respect to the
     code; then it applies the bounds, (entry,) each, and shrinks. The last iteration only evaluates.
@@ -70,13 +73,13 @@ def climb_codes(
         ended = judged(ended, total, slope, torch.full_like(better, moves))
         if not moves or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
             break
-        code = _stepped(code, slope, step_size(settings, iteration), bounds, settings)
+        code = _stepped(code, slope, unit * step_size(settings, iteration), bounds, settings)
     assert best is not None  # there is at least one iteration
     return CodeClimb(now, best, ended, torch.stack(history))
 
 
 def step_size(settings: SearchSettings, iteration: int) -> float:
-    """The mean change of a code's entry at an iteration."""
+    """The mean change of a code's entry at an iteration, in units."""
     return settings.step_start + (settings.step_end - settings.step_start) * iteration / settings.iterations
 
 

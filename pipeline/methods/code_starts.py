@@ -30,6 +30,10 @@ class CodeRange:
     deviation: np.ndarray
     rectified: bool
 
+    def unit(self, settings: SearchSettings) -> float:
+        """What steps and noise are multiplied by. Departure from the program: where it is not 1."""
+        return 1.0 if settings.unit == "entry" else float(self.deviation.astype(np.float64).mean())
+
     def bounds(self, settings: SearchSettings) -> tuple[np.ndarray, np.ndarray] | None:
         """Lowest and highest value of every entry, float64 (entry,), or None for no bounds.
 
@@ -44,12 +48,13 @@ class CodeRange:
         return low, mean + settings.sigmas * deviation
 
 
-def start_code(key: CodeKey, start: str, known: CodeRange, of_image: np.ndarray | None) -> np.ndarray:
+def start_code(key: CodeKey, settings: SearchSettings, known: CodeRange, of_image: np.ndarray | None) -> np.ndarray:
     """The code that a search starts from, float64 (entry,), before any bound.
 
-    start : one of SearchSettings. of_image : (entry,), for start "image".
+    of_image : (entry,), for start "image".
     Source: the authors' program of Nguyen et al. 2016 for "reference" (its default) and "image".
     """
+    start = settings.start
     if start == "mean":
         return known.mean.astype(np.float64)
     if start == "image":
@@ -58,6 +63,6 @@ def start_code(key: CodeKey, start: str, known: CodeRange, of_image: np.ndarray 
         return legacy_random(key.seed + key.sample, key.attempt).normal(0, 1, known.mean.size)
     drawn = item_random(key).normal(0, 1, known.mean.size)
     if start == "noise":
-        return drawn
+        return drawn * known.unit(settings)
     drawn = known.mean.astype(np.float64) + known.deviation.astype(np.float64) * drawn
     return np.maximum(drawn, 0) if known.rectified else drawn

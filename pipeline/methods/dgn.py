@@ -153,7 +153,7 @@ def _micro_batch(
 ) -> Searched:
     """The result of one attempt of at most `batch` items, run as exactly `batch`."""
     settings, known = search.settings, search.known
-    codes = [start_code(_key(item, cone, search, attempt), settings.start, known, search.image_code) for item in items]
+    codes = [start_code(_key(item, cone, search, attempt), settings, known, search.image_code) for item in items]
     repeats = [*range(len(items)), *[len(items) - 1] * (batch - len(items))]
     start = torch.from_numpy(np.stack([codes[at] for at in repeats])).to(device, dtype)
     spare = [(NOBODY, 0.0)] * members
@@ -167,6 +167,7 @@ def _micro_batch(
         start,
         None if bounds is None else tuple(torch.from_numpy(bound).to(device, dtype) for bound in bounds),
         settings,
+        known.unit(settings),
     )
     return _result(cone, len(items), search, members, climbed, objective)
 

@@ -44,7 +44,7 @@ def written_out(layer, unit, of, sample=0, dtype=np.float64):
     generator = copy.deepcopy(own.generator).double()
     settings, height, width = of.settings, 11, 11
     key = CodeKey(of.seed, layer, str(unit), of.name, sample, 0)
-    code = start_code(key, settings.start, of.known, of.image_code)
+    code = start_code(key, settings, of.known, of.image_code)
     upper = None if settings.sigmas is None else of.known.mean + settings.sigmas * of.known.deviation.astype(np.float64)
     mean = net.preprocessing.full_mean
     codes, crops, values = [], [], []
@@ -114,7 +114,8 @@ def test_steps_are_the_published_schedule():
 
 def test_reference_starts_are_the_published_codes():
     wide = replace(search().known, mean=np.zeros(4096, np.float32), deviation=np.ones(4096, np.float32))
-    zero, one = (start_code(CodeKey(0, "fc8", "3", "x", i, 0), "reference", wide, None) for i in range(2))
+    own = replace(SETTINGS, start="reference")
+    zero, one = (start_code(CodeKey(0, "fc8", "3", "x", i, 0), own, wide, None) for i in range(2))
     np.testing.assert_allclose(zero[:4], [1.764052346, 0.4001572084, 0.9787379841, 2.240893199], rtol=1e-9)
     np.testing.assert_allclose(one[:2], [1.624345364, -0.6117564137], rtol=1e-9)
     np.testing.assert_allclose([np.linalg.norm(zero), np.linalg.norm(one)], [62.9483405337, 63.8164293579], rtol=1e-11)
@@ -125,7 +126,9 @@ def test_starts_are_what_they_are_called():
     known = search().known
 
     def start(kind, attempt=0, unit="3", image=None):
-        return start_code(CodeKey(0, "fc", unit, "x", 0, attempt), kind, known, image)
+        file = "x.png" if kind == "image" else None
+        of = replace(SETTINGS, start=kind, image=file)
+        return start_code(CodeKey(0, "fc", unit, "x", 0, attempt), of, known, image)
 
     np.testing.assert_array_equal(start("mean"), known.mean)
     np.testing.assert_array_equal(start("image", image=np.arange(6.0)), np.arange(6.0))
@@ -137,6 +140,17 @@ def test_starts_are_what_they_are_called():
     assert open_mean.any()
     np.testing.assert_allclose(many.mean(axis=0)[open_mean], known.mean[open_mean], atol=0.05)
     np.testing.assert_allclose(many.std(axis=0)[open_mean], known.deviation[open_mean], rtol=0.1)
+
+
+def test_a_search_in_deviations_is_the_same_search_in_units_of_the_code():
+    """Steps and noise of half a unit, where the mean deviation is the unit."""
+    deviation = float(search().known.deviation.astype(np.float64).mean())
+    of = replace(SETTINGS, unit="deviation", start="mean")
+    own = replace(SETTINGS, step_start=0.5 * deviation, step_end=1e-10 * deviation, start="mean")
+    assert_same(run(alone([1, 2]), of=search(of)), run(alone([1, 2]), of=search(own)))
+    noise = [start_code(CodeKey(0, "fc", "1", "x", 0, 0), replace(SETTINGS, unit=unit), search().known, None)
+             for unit in ("deviation", "entry")]  # fmt: skip
+    np.testing.assert_allclose(noise[0], noise[1] * deviation)
 
 
 def test_the_penalty_is_the_gradient_of_the_norm():
@@ -249,7 +263,7 @@ def test_weights_and_pairs_enter_the_objective_as_equation_2_says():
     cone = layer_cone(net, "fc", "window")
     decode = Decoder(replace(own, generator=copy.deepcopy(own.generator).double()), net.preprocessing, cone.window, CPU,
                      torch.float64)  # fmt: skip
-    first = start_code(CodeKey(0, "fc", items[0].words, "tiny", 0, 0), "noise", of.known, None)
+    first = start_code(CodeKey(0, "fc", items[0].words, "tiny", 0, 0), SETTINGS, of.known, None)
     y = torch.tensor(first[None], requires_grad=True)
     value = cone.values(decode(y))[0]
     (2 * value[0] - value[3] - 0.4 * (value[0] - value[3]).abs()).backward()
@@ -328,5 +342,5 @@ def test_the_loop_takes_any_function_for_a_decoder():
         value = -(image[:, 0, 0] - goal).square().sum(dim=1)
         return value[:, None], value
 
-    climbed = climb_codes(lambda code: code[:, None, None], objective, torch.randn(3, 6), None, settings)
+    climbed = climb_codes(lambda code: code[:, None, None], objective, torch.randn(3, 6), None, settings, 1.0)
     assert (climbed.best.code - goal).abs().max() < 0.05
