@@ -125,6 +125,15 @@ class Atlas:
         return {card.name: card for card in map(PriorCard, self._file.get("priors", {}).values())}
 
     @cached_property
+    def searches(self) -> dict[str, tuple[str, ...]]:
+        """The searches of priors' codes by true name, each with the layers that have pictures of it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self:
+            for name in layer.searches:
+                found[name] = (*found.get(name, ()), layer.name)
+        return found
+
+    @cached_property
     def combinations(self) -> dict[str, Combinations]:
         """The sets of pictures that excite several units at once, by true name."""
         return {each.name: each for each in map(Combinations, self._file.get("combinations", {}).values())}
