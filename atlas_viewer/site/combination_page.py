@@ -160,6 +160,7 @@ def _write(outline: Outline, group: Group, page: int, folder: Path) -> None:
         seed=group.sets[0].seed,
         pairs=all(len(members) == 2 for members in group.items),
         items=len(group.items),
+        cells=max(map(len, group.items)) + sum(each.samples for each in group.sets),
         even=captions.short(1 / EVEN),
         counted=captions.count,
         side=SIDE,

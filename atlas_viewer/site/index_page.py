@@ -279,8 +279,8 @@ def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ..
         link = Link(group.link().href, f"Units of {group.layer} together")
         found.append((link, f"{captions.count(len(group.items), 'combination')}, each between its units alone."))
     for prior, card in atlas.priors.items():
-        about = f"A learned prior: draws images from values of {card.network}’s {card.code_layer}. Its card."
-        found.append((outline.prior_link(prior, root=""), about))
+        about = f"The learned prior’s card. It draws images from values of {card.network}’s layer {card.code_layer}."
+        found.append((Link(outline.prior_link(prior, root="").href, f"Prior {prior}"), about))
     return tuple(found)
 
 
