@@ -1,4 +1,4 @@
-"""Atlas to pages: what changed is built beside the old site, in parallel, and swapped in."""
+"""Atlas to pages: what changed is drawn in parallel, what did not is taken from the site before."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.errors import AtlasError
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.combination_page import groups, write_combinations
 from atlas_viewer.site.comparison_page import compared, write_board, write_comparison
+from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.index_page import write_index, write_strip
-from atlas_viewer.site.keys import HERE, combinations_key, layer_key
+from atlas_viewer.site.keys import combinations_key, layer_key
 from atlas_viewer.site.layer_page import write_montage
 from atlas_viewer.site.outline import COMBINATIONS, PRIORS, Outline, pages
 from atlas_viewer.site.prior_page import write_priors
@@ -28,7 +28,6 @@ from atlas_viewer.site.random_page import random_classes, write_random
 from atlas_viewer.site.sweep_page import sweep_pages, write_sweep
 from atlas_viewer.site.unit_page import write_units
 
-MARK = ".atlas-site"  # a file that says that a folder is ours, so that it may be replaced
 KEY = ".key"  # in a layer's folder: what it was made of, and what was made
 BLOCK = 32  # units that a worker draws before it reports
 
@@ -70,35 +69,14 @@ def build(
     Raises AtlasError where `out` holds something that is not a site of an atlas.
     """
     atlas_path, out = Path(atlas_path), Path(out)
-    _refuse_foreign(out)
-    new, old = out.with_name(out.name + ".building"), out.with_name(out.name + ".replaced")
-    for left in (new, old):
-        _refuse_foreign(left)
-        shutil.rmtree(left, ignore_errors=True)  # of a build that was stopped
-    try:
-        summary = _make(atlas_path, out, new, workers, progress)
-    except BaseException:  # also when stopped by hand: nothing half-made stays
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-    return summary
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AtlasError(f"site {folder}: holds something else than a site; name another folder or empty it")
+    with replacing(out) as new:
+        return _make(atlas_path, out, new, workers, progress)
 
 
 def _make(atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None) -> Summary:
     """Make the site in `new`, with what is still good in `out`."""
     with Atlas(atlas_path) as atlas:
         outline = Outline(atlas)
-        new.mkdir(parents=True)
-        (new / MARK).write_text("Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8")
-        shutil.copytree(HERE / "static", new / "static")
         keys = {layer: layer_key(outline, atlas_path, atlas[layer]) for layer in atlas.layers}
         changed = [
             layer for layer, folder in outline.folders.items() if not _take(out / folder, new / folder, keys[layer])

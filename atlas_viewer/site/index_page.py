@@ -274,7 +274,8 @@ def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ..
     if atlas.searches:
         counted = captions.count(len(atlas.searches), "search")
         link = Link(COMPARISON, "Searches compared")
-        found.append((link, f"{counted} and the styles: what each reaches, what judges see, the same units in all."))
+        styled = " and the styles" if _style_names(layers) else ""
+        found.append((link, f"{counted}{styled}: what each reaches, what judges see, the same units in all."))
     for group in groups(outline):
         link = Link(group.link().href, f"Units of {group.layer} together")
         found.append((link, f"{captions.count(len(group.items), 'combination')}, each between its units alone."))

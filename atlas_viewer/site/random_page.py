@@ -121,7 +121,7 @@ def _pictures(layer: Layer, search: Search, rows: list[int], folder: Path) -> li
         status = search.status[row][SAMPLE]
         activation = captions.number(float(search.activation[row, SAMPLE]))
         alt = f"{layer.name}:{layer.units[row]}, sample {SAMPLE}, activation {activation}"
-        why = "" if status is Status.ok else captions.why(status, search.reason[row])
+        why = "" if status is Status.ok else captions.BRIEF[status]
         tiles.append(Tile(sheet.crop(cell) if sample >= 0 else None, alt, why))
     return tiles
 
