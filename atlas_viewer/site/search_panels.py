@@ -16,9 +16,10 @@ from atlas_viewer.pictures import Scores
 from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.outline import Link, Outline, safe, searches
-from atlas_viewer.site.sheets import EXACT, ITERATES, Crop, Sheet
+from atlas_viewer.site.sheets import EXACT, ITERATES, PHOTO, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
+PANELS = 4  # searches with all of their pictures; of further ones a page has one picture each
 # What the authors' program does for their first network, and what their bounds are. Source: Nguyen et al. 2016, code.
 PUBLISHED = {
     **{"iterations": 200, "step_start": 8.0, "step_end": 1e-10, "shrink": 0.99},
@@ -85,9 +86,40 @@ class SearchPanel:
         return next((sample for sample in self.samples if sample.best), None)
 
 
+@dataclass(frozen=True)
+class Further:
+    """A search without a panel: its picture that went furthest."""
+
+    search: str
+    crop: Crop | None
+    alt: str
+    activation: str
+
+
 def unit_searches(outline: Outline, unit: Unit, folder: Path) -> tuple[SearchPanel, ...]:
     """Draw the sheets of a unit's searches into its layer's folder; the panels to show are returned."""
-    return tuple(_panel(outline, unit, search, folder) for search in searches(unit.layer))
+    return tuple(_panel(outline, unit, search, folder) for search in searches(unit.layer)[:PANELS])
+
+
+def further_searches(unit: Unit, folder: Path) -> tuple[Further, ...]:
+    """Draw the best picture of each search that has no panel; what to show is returned."""
+    found, row = searches(unit.layer)[PANELS:], unit.row
+    best = [int(search.best_sample[row]) for search in found]
+    there = np.array([sample >= 0 for sample in best], bool)
+    if not there.any():
+        return tuple(Further(search.name, None, "", "") for search in found)
+    sheet = Sheet(f"{unit.number}-dgn", found[0].size, len(found), min(len(found), COLUMNS), PHOTO)
+    pixels = [search.pixels[row, max(sample, 0)] for search, sample in zip(found, best, strict=True)]
+    sheet.draw_forms(folder, {PHOTO[0]: np.stack(pixels)}, there)
+    return tuple(
+        Further(
+            search=search.name,
+            crop=sheet.crop(cell) if sample >= 0 else None,
+            alt=f"{unit.address}, search {search.name}, sample {sample}",
+            activation=captions.number(float(search.activation[row, sample])) if sample >= 0 else "",
+        )
+        for cell, (search, sample) in enumerate(zip(found, best, strict=True))
+    )
 
 
 def search_sheet(search: Search, unit: int) -> Sheet:

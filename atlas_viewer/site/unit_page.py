@@ -18,6 +18,7 @@ from atlas_viewer.site.behaviour import behaviour
 from atlas_viewer.site.hits import SIDE, UnitImages, unit_images
 from atlas_viewer.site.nearest import Strip, unit_strips
 from atlas_viewer.site.outline import (
+    COMPARISON,
     PAGE_UNITS,
     Link,
     Outline,
@@ -29,7 +30,7 @@ from atlas_viewer.site.outline import (
     searches,
     styles,
 )
-from atlas_viewer.site.search_panels import SearchPanel, unit_searches
+from atlas_viewer.site.search_panels import Further, SearchPanel, further_searches, unit_searches
 from atlas_viewer.site.sheets import EXACT, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
@@ -74,6 +75,7 @@ class _Contents:
 
     plates: tuple[Plate, ...]
     searches: tuple[SearchPanel, ...]
+    further: tuple[Further, ...]
     strips: tuple[Strip, ...]
     images: UnitImages
     reached: dict[str, float]
@@ -89,6 +91,7 @@ def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> in
         contents = _Contents(
             plates=tuple(_plate(outline, layer, pictures, scores[pictures.style], row, folder) for pictures in shown),
             searches=unit_searches(outline, unit, folder),
+            further=further_searches(unit, folder),
             strips=unit_strips(unit, folder),
             images=unit_images(unit, folder),
             reached={"ascent": furthest(shown, row), "DGN-AM": furthest(searches(layer), row)},
@@ -180,6 +183,8 @@ def _page(outline: Outline, unit: Unit, contents: _Contents, before: Link | None
         search=searched(layer),
         lead=finest[0] if finest else None,
         searches=contents.searches,
+        further=contents.further,
+        compared=f"../{COMPARISON}",
         drawn=drawn[0] if drawn else None,
         strips=contents.strips,
         images=contents.images,

@@ -250,3 +250,19 @@ def test_an_atlas_of_searches_alone_has_its_pages(write_atlas, tmp_path):
     assert broken(tmp_path / "site") == []
     words = said(tmp_path / "site" / "index.html")
     assert "through a learned prior" in words and "styles" not in words.split("Plate I")[0]
+
+
+def test_of_many_searches_a_unit_page_shows_the_last_ones_by_one_picture(generated_atlas, atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.search_panels.PANELS", 1)
+    build(generated_atlas, tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    page = Page(tmp_path / "site" / "fc8" / "5.html")
+    further = said(page.path).split("Further searches")[1]
+    for name in ("toy <conv>", "toy-unbounded"):  # the one sample of its last unit is not there
+        assert name in further
+    assert further.count("none") == 2
+    page = Page(tmp_path / "site" / "fc8" / "1.html")
+    further = said(page.path).split("Further searches")[1]
+    for name in ("toy <conv>", "toy-unbounded"):
+        assert captions.number(float(atlas["fc8"].search(name).activation[1, 0])) in further
+    assert sum("1-dgn.photo" in image["src"] for image in page.images) == 2
