@@ -59,6 +59,11 @@ class Field:
         return self.axes[-1:] == ("rgb",)
 
     @property
+    def by_picture(self) -> bool:
+        """Whether what belongs to one picture, its pixels or its code, is one chunk."""
+        return self.is_image or (self.axes[-1:] == ("code",) and len(self.axes) > 1)
+
+    @property
     def filters(self) -> tuple[tuple[str, int], ...]:
         """The filter pipeline of a chunked dataset, in writing order: (name, parameter) pairs."""
         size = DTYPES[self.dtype].itemsize
@@ -78,8 +83,9 @@ class Field:
         shape, size = self.shape(sizes), DTYPES[self.dtype].itemsize
         if self.dtype == "text" or not shape or math.prod(shape) == 0:
             return None
-        if self.is_image:
-            return (1,) * (len(shape) - 3) + shape[-3:]
+        if self.by_picture:
+            own = 3 if self.is_image else 1
+            return (1,) * (len(shape) - own) + shape[-own:]
         if math.prod(shape) * size <= CONTIGUOUS_BYTES:
             return None
         rows = CHUNK_BYTES // (math.prod(shape[1:]) * size)

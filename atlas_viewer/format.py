@@ -267,6 +267,6 @@ of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
 What was never written reads as NaN, as -1 (integers with a sign), or as 0 (`missing`).
 Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};
 `side` is top, left, bottom, right, `plane` rows, columns. Pictures lie one to a chunk and carry the HDF5
-image attributes; text, scalars and arrays of at most 4 KiB are not chunked; other arrays are cut along
-their first axis into chunks of at most 256 KiB.
+image attributes, and their codes lie one to a chunk; text, scalars and arrays of at most 4 KiB are not chunked;
+other arrays are cut along their first axis into chunks of at most 256 KiB.
 """

@@ -14,7 +14,7 @@ from typing import TextIO
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from jobs import dataset_side, driver, site
+from jobs import dataset_side, dgn_side, driver, site
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
@@ -23,10 +23,12 @@ from jobs.run import Run
 from pipeline.cuts import ascent_tasks
 from pipeline.errors import OutputError, SettingsError
 from pipeline.plan import Plan
+from pipeline.search_cuts import combination_tasks, dgn_tasks
+from pipeline.search_records import CombinationRecord
 from pipeline.settings import check_choice
 from pipeline.store.merge import merge
+from pipeline.store.picture_groups import MergeReport
 from pipeline.store.shard import ShardFolder, write_whole
-from pipeline.store.style_groups import MergeReport
 from pipeline.units import address, select_units
 
 log = logging.getLogger("atlas")
@@ -44,6 +46,8 @@ def atlas(config: DictConfig) -> int:
     units = select_units(card, request.units)
     styles = request.styles if "ascent" in request.methods else ()
     asked = Plan.of_request(card, units, styles, request.samples)
+    priors = dgn_side.open_priors(request, network, card)
+    asked = dgn_side.ask(asked, request, card, priors)
     source = dataset_side.open_images(request)
     if source is not None:
         asked = asked.with_tops(dataset_side.mining_record(request, card, source), units)
@@ -56,8 +60,11 @@ def atlas(config: DictConfig) -> int:
         print(f"{plan.card.name}@{plan.card.digest[:12]} into {request.out}/", file=sys.stderr)
         if "top" in request.methods and source is None:
             print("best images are left out, for there is no dataset; name one by DATASET=…", file=sys.stderr)
-        run = Run(ShardFolder(request.out / "shards"), cluster, Resources(network, source))
+        dgn_side.say_if_none(request, priors)
+        resources = Resources(network, source, priors.by_digest(), priors.start_codes)
+        run = Run(ShardFolder(request.out / "shards"), cluster, resources)
         run.compute(ascent_tasks(plan))
+        dgn_side.look(plan, run, priors)
         if source is not None:
             dataset_side.look(plan, run)
         merged = merge_atlas(plan, request.out)
@@ -105,8 +112,8 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 def merge_atlas(plan: Plan, out: Path) -> MergeReport:
     """Merge the shards of an atlas folder into its atlas.h5."""
-    tasks = ascent_tasks(plan)
-    with tqdm(total=len(tasks), desc="merge", unit="task", disable=not sys.stderr.isatty(), leave=False) as bar:
+    total = len(ascent_tasks(plan)) + len(dgn_tasks(plan)) + sum(map(len, combination_tasks(plan).values()))
+    with tqdm(total=total, desc="merge", unit="task", disable=not sys.stderr.isatty(), leave=False) as bar:
         return merge(plan, ShardFolder(out / "shards"), out / "atlas.h5", _deciding_settings(plan), bar.update)
 
 
@@ -115,12 +122,19 @@ def _deciding_settings(plan: Plan) -> str:
     record = {
         "model": {"name": plan.card.name, "digest": plan.card.digest},
         "styles": {name: plan.styles[name].record() for name in sorted(set(plan.styles) - set(plan.sweep))},
+        "searches": {name: plan.searches[name].record() for name in sorted(plan.searches)},
+        "combinations": {name: _combination(plan.combinations[name]) for name in sorted(plan.combinations)},
         "dataset": None if plan.mining is None else plan.mining.record(),
         "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
     }
     if plan.sweep:  # hundreds of settings: their numbers stand at their groups
         record["sweep"] = {name: f"{plan.sweep[name].axis} {plan.sweep[name].place}" for name in sorted(plan.sweep)}
     return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))
+
+
+def _combination(asked: CombinationRecord) -> dict[str, object]:
+    """A set of combinations without its units, which stand in its group."""
+    return {"layer": asked.layer, "balance": asked.balance, "samples": asked.samples, "search": asked.search.record()}
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from pipeline.errors import AtlasError, SettingsError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 NO_CHOICE = {"experiment=null": "~experiment"}  # a group that may stay empty, and how Hydra wants to hear it
+CHOSEN = {"style": "styles", "prior": "priors"}  # groups of which everything is loaded → the setting that chooses
+NAMED = (".build_arguments.", "dgn.variants.", "combinations.")  # what stands below is named by the user
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
 _USAGE = """{doc}
@@ -83,17 +85,17 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
     chosen = [NO_CHOICE.get(override, override) for override in overrides]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose(config, overrides=[*_all_styles(config), *_own_experiment(config, chosen), *chosen])
+            composed = compose(config, overrides=[*_all_options(config), *_own_experiment(config, chosen), *chosen])
         OmegaConf.resolve(composed)
         return composed
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_explain(config, error, overrides)) from None
 
 
-def _all_styles(config: str) -> list[str]:
-    """Every file of conf/style is on offer, so that a new one needs no second place to be named."""
-    offers = "\n- style:" in (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
-    return [f"style=[{','.join(groups()['style'])}]"] if offers else []
+def _all_options(config: str) -> list[str]:
+    """Every file of conf/style and conf/prior is on offer, so that a new one needs no second place to be named."""
+    text = (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
+    return [f"{group}=[{','.join(groups()[group])}]" for group in CHOSEN if f"\n- {group}:" in text]
 
 
 def _own_experiment(config: str, overrides: Sequence[str]) -> list[str]:
@@ -128,8 +130,10 @@ def _check_choice(override: str) -> None:
     """Refuse an option of a group that has no file."""
     name, _, value = override.partition("=")
     name, plain = name.lstrip("+~"), value.strip("\"'")
-    if name == "style":
-        raise SettingsError(f"style: all of conf/style/ is there already; choose by styles=[{plain.strip('[]')}]")
+    if name in CHOSEN:
+        raise SettingsError(
+            f"{name}: all of conf/{name}/ is there already; choose by {CHOSEN[name]}=[{plain.strip('[]')}]"
+        )
     group = name.partition("@")[0]
     options = groups().get(group)
     if options is None or plain in options or override in NO_CHOICE:
@@ -140,9 +144,9 @@ def _check_choice(override: str) -> None:
 
 
 def _check_addition(config: str, override: str) -> None:
-    """Refuse a setting that the job does not know, though it is added by +; arguments of a builder are the user's."""
+    """Refuse a setting that the job does not know, though it is added by +, except where the user gives the names."""
     key = override.lstrip("+").partition("=")[0]
-    if not override.startswith("+") or key.partition(".")[2].startswith("build_arguments."):
+    if not override.startswith("+") or any(part in key for part in NAMED):
         return
     known = _keys(config)
     if key not in known:
@@ -164,7 +168,7 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
 
 def _keys(config: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose(config, overrides=_all_styles(config))
+        composed = compose(config, overrides=_all_options(config))
     found: list[str] = []
 
     def walk(node: object, path: str) -> None:

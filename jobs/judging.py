@@ -12,10 +12,13 @@ from pipeline.store.shard import ShardFolder
 from pipeline.tasks import ScoreTask
 
 
-def judge_styles(plan: Plan, out: Path, name: str, judge: object, styles: Sequence[str]) -> Plan:
+def judge_styles(
+    plan: Plan, out: Path, name: str, judge: object, styles: Sequence[str], made_by: str = "ascent"
+) -> Plan:
     """Have one judge look at these styles of the class layer; return the plan with what it was asked.
 
-    name : what the atlas calls the judge. judge : a Network. What was judged before is read again.
+    styles : or searches, with made_by "dgn". name : what the atlas calls the judge. judge : a Network. What was judged
+    before is read again.
     Raises SettingsError if the judge has none of the classes.
     """
     from pipeline.compute import package_versions
@@ -25,8 +28,8 @@ def judge_styles(plan: Plan, out: Path, name: str, judge: object, styles: Sequen
     units = plan.layer_units(layer)
     classes = judged_classes(plan, judge)
     for style in styles:
-        pictures = read_pictures(out / "atlas.h5", plan, layer, style)
-        task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, classes)  # type: ignore[attr-defined]
+        pictures = read_pictures(out / "atlas.h5", plan, layer, made_by, style)
+        task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, classes, made_by)  # type: ignore[attr-defined]
         plan = plan.with_score(task)
         if shards.take(task.id, task.record(), warned := []) is None:
             shards.write(task.id, score(task, judge, pictures, package_versions()))  # type: ignore[arg-type]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from jobs.search_request import SearchRequest, read_search_request
+from jobs.settings_reader import check_sample_count, names, read_settings, typed
 from pipeline.dataset_settings import DatasetSettings, TopSettings
-from pipeline.errors import SettingsError, nearest
+from pipeline.errors import SettingsError
 from pipeline.records import StyleRecord
 from pipeline.settings import (
     AscentSettings,
@@ -24,7 +22,7 @@ from pipeline.settings import (
     check_choice,
 )
 
-METHODS = ("ascent", "top")
+METHODS = ("ascent", "dgn", "top")
 LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and seeds of samples follow one another
 
 
@@ -37,6 +35,8 @@ class Request:
     methods: tuple[str, ...]
     styles: tuple[StyleRecord, ...]
     samples: int
+    search: SearchRequest
+    seed: int
     dataset: DatasetSettings | None
     top: TopSettings
     cluster: ClusterSettings
@@ -69,6 +69,8 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
         methods=methods,
         styles=tuple(styles),
         samples=samples,
+        search=read_search_request(config),
+        seed=seed,
         dataset=dataset,
         top=read_settings(TopSettings, config.top, "top"),
         cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
@@ -92,8 +94,8 @@ def read_device(config: DictConfig, kind: str) -> DeviceSettings:
 
 def read_starts(config: DictConfig) -> tuple[int, int]:
     """How many pictures a unit has in a style, and the seed of their starts."""
-    samples, seed = _typed(config.samples, int, "samples"), _typed(config.seed, int, "seed")
-    check("samples", samples, "1 or more", samples >= 1)
+    samples, seed = typed(config.samples, int, "samples"), typed(config.seed, int, "seed")
+    check_sample_count("samples", samples)
     check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
     return samples, seed
 
@@ -105,19 +107,12 @@ def read_units(config: DictConfig) -> tuple[str, ...] | None:
 
 def read_flag(config: DictConfig, name: str) -> bool:
     """A setting that is true or false."""
-    return _typed(config[name], bool, name)
+    return typed(config[name], bool, name)
 
 
 def read_out(config: DictConfig) -> Path:
     """The folder of the atlas."""
-    return Path(_typed(config.out, str, "out")).expanduser()
-
-
-def names(value: object) -> tuple[str, ...]:
-    """A list of names, or a single one."""
-    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
-        return tuple(str(part) for part in value)  # type: ignore[attr-defined]
-    return (str(value),)
+    return Path(typed(config.out, str, "out")).expanduser()
 
 
 def _some(config: DictConfig, key: str, example: str) -> tuple[str, ...]:
@@ -137,61 +132,3 @@ def _check_dataset(config: DictConfig, methods: tuple[str, ...]) -> None:
             f"dataset.root: got {config.root}, but dataset=none reads no images; choose a dataset of conf/dataset/ by "
             f"DATASET=…, or leave dataset.root out"
         )
-
-
-T = typing.TypeVar("T")
-
-
-def read_settings(kind: type[T], config: DictConfig | Mapping[str, object], where: str) -> T:
-    """A settings value of a configuration's node, every number as the type that its field declares."""
-    values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    if not isinstance(values, Mapping):
-        raise SettingsError(f"{where}: got {values}, expected settings; choose an option of conf/{where.split('.')[0]}")
-    known = {field.name for field in dataclasses.fields(kind)}
-    for key in values:
-        if key not in known:
-            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), known)}; remove it")
-    missing = sorted(known - set(values))
-    if missing:
-        raise SettingsError(f"{where}.{missing[0]}: missing; set it in conf/ or by {where}.{missing[0]}=…")
-    unset = [name for name in values if values[name] == "???"]
-    if unset:
-        raise SettingsError(f"{where}.{unset[0]}: missing; give it by {where}.{unset[0]}=…")
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: _typed(values[name], hints[name], f"{where}.{name}") for name in known})
-
-
-def _typed(value: object, hint: object, where: str) -> object:
-    """The value as the type that the hint names; 3 is a good float, 3.5 no good int."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        problems = []
-        for argument in arguments:
-            if argument is type(None):
-                continue
-            try:
-                return _typed(value, argument, where)
-            except SettingsError as error:
-                problems.append(error)
-        raise problems[-1]
-    if origin is tuple:
-        if isinstance(value, Mapping):
-            return tuple(sorted((str(key), part) for key, part in value.items()))
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise SettingsError(f"{where}: got {value!r}, expected a list; set it by '{where}=[…]'")
-        inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        if len(inner) != len(value):
-            raise SettingsError(f"{where}: got {len(value)} values, expected {len(inner)}; set it by '{where}=[…]'")
-        return tuple(_typed(part, kind, where) for part, kind in zip(value, inner, strict=True))
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    if hint in (int, bool) and type(value) is hint:
-        return value
-    if hint is object:
-        return value
-    spoken = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}.get(hint, str(hint))
-    raise SettingsError(f"{where}: got {value!r}, expected {spoken}; set it by {where}=…")

@@ -40,6 +40,7 @@ def score(config: DictConfig) -> int:
         _check_classes(plan, out)
         for name, member in judges.items():
             plan = judge_styles(plan, out, name, member, plan.layer_styles(plan.card.class_layer))
+            plan = judge_styles(plan, out, name, member, plan.layer_searches(plan.card.class_layer), "dgn")
         write_plan(plan, out)
         merge_atlas(plan, out)
         build_pages(out, workers=None)
@@ -62,13 +63,16 @@ def _check_classes(plan: Plan, out: Path) -> None:
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     shards = ShardFolder(out / "shards")
-    shown = {task.style for task in plan.scores} - set(plan.sweep)  # a style search has a page of its own
-    styles = sorted(shown, key=lambda name: (name not in STYLE_ORDER, name))
+    shown = {(task.made_by, task.style) for task in plan.scores}
+    shown -= {("ascent", style) for style in plan.sweep}  # a style search has a page of its own
+    styles = sorted(shown, key=lambda made: (made[0], made[1] not in STYLE_ORDER, made[1]))
     print(f"{'style':16} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
-    for style in styles:
+    for made_by, style in styles:
         cells, count = [], 0
         for judge in judges:
-            task = next(task for task in plan.scores if (task.judge, task.style) == (judge, style))
+            task = next(
+                task for task in plan.scores if (task.judge, task.made_by, task.style) == (judge, made_by, style)
+            )
             ranks = shards.read(task.id, task.record()).array("target_rank")
             ranks = ranks[ranks >= 0]
             count = max(count, ranks.size)

@@ -13,7 +13,7 @@ from jobs.request import read_out
 from pipeline.errors import SettingsError
 from pipeline.settings import check_choice
 
-NETWORKS = ("doodlenet", "doodlejudge")
+NETWORKS = ("doodlenet", "doodlejudge", "doodlevgg")
 
 
 def train(config: DictConfig) -> int:

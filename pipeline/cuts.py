@@ -40,7 +40,7 @@ def _cut_ascent(
     most = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * layer.bytes[canvas])))
     batches = max(1, int(device.task_seconds * device.macs_per_second / (macs * most)))
     tasks = []
-    for units in _blocks(asked, min(layer.channels, most * batches)):
+    for units in blocks(asked, min(layer.channels, most * batches)):
         rounds = -(-len(units) // most)
         batch = -(-len(units) // rounds)  # rounds of equal size: hardly an item is padding
         tasks.append(AscentTask(card.digest, layer.name, units, sample, style, batch, macs * len(units)))
@@ -69,7 +69,7 @@ def image_tasks(plan: Plan, numbers: Sequence[int]) -> tuple[ImagesTask, ...]:
         return ()
     return tuple(
         ImagesTask(mining, plan.card.image, ground(plan.card.order, plan.card.mean), block)
-        for block in _blocks(numbers, IMAGES_PER_TASK)
+        for block in blocks(numbers, IMAGES_PER_TASK)
     )
 
 
@@ -88,7 +88,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
         most = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * layer.bytes[canvas])))
         per_unit = mining.top.k * macs
         block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
-        for units in _blocks(sorted(own), min(block, layer.channels)):
+        for units in blocks(sorted(own), min(block, layer.channels)):
             chosen = tuple(hit for unit in units for hit in own[unit])
             tasks.append(
                 BackprojectTask(
@@ -127,7 +127,7 @@ def _sees_all(card: NetworkCard, layer: LayerCard) -> bool:
     return (bottom - top) * (right - left) >= _NEARLY_WHOLE * card.height * card.width
 
 
-def _blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
+def blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
     """Rising numbers, cut where a grid of `size` cuts; empty blocks left out."""
     found: dict[int, list[int]] = {}
     for number in numbers:

@@ -14,6 +14,7 @@ __all__ = [
     "OutputError",
     "SettingsError",
     "ShardError",
+    "TrainingError",
     "UnitError",
     "WeightsError",
     "nearest",
@@ -50,3 +51,7 @@ class OutputError(AtlasError, OSError):
 
 class ShardError(AtlasError, ValueError):
     """A shard that is damaged or belongs to another task."""
+
+
+class TrainingError(AtlasError, ArithmeticError):
+    """A training that has gone astray; its last good checkpoint is there."""

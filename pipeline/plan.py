@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.errors import OutputError
 from pipeline.records import MiningRecord, Record, StyleRecord
+from pipeline.search_records import CombinationRecord, SearchRecord
 from pipeline.sweep import SweepPlace
 from pipeline.tasks import ScoreTask
 from pipeline.units import Units
 
-PartKey = tuple[str, str, int]  # layer, style, sample
+PartKey = tuple[str, str, int]  # layer, style or search, sample
+Parts = Mapping[PartKey, tuple[int, ...]]  # → units, rising
 
 
 @dataclass(frozen=True)
@@ -21,31 +23,44 @@ class Plan:
 
     units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
     tops : layer → the units whose best images are asked for. scores : what judges have been asked.
-    sweep : style → its place, of the styles that belong to a style search.
+    sweep : style → its place, of the styles that belong to a style search. searches, dgn : as styles and units, for
+    pictures through priors; combinations : the sets of units that are excited together.
     """
 
     card: NetworkCard
     styles: Mapping[str, StyleRecord]
-    units: Mapping[PartKey, tuple[int, ...]]
+    units: Parts
     scores: tuple[ScoreTask, ...] = ()
     mining: MiningRecord | None = None
     tops: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sweep: Mapping[str, SweepPlace] = field(default_factory=dict)
+    searches: Mapping[str, SearchRecord] = field(default_factory=dict)
+    dgn: Parts = field(default_factory=dict)
+    combinations: Mapping[str, CombinationRecord] = field(default_factory=dict)
 
     @classmethod
     def of_request(cls, card: NetworkCard, units: Units, styles: Sequence[StyleRecord], samples: int) -> Plan:
         """The plan of a single request: `samples` pictures of each of the units in each of the styles."""
-        parts = {
-            (layer, style.name, sample): chosen
-            for layer, chosen in units.items()
-            for style in styles
-            for sample in range(samples)
-        }
-        return cls(card, {style.name: style for style in styles}, parts)
+        return cls(card, {style.name: style for style in styles}, _parts(units, styles, samples))
 
     def with_tops(self, mining: MiningRecord, units: Units) -> Plan:
         """This plan and the best images of these units."""
         return replace(self, mining=mining, tops=dict(units))
+
+    def with_searches(
+        self,
+        searches: Sequence[SearchRecord],
+        units: Units,
+        samples: int,
+        combinations: Sequence[CombinationRecord],
+    ) -> Plan:
+        """This plan, `samples` pictures of each of these units in each of the searches, and these combinations."""
+        return replace(
+            self,
+            searches={search.name: search for search in searches},
+            dgn=_parts(units, searches, samples),
+            combinations={asked.name: asked for asked in combinations},
+        )
 
     def with_sweep(self, sweep: Mapping[str, SweepPlace]) -> Plan:
         """This plan, its styles of these names as those of a style search."""
@@ -57,31 +72,34 @@ class Plan:
         Raises OutputError if the two are of different networks, or give one style's name different numbers.
         """
         self._agree(other)
-        units = {key: tuple(sorted({*self.units.get(key, ()), *other.units.get(key, ())}))
-                 for key in {*self.units, *other.units}}  # fmt: skip
-        tops = {
-            layer: tuple(sorted({*self.tops.get(layer, ()), *other.tops.get(layer, ())}))
-            for layer in {*self.tops, *other.tops}
-        }
-        scores = {(task.judge, task.layer, task.style): task for task in (*self.scores, *other.scores)}
+        scores = {task.question: task for task in (*self.scores, *other.scores)}
         mining = self.mining if other.mining is None else other.mining
-        styles, sweep = {**self.styles, **other.styles}, {**self.sweep, **other.sweep}
-        return Plan(self.card, styles, units, tuple(scores.values()), mining, tops, sweep)
+        return Plan(
+            self.card,
+            {**self.styles, **other.styles},
+            _joined(self.units, other.units),
+            tuple(scores.values()),
+            mining,
+            _joined(self.tops, other.tops),
+            {**self.sweep, **other.sweep},
+            {**self.searches, **other.searches},
+            _joined(self.dgn, other.dgn),
+            {**self.combinations, **other.combinations},
+        )
 
     def with_score(self, task: ScoreTask) -> Plan:
         """This plan with what a judge is asked; an older question about the same pictures goes."""
-        key = (task.judge, task.layer, task.style)
-        kept = tuple(old for old in self.scores if (old.judge, old.layer, old.style) != key)
+        kept = tuple(old for old in self.scores if old.question != task.question)
         return replace(self, scores=(*kept, task))
 
     def layers(self) -> tuple[LayerCard, ...]:
         """The layers that have parts, in the order of the network."""
-        asked = {layer for layer, _, _ in self.units} | set(self.tops)
+        asked = {layer for layer, _, _ in (*self.units, *self.dgn)} | set(self.tops)
         return tuple(layer for layer in self.card.layers if layer.name in asked)
 
     def layer_units(self, layer: str) -> tuple[int, ...]:
-        """All units asked for of a layer, in any style or by their best images."""
-        parts = (units for (name, _, _), units in self.units.items() if name == layer)
+        """All units asked for of a layer, in any style or search or by their best images."""
+        parts = (units for (name, _, _), units in (*self.units.items(), *self.dgn.items()) if name == layer)
         return tuple(sorted(set(self.tops.get(layer, ())).union(*parts)))
 
     def layer_styles(self, layer: str) -> tuple[str, ...]:
@@ -91,6 +109,19 @@ class Plan:
     def samples(self, layer: str, style: str) -> int:
         """How many samples the style of the layer has at most."""
         return 1 + max(sample for name, of, sample in self.units if (name, of) == (layer, style))
+
+    def layer_searches(self, layer: str) -> tuple[str, ...]:
+        """Names of the searches asked for of a layer, sorted."""
+        return tuple(sorted({search for name, search, _ in self.dgn if name == layer}))
+
+    def search_samples(self, layer: str, search: str) -> int:
+        """How many samples the search of the layer has at most."""
+        return 1 + max(sample for name, of, sample in self.dgn if (name, of) == (layer, search))
+
+    def all_searches(self) -> tuple[SearchRecord, ...]:
+        """The searches of single units and of combinations, by name."""
+        found = {asked.search.name: asked.search for asked in self.combinations.values()} | dict(self.searches)
+        return tuple(found[name] for name in sorted(found))
 
     def _agree(self, other: Plan) -> None:
         if self.card.digest != other.card.digest:
@@ -107,6 +138,7 @@ class Plan:
                     f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another "
                     f"folder by OUT=…"
                 )
+        self._agree_on_searches(other)
         if self.mining is not None and other.mining is not None:
             changes = differences(self.mining.record(), other.mining.record())
             if changes:
@@ -117,21 +149,52 @@ class Plan:
                     f"another folder by OUT=…"
                 )
 
+    def _agree_on_searches(self, other: Plan) -> None:
+        there = {search.name: search for search in self.all_searches()}
+        digests = {search.prior.name: search.prior.digest for search in self.all_searches()}
+        for search in other.all_searches():
+            prior = search.prior
+            if digests.get(prior.name, prior.digest) != prior.digest:
+                raise OutputError(
+                    f"prior {prior.name}: the atlas has another of this name ({digests[prior.name][:12]}, now "
+                    f"{prior.digest[:12]}); give this one a name of its own, or choose another folder by OUT=…"
+                )
+            before = there.get(search.name, search)
+            if changes := differences(before.record(), search.record()):
+                raise OutputError(
+                    f"search {search.name}: the atlas has it with other numbers ({'; '.join(changes)}); make this a "
+                    f"variant with a name of its own by +dgn.variants.NAME.…, or choose another folder by OUT=…"
+                )
+        for name in self.combinations.keys() & other.combinations.keys():
+            before, now = (plan.combinations[name].record() for plan in (self, other))
+            changes = differences(before, now)
+            if changes:
+                spoken = ["other units" if change.startswith("items:") else change for change in changes]
+                raise OutputError(
+                    f"combinations {name}: the atlas has them with other numbers ({'; '.join(spoken)}); give these a "
+                    f"name of their own, or choose another folder by OUT=…"
+                )
+
     def record(self) -> Record:
         """The plan as plain JSON values, sorted."""
-        order = {layer.name: place for place, layer in enumerate(self.card.layers)}
-        keys = sorted(self.units, key=lambda key: (order[key[0]], key[1], key[2]))
-        scores = sorted(self.scores, key=lambda task: (task.judge, task.layer, task.style))
+        scores = sorted(self.scores, key=lambda task: task.question)
         return {
             "version": 1,
             "network": self.card.record(),
             "styles": {name: self.styles[name].record() for name in sorted(self.styles)},
-            "units": [[*key, runs(self.units[key])] for key in keys],
+            "units": self._spelled(self.units),
             "scores": [task.record() for task in scores],
             "mining": None if self.mining is None else self.mining.record(),
             "tops": {layer: runs(self.tops[layer]) for layer in sorted(self.tops)},
+            "searches": {name: self.searches[name].record() for name in sorted(self.searches)},
+            "dgn": self._spelled(self.dgn),
+            "combinations": {name: self.combinations[name].record() for name in sorted(self.combinations)},
             "sweep": {name: asdict(self.sweep[name]) for name in sorted(self.sweep)},
         }
+
+    def _spelled(self, parts: Parts) -> list[list]:
+        order = {layer.name: place for place, layer in enumerate(self.card.layers)}
+        return [[*key, runs(parts[key])] for key in sorted(parts, key=lambda key: (order[key[0]], key[1], key[2]))]
 
     @classmethod
     def of_record(cls, record: Mapping) -> Plan:
@@ -141,12 +204,32 @@ class Plan:
         return cls(
             card=NetworkCard.of_record(record["network"]),
             styles={name: StyleRecord.of_record(style) for name, style in record["styles"].items()},
-            units={(layer, style, sample): _unrun(pairs) for layer, style, sample, pairs in record["units"]},
+            units=_unspelled(record["units"]),
             scores=tuple(ScoreTask.of_record(task) for task in record["scores"]),
             mining=None if record["mining"] is None else MiningRecord.of_record(record["mining"]),
             tops={layer: _unrun(pairs) for layer, pairs in record["tops"].items()},
+            searches={name: SearchRecord.of_record(one) for name, one in record.get("searches", {}).items()},
+            dgn=_unspelled(record.get("dgn", [])),
+            combinations={
+                name: CombinationRecord.of_record(one) for name, one in record.get("combinations", {}).items()
+            },
             sweep={name: SweepPlace(**place) for name, place in record.get("sweep", {}).items()},
         )
+
+
+def _parts(units: Units, of: Sequence[StyleRecord | SearchRecord], samples: int) -> Parts:
+    return {
+        (layer, one.name, sample): chosen for layer, chosen in units.items() for one in of for sample in range(samples)
+    }
+
+
+def _joined(one: Mapping, other: Mapping) -> dict:
+    """The units of both, key by key."""
+    return {key: tuple(sorted({*one.get(key, ()), *other.get(key, ())})) for key in {*one, *other}}
+
+
+def _unspelled(rows: Sequence[Sequence]) -> Parts:
+    return {(layer, name, sample): _unrun(pairs) for layer, name, sample, pairs in rows}
 
 
 def runs(units: Sequence[int]) -> list[list[int]]:

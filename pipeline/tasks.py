@@ -197,9 +197,10 @@ class BackprojectTask(Task):
 
 @dataclass(frozen=True)
 class ScoreTask(Task):
-    """What a judge says of all pictures of one style of the class layer.
+    """What a judge says of all pictures of one style, or search, of the class layer.
 
-    pictures : SHA-256 of the pixels. classes : for every unit the judge's class that stands for it, or −1.
+    style : its name. pictures : SHA-256 of the pixels. classes : for every unit the judge's class that stands for it,
+    or −1. made_by : "ascent" for a style, "dgn" for a search.
     """
 
     judge: str
@@ -209,11 +210,20 @@ class ScoreTask(Task):
     pictures: str
     units: tuple[int, ...]
     classes: tuple[int, ...]
+    made_by: str = "ascent"
 
     method = "score"
 
+    @property
+    def question(self) -> tuple[str, str, str, str]:
+        """Who is asked about which pictures: there is one answer at a time."""
+        return self.judge, self.layer, self.made_by, self.style
+
     def record(self) -> Record:
-        return {"method": self.method, "revision": SCORE_REVISION} | json.loads(json.dumps(asdict(self)))
+        values = json.loads(json.dumps(asdict(self)))
+        if self.made_by == "ascent":  # as it was before there were others
+            del values["made_by"]
+        return {"method": self.method, "revision": SCORE_REVISION} | values
 
     @classmethod
     def of_record(cls, record: Mapping[str, object]) -> ScoreTask:

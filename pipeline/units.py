@@ -27,7 +27,7 @@ def select_units(card: NetworkCard, addresses: Sequence[str] | None) -> Units:
         return {layer.name: tuple(range(layer.channels)) for layer in wanted}
     found: dict[str, set[int]] = {}
     for address in addresses:
-        pattern, numbers = _split(card, str(address).strip())
+        pattern, numbers = split_address(card, str(address).strip())
         for layer in _layers(card, pattern):
             found.setdefault(layer.name, set()).update(_numbers(card, layer, numbers))
     return {layer.name: tuple(sorted(found[layer.name])) for layer in card.layers if layer.name in found}
@@ -44,8 +44,16 @@ def address(layer: str, units: Iterable[int]) -> str:
     return f"{layer}:" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _split(card: NetworkCard, text: str) -> tuple[str, str]:
-    """Layer and units of an address; a layer's own name may hold a colon."""
+def unit_number(card: NetworkCard, layer: LayerCard, text: str) -> int:
+    """The unit of a layer that a number or, in the class layer, a label names; UnitError if there is none."""
+    numbers = list(_numbers(card, layer, text))
+    if len(numbers) != 1:
+        raise UnitError(f"units {layer.name}:{text}: got {len(numbers)} units, expected one; give its number or label")
+    return numbers[0]
+
+
+def split_address(card: NetworkCard, text: str) -> tuple[str, str]:
+    """Layer and units of an address, "*" where it names none; a layer's own name may hold a colon."""
     names = {layer.name for layer in card.layers}
     if text in names or ":" not in text:
         return text, "*"

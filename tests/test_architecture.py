@@ -36,7 +36,8 @@ def floor(ours: str = "", others: str = "", inside: str = "") -> Floor:
 
 VALUES = (
     "pipeline.errors pipeline.settings pipeline.dataset_settings pipeline.records pipeline.card pipeline.units "
-    "pipeline.plan pipeline.tasks pipeline.cuts pipeline.sweep"
+    "pipeline.plan pipeline.tasks pipeline.cuts pipeline.sweep pipeline.search_settings "
+    "pipeline.search_records pipeline.search_tasks pipeline.search_cuts pipeline.combinations"
 )
 WORK = f"{VALUES} pipeline.nets pipeline.data pipeline.priors pipeline.methods pipeline.store atlas_viewer.format"
 VALUE_FLOOR = floor(f"{VALUES} atlas_viewer.errors", "numpy")
@@ -63,6 +64,11 @@ TABLE = {
     "pipeline.records": VALUE_FLOOR,
     "pipeline.tasks": VALUE_FLOOR,
     "pipeline.cuts": VALUE_FLOOR,
+    "pipeline.search_settings": VALUE_FLOOR,
+    "pipeline.search_records": VALUE_FLOOR,
+    "pipeline.search_tasks": VALUE_FLOOR,
+    "pipeline.search_cuts": VALUE_FLOOR,
+    "pipeline.combinations": VALUE_FLOOR,
     "pipeline.sweep": VALUE_FLOOR,
     "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's
     "atlas_viewer.site": floor("atlas_viewer", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),

@@ -19,6 +19,7 @@ from jobs.atlas import device_kind
 from jobs.console import CONF, compose_config, groups, run_job
 from jobs.request import Request, read_model, read_request
 from pipeline.errors import SettingsError
+from pipeline.search_settings import PriorSettings
 from pipeline.settings import ModelSettings, StyleSettings
 
 ROOT = Path(__file__).parents[1]
@@ -261,7 +262,7 @@ def test_composing_leaves_no_folders_and_stays_where_it_is(tmp_path, monkeypatch
 def test_every_key_of_conf_carries_a_comment(path):
     """On its line or above it; what a model or an experiment only sets is explained where it has its first value."""
     explained = {"defaults"}
-    if path.parent.name == "model" and path.stem != "_fields":
+    if path.parent.name in ("model", "prior") and path.stem != "_fields":
         explained |= _keys(path.with_name("_fields.yaml"))
     if path.parent.name == "experiment":
         explained |= _keys(CONF / "atlas.yaml") | _keys(CONF / "style" / f"{STYLES[0]}.yaml") | {"style", *STYLES}
@@ -277,8 +278,70 @@ def test_every_key_of_conf_carries_a_comment(path):
 def test_conf_has_the_fields_of_the_settings_and_no_others():
     keys = _keys(CONF / "model" / "_fields.yaml")
     assert keys == {field.name for field in dataclasses.fields(ModelSettings)}
+    assert _keys(CONF / "prior" / "_fields.yaml") == {field.name for field in dataclasses.fields(PriorSettings)}
     for style in STYLES:
         assert _keys(CONF / "style" / f"{style}.yaml") == {field.name for field in dataclasses.fields(StyleSettings)}
+
+
+PRIORS = groups()["prior"]
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_every_prior_of_conf_is_on_offer(prior):
+    (settings,) = request(f"priors=[{prior}]").search.priors
+    assert settings.name == prior
+
+
+def test_the_priors_of_the_published_generators_have_their_codes_and_images():
+    from pipeline.priors.open import locate_prior
+
+    for layer in ("fc6", "fc7", "pool5"):
+        (settings,) = request(f"priors=[deepsim_{layer}]").search.priors
+        files = {file.role: file for file in locate_prior(settings)}
+        assert files["definition"].present
+        assert files["weights"].member == f"release_deepsim_v0/{layer}/generator.caffemodel"
+        assert files["range_3x"].url.endswith("/3x/conv5.txt" if layer == "pool5" else f"/3x/{layer}.txt")
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "expected"),
+    [
+        ("dgn.iterations=7", lambda s: s.settings[""].iterations, 7),
+        ("dgn.sigmas=null", lambda s: s.settings[""].sigmas, None),
+        ("dgn.penalty=0.005", lambda s: s.settings[""].penalty, 0.005),
+        ("dgn.shrink=1", lambda s: s.settings[""].shrink, 1.0),
+        ("dgn.samples=2", lambda s: s.samples, 2),
+        ("dgn.units=[fc8]", lambda s: s.units, ("fc8",)),
+        ("+dgn.variants.x.clip=true", lambda s: (s.settings[""].clip, s.settings["x"].clip), (False, True)),
+        ("dgn.variants={x:{sigmas:2}}", lambda s: s.settings["x"].sigmas, 2.0),
+        ("+combinations.p.random=50", lambda s: (s.combinations["p"].random, s.combinations["p"].balance), (50, 1.0)),
+        ("combination.balance=0", lambda s: s.combinations, {}),
+        ("priors=[some/folder]", lambda s: s.priors, (Path("some/folder"),)),
+    ],
+)
+def test_every_number_of_a_search_can_be_set(override, value, expected):
+    assert value(request(override).search) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("dgn.shrink=0", r"dgn.shrink: got 0.0, expected \(0, 1\]"),
+        ("dgn.start=nosie", "nearest: noise"),
+        ("dgn.sigmas=-1", "expected more than 0, or null"),
+        ("dgn.samples=0", "dgn.samples: got 0, expected 1 or more"),
+        ("dgn.iteratons=3", "nearest: dgn.iterations"),
+        ("+dgn.variants.x.sgmas=3", r"dgn.variants.x.sgmas: not a setting \(nearest: sigmas"),
+        ("+dgn.variants.x=3", "dgn.variants.x: got 3, expected settings"),
+        ("+combinations.p.radnom=3", "nearest: random"),
+        ("+combinations.p.balance=-1", "combination.balance: got -1.0, expected 0 or more"),
+        ("prior=deepsim_fc6", r"choose by priors=\[deepsim_fc6\]"),
+        ("priors=[deepsim_fc5]", "nearest: deepsim_fc"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(override, said):
+    with pytest.raises(SettingsError, match=said):
+        request(override)
 
 
 def _keys(path: Path) -> set[str]:

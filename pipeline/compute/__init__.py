@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pipeline.compute.ascent import compute_ascent
 from pipeline.compute.backprojection import compute_backprojections
+from pipeline.compute.dgn import compute_dgn, compute_prior
 from pipeline.compute.images import compute_images
 from pipeline.compute.mining import compute_mining
 from pipeline.compute.resources import Resources, has_gpu, package_versions
-from pipeline.tasks import AscentTask, BackprojectTask, ImagesTask, MineTask
+from pipeline.search_tasks import DgnTask, PriorTask
+from pipeline.tasks import AscentTask, BackprojectTask, ImagesTask, MineTask, Task
 
 __all__ = ["Resources", "compute", "has_gpu", "package_versions"]
 
@@ -16,9 +18,11 @@ _METHODS = {
     MineTask: compute_mining,
     ImagesTask: compute_images,
     BackprojectTask: compute_backprojections,
+    DgnTask: compute_dgn,
+    PriorTask: compute_prior,
 }
 
 
-def compute(task: AscentTask | MineTask | ImagesTask | BackprojectTask, resources: Resources) -> bytes:
-    """The shard of a task. resources : the network in float32 on the CPU, and the images if the task looks at any."""
+def compute(task: Task, resources: Resources) -> bytes:
+    """The shard of a task. resources : the network in float32 on the CPU, and what else the task reads."""
     return _METHODS[type(task)](task, resources)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
+import numpy as np
 import torch
 
 from pipeline.data.source import ImageSource
+from pipeline.errors import MissingError
 from pipeline.nets.network import Network
+from pipeline.priors.prior import Prior
+from pipeline.search_records import PriorCard
 from pipeline.settings import DeviceSettings
 
 PACKAGES = ("numpy", "pillow", "torch")  # the packages whose versions can move a result
@@ -16,15 +22,26 @@ PACKAGES = ("numpy", "pillow", "torch")  # the packages whose versions can move 
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """network : in float32, on the CPU. source : the dataset's images, or None."""
+    """network : in float32, on the CPU. source : the dataset's images, or None. priors : by digest. start_codes : of
+    the images that searches start from, by digest.
+    """
 
     network: Network
     source: ImageSource | None = None
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    start_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Equal keys mean equal resources."""
-        return self.network.digest + ("" if self.source is None else self.source.digest)
+        source = "" if self.source is None else self.source.digest
+        return self.network.digest + source + "".join((*sorted(self.priors), *sorted(self.start_codes)))
+
+    def prior(self, card: PriorCard) -> Prior:
+        """The prior of that card. MissingError if it is not here (any more)."""
+        if card.digest not in self.priors:
+            raise MissingError(f"prior {card.name}: not the one here; give the folder it was in by priors=[…]")
+        return self.priors[card.digest]
 
 
 def has_gpu() -> bool:
@@ -57,6 +74,24 @@ def placed(network: Network, device: torch.device) -> Network:
         _on_device.clear()
         _on_device[network.digest] = network.to(device=device)
     return _on_device[network.digest]
+
+
+_priors_placed: dict[tuple[str, str], Prior] = {}  # in this process: by digest and kind of device
+
+
+def placed_prior(prior: Prior, device: torch.device) -> Prior:
+    """The prior with its generator on the device; moved there once a process.
+
+    On a CPU its weights lie as convolutions like them there, the channels of a pixel side by side: a step of a
+    batch takes four fifths.
+    """
+    key = prior.digest, device.type
+    if key not in _priors_placed:
+        generator = copy.deepcopy(prior.generator).to(device).requires_grad_(False)
+        if device.type == "cpu":
+            generator = generator.to(memory_format=torch.channels_last)
+        _priors_placed[key] = replace(prior, generator=generator)
+    return _priors_placed[key]
 
 
 def package_versions() -> list[str]:

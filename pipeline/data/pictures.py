@@ -4,29 +4,54 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.data.batches import Skipped, batches, check_bad
 from pipeline.data.source import ImageSource
+from pipeline.errors import DataError
 
 _BLOCK = 256  # pictures decoded between two lines of progress
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Decoded pictures that could be read. pixels : (picture, row, column, RGB) uint8. labels : (picture,) class
-    numbers, -1 for none. digest : of the dataset they are from. names : of the classes."""
+    """Decoded pictures that could be read.
 
-    pixels: np.ndarray = field(repr=False)
+    stored : (picture, row, column, RGB) uint8, of which `rows` are these. labels : (picture,) class numbers, -1 for
+    none. digest : of the dataset they are from. names : of the classes.
+    """
+
+    stored: np.ndarray = field(repr=False)
+    rows: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     digest: str
     names: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.rows)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of a picture."""
+        return self.stored.shape[1:3]
+
+    def pixels(self, chosen: np.ndarray | slice) -> np.ndarray:
+        """Pixels of some pictures, (picture, row, column, RGB) uint8, in memory."""
+        return np.ascontiguousarray(self.stored[self.rows[chosen]])
+
+    def split(self, count: int, seed: int) -> tuple[Pictures, Pictures]:
+        """All but `count` pictures, and these, which are chosen by chance.
+
+        Raises DataError if that leaves none.
+        """
+        if count >= len(self):
+            raise DataError(f"held_out: got {count}, but the dataset has {len(self)} pictures; hold out fewer")
+        order = np.random.Generator(np.random.Philox(key=[seed, 1 << 41])).permutation(len(self))
+        kept, held = np.sort(order[count:]), np.sort(order[:count])
+        return tuple(replace(self, rows=self.rows[part], labels=self.labels[part]) for part in (kept, held))
 
 
 def read_pictures(
@@ -73,5 +98,10 @@ def read_pictures(
     rows = np.load(rows_path)
     index = source.index
     names = tuple(index.class_names) or tuple(index.class_ids)
-    return Pictures(np.load(pixels_path, mmap_mode="r")[: len(rows)], index.labels[rows].astype(np.int64),
-                    source.digest, names)  # fmt: skip
+    return Pictures(
+        stored=np.load(pixels_path, mmap_mode="r"),
+        rows=np.arange(len(rows)),
+        labels=index.labels[rows].astype(np.int64),
+        digest=source.digest,
+        names=names,
+    )

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from pipeline.methods.climb import NAN, OK, ZERO_GRADIENT, Climb, climb
+from pipeline.methods.micro_batches import run_batches
 from pipeline.methods.starts import StartKey, start_image
 from pipeline.nets.cone import Cone
 from pipeline.settings import AscentSettings, StyleSettings
 
 MISSING, NEVER_ACTIVE = 0, 4  # further states of an item, as stored
-_WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces what is worth less
+WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces what is worth less
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,16 @@ def ascend(
     waiting = sorted(range(len(items)), key=lambda at: (items[at].style.max_iter, astuple(items[at].style)))
     halved = 0
     for attempt in range(settings.fresh_starts + 1):
-        done = 0
-        while done < len(waiting):
-            chosen = waiting[done : done + batch]
+
+        def run(chosen: Sequence[int], batch: int, attempt: int = attempt) -> AscentResult:
             keys = [_key(items[at], layer, seed, attempt) for at in chosen]
-            try:
-                outcome = _micro_batch(cone, [items[at] for at in chosen], keys, settings, batch, device)
-            except torch.cuda.OutOfMemoryError:
-                if batch == 1:
-                    raise
-                outcome = None  # the failed call's tensors live until this block is left
-            if outcome is None:
-                torch.cuda.empty_cache()
-                batch, halved = batch // 2, halved + 1
-                continue
+            return _micro_batch(cone, [items[at] for at in chosen], keys, settings, batch, device)
+
+        def keep(chosen: Sequence[int], outcome: AscentResult, attempt: int = attempt) -> None:
             _keep(result, chosen, outcome, attempt)
-            done += len(chosen)
+
+        batch, more = run_batches(waiting, batch, run, keep)
+        halved += more
         waiting = [at for at in waiting if result.status[at] != OK]
     return replace(result, halved=halved)
 
@@ -189,10 +184,10 @@ def _keep(result: AscentResult, chosen: Sequence[int], outcome: AscentResult, at
     """Write an attempt's outcome into the result, where it is worth more than what stands there."""
     for at, to in enumerate(chosen):
         old, new = int(result.status[to]), int(outcome.status[at])
-        if _WORTH[new] < _WORTH[old]:
+        if WORTH[new] < WORTH[old]:
             continue
         higher = outcome.activation_float[at] > result.activation_float[to]  # false when either is NaN
-        if _WORTH[new] == _WORTH[old] and not higher:
+        if WORTH[new] == WORTH[old] and not higher:
             continue
         for name in ("pixels", "activation", "activation_float", "best_step", "status", "trace"):
             getattr(result, name)[to] = getattr(outcome, name)[at]

@@ -75,7 +75,7 @@ def climb(
         torch.where(better[:, None, None, None], image, kept, out=kept)
         height = torch.where(better, objective, height)
         kept_step = torch.where(better, iteration, kept_step)
-        ended = _judged(ended, value, gradient, iteration < last)
+        ended = judged(ended, value, gradient, iteration < last)
         if iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all()):
             break
         for group in moving:
@@ -99,7 +99,7 @@ def _evaluate(
     return value.detach(), gradient
 
 
-def _judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor) -> Tensor:
+def judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor) -> Tensor:
     """How each item stands after an iteration; the first failure is the one that counts.
 
     moves : (item,), whether the item has an update ahead and so needs a gradient.

@@ -43,9 +43,20 @@ def start_image(key: StartKey, image: str, start: str, preprocessing: Preprocess
         shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
         drawn = _legacy_draw(key.seed + key.sample, key.attempt, image, shape)[inside]
     else:
-        random = np.random.Generator(np.random.Philox(key=_philox_key(key)))
+        random = item_random(key)
         drawn = _draw(random, image, (preprocessing.channels, window.height, window.width))
     return drawn - preprocessing.full_mean[inside] if image == "randu" else drawn.copy()
+
+
+def item_random(key: object) -> np.random.Generator:
+    """A generator of random numbers for this key, a dataclass, alone."""
+    digest = hashlib.sha256(json.dumps(astuple(key)).encode()).digest()  # type: ignore[call-overload]
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))  # as many bits as it takes
+
+
+def legacy_random(seed: int, attempt: int) -> np.random.RandomState:
+    """numpy's legacy generator as the authors' programs seed it; fresh starts are ours."""
+    return np.random.RandomState(seed if attempt == 0 else [seed, attempt])
 
 
 def _draw(random: np.random.Generator | np.random.RandomState, image: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -54,13 +65,6 @@ def _draw(random: np.random.Generator | np.random.RandomState, image: str, shape
 
 @functools.lru_cache(maxsize=16)  # all units share the few samples
 def _legacy_draw(seed: int, attempt: int, image: str, shape: tuple[int, ...]) -> np.ndarray:
-    random = np.random.RandomState(seed if attempt == 0 else [seed, attempt])
-    drawn = _draw(random, image, shape)
+    drawn = _draw(legacy_random(seed, attempt), image, shape)
     drawn.flags.writeable = False
     return drawn
-
-
-def _philox_key(key: StartKey) -> int:
-    """128 bits of the key's SHA-256, as Philox takes."""
-    digest = hashlib.sha256(json.dumps(astuple(key)).encode()).digest()
-    return int.from_bytes(digest[:16], "big")

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.interval import Interval, Part
 from pipeline.nets.network import Layer, Network
-from pipeline.nets.operators import InnerProduct, Operator
+from pipeline.nets.operators import InnerProduct, Operator, Softmax
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
 
@@ -82,6 +82,11 @@ class Cone:
         """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
         return is_gated(self.network, self.layer.name)
 
+    @property
+    def normalized(self) -> bool:
+        """Whether the layer is a softmax, so that its values are probabilities."""
+        return isinstance(self.steps[-1].operator, Softmax)
+
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         """Each item's own unit at the position, (batch,).
 
@@ -100,6 +105,11 @@ class Cone:
     def values(self, image: Tensor) -> Tensor:
         """All units of the layer at the position, (batch, unit)."""
         return self.steps[-1].run(self._below(image)).flatten(1)
+
+    def log_values(self, image: Tensor) -> Tensor:
+        """Logarithms of all units of a softmax layer at the position, (batch, unit), exact however near to 0."""
+        (below,) = self._below(image)
+        return torch.log_softmax(below, dim=1).flatten(1)
 
     def macs(self) -> int:
         """Multiply-accumulates of one item's forward pass, the top counted for a single unit."""

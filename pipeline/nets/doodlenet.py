@@ -1,4 +1,4 @@
-"""The project's own two small networks for drawings: doodlenet, and the judge that looks at its pictures."""
+"""The project's own small networks for drawings: doodlenet, the judge that looks at its pictures, and a third one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import WeightsError
 from pipeline.nets.residual import Residual
 
 SIZE = 96  # pixels, both ways
-# Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
+# All three see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
 MEAN: tuple[float, float, float] = (140.0, 135.0, 130.0)
 GAIN: tuple[float, float, float] = (1 / 64, 1 / 64, 1 / 64)
 
@@ -89,12 +89,39 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
     )
 
 
+def doodlevgg(*, classes: int) -> nn.Sequential:
+    """Return VGG in small, untrained, for (batch, 3, 96, 96): pairs of 3 x 3 convolutions, a mean, one inner product.
+
+    Its pictures show what the codes of another network (doodlenet) can say of it; it judges nothing.
+    Source: Simonyan & Zisserman 2014, with batch normalisation and a mean over positions before the class layer.
+    """
+    layers: list[tuple[str, nn.Module]] = []
+    inner = 3
+    for block, outer in enumerate((16, 32, 64, 96), 1):
+        for part in (1, 2):
+            stride = 2 if (block, part) == (1, 1) else 1
+            layers.append((f"conv{block}_{part}", nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)))
+            layers.append((f"bn{block}_{part}", nn.BatchNorm2d(outer)))
+            layers.append((f"relu{block}_{part}", nn.ReLU()))
+            inner = outer
+        if block < 4:
+            layers.append((f"pool{block}", nn.MaxPool2d(2, 2)))  # 24, 12, 6 pixels
+    layers += [
+        ("mean", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
+        ("drop", nn.Dropout(0.2)),
+        ("fc", nn.Linear(inner, classes)),
+        ("prob", nn.Softmax(dim=1)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
 def load(path: Path) -> tuple[nn.Sequential, tuple[str, ...]]:
     """Return the network that a weight file holds, ready to run, and the names of its classes.
 
     Raises WeightsError when the file is missing, damaged, or of no network of this module.
     """
-    build = {"doodlenet": doodlenet, "doodlejudge": doodlejudge}
+    build = {"doodlenet": doodlenet, "doodlejudge": doodlejudge, "doodlevgg": doodlevgg}
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])

@@ -6,7 +6,7 @@ import importlib
 import re
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,14 +80,19 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
 
 def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
     """Role → path of every file that the model is read from, fetched where it has to be."""
+    return fetch_all(locate(settings), "model", fetcher)
+
+
+def fetch_all(files: Sequence[NeededFile], where: str, fetcher: Fetcher) -> dict[str, Path]:
+    """Role → path of each file, fetched where it has to be. where : what the settings of the roles begin with."""
     paths = {}
-    for file in locate(settings):
+    for file in files:
         if file.url is not None:
-            paths[file.role] = fetcher(file.url, file.digests, file.member, f"model.{file.role}")
+            paths[file.role] = fetcher(file.url, file.digests, file.member, f"{where}.{file.role}")
         elif file.present:
             paths[file.role] = file.path
         else:
-            raise _missing(file)
+            raise _missing(file, where)
     return paths
 
 
@@ -97,15 +102,15 @@ def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
     return tuple(
         file
         for file in (
-            _file("definition", settings.definition if settings.form == "caffe" else None, None, Digests()),
-            _file("weights", settings.weights, settings.weights_url, weights),
-            _file(
+            needed_file("definition", settings.definition if settings.form == "caffe" else None, None, Digests()),
+            needed_file("weights", settings.weights, settings.weights_url, weights),
+            needed_file(
                 "mean",
                 settings.mean if isinstance(settings.mean, str) else None,
                 settings.mean_url if settings.mean is None else None,
                 Digests(sha1=settings.mean_sha1),
             ),
-            _file("labels", None if _is_module(settings.labels) else settings.labels, None, Digests()),
+            needed_file("labels", None if _is_module(settings.labels) else settings.labels, None, Digests()),
         )
         if file is not None
     )
@@ -127,7 +132,7 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     return tuple(_WNID.sub("", line.strip()) for line in lines if line.strip())
 
 
-def _file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
+def needed_file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
     """The file that a setting names: a path, "package:NAME", or an address that is fetched for want of either."""
     if given is not None:
         return NeededFile(role, _path(role, given), None, Digests(), None)
@@ -144,14 +149,14 @@ def _path(role: str, given: str) -> Path:
     return (_DEFINITIONS if role == "definition" else _WEIGHTS) / given.removeprefix(PACKAGE)
 
 
-def _missing(file: NeededFile) -> AtlasError:
+def _missing(file: NeededFile, where: str) -> AtlasError:
     folder = file.path.parent
     known = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     kind = WeightsError if file.role in ("weights", "mean") else DefinitionError
     kind = SettingsError if file.role == "labels" else kind
     return kind(
-        f"model.{file.role} {file.path}: no such file{nearest(file.path.name, known)}; "
-        f"give its place by model.{file.role}=PATH"
+        f"{where}.{file.role} {file.path}: no such file{nearest(file.path.name, known)}; "
+        f"give its place by {where}.{file.role}=PATH"
     )
 
 

@@ -14,10 +14,14 @@ from pipeline.card import LayerCard
 from pipeline.cuts import ascent_tasks
 from pipeline.errors import OutputError
 from pipeline.plan import Plan
+from pipeline.search_cuts import dgn_tasks
+from pipeline.search_tasks import DgnTask
 from pipeline.store.network_groups import write_network
+from pipeline.store.picture_groups import MergeReport
 from pipeline.store.score_groups import write_scores
+from pipeline.store.search_groups import SearchWriter, write_combinations, write_priors
 from pipeline.store.shard import Shard, ShardFolder
-from pipeline.store.style_groups import MergeReport, StyleWriter
+from pipeline.store.style_groups import StyleWriter
 from pipeline.store.top_groups import TopWriter
 from pipeline.store.tops import read_tops
 from pipeline.tasks import AscentTask
@@ -38,9 +42,10 @@ def merge(
     report = MergeReport()
     tops = read_tops(plan, shards, report.set_aside)
     packages = set() if tops is None else set(tops.packages)
-    tasks: dict[tuple[str, str], list[AscentTask]] = {}
-    for task in ascent_tasks(plan):
-        tasks.setdefault((task.layer, task.style.name), []).append(task)
+    tasks: dict[tuple[str, str, str], list[AscentTask | DgnTask]] = {}
+    for task in (*ascent_tasks(plan), *dgn_tasks(plan)):
+        of = task.style if isinstance(task, AscentTask) else task.search
+        tasks.setdefault((task.method, task.layer, of.name), []).append(task)
     temporary = target.with_name(f".{target.name}.part")
     try:
         with format.create(temporary) as file:
@@ -48,23 +53,25 @@ def merge(
             top_writer = None if tops is None else TopWriter(file, plan, tops, shards, report)
             for layer in plan.layers():
                 status = _Statuses(plan.layer_units(layer.name))
-                names = format.group_names(plan.layer_styles(layer.name))
                 format.LAYER.create(file, {"layer": layer.name}, layer=groups[layer.name])
-                for style in plan.layer_styles(layer.name):
-                    writer = StyleWriter(file, plan, layer, plan.styles[style], groups[layer.name], names[style])
-                    for task, shard in _shards(tasks[layer.name, style], shards, report):
+                for method, name, writer in _writers(file, plan, layer, groups[layer.name]):
+                    for task, shard in _shards(tasks[method, layer.name, name], shards, report):
                         writer.add(task, shard, shards.reason(task.id) if shard is None else None, report)
                         if shard is not None:
                             packages.update(shard.facts["packages"])
                         progress(1)
                     statuses = writer.close(report)
-                    if style not in plan.sweep:  # that a regularizer was too strong is no fault of the unit's
+                    if (
+                        method == "dgn" or name not in plan.sweep
+                    ):  # that a regularizer was too strong is no fault of the unit's
                         status.note(statuses)
                 if top_writer is not None and layer.name in plan.tops:
                     top_writer.write_layer(layer, groups[layer.name])
                 _write_units(file, plan, layer, groups[layer.name], status)
             if top_writer is not None:
                 top_writer.write_dataset()
+            write_combinations(file, plan, shards, report, packages, progress)
+            write_priors(file, plan, shards, report.set_aside)
             write_scores(file, plan, shards, groups, report.set_aside)
             format.ROOT["settings"].write(file["/"], settings)
             format.ROOT["packages"].write(file["/"], "\n".join(sorted(packages)))
@@ -77,9 +84,21 @@ def merge(
     return report
 
 
+def _writers(
+    file: h5py.File, plan: Plan, layer: LayerCard, group: str
+) -> Iterator[tuple[str, str, StyleWriter | SearchWriter]]:
+    """Each style and search of a layer, as (method, name, writer), one open at a time."""
+    names = format.group_names(plan.layer_styles(layer.name))
+    for style, own in names.items():
+        yield "ascent", style, StyleWriter(file, plan, layer, plan.styles[style], group, own)
+    names = format.group_names(plan.layer_searches(layer.name))
+    for search, own in names.items():
+        yield "dgn", search, SearchWriter(file, plan, layer, plan.searches[search], group, own)
+
+
 def _shards(
-    tasks: list[AscentTask], shards: ShardFolder, report: MergeReport
-) -> Iterator[tuple[AscentTask, Shard | None]]:
+    tasks: list[AscentTask | DgnTask], shards: ShardFolder, report: MergeReport
+) -> Iterator[tuple[AscentTask | DgnTask, Shard | None]]:
     for task in tasks:
         yield task, shards.take(task.id, task.record(), report.set_aside)
 

@@ -12,8 +12,8 @@ from pipeline.card import LayerCard
 from pipeline.cuts import backproject_tasks, image_tasks
 from pipeline.dataset_settings import TWIN
 from pipeline.plan import Plan
+from pipeline.store.picture_groups import MergeReport
 from pipeline.store.shard import ShardFolder
-from pipeline.store.style_groups import MergeReport
 from pipeline.store.tops import Tops, best_hits
 from pipeline.tasks import BackprojectTask
 

@@ -1,27 +1,26 @@
-"""Training doodlenet and its judge on drawings: settings in, weights and figures out."""
+"""Training doodlenet and its companions on drawings: settings in, weights and figures out."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pipeline.data.doodle_cache import Drawings, drawings
 from pipeline.data.doodles import CLASSES, REVISION
-from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet
+from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet, doodlevgg
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pipeline.training.course import arithmetic_threads, epoch_rows, sgd, step_seed, warm_and_linear
+from pipeline.training.folding import fold
 from pipeline.training.recipe import ClassifierSettings, Metrics
+from pipeline.training.weights_file import write_weights
 
 __all__ = ["ClassifierSettings", "Metrics", "fit", "logits", "measure", "train_classifier"]
 
@@ -45,14 +44,12 @@ def train_classifier(
             (settings.held_out_seed, settings.held_out_count),
         )
     )
-    with _threads(settings.threads):
+    with arithmetic_threads(settings.threads):
         network = fit(settings, train, checkpoint=out / f"{settings.network}.checkpoint", log=log)
         metrics = measure(settings, network, held_out)
     log(f"held-out accuracy {metrics.accuracy:.4f}, attacked {metrics.attacked_accuracy:.4f}")
-    _write(
-        out / f"{settings.network}.safetensors",
-        save(network.state_dict(), metadata=_about(settings, metrics)),
-    )
+    about = _about(settings, metrics)
+    write_weights(out / f"{settings.network}.safetensors", network.state_dict(), about, half=False)
     return metrics
 
 
@@ -62,7 +59,7 @@ def fit(
     """Return the trained network, with its batch normalisations folded away where it is shipped without."""
     torch.manual_seed(settings.seed)
     network = _untrained(settings).to(memory_format=torch.channels_last)
-    optimiser = _optimiser(settings, network)
+    optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     text = json.dumps(asdict(settings), indent=0)
     found = load_checkpoint(checkpoint, settings=text)
     first = 0
@@ -122,8 +119,8 @@ def _learn(
     step: int,
 ) -> float:
     """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step + 1)
-    torch.manual_seed(settings.seed * 1_000_003 + step + 1)  # dropout knows only the global generator
+    generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
+    torch.manual_seed(step_seed(settings.seed, step))  # dropout knows only the global generator
     for group in optimiser.param_groups:
         group["lr"] = _rate(settings, step)
     pixels, labels = _batch(train, _rows(settings, step))
@@ -150,10 +147,7 @@ def _learn(
 
 
 def _rows(settings: ClassifierSettings, step: int) -> np.ndarray:
-    """The drawings of a step: each epoch goes through all of them in an order of its own."""
-    epoch, place = divmod(step, settings.train_count // settings.batch)
-    order = np.random.Generator(np.random.Philox(key=[settings.seed, epoch])).permutation(settings.train_count)
-    return np.sort(order[place * settings.batch : (place + 1) * settings.batch])
+    return epoch_rows(step, seed=settings.seed, count=settings.train_count, batch=settings.batch)
 
 
 def _batch(source: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -163,45 +157,23 @@ def _batch(source: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def _rate(settings: ClassifierSettings, step: int) -> float:
-    warm = max(1, settings.steps // 10)
-    if step < warm:
-        return settings.rate * (step + 1) / warm
-    return settings.rate * (settings.steps - step) / (settings.steps - warm)
+    return warm_and_linear(step, steps=settings.steps, highest=settings.rate)
 
 
 def _untrained(settings: ClassifierSettings) -> nn.Sequential:
-    if settings.network == "doodlejudge":
-        return doodlejudge(classes=len(CLASSES))
-    return doodlenet(classes=len(CLASSES), normalised=True)
-
-
-def _optimiser(settings: ClassifierSettings, network: nn.Module) -> torch.optim.Optimizer:
-    decayed = [value for value in network.parameters() if value.ndim > 1]
-    free = [value for value in network.parameters() if value.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    if settings.network == "doodlenet":
+        return doodlenet(classes=len(CLASSES), normalised=True)
+    return {"doodlejudge": doodlejudge, "doodlevgg": doodlevgg}[settings.network](classes=len(CLASSES))
 
 
 def _folded(network: nn.Sequential) -> nn.Sequential:
     """The same function without batch normalisations: each is folded into the convolution before it."""
-    plain = doodlenet(classes=len(CLASSES))
-    state = {name: value for name, value in network.state_dict().items() if not name.startswith("bn")}
-    for number in range(1, 6):
-        conv, norm = getattr(network, f"conv{number}"), getattr(network, f"bn{number}")
-        weight, bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-        state[f"conv{number}.weight"], state[f"conv{number}.bias"] = weight.detach(), bias.detach()
-    plain.load_state_dict(state)
-    return plain.eval()
+    return fold(network, doodlenet(classes=len(CLASSES)))
 
 
-def _about(settings: ClassifierSettings, metrics: Metrics) -> dict[str, str]:
-    """What a reader of the weights needs to know; one entry, for the file's order of several is random."""
-    about = {
+def _about(settings: ClassifierSettings, metrics: Metrics) -> dict[str, object]:
+    """What a reader of the weights needs to know."""
+    return {
         "network": settings.network,
         "classes": CLASSES,
         "mean": MEAN,
@@ -210,20 +182,3 @@ def _about(settings: ClassifierSettings, metrics: Metrics) -> dict[str, str]:
         "settings": asdict(settings),
         "metrics": asdict(metrics),
     }
-    return {"about": json.dumps(about)}
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

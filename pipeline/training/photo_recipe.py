@@ -28,6 +28,9 @@ class PhotoSettings:
     recolour: float  # most that brightness, contrast and saturation change, as a share
     first_size: int  # pixels: photos are this small …
     first_share: float  # … for this share of the steps
+    closing_epochs: int  # after all others, with a low rate and views …
+    closing_area: float  # … that show at least this share, as what is measured does
+    closing_rate: float  # at first; it falls linearly to zero
     precision: str  # "fp32", or mixed: "bf16"
     threads: int  # of arithmetic: another number may give other last digits
     checkpoint_every: int  # steps
@@ -41,17 +44,26 @@ class PhotoSettings:
         for name in ("epochs", "batch", "first_size", "threads", "checkpoint_every", "most_aspect"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name in ("rate", "momentum", "weight_decay", "recolour"):
+        for name in ("rate", "momentum", "weight_decay", "recolour", "closing_epochs", "closing_rate"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected 0 or more")
-        if not (0 <= self.label_smoothing < 1 and 0 < self.least_area <= 1 and 0 <= self.first_share <= 1):
-            raise SettingsError("label_smoothing, least_area, first_share: expected shares of 1")
+        if not (
+            0 <= self.label_smoothing < 1
+            and 0 < self.least_area <= 1
+            and 0 < self.closing_area <= 1
+            and 0 <= self.first_share <= 1
+        ):
+            raise SettingsError("label_smoothing, least_area, closing_area, first_share: expected shares of 1")
         if self.precision not in ("fp32", "bf16"):
             raise SettingsError(f"precision: got {self.precision!r}, expected fp32 or bf16")
 
-    def steps(self, photos: int) -> int:
-        """All steps; the photos that do not fill a last batch wait for another epoch's order."""
+    def main_steps(self, photos: int) -> int:
+        """The steps before the closing ones; the photos that do not fill a last batch wait for another epoch."""
         return self.epochs * (photos // self.batch)
+
+    def steps(self, photos: int) -> int:
+        """All steps."""
+        return (self.epochs + self.closing_epochs) * (photos // self.batch)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pipeline.training.views import cropped, recoloured
 from pipeline.training.weights_file import autocast, rounded, write_weights
 
 _JUDGED = 250  # photos a batch when accuracy is measured
+GREY = (128, 128, 128)  # what a padded photo is padded with
 
 
 def train_on_photos(
@@ -74,9 +75,9 @@ def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Call
     losses: list[float] = []
     began = time.monotonic()
     for step in range(first, steps):
-        rate = warm_and_linear(step, steps=steps, highest=settings.rate)
-        losses.append(_learn(settings, network, optimiser, train, step, steps, rate))
+        losses.append(_learn(settings, network, optimiser, train, step))
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == steps:
+            rate = _rate(settings, step, len(train))
             speed = len(losses) * settings.batch / (time.monotonic() - began)
             log(f"step {step + 1}/{steps} loss {np.mean(losses):.3f} rate {rate:.4f}, {speed:.0f} photos/s")
             states = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
@@ -117,19 +118,17 @@ def _learn(
     optimiser: torch.optim.Optimizer,
     train: Pictures,
     step: int,
-    steps: int,
-    rate: float,
 ) -> float:
     """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
     generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
     torch.manual_seed(step_seed(settings.seed, step))  # dropout knows only the global generator
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = _rate(settings, step, len(train))
     pixels, labels = _batch(train, epoch_rows(step, seed=settings.seed, count=len(train), batch=settings.batch))
-    size = settings.first_size if step < settings.first_share * steps else SIZE
-    pixels = cropped(
-        pixels, size=size, least_area=settings.least_area, most_aspect=settings.most_aspect, generator=generator
-    )
+    main = settings.main_steps(len(train))
+    size = settings.first_size if step < settings.first_share * main else SIZE
+    least_area = settings.least_area if step < main else settings.closing_area
+    pixels = cropped(pixels, size=size, least_area=least_area, most_aspect=settings.most_aspect, generator=generator)
     pixels = recoloured(pixels, most=settings.recolour, generator=generator)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with autocast("cpu", settings.precision):
@@ -141,9 +140,16 @@ def _learn(
     return float(loss.detach())
 
 
+def _rate(settings: PhotoSettings, step: int, photos: int) -> float:
+    main, steps = settings.main_steps(photos), settings.steps(photos)
+    if step < main:
+        return warm_and_linear(step, steps=main, highest=settings.rate)
+    return settings.closing_rate * (steps - step) / (steps - main)
+
+
 def _batch(source: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Pixels 0..255 (batch, channel, row, column), and labels (batch,)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows])).float().permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(source.pixels(rows)).float().permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[rows])
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from pipeline.errors import SettingsError, WeightsError, nearest
+from pipeline.training.weights_file import read_about
 
-NETWORKS = ("doodlenet", "doodlejudge")
+NETWORKS = ("doodlenet", "doodlejudge", "doodlevgg")
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,8 @@ def recipe(weights: Path) -> ClassifierSettings:
 
     Raises WeightsError when the file is missing, damaged, or does not say.
     """
+    about = read_about(weights)
     try:
-        with safe_open(weights, framework="np") as file:
-            about = json.loads((file.metadata() or {})["about"])
         return ClassifierSettings(**about["settings"])
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise WeightsError(
-            f"{weights}: expected weights that repeat the settings of their training, "
-            f"got {type(error).__name__}: {' '.join(str(error).split())}; name a file trained here"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{weights}: was not trained on drawings here ({error}); name a file that was") from error

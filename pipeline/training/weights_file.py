@@ -45,6 +45,6 @@ def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def autocast(kind: str, precision: str) -> torch.autocast:
-    """The context of mixed precision on a device: "bf16" or "fp16", or nothing for "fp32"."""
-    dtype = {"fp32": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return torch.autocast(kind, dtype=dtype, enabled=precision != "fp32")
+    """The context of mixed precision on a device: "bf16", or nothing for "fp32"."""
+
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision != "fp32")

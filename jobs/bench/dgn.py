@@ -1,0 +1,101 @@
+"""Batched DGN-AM on the cone against the original's loop: one image at a time, full forward passes."""
+
+from __future__ import annotations
+
+import statistics
+from importlib.resources import files
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+from jobs.bench.ascent_on_cones import caffenet_shaped
+from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
+from jobs.console import compose_config
+from jobs.search_request import read_search_request
+from pipeline.methods.code_starts import CodeRange
+from pipeline.methods.decoder import Decoder
+from pipeline.methods.dgn import Search, SearchItem, search_codes
+from pipeline.nets.caffe import caffe_function, weight_shapes
+from pipeline.nets.cone import layer_cone
+from pipeline.nets.network import Network
+
+QUESTION = "unit-steps per second of DGN-AM, the published fc6 generator's and CaffeNet's shape, one thread, same run"
+LAYERS, BATCH, ENTRIES = ("conv3", "fc8"), 8, 4096
+
+
+def measure(short: bool) -> Figures:
+    """Both ways in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
+    torch.set_num_threads(1)
+    network, prior = caffenet_shaped(), generator_shaped()
+    config = compose_config("atlas", ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0"])
+    settings = read_search_request(config).settings[""]
+    known = CodeRange(np.full(ENTRIES, 0.6, np.float32), np.full(ENTRIES, 3.7, np.float32), rectified=True)
+    search, cpu = Search("bench", settings, 0, known, 0.0, None), torch.device("cpu")
+    items = [SearchItem(((unit, 1.0),), 0) for unit in range(BATCH)]
+    figures = Figures()
+    for layer in LAYERS:
+        cone = layer_cone(network, layer, "window")
+        decode = Decoder(prior, network.preprocessing, cone.window, cpu, torch.float32)
+        upper = known.bounds(settings)[1]
+
+        def ours(cone=cone, decode=decode) -> None:
+            search_codes(cone, decode, items, search, batch=BATCH, device=cpu)
+
+        def theirs(layer=layer, upper=upper) -> None:
+            original_loop(network, prior.generator, layer, 0, settings.iterations, upper)
+
+        fast, slow = seconds_in_turn(1 if short else 5, ours, theirs)
+        per_fast = [seconds / (BATCH * settings.iterations) for seconds in fast]
+        per_slow = [seconds / settings.iterations for seconds in slow]
+        figures.add(f"{layer}, on the cone, micro-batches of {BATCH}", 1 / statistics.median(per_fast), "unit-steps/s")
+        figures.add(f"{layer}, one image at a time", 1 / statistics.median(per_slow), "unit-steps/s")
+        figures.add(f"{layer}, ratio", median_ratio(per_slow, per_fast), "")
+    return figures
+
+
+def generator_shaped() -> SimpleNamespace:
+    """The published generator of fc6 with generated weights: speed does not depend on their values."""
+    definition = str(files("pipeline.nets") / "definitions" / "deepsim_fc6.prototxt")
+    random = np.random.RandomState(0)
+    weights = {
+        layer: tuple(
+            (random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32) for shape in shapes
+        )
+        for layer, shapes in weight_shapes(definition).items()
+    }
+    generator, code_shape, _ = caffe_function(definition, weights)
+    generator = generator.to(memory_format=torch.channels_last)  # as a task has it on a CPU
+    return SimpleNamespace(
+        name="bench", code_shape=code_shape, height=256, width=256, order="BGR", generator=generator,
+        mean=np.array([104.00699, 116.66877, 122.67891]), gain=np.ones(3),
+    )  # fmt: skip
+
+
+def original_loop(
+    network: Network, generator: nn.Module, layer: str, unit: int, steps: int, upper: np.ndarray
+) -> np.ndarray:
+    """DGN-AM as the authors' program runs it; returns the last code.
+
+    Source: Nguyen et al. 2016: the image in a frame of 256, the layer's whole map, the gradient at the image, and its
+    normalized step sent back through the generator.
+    """
+    row, column = network.layer(layer).centre
+    code, high = torch.from_numpy(np.random.RandomState(0).normal(0, 1, (1, len(upper)))).float(), torch.tensor(upper)
+    offset = (256 - network.preprocessing.height) // 2
+    inside = (slice(None), slice(None), *[slice(offset, offset + network.preprocessing.height)] * 2)
+    for iteration in range(steps):
+        step = 8.0 + (1e-10 - 8.0) * iteration / steps
+        given = code.clone().requires_grad_()
+        frame = generator(given)
+        image = frame[inside].detach().requires_grad_()
+        value = network.run(image, [layer])[layer]
+        value = value[0, unit] if value.dim() == 2 else value[0, unit, row, column]
+        (slope,) = torch.autograd.grad(value, image)
+        pushed = torch.zeros_like(frame)
+        pushed[inside] = step * slope / slope.abs().mean().clamp(min=1e-30)
+        (back,) = torch.autograd.grad(frame, given, grad_outputs=pushed)
+        code = code + step * back / back.abs().mean().clamp(min=1e-30)
+        code = torch.minimum(code.clamp(min=0), high.float()) * 0.99
+    return code.numpy()

@@ -1,0 +1,1 @@
+"""Priors: trained generators with the code layers that they invert."""

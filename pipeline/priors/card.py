@@ -1,0 +1,48 @@
+"""The card of a prior: what a plan says of it, with what one code costs, without the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.priors.prior import Prior
+from pipeline.search_records import PriorCard
+
+
+def prior_card(prior: Prior) -> PriorCard:
+    """What a plan says of the prior."""
+    macs, kept = _costs(prior)
+    return PriorCard(
+        name=prior.name,
+        digest=prior.digest,
+        network=prior.network,
+        network_digest=prior.network_digest,
+        code_layer=prior.code_layer,
+        code_shape=tuple(prior.code_shape),
+        rectified=prior.rectified,
+        height=prior.height,
+        width=prior.width,
+        order=prior.order,
+        macs=macs,
+        bytes=kept,
+    )
+
+
+def _costs(prior: Prior) -> tuple[int, int]:
+    """Multiply-accumulates of the generator's pass with one code, and bytes of the values of all its parts."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(4 * output.numel())
+
+    parts = [part for part in prior.generator.modules() if not any(True for _ in part.children())]
+    hooks = [part.register_forward_hook(note) for part in parts]
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            prior.generator(torch.zeros(1, *prior.code_shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, counter.get_total_flops() // 2), max(4, sum(sizes))

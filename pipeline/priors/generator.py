@@ -1,0 +1,116 @@
+"""The generator of a prior: from a code of a layer to an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.errors import SettingsError
+
+SMALLEST_GRID, LARGEST_GRID = 4, 7  # pixels: where the doubling begins
+
+
+@dataclass(frozen=True)
+class GeneratorShape:
+    """What decides a generator's form.
+
+    code : shape of a code, (entry,) or (channel, row, column). image : (rows, columns) that it must give at least.
+    hidden : width of the inner products before the grid, for a vector. grid_channels : of the start grid.
+    least_channels : of the last maps; each doubling halves the channels down to these. twice_up_to : maps of at most
+    so many rows get a second convolution. scale : what a code is divided by, about its root mean square.
+    """
+
+    code: tuple[int, ...]
+    image: tuple[int, int]
+    hidden: int
+    grid_channels: int
+    least_channels: int
+    twice_up_to: int
+    slope: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if len(self.code) not in (1, 3) or min(self.code) < 1:
+            raise SettingsError(f"generator code: got shape {self.code}, expected (entry,) or (channel, row, column)")
+        if min(self.image) < SMALLEST_GRID:
+            raise SettingsError(f"generator image: got {self.image}, expected at least {SMALLEST_GRID} pixels a side")
+        if not self.scale > 0:
+            raise SettingsError(f"generator scale: got {self.scale}, expected more than 0; are all codes zero?")
+
+    @property
+    def doublings(self) -> int:
+        """How often the grid is doubled: the fewest times that leave at most LARGEST_GRID rows and columns."""
+        return max(0, math.ceil(math.log2(max(self.image) / LARGEST_GRID)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns where the doubling begins."""
+        return tuple(math.ceil(side / 2**self.doublings) for side in self.image)  # type: ignore[return-value]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the images."""
+        return tuple(side * 2**self.doublings for side in self.grid)  # type: ignore[return-value]
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the grid and after each doubling."""
+        return tuple(max(self.least_channels, self.grid_channels // 2**level) for level in range(self.doublings + 1))
+
+
+class Generator(nn.Module):
+    """A code to an image: inner products (or convolutions, for a map) to a small grid, which is doubled.
+
+    Each doubling repeats every pixel and convolves: unlike a strided transposed convolution it treats all pixels
+    alike, so that no checkerboard is built in (Odena et al. 2016). Takes (batch, *code), returns
+    (batch, 3, row, column) in (-1, 1).
+    Source: Dosovitskiy & Brox 2016, section 3, with resizing for the transposed convolutions and a tanh at the end.
+    """
+
+    def __init__(self, shape: GeneratorShape) -> None:
+        super().__init__()
+        self.shape = shape
+        grid = shape.channels[0]
+        if len(shape.code) == 1:
+            self.first = nn.Linear(shape.code[0], shape.hidden)
+            self.second = nn.Linear(shape.hidden, grid * shape.grid[0] * shape.grid[1])
+        else:
+            self.first = nn.Conv2d(shape.code[0], shape.hidden, 3, padding=1)
+            self.second = nn.Conv2d(shape.hidden, grid, 3, padding=1)
+        rows, ups, seconds = shape.grid[0], [], []
+        for inner, outer in zip(shape.channels, shape.channels[1:], strict=False):
+            rows *= 2
+            ups.append(nn.Conv2d(inner, outer, 3, padding=1))
+            seconds.append(nn.Conv2d(outer, outer, 3, padding=1) if rows <= shape.twice_up_to else nn.Identity())
+        self.ups, self.seconds = nn.ModuleList(ups), nn.ModuleList(seconds)
+        self.last = nn.Conv2d(shape.channels[-1], 3, 3, padding=1)
+        self._initialise()
+
+    def forward(self, code: Tensor) -> Tensor:
+        shape = self.shape
+        value = self._bend(self.first(code / shape.scale))
+        value = self._bend(self.second(value))
+        if len(shape.code) == 1:
+            value = value.unflatten(1, (shape.channels[0], *shape.grid))
+        elif tuple(value.shape[-2:]) != shape.grid:
+            value = functional.interpolate(value, shape.grid, mode="bilinear", align_corners=False)
+        for up, second in zip(self.ups, self.seconds, strict=True):
+            value = self._bend(up(functional.interpolate(value, scale_factor=2, mode="nearest")))
+            if not isinstance(second, nn.Identity):
+                value = self._bend(second(value))
+        return torch.tanh(self.last(value))
+
+    def _bend(self, value: Tensor) -> Tensor:
+        return functional.leaky_relu(value, self.shape.slope)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=self.shape.slope)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.last.weight *= 0.3  # else the tanh begins in its flat parts

@@ -1,0 +1,175 @@
+"""Training a prior: a network, a layer and images in; a prior's folder, figures and looks on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.data.pictures import Pictures
+from pipeline.nets.network import Network
+from pipeline.priors.generator import Generator, GeneratorShape
+from pipeline.priors.prior import Prior, read_prior, trained_prior, write_prior
+from pipeline.training.comparator import Comparator
+from pipeline.training.course import arithmetic_threads
+from pipeline.training.gang import ALONE, Gang
+from pipeline.training.generator import CodeFacts, PriorTraining, recipe_text, train_generator
+from pipeline.training.prior_recipe import PriorRecipe
+from pipeline.training.reconstructions import Errors, measure_errors, real_images, reconstruct
+
+_FACTS_BATCH = 100
+_SHOWN = 12  # held-out images whose reconstructions are looked at
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """What is trained. name : of the prior. layer : whose values, after their ReLU, are the codes. licence : of the
+    result. facts_images : real images, the first of an order by chance, whose codes are measured. measured : held-out
+    images that errors are measured on."""
+
+    name: str
+    layer: str
+    recipe: PriorRecipe
+    licence: str
+    facts_images: int
+    measured: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The prior as it was stored, and its errors beside trivial answers'."""
+
+    prior: Prior
+    errors: dict[str, Errors]
+
+
+def train_prior(
+    request: PriorRequest,
+    network: Network,
+    train: Pictures,
+    held_out: Pictures,
+    out: Path,
+    *,
+    log: Callable[[str], None],
+    metrics: Callable[[int, dict[str, float]], None],
+    look: Callable[[int, np.ndarray, np.ndarray], None],
+    gang: Gang = ALONE,
+) -> Trained | None:
+    """Train a prior for a layer of a network, and leave its folder in `out`; goes on from a checkpoint there.
+
+    train, held_out : pictures of the network's input size. metrics : told step and mean losses. look : shown step,
+    held-out pictures and their reconstructions, uint8 (picture, row, column, rgb). Returns None in processes that do
+    not lead their gang.
+    """
+    recipe = request.recipe
+    out.mkdir(parents=True, exist_ok=True)
+    with arithmetic_threads(recipe.threads):
+        torch.manual_seed(recipe.seed)
+        network = network.to(device=gang.device)
+        encoder, comparator = Comparator(network, [request.layer]), Comparator(network, recipe.comparator)
+        facts = code_facts(encoder, comparator, train, request.facts_images, recipe.seed, gang.device)
+        generator = Generator(generator_shape(recipe, network, request.layer, facts.scale))
+        told = {"network": network.digest, "layer": request.layer, "images": train.digest, "processes": gang.size}
+        training = PriorTraining(recipe, generator, encoder, comparator, facts, train, gang)
+        shown = real_images(held_out, 0, _SHOWN).to(gang.device)
+
+        def see(step: int, average: nn.Module) -> None:
+            look(step, _bytes(shown), _bytes(reconstruct(average, encoder, shown)))
+
+        average = train_generator(
+            training,
+            checkpoint=out / "training.checkpoint",
+            settings=recipe_text(recipe, told),
+            log=log,
+            metrics=metrics,
+            look=see,
+        )
+        if not gang.leads:
+            return None
+        prior = trained_prior(
+            name=request.name,
+            network=network.name,
+            network_digest=network.digest,
+            code_layer=request.layer,
+            generator=average.cpu().to(memory_format=torch.contiguous_format),  # type: ignore[arg-type]
+            code_mean=facts.mean,
+            code_deviation=facts.deviation,
+            trained_on={"images": train.digest, "count": len(train), "recipe": asdict(recipe)},
+            licence=request.licence,
+            card="",
+        )
+        write_prior(out / request.name, prior, half=True)
+        prior = read_prior(out / request.name)  # as it is stored: half precision
+        cpu = network.to(device=torch.device("cpu"))
+        errors = measure_errors(
+            prior.generator,
+            Comparator(cpu, [request.layer]),
+            Comparator(cpu, _measured_layers(network)),
+            held_out,
+            facts.mean,
+            request.measured,
+        )
+    return Trained(prior, errors)
+
+
+def code_facts(
+    encoder: Comparator, comparator: Comparator, train: Pictures, count: int, seed: int, device: torch.device
+) -> CodeFacts:
+    """What is known of the codes of real images, over `count` of them chosen by chance; float64 sums."""
+    count = min(count, len(train))
+    rows = np.sort(np.random.Generator(np.random.Philox(key=[seed, 1 << 40])).permutation(len(train))[:count])
+    total = squares = None
+    energies = np.zeros(len(comparator.layers))
+    for at in range(0, count, _FACTS_BATCH):
+        pixels = torch.from_numpy(train.pixels(rows[at : at + _FACTS_BATCH]))
+        images = pixels.permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        with torch.no_grad():
+            code = encoder.values(images)[0].flatten(1).double().cpu().numpy()
+            energies += [float(value.double().square().mean()) * len(images) for value in comparator.values(images)]
+        total = code.sum(0) if total is None else total + code.sum(0)
+        squares = np.square(code).sum(0) if squares is None else squares + np.square(code).sum(0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return CodeFacts(
+        mean.astype(np.float32), deviation.astype(np.float32), float(np.sqrt(squares.mean() / count)),
+        (energies / count).tolist(),
+    )  # fmt: skip
+
+
+def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: float) -> GeneratorShape:
+    """The form of the generator for codes of a layer and images of the network's size."""
+    code = tuple(network.shape(network.layer(layer).node))
+    size = network.preprocessing
+    return GeneratorShape(
+        code=code if len(code) == 3 and code[1:] != (1, 1) else code[:1],
+        image=(size.height, size.width),
+        hidden=code[0] if recipe.hidden is None else recipe.hidden,
+        grid_channels=recipe.grid_channels,
+        least_channels=recipe.least_channels,
+        twice_up_to=recipe.twice_up_to,
+        slope=recipe.slope,
+        scale=scale,
+    )
+
+
+def error_table(errors: Mapping[str, Errors]) -> list[list[str]]:
+    """The errors as rows of text, a head first; layers' as shares of the values' energy."""
+    layers = list(next(iter(errors.values())).layers)
+    rows = [["", "pixel", "code", *layers]]
+    for name, error in errors.items():
+        rows.append([name, f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[x]:.3f}" for x in layers)])
+    return rows
+
+
+def _measured_layers(network: Network) -> list[str]:
+    """The convolutional layers, whose values after their ReLUs are compared."""
+    return [layer.name for layer in network.layers.values() if layer.kind == "conv"]
+
+
+def _bytes(images: torch.Tensor) -> np.ndarray:
+    levels = ((images.float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())

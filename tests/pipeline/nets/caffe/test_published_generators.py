@@ -1,0 +1,42 @@
+"""The published generators' definitions, with generated weights, against OpenCV's importer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from caffe_files import opencv_values, random_weights, worst, write_caffemodel
+
+import pipeline.nets
+from pipeline.nets.caffe import caffe_function, weight_shapes
+
+DEFINITIONS = Path(pipeline.nets.__file__).parent / "definitions"
+
+
+@pytest.mark.parametrize(("layer", "code"), [("fc6", (4096,)), ("fc7", (4096,)), ("pool5", (256, 6, 6))])
+def test_published_generator_agrees_with_opencv(tmp_path, layer, code):
+    definition = DEFINITIONS / f"deepsim_{layer}.prototxt"
+    file = write_caffemodel(tmp_path / "w.caffemodel", random_weights(definition), definition)
+    generator, shape, nodes = caffe_function(definition, file)
+    assert shape == code
+    drawn = np.abs(np.random.RandomState(0).normal(0, 3, (1, *code))).astype(np.float32)
+    with torch.no_grad():
+        image = generator(torch.from_numpy(drawn)).numpy()
+    assert image.shape == (1, 3, 256, 256)
+    share, _ = worst({"deconv0": image}, opencv_values(definition, file, drawn, ["deconv0"]))
+    assert share < 1e-4
+    assert list(nodes)[-1] == "deconv0"
+
+
+@pytest.mark.parametrize("layer", ["fc6", "fc7", "pool5"])
+def test_published_generator_has_its_published_shapes(layer):
+    """Nine up-convolutional layers, stored (in, out, rows, columns), below them three of another kind."""
+    shapes = weight_shapes(DEFINITIONS / f"deepsim_{layer}.prototxt")
+    first = 512 if layer == "pool5" else 256
+    up = [(first, 256, 4, 4), (256, 512, 3, 3), (512, 256, 4, 4), (256, 256, 3, 3), (256, 128, 4, 4), (128, 128, 3, 3),
+          (128, 64, 4, 4), (64, 32, 4, 4), (32, 3, 4, 4)]  # fmt: skip
+    assert [weight for weight, _ in shapes.values()][3:] == up
+    below = [weight for weight, _ in shapes.values()][:3]
+    assert below == ([(512, 256, 3, 3), (512, 512, 3, 3), (512, 512, 3, 3)] if layer == "pool5" else [(4096, 4096)] * 3)
