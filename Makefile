@@ -9,6 +9,7 @@ MODEL ?=
 DATASET ?=
 OUT ?=
 JUDGE ?=
+ATLASES ?=
 ARGS ?=
 
 # ARGS reach the job as they are: no file names are put in for * and [ ].
@@ -18,7 +19,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site layers fetch score sweep pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,6 +32,9 @@ plan: .venv/atlas ## print what an atlas would take, and stop: MODEL= DATASET= O
 
 site: .venv/atlas ## make the pages of an atlas again: OUT=
 	$(RUN) jobs.site $(OUT_IS) $(ARGS)
+
+compare: .venv/atlas ## put the same classes of several networks on one page: ATLASES="a b" OUT=
+	$(RUN) jobs.compare $(if $(ATLASES),'atlases="$(ATLASES)"') $(OUT_IS) $(ARGS)
 
 layers: .venv/atlas ## print the layer table of a network: MODEL=
 	$(RUN) jobs.layers $(MODEL_IS) $(ARGS)

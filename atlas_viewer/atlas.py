@@ -21,7 +21,7 @@ from atlas_viewer.errors import FormatError, MissingError, nearest
 from atlas_viewer.layer import Layer, LayerInfo, Unit
 from atlas_viewer.memorisation import Memorisation
 from atlas_viewer.priors import PriorCard
-from atlas_viewer.table import write_hits_csv
+from atlas_viewer.table import write_hits_csv, write_searches_csv
 
 CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
 
@@ -125,6 +125,15 @@ class Atlas:
         return {card.name: card for card in map(PriorCard, self._file.get("priors", {}).values())}
 
     @cached_property
+    def searches(self) -> dict[str, tuple[str, ...]]:
+        """The searches of priors' codes by true name, each with the layers that have pictures of it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self:
+            for name in layer.searches:
+                found[name] = (*found.get(name, ()), layer.name)
+        return found
+
+    @cached_property
     def combinations(self) -> dict[str, Combinations]:
         """The sets of pictures that excite several units at once, by true name."""
         return {each.name: each for each in map(Combinations, self._file.get("combinations", {}).values())}
@@ -184,13 +193,16 @@ class Atlas:
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
         """Write the tables of every layer that it has; the paths are returned.
 
-        <layer>.csv : a line a picture. <layer>.tops.csv : a line a hit. <layer>.statistics.csv : a line a unit.
+        <layer>.csv : a line a picture of a style. <layer>.searches.csv : a line a picture of a search.
+        <layer>.tops.csv : a line a hit. <layer>.statistics.csv : a line a unit.
         """
         folder, written = Path(folder), []
         folder.mkdir(parents=True, exist_ok=True)
         for layer in self:
             if layer.styles:
                 written.append(layer.to_csv(folder / f"{layer.key}.csv"))
+            if layer.searches:
+                written.append(write_searches_csv(layer, folder / f"{layer.key}.searches.csv"))
             if layer.kinds:
                 tops = tuple(layer.tops(kind) for kind in layer.kinds)
                 written.append(write_hits_csv(tops, folder / f"{layer.key}.tops.csv"))

@@ -100,6 +100,11 @@ class Combinations:
         return tuple(tuple(map(Status, row)) for row in self.group["status"][...].tolist())
 
     @cached_property
+    def reason(self) -> tuple[str, ...]:
+        """Why pictures of each combination are not there, or empty."""
+        return tuple(self.group["reason"].asstr()[...]) if "reason" in self.group else ("",) * len(self)
+
+    @cached_property
     def there(self) -> np.ndarray:
         """(item, sample) whether there is a picture."""
         unseen = ~np.isfinite(self.member_activation) & (self.member_unit[:, None, :] >= 0)

@@ -177,9 +177,9 @@ class Layer:
         """The layer's numbers as a pandas.DataFrame, a row a picture, with the columns of `to_csv`."""
         return frame(self)
 
-    def to_xarray(self, style: str) -> Any:
-        """The arrays of one style as an xarray.Dataset with dimensions, measures and settings, in memory."""
-        return dataset(self, style)
+    def to_xarray(self, name: str) -> Any:
+        """The arrays of one style or search as an xarray.Dataset with dimensions, measures and settings, in memory."""
+        return dataset(self, name)
 
     @cached_property
     def _tops(self) -> dict[str, Tops]:

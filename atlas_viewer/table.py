@@ -6,19 +6,24 @@ import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from atlas_viewer import format
+from atlas_viewer.climb import Climb
 
 if TYPE_CHECKING:
     from atlas_viewer.layer import Layer
     from atlas_viewer.statistics import Statistics
     from atlas_viewer.tops import Tops
 
+AnyClimb = TypeVar("AnyClimb", bound=Climb)
+
 COLUMNS = ("layer", "unit", "label", "style", "sample", "status")
 COLUMNS += ("activation", "activation_float", "best_step", "attempt")
 JUDGED = ("top1", "target_probability", "target_rank")
 COMPARED = ("image_max", "ratio")  # where images were looked at: the largest activation there, and the picture's to it
+SEARCHED = ("layer", "unit", "label", "search", "prior", "sample", "status", "activation", "activation_float")
+SEARCHED += ("best_activation", "best_activation_float", "best_step", "attempt", "code_norm")
 HIT = ("layer", "unit", "label", "kind", "rank", "activation", "number", "key", "class", "row", "column")
 SIDES = ("top", "left", "bottom", "right")
 HIT += (*(f"window_{side}" for side in SIDES), *(f"original_{side}" for side in SIDES), "quantile")
@@ -27,6 +32,11 @@ HIT += (*(f"window_{side}" for side in SIDES), *(f"original_{side}" for side in 
 def write_csv(layer: Layer, path: Path) -> Path:
     """Write a line a picture; a judge's columns are named judge:what. NaN stays empty."""
     return _write(path, columns(layer), rows(layer))
+
+
+def write_searches_csv(layer: Layer, path: Path) -> Path:
+    """Write a line a picture of a search of a prior's codes, with a judge's columns as above. NaN stays empty."""
+    return _write(path, (*SEARCHED, *_further(layer)), _searches(layer))
 
 
 def write_hits_csv(tops: Sequence[Tops], path: Path) -> Path:
@@ -62,14 +72,14 @@ def frame(layer: Layer) -> Any:
     return pandas.DataFrame(rows(layer), columns=list(columns(layer)))
 
 
-def dataset(layer: Layer, style: str) -> Any:
-    """An xarray.Dataset of the style's arrays; units by number and label, samples by number."""
+def dataset(layer: Layer, name: str) -> Any:
+    """An xarray.Dataset of the arrays of a style, or of a search; units by number and label, samples by number."""
     import numpy
     import xarray
 
-    pictures = layer.pictures(style)
+    pictures = layer.search(name) if name in layer.searches else layer.pictures(name)
     arrays = {}
-    for field in format.STYLE.fields:
+    for field in pictures.kind.fields:
         if field.name in pictures.group:
             values = pictures.group[field.name]
             read = values.asstr()[...] if field.dtype == "text" else values[...]
@@ -81,47 +91,67 @@ def dataset(layer: Layer, style: str) -> Any:
         "sample": numpy.arange(pictures.samples),
         "rgb": ["red", "green", "blue"],
     }
-    about = {"network": layer.atlas.cited, "layer": layer.name, "style": style, "measure": pictures.measure}
+    kind = "search" if name in layer.searches else "style"
+    about = {"network": layer.atlas.cited, "layer": layer.name, kind: name, "measure": pictures.measure}
     return xarray.Dataset(arrays, coordinates, about | pictures.numbers)
 
 
 def columns(layer: Layer) -> tuple[str, ...]:
     """The names of the columns, a judge's after the common ones."""
+    return COLUMNS + _further(layer)
+
+
+def _further(layer: Layer) -> tuple[str, ...]:
+    """What a picture is compared with: the best image, where images were looked at, and what each judge says."""
     judged = tuple(f"{judge}:{what}" for judge in layer.judges for what in JUDGED)
-    return COLUMNS + (COMPARED if layer.statistics is not None else ()) + judged
+    return (COMPARED if layer.statistics is not None else ()) + judged
 
 
 def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
     """The rows in the order unit, style, sample."""
     styles = [layer.pictures(style) for style in layer.styles]
-    scores = {(judge, style): layer.scores(judge, style) for judge in layer.judges for style in layer.styles}
+    for style, where, further in _places(layer, styles):
+        yield (
+            *(layer.name, int(layer.units[where[0]]), layer.labels[where[0]], style.style, where[1]),
+            *(style.status[where[0]][where[1]].name, float(style.activation[where])),
+            *(float(style.activation_float[where]), int(style.best_step[where]), int(style.attempt[where])),
+            *further,
+        )
+
+
+def _searches(layer: Layer) -> Iterator[tuple[object, ...]]:
+    """The rows in the order unit, search, sample."""
+    searches = [layer.search(name) for name in layer.searches]
+    for search, where, further in _places(layer, searches):
+        yield (
+            *(layer.name, int(layer.units[where[0]]), layer.labels[where[0]], search.name, search.prior, where[1]),
+            *(search.status[where[0]][where[1]].name, float(search.activation[where])),
+            *(float(search.activation_float[where]), float(search.best_activation[where])),
+            *(float(search.best_activation_float[where]), int(search.best_step[where]), int(search.attempt[where])),
+            float(search.code_norm[where]),
+            *further,
+        )
+
+
+def _places(layer: Layer, climbs: Sequence[AnyClimb]) -> Iterator[tuple[AnyClimb, tuple[int, int], tuple[object, ...]]]:
+    """Every picture of these, unit by unit: whose it is, its place, and what stands in the further columns."""
+    scores = {climb.path: {seen.judge: seen for seen in layer.judged(climb)} for climb in climbs}
     most = None if layer.statistics is None else layer.statistics.most.tolist()
-    for row, unit in enumerate(layer.units.tolist()):
-        for style in styles:
-            for sample in range(style.samples):
+    for row in range(len(layer)):
+        for climb in climbs:
+            for sample in range(climb.samples):
                 where = (row, sample)
-                judged: list[object] = []
+                further: list[object] = []
+                if most is not None:
+                    further += [most[row], ratio(float(climb.activation[where]), most[row])]
                 for judge in layer.judges:
-                    seen = scores[judge, style.style]
-                    judged += [""] * len(JUDGED) if seen is None else [
+                    seen = scores[climb.path].get(judge)
+                    further += [""] * len(JUDGED) if seen is None else [
                         seen.name(int(seen.top1[where])) if seen.top1[where] >= 0 else "",
                         float(seen.target_probability[where]),
                         int(seen.target_rank[where]),
                     ]  # fmt: skip
-                yield (
-                    layer.name,
-                    unit,
-                    layer.labels[row],
-                    style.style,
-                    sample,
-                    style.status[row][sample].name,
-                    float(style.activation[where]),
-                    float(style.activation_float[where]),
-                    int(style.best_step[where]),
-                    int(style.attempt[where]),
-                    *(() if most is None else (most[row], ratio(float(style.activation[where]), most[row]))),
-                    *judged,
-                )
+                yield climb, where, tuple(further)
 
 
 def ratio(activation: float, most: float) -> float:

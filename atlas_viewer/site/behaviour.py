@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +52,11 @@ class Marks:
     numbers: tuple[tuple[str, str], ...]
 
 
-def behaviour(unit: Unit, synthetic: float, noun: str) -> Behaviour | None:
+def behaviour(unit: Unit, reached: Mapping[str, float], noun: str) -> Behaviour | None:
     """The statistics of a unit; None where there are none.
 
-    synthetic : activation of its best synthetic picture, NaN for none. noun : what an image of the dataset is.
+    reached : activation of its best synthetic picture by how it was found, NaN for none. noun : what an image of the
+    dataset is.
     """
     statistics, dataset = unit.layer.statistics, unit.layer.atlas.dataset
     if statistics is None:
@@ -63,7 +65,7 @@ def behaviour(unit: Unit, synthetic: float, noun: str) -> Behaviour | None:
     bars, mean_at = _bars(statistics, dataset, row)
     twin, text = _twin(unit.layer, statistics, row)
     return Behaviour(
-        histogram=_histogram(statistics, row, synthetic, noun),
+        histogram=_histogram(statistics, row, reached, noun),
         facts=_facts(statistics, row, noun),
         bars=bars,
         mean_at=mean_at,
@@ -102,7 +104,7 @@ def marks(layer: Layer, row: int, synthetic: float) -> Marks:
     )
 
 
-def _histogram(statistics: Statistics, row: int, synthetic: float, noun: str) -> Markup:
+def _histogram(statistics: Statistics, row: int, reached: Mapping[str, float], noun: str) -> Markup:
     levels = statistics.quantile
     at = [int(np.abs(levels - level).argmin()) for level in BOX] if len(levels) else []
     box = tuple(float(statistics.quantiles[row, place]) for place in at) if len(set(at)) == len(BOX) else ()
@@ -114,8 +116,7 @@ def _histogram(statistics: Statistics, row: int, synthetic: float, noun: str) ->
         box=box,
     )
     marks = [plots.Mark(values.most, f"best {noun}", "image")]
-    if np.isfinite(synthetic):
-        marks.append(plots.Mark(synthetic, "synthetic", "picture"))
+    marks += [plots.Mark(value, name, "picture") for name, value in reached.items() if np.isfinite(value)]
     return plots.histogram(values, marks, f"largest activation in each {noun}")
 
 

@@ -1,8 +1,7 @@
-"""Atlas to pages: what changed is built beside the old site, in parallel, and swapped in."""
+"""Atlas to pages: what changed is drawn in parallel, what did not is taken from the site before."""
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import shutil
@@ -12,26 +11,25 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-import h5py
-import numpy as np
-
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.errors import AtlasError
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
+from atlas_viewer.site.combination_page import groups, write_combinations
+from atlas_viewer.site.comparison_page import compared, write_board, write_comparison
+from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.index_page import write_index, write_strip
+from atlas_viewer.site.keys import combinations_key, layer_key
 from atlas_viewer.site.layer_page import write_montage
-from atlas_viewer.site.outline import Outline, pages
+from atlas_viewer.site.outline import COMBINATIONS, PRIORS, Outline, pages
+from atlas_viewer.site.prior_page import write_priors
+from atlas_viewer.site.random_page import random_classes, write_random
 from atlas_viewer.site.sweep_page import sweep_pages, write_sweep
 from atlas_viewer.site.unit_page import write_units
 
-MARK = ".atlas-site"  # a file that says that a folder is ours, so that it may be replaced
 KEY = ".key"  # in a layer's folder: what it was made of, and what was made
 BLOCK = 32  # units that a worker draws before it reports
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Job:
-    """A part of a layer that one process draws: units, a page of the montage or of the style search, the strip."""
+    """What one process draws: of a layer units, a page of the montage or of the style search, the strip, the random
+    classes, or what the comparison of searches shows; or, without a layer, all combinations of units."""
 
     layer: str
     part: str
@@ -70,42 +69,29 @@ def build(
     Raises AtlasError where `out` holds something that is not a site of an atlas.
     """
     atlas_path, out = Path(atlas_path), Path(out)
-    _refuse_foreign(out)
-    new, old = out.with_name(out.name + ".building"), out.with_name(out.name + ".replaced")
-    for left in (new, old):
-        _refuse_foreign(left)
-        shutil.rmtree(left, ignore_errors=True)  # of a build that was stopped
-    try:
-        summary = _make(atlas_path, out, new, workers, progress)
-    except BaseException:  # also when stopped by hand: nothing half-made stays
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-    return summary
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AtlasError(f"site {folder}: holds something else than a site; name another folder or empty it")
+    with replacing(out) as new:
+        return _make(atlas_path, out, new, workers, progress)
 
 
 def _make(atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None) -> Summary:
     """Make the site in `new`, with what is still good in `out`."""
     with Atlas(atlas_path) as atlas:
         outline = Outline(atlas)
-        new.mkdir(parents=True)
-        (new / MARK).write_text("Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8")
-        shutil.copytree(HERE / "static", new / "static")
-        keys = {layer: _key(outline, atlas_path, atlas[layer]) for layer in atlas.layers}
+        keys = {layer: layer_key(outline, atlas_path, atlas[layer]) for layer in atlas.layers}
         changed = [
             layer for layer, folder in outline.folders.items() if not _take(out / folder, new / folder, keys[layer])
         ]
-        _draw(outline, atlas_path, new, changed, workers, progress)
+        jobs = [job for layer in changed for job in _jobs(atlas[layer])]
+        together = combinations_key(outline, atlas_path, keys) if groups(outline) else ""
+        mixed = together and not _take(out / COMBINATIONS, new / COMBINATIONS, together)
+        jobs += [Job("", "combinations", 0, 0)] if mixed else []
+        _draw(outline, atlas_path, new, jobs, workers, progress)
         for layer in changed:
             _sign(new / outline.folders[layer], keys[layer])
+        if mixed:
+            _sign(new / COMBINATIONS, together)
+        write_priors(outline, new / PRIORS)
+        write_comparison(outline, new)
         write_index(outline, new)
         files = [path for path in sorted(new.rglob("*")) if path.is_file()]
         return Summary(
@@ -123,11 +109,10 @@ def _draw(
     outline: Outline,
     atlas_path: Path,
     new: Path,
-    layers: list[str],
+    jobs: list[Job],
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    jobs = [job for layer in layers for job in _jobs(outline.atlas[layer])]
     if workers <= 1 or len(jobs) <= 1:
         for done, job in enumerate(jobs, 1):
             _run(outline, new, job)
@@ -164,6 +149,10 @@ def _jobs(layer: Layer) -> Iterator[Job]:
         yield Job(layer.name, "montage", page, page)
     for page in range(1, sweep_pages(layer) + 1):
         yield Job(layer.name, "sweep", page, page)
+    if random_classes(layer) is not None:
+        yield Job(layer.name, "random", 0, 0)
+    if compared(layer):
+        yield Job(layer.name, "board", 0, 0)
     for start in range(0, len(layer), BLOCK):
         yield Job(layer.name, "units", start, min(start + BLOCK, len(layer)))
 
@@ -174,6 +163,9 @@ def _run_apart(atlas_path: Path, new: Path, job: Job) -> None:
 
 
 def _run(outline: Outline, new: Path, job: Job) -> None:
+    if job.part == "combinations":
+        write_combinations(outline, new / COMBINATIONS)
+        return
     layer, folder = outline.atlas[job.layer], new / outline.folders[job.layer]
     if job.part == "strip":
         write_strip(layer, folder)
@@ -181,71 +173,12 @@ def _run(outline: Outline, new: Path, job: Job) -> None:
         write_montage(outline, layer, job.start, folder)
     elif job.part == "sweep":
         write_sweep(outline, layer, job.start, folder)
+    elif job.part == "random":
+        write_random(outline, layer, folder)
+    elif job.part == "board":
+        write_board(outline, layer, folder)
     else:
         write_units(outline, layer, range(job.start, job.stop), folder)
-
-
-def _key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
-    """A hash of everything that decides the files of a layer's folder."""
-    atlas = outline.atlas
-    digest = hashlib.sha256(_code().encode())
-    around = (
-        atlas.cited,
-        atlas.model,
-        atlas.input_size,
-        outline.plate(layer.name),
-        outline.neighbours(layer.name),
-    )
-    digest.update(repr((around, layer.info)).encode())
-    digest.update(atlas.mean.tobytes())
-    _hash_images(digest, layer)
-    with atlas_path.open("rb") as raw:
-        layer.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
-    return digest.hexdigest()
-
-
-def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
-    """Take in what the layer's pages show of the dataset; the pixels follow from content, preprocessing, packages."""
-    dataset = layer.atlas.dataset
-    if dataset is None:
-        return
-    about = [(name, repr(value)) for name, value in sorted(dataset.group.attrs.items())]
-    digest.update(repr((about, dataset.classes, layer.atlas.packages)).encode())
-    for kind in layer.kinds:
-        rows = layer.tops(kind).image
-        used = np.unique(rows[rows >= 0])
-        for part in (dataset.number, dataset.hash, dataset.label, dataset.placement):
-            digest.update(part[used].tobytes())
-        digest.update(repr([dataset.key[row] for row in used.tolist()]).encode())
-        digest.update(np.where(rows >= 0, dataset.number[rows], -1).tobytes())
-
-
-def _code() -> str:
-    """A hash of what draws: our code, templates and styles, and the libraries that draw."""
-    digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
-    for path in sorted((*HERE.parent.glob("*.py"), *HERE.rglob("*"))):
-        if path.suffix in (".py", ".html", ".css", ".js"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _hash_object(digest: hashlib._Hash, raw: object, name: str, thing: h5py.Group | h5py.Dataset) -> None:
-    """Take in a group's attributes, or a dataset; chunks as they are stored, so that nothing is unpacked."""
-    about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs)]
-    digest.update(repr((name, about)).encode())
-    if isinstance(thing, h5py.Group) or (name.startswith("tops/") and name.endswith("/image")):
-        return  # rows of hits shift with those of other layers; which images they are is taken in elsewhere
-    digest.update(repr((thing.shape, str(thing.dtype))).encode())
-    if thing.chunks is None:
-        values = thing[()]
-        digest.update(repr(values.tolist()).encode() if thing.dtype == object else values.tobytes())
-        return
-    stored = []
-    thing.id.chunk_iter(lambda chunk: stored.append((chunk.chunk_offset, chunk.byte_offset, chunk.size)))
-    for offset, at, size in sorted(stored):
-        digest.update(repr((offset, size)).encode())
-        raw.seek(at)
-        digest.update(raw.read(size))
 
 
 def _take(old: Path, new: Path, key: str) -> bool:

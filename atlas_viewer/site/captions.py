@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from atlas_viewer.climb import Climb
 from atlas_viewer.format import Status
 from atlas_viewer.layer import LayerInfo
 from atlas_viewer.pictures import Pictures, Scores
@@ -48,7 +49,7 @@ def number(value: float) -> str:
 
 def count(value: int, noun: str) -> str:
     """1 unit, 2 units, 1 064 units."""
-    plural = {"class": "classes"}.get(noun, noun + "s")
+    plural = {"class": "classes", "search": "searches", "entry": "entries"}.get(noun, noun + "s")
     return f"{thousands(value)} {noun if value == 1 else plural}"
 
 
@@ -119,10 +120,15 @@ def why(status: Status, reason: str) -> str:
 
 def aim(pictures: Pictures) -> str:
     """What was maximized, and on which canvas, as a sentence."""
-    row, column = pictures.position
-    verb = "Minimized" if pictures.direction == "minimize" else "Maximized"
     canvas = "the whole input" if pictures.canvas == "image" else "the window alone"
-    return f"{verb}: {pictures.measure}, at row {row}, column {column}. Canvas: {canvas}."
+    return f"{measured(pictures)} Canvas: {canvas}."
+
+
+def measured(climb: Climb) -> str:
+    """What was maximized, as a sentence."""
+    row, column = climb.position
+    verb = "Minimized" if climb.direction == "minimize" else "Maximized"
+    return f"{verb}: {climb.measure}, at row {row}, column {column}."
 
 
 def setting(value: str | int | float | bool) -> str:

@@ -10,12 +10,16 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from atlas_viewer.climb import Climb
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.layer_page import best_sheet, draw_best, draw_images, facts, images_sheet, unit_why
-from atlas_viewer.site.outline import Outline, Searched, render, searched, styles
+from atlas_viewer.site.combination_page import groups
+from atlas_viewer.site.layer_page import facts, unit_why
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, Searched, leading, render, searched, searches, styles
+from atlas_viewer.site.random_page import random_link
 from atlas_viewer.site.sheets import Crop, Sheet
+from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
 
 STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class layer
 PAIRS = 6  # units of a layer on the first page where each has a picture and, under it, its best images
@@ -67,8 +71,8 @@ def write_strip(layer: Layer, folder: Path) -> int:
     """Write the layer's strip for the first page; returns 0, for it is no page."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, sheets = _strip_rows(layer), _strip_sheets(layer)
-    if sheets.pictures is not None:
-        draw_best(layer, styles(layer)[0], rows, sheets.pictures, folder)
+    for climb, sheet in sheets.climbs:
+        draw_best(layer, climb, rows, sheet, folder)
     if sheets.images is not None:
         draw_images(layer, rows, sheets.images, folder)
     return 0
@@ -108,6 +112,8 @@ def write_index(outline: Outline, folder: Path) -> int:
         has_images=any(layer.kinds for layer in layers),
         searches=_searches(outline, layers),
         style_names=_style_names(layers),
+        search_names=tuple(atlas.searches),
+        beyond=_beyond(outline, layers),
         links=links,
         table=atlas.table,
         pair=captions.pair,
@@ -124,13 +130,13 @@ def write_index(outline: Outline, folder: Path) -> int:
 
 
 def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
-    shown = styles(layer)
+    first = leading(layer)
     return LayerPlate(
         name=layer.name,
         plate=outline.plate(layer.name),
         href=outline.layer_link(layer.name, root="").href,
         units=captions.count(len(layer), "class" if layer.info.class_layer else "unit"),
-        picture=captions.pair(shown[0].size) if shown else "",
+        picture=captions.pair(first.size) if first is not None else "",
         patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
@@ -140,16 +146,22 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
 
 @dataclass(frozen=True)
 class _Sheets:
-    """The sheets of a layer's strip: of the leading style, and of the best images; None where there are none."""
+    """The sheets of a layer's strip: of the leading style and search, those that there are, and of the best images."""
 
-    pictures: Sheet | None
+    climbs: tuple[tuple[Climb, Sheet], ...]
     images: Sheet | None
+
+    @property
+    def all(self) -> tuple[Sheet, ...]:
+        """The sheets in the order in which they are shown."""
+        return (*(sheet for _, sheet in self.climbs), *([self.images] if self.images is not None else []))
 
 
 def _strip_rows(layer: Layer) -> list[int]:
-    """Rows of the units in a layer's strip: evenly spaced over those with a picture in the leading style, or hits."""
-    if styles(layer):
-        there = np.flatnonzero(styles(layer)[0].best_sample >= 0)
+    """Rows of the units in a layer's strip: evenly spaced over those with a picture of the leading kind, or hits."""
+    first = leading(layer)
+    if first is not None:
+        there = np.flatnonzero(first.best_sample >= 0)
     elif "largest" in layer.kinds:
         there = np.flatnonzero(layer.tops("largest").there.any(axis=1))
     else:
@@ -158,9 +170,11 @@ def _strip_rows(layer: Layer) -> list[int]:
 
 
 def _strip_sheets(layer: Layer) -> _Sheets:
-    count, shown = len(_strip_rows(layer)), styles(layer)
-    pictures = best_sheet(shown[0], count, "strip", STRIP, STRIP_SIDE) if shown and count else None
-    return _Sheets(pictures, images_sheet(layer, count, "strip", STRIP, STRIP_SIDE))
+    rows = _strip_rows(layer)
+    count, leads = len(rows), (*styles(layer)[:1], *searches(layer)[:1])
+    climbs = [climb for climb in leads if count and (climb.best_sample[rows] >= 0).any()]
+    sheets = tuple((climb, best_sheet(climb, count, "strip", STRIP, STRIP_SIDE)) for climb in climbs)
+    return _Sheets(sheets, images_sheet(layer, count, "strip", STRIP, STRIP_SIDE))
 
 
 def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
@@ -168,20 +182,19 @@ def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
     heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
     found: list[Shown] = []
     for layer in heads:
-        sheets = _strip_sheets(layer)
-        sheet = sheets.images if sheets.pictures is None else sheets.pictures
+        sheets, first = _strip_sheets(layer), leading(layer)
+        chosen = [sheet for climb, sheet in sheets.climbs if climb.path == first.path]
+        sheet = chosen[0] if chosen else sheets.images
         found += _crops(outline, layer, sheet, range(len(_strip_rows(layer)))) if sheet is not None else ()
     shown = tuple(found[:FRIEZE])
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
 def _strip(outline: Outline, layer: Layer) -> tuple[Shown, ...]:
-    """A layer's pictures for the first page; with images, fewer units, the best images under each one's picture."""
-    sheets, cells = _strip_sheets(layer), list(range(len(_strip_rows(layer))))
-    both = sheets.pictures is not None and sheets.images is not None
-    chosen = _spaced(cells, PAIRS if both else STRIP)
-    drawn = (sheet for sheet in (sheets.pictures, sheets.images) if sheet is not None)
-    return tuple(shown for sheet in drawn for shown in _crops(outline, layer, sheet, chosen))
+    """A layer's pictures for the first page; of several kinds a row each, with fewer units."""
+    sheets, cells = _strip_sheets(layer).all, list(range(len(_strip_rows(layer))))
+    chosen = _spaced(cells, PAIRS if len(sheets) > 1 else STRIP)
+    return tuple(shown for sheet in sheets for shown in _crops(outline, layer, sheet, chosen))
 
 
 def _crops(outline: Outline, layer: Layer, sheet: Sheet, cells: Sequence[int]) -> tuple[Shown, ...]:
@@ -236,7 +249,7 @@ def _classes(outline: Outline, layers: list[Layer]) -> list[tuple[str, str, int]
 def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
     found = []
     for layer in layers:
-        shown = styles(layer)
+        shown = (*styles(layer), *searches(layer))
         for row, status in enumerate(layer.status):
             if status is not Status.ok and len(found) < FAILURES:
                 unit = int(layer.units[row])
@@ -251,9 +264,30 @@ def _searches(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, Searche
     return tuple((name, search) for name, search in found if search is not None)
 
 
+def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ...]:
+    """The pages that belong to no single layer or unit, each with what it shows."""
+    atlas, found = outline.atlas, []
+    for layer in layers:
+        link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
+        if link is not None:
+            found.append((link, "One picture each through the learned prior, drawn by lot, none chosen."))
+    if atlas.searches:
+        counted = captions.count(len(atlas.searches), "search")
+        link = Link(COMPARISON, "Searches compared")
+        styled = " and the styles" if _style_names(layers) else ""
+        found.append((link, f"{counted}{styled}: what each reaches, what judges see, the same units in all."))
+    for group in groups(outline):
+        link = Link(group.link().href, f"Units of {group.layer} together")
+        found.append((link, f"{captions.count(len(group.items), 'combination')}, each between its units alone."))
+    for prior, card in atlas.priors.items():
+        about = f"The learned prior’s card. It draws images from values of {card.network}’s layer {card.code_layer}."
+        found.append((Link(outline.prior_link(prior, root="").href, f"Prior {prior}"), about))
+    return tuple(found)
+
+
 def _totals(layers: list[Layer]) -> tuple[str, ...]:
     """The sizes of the atlas in words."""
-    pictures = sum(int(p.there.sum()) for layer in layers for p in styles(layer))
+    pictures = sum(int(p.there.sum()) for layer in layers for p in (*styles(layer), *searches(layer)))
     found = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
     found += [captions.count(pictures, "picture")] if pictures else []
     return tuple(found)

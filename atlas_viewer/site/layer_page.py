@@ -7,34 +7,39 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.climb import Climb
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.montage import quad_size, stretch
-from atlas_viewer.pictures import Pictures
+from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import Marks, marks
-from atlas_viewer.site.hits import quads
+from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.outline import (
+    COMPARISON,
     PAGE_UNITS,
     Link,
     Outline,
     furthest,
+    leading,
     page_name,
     pages,
     render,
-    safe,
     searched,
+    searches,
     styles,
 )
-from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
+from atlas_viewer.site.random_page import random_link
+from atlas_viewer.site.sheets import Crop
+from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
 
 THUMB = 112  # pixels: longest side of a picture in a montage
+SEARCHES = 4  # searches among the views of a montage: more make its page heavy
 COLUMNS = 20  # cells in a row of a sheet; the page flows its pictures as it likes
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to see the units: a style, or the best images. crop : of a unit in the montage, None without one."""
+    """One way to see the units: a style, a search, or the best images. crop : of a unit, None where it has none."""
 
     id: str
     name: str
@@ -61,8 +66,11 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
     """Write one page of the layer, counted from 1, with its sheets; returns 1, the pages written."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
-    shown = styles(layer)
-    views = [_style_view(layer, pictures, str(at), rows, page, folder) for at, pictures in enumerate(shown)]
+    found = searches(layer)
+    shown: tuple[Climb, ...] = (*styles(layer), *found[:SEARCHES])
+    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(found[:SEARCHES]))]
+    views = [_view(layer, climb, id, rows, page, folder) for id, climb in zip(ids, shown, strict=True)]
+    first = leading(layer)
     images = _images_view(outline, layer, rows, page, folder)
     views += [images] if images is not None else []
     last, before_after = pages(layer), outline.neighbours(layer.name)
@@ -79,6 +87,11 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
+        first=ids[[climb.path for climb in shown].index(first.path)] if first is not None else "images",
+        more=len(found) - SEARCHES,
+        compared=Link(f"../{COMPARISON}", "searches compared") if found else None,
+        random=random_link(layer),
+        together=next((group.link("../") for group in groups(outline) if group.layer == layer.name), None),
         search=searched(layer),
         cells=tuple(_cell(layer, shown, views, row, row - rows.start) for row in rows),
         noun=outline.noun,
@@ -99,15 +112,20 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
     return 1
 
 
-def _style_view(layer: Layer, pictures: Pictures, id: str, rows: range, page: int, folder: Path) -> View:
-    """Draw the best picture of each unit in one style."""
-    sheet = best_sheet(pictures, len(rows), f"montage-{page}", COLUMNS, THUMB)
-    draw_best(layer, pictures, list(rows), sheet, folder)
-    best = pictures.best_sample[rows.start : rows.stop].tolist()
-    values = [float(pictures.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
+def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: Path) -> View:
+    """Draw the best picture of each unit in one style or of one search."""
+    sheet = best_sheet(climb, len(rows), f"montage-{page}", COLUMNS, THUMB)
+    draw_best(layer, climb, rows, sheet, folder)
+    best = climb.best_sample[rows.start : rows.stop].tolist()
+    values = [float(climb.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
     crops = tuple(sheet.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
-    about = f"{captions.aim(pictures)} Of each unit the picture that went furthest, out of {pictures.samples}."
-    return View(id, pictures.style, about, crops, tuple(map(captions.number, values)))
+    if isinstance(climb, Search):
+        name = f"DGN {climb.name}"
+        about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
+    else:
+        name, about = climb.name, captions.aim(climb)
+    about = f"{about} Of each unit the picture that went furthest, out of {climb.samples}."
+    return View(id, name, about, crops, tuple(map(captions.number, values)))
 
 
 def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder: Path) -> View | None:
@@ -126,40 +144,6 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
     return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
 
 
-def draw_images(layer: Layer, rows: list[int], sheet: Sheet, folder: Path) -> np.ndarray:
-    """Draw the best patches of these rows, no files if there are none; which rows have any is returned, bool (row,)."""
-    pictures, there = quads(layer, rows, max(sheet.size))
-    if there.any():
-        sheet.draw_forms(folder, {PHOTO[0]: pictures}, there)
-    return there
-
-
-def images_sheet(layer: Layer, count: int, stem: str, columns: int, side: int) -> Sheet | None:
-    """The sheet for the best patches of `count` units; None where the layer has no hits, or the atlas no pixels."""
-    if "largest" not in layer.kinds or not layer.atlas.dataset.has_pixels or not count:
-        return None
-    size = quad_size(layer.tops("largest").frame_size, side)
-    return Sheet(f"{stem}.images", size, count, min(columns, count), PHOTO)
-
-
-def best_sheet(pictures: Pictures, count: int, stem: str, columns: int, side: int) -> Sheet:
-    """The sheet for the best pictures of `count` units, each at most `side` pixels long."""
-    size = thumb_size(pictures.size, side)
-    return Sheet(f"{stem}.{safe(pictures.style)}", size, count, max(1, min(columns, count)))
-
-
-def draw_best(layer: Layer, pictures: Pictures, rows: list[int], sheet: Sheet, folder: Path) -> None:
-    """Draw the best picture of each of these rows; no files are made where none of them has one."""
-    best = pictures.best_sample[rows] if rows else np.zeros(0, int)
-    read = np.zeros((len(rows), *pictures.size, 3), np.uint8)
-    for cell, (row, sample) in enumerate(zip(rows, best.tolist(), strict=True)):
-        if sample >= 0:
-            read[cell] = pictures.pixels[row, sample]
-    if (best >= 0).any():
-        shown = stretch(read, pictures.mean_under(layer.atlas.mean, layer.window))
-        sheet.draw(folder, thumbs(read, sheet.size), thumbs(shown, sheet.size), best >= 0)
-
-
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     """What the layer table says of a layer."""
     info = layer.info
@@ -170,15 +154,15 @@ def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def unit_why(layer: Layer, shown: tuple[Pictures, ...], row: int) -> str:
-    """Why pictures of a unit are not there, or empty; the styles' reasons joined."""
+def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
+    """Why pictures of a unit are not there, or empty; the reasons of styles and searches joined."""
     status = layer.status[row]
     if status is Status.ok:
         return ""
     return captions.why(status, "; ".join(dict.fromkeys(filter(None, (p.reason[row] for p in shown)))))
 
 
-def _cell(layer: Layer, shown: tuple[Pictures, ...], views: list[View], row: int, cell: int) -> Cell:
+def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, cell: int) -> Cell:
     synthetic = furthest(shown, row)
     return Cell(
         unit=int(layer.units[row]),

@@ -12,13 +12,18 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atlas_viewer.atlas import Atlas
+from atlas_viewer.climb import Climb
+from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
 from atlas_viewer.pictures import Pictures
+from atlas_viewer.searches import Search
 from atlas_viewer.site.captions import roman
 from atlas_viewer.site.sheets import EXACT
 from atlas_viewer.sweep import Sweep
 
 PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
+PRIORS, COMBINATIONS, COMPARISON = "priors", "combinations", "searches.html"  # of the cards, of pairs, of searches
+TAKEN = ("static", "index.html", PRIORS, COMBINATIONS, COMPARISON)  # at the top of a site, so no folder of a layer
 LEAD = "low_frequency"  # the best single setting by its authors' judgement (Yosinski et al. 2015, figure 5)
 
 
@@ -40,6 +45,11 @@ class Outline:
     def folders(self) -> dict[str, str]:
         """The folder of each layer, in plain characters and never that of another."""
         return {layer: safe(self.atlas[layer].key) for layer in self.atlas.layers}
+
+    def prior_link(self, prior: str, root: str = "../") -> Link | None:
+        """The page of a prior; None where the atlas knows no more of it than its name."""
+        name = group_names(self.atlas.priors).get(prior)
+        return None if name is None else Link(f"{root}{PRIORS}/{quote(safe(name))}.html", prior)
 
     @property
     def noun(self) -> str:
@@ -85,6 +95,24 @@ def styles(layer: Layer) -> tuple[Pictures, ...]:
     return tuple(layer.pictures(name) for name in asked)
 
 
+def searches(layer: Layer) -> tuple[Search, ...]:
+    """The layer's searches of priors' codes, the leading one first: no variant, and of most layers of the atlas."""
+    reach = layer.atlas.searches
+    found = map(layer.search, layer.searches)
+    return tuple(sorted(found, key=lambda each: (each.name != each.prior, -len(reach[each.name]), each.name)))
+
+
+def leading(layer: Layer) -> Climb | None:
+    """What stands for a unit where there is room for one picture; None where the layer has none.
+
+    A search of a prior's codes where units see the whole image, for its pictures are of whole things; else a style.
+    """
+    found, shown = searches(layer), styles(layer)
+    if found and (not shown or found[0].size == layer.atlas.input_size):
+        return found[0]
+    return shown[0] if shown else None
+
+
 def searched(layer: Layer, root: str = "") -> Searched | None:
     """The style search of a layer, as other pages speak of it; None where there was none.
 
@@ -106,8 +134,8 @@ class Searched:
     judge: str | None
 
 
-def furthest(shown: Iterable[Pictures], row: int) -> float:
-    """The largest activation of a unit's pictures in the styles that maximize; NaN without any."""
+def furthest(shown: Iterable[Climb], row: int) -> float:
+    """The largest activation of a unit's pictures with the settings that maximize; NaN without any."""
     found = [pictures.activation[row, pictures.there[row]] for pictures in shown if pictures.direction == "maximize"]
     values = np.concatenate(found) if found else np.zeros(0)
     return float(values.max()) if values.size else np.nan
@@ -116,7 +144,7 @@ def furthest(shown: Iterable[Pictures], row: int) -> float:
 def safe(name: str) -> str:
     """The name with every character that an address or a file system may mind as =XX; one to one."""
     text = re.sub(r"[^A-Za-z0-9._~+-]", lambda found: "".join(f"={b:02X}" for b in found[0].encode()), name)
-    return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in ("static", "index.html") else text
+    return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in TAKEN else text
 
 
 def render(template: str, **values: object) -> str:

@@ -15,7 +15,11 @@ from atlas_viewer.montage import GREY, save
 
 FORMS = ("stretched", "true")
 PHOTO = ("photo",)  # images of a dataset have one form: their true colours
-CLASSES = {"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"}  # CSS
+ITERATES = ("last", "best")  # of a search of a prior's codes: true colours, the last picture and the furthest one
+CLASSES = {  # CSS
+    **{"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"},
+    **{"last": "i last", "best": "i best"},
+}
 QUALITY = {"raw": 84, "norm": 84, "blurred": 84}  # of JPEG: back-projections are noisy and many
 EXACT = 64  # pixels: up to this side pictures are stored exactly (PNG), above it as JPEG with whole colours
 BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pictures

@@ -16,7 +16,21 @@ from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import behaviour
 from atlas_viewer.site.hits import SIDE, UnitImages, unit_images
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, render, safe, searched, styles
+from atlas_viewer.site.nearest import Strip, unit_strips
+from atlas_viewer.site.outline import (
+    COMPARISON,
+    PAGE_UNITS,
+    Link,
+    Outline,
+    furthest,
+    page_name,
+    render,
+    safe,
+    searched,
+    searches,
+    styles,
+)
+from atlas_viewer.site.search_panels import Further, SearchPanel, further_searches, unit_searches
 from atlas_viewer.site.sheets import EXACT, Crop, Sheet
 
 COLUMNS = 5  # pictures side by side on a wide screen
@@ -55,19 +69,36 @@ class Plate:
     rates: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What a unit's page shows, and what its pictures reached, by method."""
+
+    plates: tuple[Plate, ...]
+    searches: tuple[SearchPanel, ...]
+    further: tuple[Further, ...]
+    strips: tuple[Strip, ...]
+    images: UnitImages
+    reached: dict[str, float]
+
+
 def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> int:
     """Write sheets and pages of these rows into the layer's folder; how many pages is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     shown, units = styles(layer), layer.units.tolist()
-    scores = {s.style: tuple(filter(None, (layer.scores(j, s.style) for j in layer.judges))) for s in shown}
+    scores = {pictures.style: layer.judged(pictures) for pictures in shown}
     for row in rows:
-        plates = tuple(_plate(outline, layer, pictures, scores[pictures.style], row, folder) for pictures in shown)
         unit = Unit(layer, units[row])
-        images, synthetic = unit_images(unit, folder), furthest(shown, row)
+        contents = _Contents(
+            plates=tuple(_plate(outline, layer, pictures, scores[pictures.style], row, folder) for pictures in shown),
+            searches=unit_searches(outline, unit, folder),
+            further=further_searches(unit, folder),
+            strips=unit_strips(unit, folder),
+            images=unit_images(unit, folder),
+            reached={"ascent": furthest(shown, row), "DGN-AM": furthest(searches(layer), row)},
+        )
         before = _unit_link(layer, row - 1) if row > 0 else None
         after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
-        text = _page(outline, unit, plates, images, synthetic, before, after)
-        (folder / f"{units[row]}.html").write_text(text, encoding="utf-8")
+        (folder / f"{units[row]}.html").write_text(_page(outline, unit, contents, before, after), encoding="utf-8")
     return len(rows)
 
 
@@ -132,19 +163,12 @@ def _sample(
     )
 
 
-def _page(
-    outline: Outline,
-    unit: Unit,
-    plates: Sequence[Plate],
-    images: UnitImages,
-    synthetic: float,
-    before: Link | None,
-    after: Link | None,
-) -> str:
+def _page(outline: Outline, unit: Unit, contents: _Contents, before: Link | None, after: Link | None) -> str:
     layer = unit.layer
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
-    finest = [(plate, sample) for plate in plates for sample in plate.samples if sample.best]
+    finest = [(plate, sample) for plate in contents.plates for sample in plate.samples if sample.best]
+    drawn = [panel for panel in contents.searches if panel.lead is not None]
     return render(
         "unit.html",
         root="../",
@@ -155,11 +179,16 @@ def _page(
         unit=unit,
         layer=layer,
         plate=outline.plate(layer.name),
-        plates=plates,
+        plates=contents.plates,
         search=searched(layer),
         lead=finest[0] if finest else None,
-        images=images,
-        behaviour=behaviour(unit, synthetic, outline.noun),
+        searches=contents.searches,
+        further=contents.further,
+        compared=f"../{COMPARISON}",
+        drawn=drawn[0] if drawn else None,
+        strips=contents.strips,
+        images=contents.images,
+        behaviour=behaviour(unit, contents.reached, outline.noun),
         dataset=outline.atlas.dataset,
         noun=outline.noun,
         measure=layer.tops(layer.kinds[0]).measure if layer.kinds else "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from generated_atlas import ACTIVATIONS, CARD, CODE, PAIRS, SPACES
@@ -97,3 +99,29 @@ def test_a_prior_has_its_card(atlas):
     prior = atlas.priors["toy <conv>"]
     assert (prior.network, prior.code_layer, prior.code_shape, prior.size) == ("doodlenet", "conv1", (CODE,), (32, 32))
     assert prior.card == CARD and prior.mean.tolist() == list(range(CODE)) and prior.licence == "MIT"
+
+
+def test_tables_of_searches_have_a_line_a_picture(atlas, tmp_path):
+    written = {path.name for path in atlas.to_csv(tmp_path)}
+    assert {"conv1.searches.csv", "mixed.3a.searches.csv", "fc8.searches.csv"} <= written
+    assert "relu1.searches.csv" not in written
+    with (tmp_path / "fc8.searches.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 6 * (2 + 1 + 1)
+    line, search = lines[0], atlas["fc8"].search(lines[0]["search"])
+    assert (line["unit"], line["sample"], line["status"]) == ("0", "0", "ok")
+    assert float(line["best_activation"]) == search.best_activation[0, 0]
+    assert float(line["code_norm"]) == search.code_norm[0, 0]
+    assert float(line["ratio"]) == pytest.approx(search.activation[0, 0] / float(line["image_max"]))
+    judged = {line["search"]: line["squeeze:target_rank"] for line in lines if line["unit"] == "1"}
+    assert judged == {"toy": "0", "toy-unbounded": "", "toy <conv>": ""}
+    missing = [line for line in lines if line["status"] == "failed"]
+    assert len(missing) == 3 and {line["activation"] for line in missing} == {""}
+
+
+def test_a_search_is_given_to_xarray_with_its_codes(atlas):
+    pytest.importorskip("xarray")
+    data = atlas["fc8"].to_xarray("toy")
+    assert data["code"].dims == ("unit", "sample", "code") and data["best_pixels"].shape == (6, 2, 24, 24, 3)
+    assert data.attrs["search"] == "toy" and data.attrs["step_start"] == 8.0
+    assert np.array_equal(data["code_norm"].values, atlas["fc8"].search("toy").code_norm, equal_nan=True)

@@ -6,27 +6,30 @@
   const all = (query) => [...document.querySelectorAll(query)];
   const go = (query) => { const link = one(query); if (link) location.href = link.href; };
 
-  // What is chosen: colours and form by name, the view by its place in the row of styles or as "images". It is kept in
+  // What is chosen: colours, form and iterate by name, the view by its place among the styles or the searches (dgn-0,
+  // …), or as "images". It is kept in
   // the address, for links that are passed on, and in the browser's storage where that is allowed. A page without one
   // of the switches passes on what was chosen before.
   let before = new URLSearchParams();
   const chosen = () => {
     const state = new URLSearchParams(before);
-    for (const [name, first] of [["colours", "stretched"], ["style", "0"], ["form", "raw"]]) {
+    for (const name of ["colours", "style", "form", "iterate"]) {
       const input = one(`input[name="${name}"]:checked`);
       if (!input) continue;
       const value = input.id.slice(name.length + 1);
-      if (value === first) state.delete(name); else state.set(name, value);
+      const kept = name === "style" && before.has(name); // pages begin with different views
+      if (input.defaultChecked && !kept) state.delete(name); else state.set(name, value);
     }
     return state;
   };
   const store = (write) => { try { return write(localStorage); } catch { return null; } };
-  const isState = (hash) => /^#(colours|style|form)=/.test(hash);
+  const isState = (hash) => /^#(colours|style|form|iterate)=/.test(hash);
   const set = (id) => { const input = document.getElementById(id); if (input) input.checked = true; };
   const apply = (state) => {
     before = state;
     set("colours-" + (state.get("colours") || "stretched"));
     set("form-" + (state.get("form") || "raw"));
+    set("iterate-" + (state.get("iterate") || "last"));
     if (state.has("style")) set("style-" + state.get("style"));
   };
   const remember = () => {
@@ -113,7 +116,7 @@
       ArrowRight: () => go('link[rel="next"]'), j: () => go('link[rel="next"]'),
       "[": () => go('link[data-rel="layer-before"]'), "]": () => go('link[data-rel="layer-after"]'),
       u: () => go('link[rel="up"]'), s: () => cycle("colours"), t: () => cycle("style"), "?": help,
-      f: () => cycle("form"), "/": () => { const input = one("input[data-filter]"); if (input) input.focus(); },
+      f: () => cycle("form"), i: () => cycle("iterate"), "/": () => { const input = one("input[data-filter]"); if (input) input.focus(); },
     }[event.key];
     if (does) { event.preventDefault(); does(); }
   });

@@ -1,0 +1,232 @@
+"""Searches and styles held against each other: what each reaches, what judges see, and the same units in all of them.
+
+The rows of Nguyen et al. 2016, figure S13, are priors for several code layers; here they are whatever the atlas has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from atlas_viewer.climb import Climb
+from atlas_viewer.layer import Layer
+from atlas_viewer.reach import Reach, reach
+from atlas_viewer.searches import Search
+from atlas_viewer.site import captions
+from atlas_viewer.site.hits import Tile
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, searches, styles
+from atlas_viewer.site.search_panels import setting
+from atlas_viewer.site.unit_sheets import best_sheet, draw_best
+
+PICTURES = 200  # on the page: more make browsers slow
+UNITS = 12  # at most, of the class layer; of another layer half as many
+SIDE = 128  # pixels: longest side of a picture
+QUIET = ("device", "trace_points", "fresh_starts")  # numbers that are no part of a setting's name for a reader
+
+
+@dataclass(frozen=True)
+class Line:
+    """One search or style over the whole atlas. rates : by judge: share first, share among five; "" for not judged."""
+
+    name: str
+    prior: str
+    card: Link | None
+    code_layer: str
+    differs: tuple[tuple[str, str], ...]
+    rates: tuple[tuple[str, str], ...]
+    reach: Reach
+    share: str
+    median: str
+    own: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One unit that is shown."""
+
+    href: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """One search or style of a layer: a tile and an activation a unit."""
+
+    name: str
+    prior: str
+    cells: tuple[tuple[Tile, str], ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One layer: the same units in every search and style."""
+
+    layer: str
+    href: str
+    columns: tuple[Column, ...]
+    bands: tuple[Band, ...]
+
+
+def compared(layer: Layer) -> tuple[Climb, ...]:
+    """What the page shows of a layer: its searches, then its styles; nothing where one row would stand alone.
+
+    Of layers whose units are no classes, only those with several searches.
+    """
+    found = searches(layer)
+    if len(found) < (1 if layer.info.class_layer else 2):
+        return ()
+    shown = (*found, *styles(layer))
+    return shown if len(shown) > 1 else ()
+
+
+def shown_rows(outline: Outline, layer: Layer) -> list[int]:
+    """Rows of the units that are shown: evenly spaced over those with a picture of the leading search."""
+    shown = sum(len(compared(each)) for each in outline.atlas)
+    most = UNITS if layer.info.class_layer else UNITS // 2
+    wanted = max(2, min(most, PICTURES // shown)) if shown else 0
+    there = np.flatnonzero(compared(layer)[0].best_sample >= 0).tolist() if compared(layer) else []
+    if len(there) <= wanted:
+        return there
+    return [there[at] for at in np.linspace(0, len(there) - 1, wanted).round().astype(int).tolist()]
+
+
+def write_board(outline: Outline, layer: Layer, folder: Path) -> int:
+    """Draw the sheets of a layer that the page shows into the layer's folder; returns 0, for it is no page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = shown_rows(outline, layer)
+    for climb in compared(layer):
+        draw_best(layer, climb, rows, best_sheet(climb, len(rows), "compared", UNITS, SIDE), folder)
+    return 0
+
+
+def write_comparison(outline: Outline, folder: Path) -> int:
+    """Write the page; the sheets lie in the layers' folders already. Returns the pages written."""
+    atlas = outline.atlas
+    if not atlas.searches:
+        return 0
+    layers = list(atlas)
+    heads = [layer for layer in layers if layer.info.class_layer]
+    judges = tuple(dict.fromkeys(judge for layer in heads for judge in layer.judges))
+    names = tuple(dict.fromkeys(style.name for layer in layers for style in styles(layer)))
+    found = sorted(
+        (search for layer in layers for search in searches(layer)),
+        key=lambda each: (each.name != each.prior, -len(atlas.searches[each.name]), each.name),
+    )
+    first = {search.name: search for search in reversed(found)}
+    order = dict.fromkeys(search.name for search in found)
+    boards = [_board(outline, layer) for layer in (*heads, *(each for each in layers if each not in heads))]
+    lines = [_line(outline, layers, judges, first[name]) for name in order]
+    lines += [_line(outline, layers, judges, _style(layers, name)) for name in names]
+    text = render(
+        "comparison.html",
+        root="",
+        model=atlas.model,
+        title="Searches compared",
+        cited=atlas.cited,
+        citation=atlas.cited,
+        lines=lines,
+        judges=judges,
+        layers=[layer.name for layer in layers],
+        has_statistics=any(layer.statistics is not None for layer in layers),
+        boards=tuple(board for board in boards if board is not None),
+        shared=_shared(first.values()),
+        noun=outline.noun,
+        side=SIDE,
+    )
+    (folder / COMPARISON).write_text(text, encoding="utf-8")
+    return 1
+
+
+def _style(layers: list[Layer], name: str) -> Climb:
+    return next(style for layer in layers for style in styles(layer) if style.name == name)
+
+
+def _of(layer: Layer, like: Climb) -> Climb | None:
+    """The pictures of a layer with the same kind of setting and its name."""
+    kind = searches(layer) if isinstance(like, Search) else styles(layer)
+    return next((climb for climb in kind if climb.name == like.name), None)
+
+
+def _line(outline: Outline, layers: list[Layer], judges: tuple[str, ...], climb: Climb) -> Line:
+    parts = [(layer, found) for layer in layers if (found := _of(layer, climb)) is not None]
+    hidden = reach([part for part in parts if not part[0].info.class_layer])
+    own = reach([part for part in parts if part[0].info.class_layer])
+    each = {layer.name: reach([(layer, found)]) for layer, found in parts}
+    rates = {}
+    for layer, found in parts:
+        if layer.info.class_layer:
+            rates |= {scores.judge: scores.rates for scores in layer.judged(found)}
+    prior = climb.prior if isinstance(climb, Search) else ""
+    card = outline.atlas.priors.get(prior)
+    return Line(
+        name=climb.name,
+        prior=prior,
+        card=outline.prior_link(prior, root="") if prior else None,
+        code_layer=card.code_layer if card is not None else "",
+        differs=_differs(outline, climb),
+        rates=tuple(_rate(rates.get(judge, {})) for judge in judges),
+        reach=hidden,
+        share=_share(hidden),
+        median=captions.number(hidden.median),
+        own=captions.number(own.median),
+        layers=tuple(_share(each[layer.name]) if layer.name in each else "" for layer in layers),
+    )
+
+
+def _rate(rates: dict[str, object]) -> tuple[str, str]:
+    found = (rates.get("top1_rate"), rates.get("top5_rate"))
+    return tuple(captions.percent(rate) if isinstance(rate, float) else "" for rate in found)
+
+
+def _share(reached: Reach) -> str:
+    return captions.percent(reached.share) if reached.units else ""
+
+
+def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
+    """The numbers of a search that are not the same in all searches."""
+    if not isinstance(climb, Search):
+        return ()
+    shared = {name for name, _ in _shared(_each(outline))}
+    return tuple((n, setting(v)) for n, v in climb.numbers.items() if n not in shared and n not in QUIET)
+
+
+def _each(outline: Outline) -> list[Search]:
+    """One search of every name."""
+    return [outline.atlas[layers[0]].search(name) for name, layers in outline.atlas.searches.items()]
+
+
+def _shared(found: object) -> tuple[tuple[str, str], ...]:
+    """The numbers that all searches have in common."""
+    every = [search.numbers for search in found]
+    names = [name for name in every[0] if name not in QUIET]
+    same = (name for name in names if all(name in each and each[name] == every[0][name] for each in every))
+    return tuple((name, setting(every[0][name])) for name in same)
+
+
+def _board(outline: Outline, layer: Layer) -> Board | None:
+    rows, climbs = shown_rows(outline, layer), compared(layer)
+    if not rows:
+        return None
+    folder = quote(outline.folders[layer.name]) + "/"
+    columns = tuple(
+        Column(f"{folder}{layer.units[row]}.html", layer.labels[row] or f"{layer.name}:{layer.units[row]}")
+        for row in rows
+    )
+    bands = tuple(_band(layer, climb, rows, folder) for climb in climbs)
+    return Board(layer.name, outline.layer_link(layer.name, root="").href, columns, bands)
+
+
+def _band(layer: Layer, climb: Climb, rows: list[int], folder: str) -> Band:
+    sheet = best_sheet(climb, len(rows), "compared", UNITS, SIDE)
+    cells = []
+    for cell, row in enumerate(rows):
+        best = int(climb.best_sample[row])
+        alt = f"{layer.name}:{layer.units[row]}, {climb.path}"
+        crop = sheet.crop(cell, folder) if best >= 0 else None
+        value = captions.number(float(climb.activation[row, best])) if best >= 0 else ""
+        cells.append((Tile(crop, alt, "none"), value))
+    return Band(climb.name, climb.prior if isinstance(climb, Search) else "", tuple(cells))

@@ -1,0 +1,81 @@
+"""The card of a prior: what it is, what it was trained on, how its codes are spread, and what was searched with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from atlas_viewer.format import group_names
+from atlas_viewer.priors import PriorCard
+from atlas_viewer.site import captions, code_plot, markdown
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, safe
+
+BOUND = 3  # deviations: the authors' bound
+
+
+def write_priors(outline: Outline, folder: Path) -> int:
+    """Write a page a prior; how many is returned."""
+    names = group_names(outline.atlas.priors)
+    if names:
+        folder.mkdir(parents=True, exist_ok=True)
+    for prior, card in outline.atlas.priors.items():
+        (folder / f"{safe(names[prior])}.html").write_text(_page(outline, card), encoding="utf-8")
+    return len(names)
+
+
+def _page(outline: Outline, card: PriorCard) -> str:
+    atlas = outline.atlas
+    used = [name for name, layers in atlas.searches.items() if atlas[layers[0]].search(name).prior == card.name]
+    own = card.network_digest and card.network_digest == atlas.digest
+    return render(
+        "prior.html",
+        root="../",
+        model=atlas.model,
+        title=f"Prior {card.name}",
+        cited=atlas.cited,
+        citation=f"{card.name}@{card.digest[:12]}",
+        card=card,
+        text=markdown.html(_without_title(card)),
+        facts=_facts(card, bool(own)),
+        plot=code_plot.spread(card.mean, card.deviation, BOUND),
+        bound=BOUND,
+        about=_about_codes(card),
+        used=[(name, len(atlas.searches[name])) for name in sorted(used)],
+        compared=Link(f"../{COMPARISON}", "searches compared"),
+        counted=captions.count,
+    )
+
+
+def _without_title(card: PriorCard) -> str:
+    """The card without a first heading, for the page has one."""
+    first, _, rest = card.card.lstrip().partition("\n")
+    return rest if first.startswith("# ") else card.card
+
+
+def _facts(card: PriorCard, own: bool) -> tuple[tuple[str, str], ...]:
+    shape = " × ".join(map(str, card.code_shape))
+    found = [
+        ("Inverts", f"{card.network}{', the network of this atlas' if own else ''}"),
+        ("Code layer", card.code_layer),
+        ("Code", f"{shape} entries" if len(card.code_shape) == 1 else f"{shape} (channels, rows, columns)"),
+        ("Images", f"{captions.pair(card.size)} pixels"),
+        ("Trained on", card.trained_on),
+        ("Licence", card.licence),
+    ]
+    more = ((name.replace("_", " ").capitalize(), captions.setting(value)) for name, value in card.numbers.items())
+    return (*found, *more)
+
+
+def _about_codes(card: PriorCard) -> tuple[tuple[str, str], ...]:
+    """The numbers under the plot, means over the entries."""
+    mean, deviation = card.mean.astype(np.float64), card.deviation.astype(np.float64)
+    still = int((deviation == 0).sum())
+    found = [("Entries", captions.thousands(len(mean)))]
+    if not len(mean):
+        return tuple(found)
+    found.append(("Mean", captions.number(float(mean.mean()))))
+    for times in range(1, BOUND + 1):
+        found.append((f"Mean + {times}σ", captions.number(float((mean + times * deviation).mean()))))
+    found.append(("Never vary", captions.count(still, "entry")))
+    return tuple(found)

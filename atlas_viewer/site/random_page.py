@@ -1,0 +1,160 @@
+"""Random classes, one picture each, none of them chosen by its look (Nguyen et al. 2016, figure S18)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atlas_viewer.format import Status
+from atlas_viewer.layer import Layer
+from atlas_viewer.pictures import Scores
+from atlas_viewer.searches import Search
+from atlas_viewer.site import captions
+from atlas_viewer.site.hits import Tile
+from atlas_viewer.site.outline import Link, Outline, render, searches
+from atlas_viewer.site.sheets import PHOTO, Sheet, thumb_size, thumbs
+from atlas_viewer.site.unit_sheets import best_sheet, draw_chosen
+
+NAME = "random.html"
+CLASSES = 120  # as in the paper's figure
+SAMPLE = 0  # the picture of every class: the first one, so that nothing is chosen
+SIDE = 128  # pixels: longest side of a picture
+COLUMNS = 12  # cells in a row of a sheet; the page flows its pictures as it likes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One class: its picture, the best real image of it if there is one, and what the judge took the picture for."""
+
+    href: str
+    label: str
+    picture: Tile
+    image: Tile | None
+    mistaken: str
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """How many of the pictures here a judge put first, and among its first five."""
+
+    judge: str
+    pictures: int
+    first: int
+    five: int
+
+
+def random_classes(layer: Layer) -> Search | None:
+    """The search whose pictures the page shows; None where the layer has no such page."""
+    return next(iter(searches(layer)), None) if layer.info.class_layer else None
+
+
+def random_link(layer: Layer, root: str = "") -> Link | None:
+    """The page, from inside the layer's folder unless `root` leads there; None where there is none."""
+    if random_classes(layer) is None:
+        return None
+    shown = min(CLASSES, len(layer))
+    return Link(f"{root}{NAME}", f"{shown} random classes" if shown < len(layer) else "Every class")
+
+
+def drawn(layer: Layer, seed: int) -> list[int]:
+    """Rows of at most CLASSES units, by the SHA-256 of seed, layer and unit: in the order in which they were drawn."""
+
+    def lot(row: int) -> str:
+        return hashlib.sha256(f"{seed} {layer.name}:{layer.units[row]}".encode()).hexdigest()
+
+    return sorted(range(len(layer)), key=lot)[:CLASSES]
+
+
+def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
+    """Write the page with its sheets; returns 1, the pages written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    search = random_classes(layer)
+    rows = drawn(layer, search.seed)
+    judged = layer.judged(search)
+    others = [scores for scores in judged if scores.judge != outline.atlas.model]
+    judge = next(iter((*others, *judged)), None)
+    pictures, images = _pictures(layer, search, rows, folder), _images(layer, rows, folder)
+    shown = tuple(
+        Shown(
+            href=f"{layer.units[row]}.html",
+            label=layer.labels[row] or str(layer.units[row]),
+            picture=pictures[cell],
+            image=images[cell] if images else None,
+            mistaken=_mistaken(judge, row),
+        )
+        for cell, row in enumerate(rows)
+    )
+    text = render(
+        "random.html",
+        root="../",
+        model=outline.atlas.model,
+        title=f"Random classes, {layer.name}",
+        cited=outline.atlas.cited,
+        citation=f"{outline.atlas.cited}:{layer.name}",
+        layer=layer,
+        search=search,
+        card=outline.prior_link(search.prior),
+        measured=captions.measured(search),
+        shown=shown,
+        total=len(layer),
+        sample=SAMPLE,
+        recognised=_recognised(judge, rows) if judge is not None else None,
+        counted=captions.count,
+        noun=outline.noun,
+        has_images=bool(images),
+        dataset=outline.atlas.dataset,
+        side=SIDE,
+    )
+    (folder / NAME).write_text(text, encoding="utf-8")
+    return 1
+
+
+def _pictures(layer: Layer, search: Search, rows: list[int], folder: Path) -> list[Tile]:
+    sheet = best_sheet(search, len(rows), "random", COLUMNS, SIDE)
+    samples = np.where(search.there[rows, SAMPLE], SAMPLE, -1) if rows else np.zeros(0, int)
+    draw_chosen(layer, search, rows, samples, sheet, folder)
+    tiles = []
+    for cell, (row, sample) in enumerate(zip(rows, samples.tolist(), strict=True)):
+        status = search.status[row][SAMPLE]
+        activation = captions.number(float(search.activation[row, SAMPLE]))
+        alt = f"{layer.name}:{layer.units[row]}, sample {SAMPLE}, activation {activation}"
+        why = "" if status is Status.ok else captions.BRIEF[status]
+        tiles.append(Tile(sheet.crop(cell) if sample >= 0 else None, alt, why))
+    return tiles
+
+
+def _images(layer: Layer, rows: list[int], folder: Path) -> list[Tile]:
+    """The image of each class that excites its unit most; none at all where the atlas has none."""
+    if "class" not in layer.kinds or not layer.atlas.dataset.has_pixels or not rows:
+        return []
+    tops = layer.tops("class")
+    there = tops.there[rows, 0] if tops.image.shape[1] else np.zeros(len(rows), bool)
+    if not there.any():
+        return []
+    sheet = Sheet("random.images", thumb_size(tops.frame_size, SIDE), len(rows), min(COLUMNS, len(rows)), PHOTO)
+    pixels = np.stack([tops.patch(row, 0).pixels for row in rows])
+    sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, there)
+    tiles = []
+    for cell, (row, has) in enumerate(zip(rows, there.tolist(), strict=True)):
+        alt = f"best {layer.labels[row]} of {tops.dataset.name}"
+        tiles.append(Tile(sheet.crop(cell) if has else None, alt, "none of this class"))
+    return tiles
+
+
+def _mistaken(judge: Scores | None, row: int) -> str:
+    """What the judge took a picture for, where that is not its class."""
+    if judge is None or judge.target[row] < 0:
+        return ""
+    first = int(judge.top1[row, SAMPLE])
+    return "" if first < 0 or first == int(judge.target[row]) else judge.name(first)
+
+
+def _recognised(judge: Scores, rows: list[int]) -> Recognised | None:
+    ranks = judge.target_rank[rows, SAMPLE]
+    known = ranks[ranks >= 0]
+    if not known.size:
+        return None
+    return Recognised(judge.judge, int(known.size), int((known == 0).sum()), int((known < 5).sum()))

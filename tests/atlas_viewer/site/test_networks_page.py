@@ -1,0 +1,73 @@
+"""Several networks on one page: the same classes by name, whatever their numbers, and a folder that is whole."""
+
+from __future__ import annotations
+
+import h5py
+import pytest
+from pages import Page, broken, read
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.errors import AtlasError, MissingError
+from atlas_viewer.site import captions
+from atlas_viewer.site.networks_page import compare
+
+
+@pytest.fixture
+def two(write_atlas, tmp_path):
+    """Two atlases; the second has its classes in reverse, other synonyms, one class of its own, and no search."""
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    write_atlas(paths[0], mined=True, generated=True)
+    write_atlas(paths[1])
+    with h5py.File(paths[1], "r+") as file:
+        file.attrs["model"] = "other <net>"
+        labels = file["layers/fc8/units/label"].asstr()[...].tolist()[::-1]
+        labels[labels.index("tench, <i>Tinca</i>")] = "Tench, doctor fish"
+        labels[labels.index("b")] = "only here"
+        file["layers/fc8/units/label"][...] = labels
+    return paths
+
+
+def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path):
+    shown = compare(two, tmp_path / "out")
+    assert len(shown) == 5 and "b" not in shown and "only here" not in shown
+    assert broken(tmp_path / "out") == []
+    text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
+    with Atlas(two[0]) as first, Atlas(two[1]) as second:
+        for atlas, climb in ((first, first["fc8"].search("toy")), (second, second["fc8"].pictures("low_frequency"))):
+            layer = atlas["fc8"]
+            for row, label in enumerate(layer.labels):
+                value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
+                assert (value in text) == (label not in ("b", "only here"))
+    assert "search toy, prior toy" in text and "style low_frequency" in text
+    assert "other <net>" in text and "squeeze: first 75.0" in text
+
+
+def test_the_page_is_the_same_again_and_replaces_itself(two, tmp_path):
+    compare(two, tmp_path / "out")
+    before = read(tmp_path / "out")
+    compare(two, tmp_path / "out")
+    assert read(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5", "out"]
+
+
+def test_classes_can_be_named_or_drawn_in_a_smaller_number(two, tmp_path):
+    assert compare(two, tmp_path / "out", ["空 sky", "TENCH"]) == ("空 sky", "tench, <i>Tinca</i>")
+    drawn = compare(two, tmp_path / "out")
+    assert compare(two, tmp_path / "out", count=2) == drawn[:2]
+
+
+def test_what_cannot_be_compared_is_said(two, tmp_path):
+    with pytest.raises(MissingError, match=r"class tenc: not in all of these atlases \(nearest: tench\)"):
+        compare(two, tmp_path / "out", ["tenc"])
+    with h5py.File(two[1], "r+") as file:
+        file["layers/fc8/units/label"][...] = "nothing alike"
+    with pytest.raises(MissingError, match="share no class; compare networks whose labels have names in common"):
+        compare(two, tmp_path / "out")
+    with h5py.File(two[1], "r+") as file:
+        del file["layers/fc8"]
+    with pytest.raises(MissingError, match="b.h5: no pictures of classes; ask for units of its class layer"):
+        compare(two, tmp_path / "out")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(AtlasError, match="thesis: holds something else than a site"):
+        compare(two[:1], tmp_path / "thesis")

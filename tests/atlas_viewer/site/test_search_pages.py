@@ -1,0 +1,268 @@
+"""Pages of learned priors: what was found and how, what it is held against; and only what changed is drawn."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import unquote, urlsplit
+
+import h5py
+import numpy as np
+import pytest
+from generated_atlas import ACTIVATIONS, PAIRS
+from pages import Page, broken, read
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.site import captions, outline, random_page
+from atlas_viewer.site.build import build
+
+
+@pytest.fixture(scope="module")
+def site(generated_atlas, tmp_path_factory):
+    out = tmp_path_factory.mktemp("site") / "site"
+    build(generated_atlas, out)
+    return out
+
+
+@pytest.fixture
+def atlas(generated_atlas):
+    with Atlas(generated_atlas) as opened:
+        yield opened
+
+
+def plain(text: str) -> str:
+    """The text with single spaces, whatever they were."""
+    return " ".join(text.split())
+
+
+def said(path) -> str:
+    return plain(Page(path).text)
+
+
+def test_pages_are_whole_light_and_local(site):
+    assert broken(site) == []
+    for path in site.rglob("*.html"):
+        page = Page(path)
+        assert path.stat().st_size <= 1_500_000
+        for image in page.images:
+            assert image["loading"] == "lazy" and image["alt"] and int(image["width"]) > 0
+        assert not any("onload" in found for _, found in page.tags)
+        assert not any(tag == "a" and re.match(r"https?:|//", found.get("href", "")) for tag, found in page.tags)
+
+
+def test_every_page_is_reached_from_the_first(site):
+    seen, waiting = set(), [site / "index.html"]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            links = [found["href"] for tag, found in Page(path).tags if tag == "a"]
+            waiting += [(path.parent / unquote(urlsplit(link).path)).resolve() for link in links if urlsplit(link).path]
+    assert seen == set(site.rglob("*.html"))
+
+
+def test_a_rerun_gives_the_same_bytes_with_any_number_of_workers(site, generated_atlas, tmp_path):
+    build(generated_atlas, tmp_path / "two", workers=2)
+    assert read(tmp_path / "two") == read(site)
+
+
+def test_a_unit_page_shows_each_search_with_last_and_best_iterate(site, atlas):
+    page, layer = Page(site / "fc8" / "1.html"), atlas["fc8"]
+    words = said(site / "fc8" / "1.html")
+    for name in layer.searches:
+        search = layer.search(name)
+        for sample in range(search.samples):
+            assert captions.number(float(search.activation[1, sample])) in words
+            assert captions.number(float(search.best_activation[1, sample])) in words
+            assert captions.number(float(search.code_norm[1, sample])) in words
+    assert {"iterate-last", "iterate-best"} <= page.ids
+    forms = [image["class"] for image in page.images if "-dgn.toy." in image["src"]]
+    assert forms.count("i last") == forms.count("i best") > 0
+    assert "Maximized: value of <it>, before its ReLU, at row 3, column 3." in words
+    assert "squeeze: Schäferhund & Söhne; the target has 87.5 %, place 1" in words
+    assert "iterations 20 published 200" in words and "step_start 8 published" not in words
+    assert "../priors/toy.html" in page.refers
+
+
+def test_the_first_picture_of_a_unit_stands_beside_the_style_and_the_images(site):
+    page = Page(site / "fc8" / "1.html")
+    assert [found["class"] for tag, found in page.tags if found.get("class", "").startswith("lead")] == [
+        "lead paired three"
+    ]
+
+
+def test_a_search_picture_that_is_not_there_says_why(site):
+    assert "its computation failed: the <code> overflowed" in said(site / "fc8" / "5.html")
+
+
+def test_a_class_page_holds_pictures_against_the_nearest_images(site, atlas):
+    words, test = said(site / "fc8" / "0.html"), atlas.memorisation["toy"]
+    assert "4 images of odd <photos> compared" in words
+    for sample in range(2):
+        for space in range(3):
+            distance, typical = test.distance[0, sample, space], test.typical[0, space]
+            assert f"{captions.number(distance)}{captions.number(distance / typical)} × typical" in words
+    keys = {found.get("title") for _, found in Page(site / "fc8" / "0.html").tags}
+    assert {atlas.dataset.key[row] for row in test.nearest[0].ravel()} <= keys
+    assert "No image of this class was compared." in said(site / "fc8" / "1.html")
+    assert "Drawn, or remembered?" not in said(site / "fc8" / "4.html")
+
+
+def test_a_montage_begins_with_the_search_where_units_see_the_whole_image(site):
+    def first(folder: str) -> list[str]:
+        inputs = [found for tag, found in Page(site / folder / "index.html").tags if tag == "input"]
+        return [found["id"] for found in inputs if found.get("name") == "style" and "checked" in found]
+
+    assert (first("fc8"), first("mixed.3a")) == (["style-dgn-0"], ["style-0"])
+
+
+def test_the_leading_search_has_no_variant_and_reaches_most_layers(atlas):
+    assert [search.name for search in outline.searches(atlas["fc8"])] == ["toy", "toy <conv>", "toy-unbounded"]
+    assert outline.leading(atlas["fc8"]).path == "dgn/toy"
+    assert outline.leading(atlas["conv1"]).path == "ascent/low_frequency"
+    assert outline.leading(atlas["relu1"]) is None
+
+
+def test_random_classes_are_drawn_by_lot_and_their_first_pictures_are_shown(site, atlas, monkeypatch):
+    layer = atlas["fc8"]
+    drawn = random_page.drawn(layer, 7)
+    assert sorted(drawn) == list(range(6)) and drawn == random_page.drawn(layer, 7)
+    orders = {tuple(random_page.drawn(layer, seed)) for seed in range(20)}
+    assert len(orders) > 15
+    page = Page(site / "fc8" / "random.html")
+    shown = [found["href"] for tag, found in page.tags if tag == "a" and re.fullmatch(r"\d\.html", found["href"])]
+    assert shown == [f"{row}.html" for row in drawn]
+    assert "drawn by lot with the seed 7" in said(site / "fc8" / "random.html")
+    assert "squeeze puts the right class first for 6 of these 6 pictures, among its first five for 6" in page.text
+    monkeypatch.setattr(random_page, "CLASSES", 4)
+    assert random_page.drawn(layer, 7) == drawn[:4]
+    assert random_page.random_link(layer).name == "4 random classes"
+
+
+def test_a_pair_stands_between_its_units_with_both_activations(site, atlas):
+    page, words = Page(site / "combinations" / "fc8.html"), said(site / "combinations" / "fc8.html")
+    for first, second in ACTIVATIONS.values():
+        pair = f"{captions.number(first)} · {captions.number(second)}"
+        assert words.count(pair) == len(PAIRS)
+    cells = [plain(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", page.path.read_text())]
+    assert cells == ["pairs", "0.5", "3", "100.0 %", "0.800", "pairs-unbalanced", "none", "3", "0.0 %", "0.100"]
+    assert words.index("balance γ = 0.5") < words.index("no balance")
+    links = [found["href"] for tag, found in page.tags if tag == "a" and found["href"].startswith("../fc8/")]
+    units = [unit for pair in PAIRS for unit in pair]
+    assert [link for link in links if not link.endswith("index.html")] == [f"../fc8/{unit}.html" for unit in units]
+    assert [found["class"] for tag, found in page.tags if tag == "b" and "class" in found] == ["uneven"] * len(PAIRS)
+
+
+def test_pairs_take_several_pages_when_they_are_many(generated_atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.combination_page.PICTURES", 4)
+    build(generated_atlas, tmp_path / "site")
+    pages = {path.name for path in (tmp_path / "site" / "combinations").glob("*.html")}
+    assert pages == {"fc8.html", "fc8-2.html", "fc8-3.html"}
+    assert broken(tmp_path / "site") == []
+
+
+def best_ratios(layer, search) -> list[float]:
+    best, most = np.nanmax(layer.search(search).activation, axis=1), layer.statistics.most
+    return (best[most > 0] / most[most > 0]).tolist()
+
+
+def test_searches_are_compared_by_what_they_reach(site, atlas):
+    hidden = [atlas["conv1"], atlas["mixed/3a"]]
+    best = np.concatenate([np.nanmax(layer.search("toy").activation, axis=1) for layer in hidden])
+    share = (best >= np.concatenate([layer.statistics.most for layer in hidden])).mean()
+    ratios = [ratio for layer in hidden for ratio in best_ratios(layer, "toy")]
+    own = np.median(best_ratios(atlas["fc8"], "toy"))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", (site / "searches.html").read_text())
+    cells = [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in cells]
+    at = cells.index("toybounded yes")
+    expected = ["toy", "conv1", "75.0 %", "100.0 %", plain(f"{captions.percent(share)} of {len(best)}")]
+    expected += [captions.number(float(np.median(ratios))), captions.number(float(own))]
+    assert cells[at + 1 : at + 8] == expected
+    assert cells[cells.index("low_frequency") + 1 :][:4] == ["–", "–", "–", "–"]  # no prior, and no judge saw it
+    assert "iterations 20" in said(site / "searches.html")
+    boards = [found for tag, found in Page(site / "searches.html").tags if found.get("class") == "boards"]
+    assert len(boards) == 1  # hidden layers have one search each
+
+
+def test_a_prior_has_a_page_with_its_card_escaped(site):
+    names = {path.name for path in (site / "priors").glob("*.html")}
+    assert names == {"toy.html", "toy=20=3Cconv=3E.html"}
+    page, words = Page(site / "priors" / "toy.html"), said(site / "priors" / "toy.html")
+    assert "It was <b>never</b> trained (https://example.org)." in words
+    tags = [tag for tag, _ in page.tags]
+    assert {"em", "table", "ul", "code"} <= set(tags) and tags.count("b") == 1  # that of the place in the bar
+    assert "toy in 3 layers, toy-unbounded in 1 layer" in words
+    assert "Never vary" in words and "7 entries" in words
+
+
+def change(path, what):
+    with h5py.File(path, "r+") as file:
+        what(file)
+
+
+@pytest.mark.parametrize(
+    ("what", "layers"),
+    [
+        (lambda file: file["memorisation/toy/distance"].__setitem__((0, 0, 0), 1.0), ("fc8",)),
+        (lambda file: file["memorisation/toy/nearest"].__setitem__((0, 0, 0), 9), ("fc8",)),
+        (lambda file: file["combinations/pairs/member_activation"].__setitem__((0, 0, 0), 1.0), ()),
+        (lambda file: file["combinations/pairs"].attrs.__setitem__("balance", 0.75), ()),
+        (lambda file: file["layers/conv1/dgn/toy/code_norm"].__setitem__((0, 0), 1.0), ("conv1",)),
+        (lambda file: file["priors/toy"].attrs.__setitem__("licence", "other"), ()),
+        (lambda file: file.__delitem__("priors/toy"), ("conv1", "mixed/3a", "fc8")),
+        (lambda file: file.__delitem__("combinations"), ("fc8",)),
+        (lambda file: file["layers/fc8/scores/squeeze/toy"].attrs.__setitem__("top1_rate", 0.25), ("fc8",)),
+    ],
+)
+def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write_atlas, tmp_path, what, layers):
+    path, out = tmp_path / "a.h5", tmp_path / "site"
+    write_atlas(path, mined=True, generated=True)
+    build(path, out)
+    assert build(path, out).rebuilt == ()
+    change(path, what)
+    assert build(path, out).rebuilt == layers
+    build(path, tmp_path / "full")
+    assert read(out) == read(tmp_path / "full")
+
+
+def test_pairs_that_did_not_change_are_taken_over(write_atlas, tmp_path):
+    path, pairs = tmp_path / "a.h5", tmp_path / "site" / "combinations" / "fc8.html"
+    write_atlas(path, mined=True, generated=True)
+    build(path, tmp_path / "site")
+    before = pairs.stat().st_ino
+    change(path, lambda file: file["layers/conv1/dgn/toy/code_norm"].__setitem__((0, 0), 1.0))
+    assert build(path, tmp_path / "site").rebuilt == ("conv1",)
+    assert pairs.stat().st_ino == before or not hasattr(os, "link")
+
+
+def test_an_atlas_of_searches_alone_has_its_pages(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+
+    def alone(file):
+        for layer in file["layers"].values():
+            for name in {"ascent", "tops", "statistics"} & set(layer):
+                del layer[name]
+        del file["layers/fc8/scores/squeeze/sparse"], file["dataset"], file["memorisation"]
+
+    change(path, alone)
+    build(path, tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    words = said(tmp_path / "site" / "index.html")
+    assert "through a learned prior" in words and "styles" not in words.split("Plate I")[0]
+
+
+def test_of_many_searches_a_unit_page_shows_the_last_ones_by_one_picture(generated_atlas, atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.search_panels.PANELS", 1)
+    build(generated_atlas, tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    page = Page(tmp_path / "site" / "fc8" / "5.html")
+    further = said(page.path).split("Further searches")[1]
+    for name in ("toy <conv>", "toy-unbounded"):  # the one sample of its last unit is not there
+        assert name in further
+    assert further.count("none") == 2
+    page = Page(tmp_path / "site" / "fc8" / "1.html")
+    further = said(page.path).split("Further searches")[1]
+    for name in ("toy <conv>", "toy-unbounded"):
+        assert captions.number(float(atlas["fc8"].search(name).activation[1, 0])) in further
+    assert sum("1-dgn.photo" in image["src"] for image in page.images) == 2
