@@ -46,7 +46,7 @@ SOURCES = floor(VALUES, "torch numpy PIL google safetensors")
 TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
     "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
-    "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy"),
+    "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
     "pipeline.compute": floor(WORK, "torch numpy safetensors"),
     "pipeline.score": floor(WORK, "torch numpy safetensors"),
     "pipeline.training": floor(WORK, "torch numpy safetensors"),

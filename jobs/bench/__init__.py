@@ -1,1 +1,4 @@
-"""What `make bench` measures, one module a question; each has `QUESTION` and `measure(short) -> Figures`."""
+"""What `make bench` measures, one module a question; each has `QUESTION` and `measure(short) -> Figures`.
+
+One with `IMAGES` also takes `images`, the path of a tar.
+"""

@@ -1,4 +1,7 @@
-"""Measure speed: make bench, or make bench ARGS=ascent_on_cones for one question; ARGS=long measures longer."""
+"""Measure speed and memory: make bench, or make bench ARGS=ascent_on_cones for one question.
+
+ARGS=long measures longer; images=PATH names a tar for the questions that look at images of one's own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ NO_QUESTIONS = {"__main__", "figures"}
 def main(arguments: list[str]) -> None:
     """Answer the questions named, or all of them."""
     known = sorted({module.name for module in pkgutil.iter_modules(jobs.bench.__path__)} - NO_QUESTIONS)
-    chosen = [name for name in arguments if name != "long"] or known
+    own = dict(argument.split("=", 1) for argument in arguments if argument.startswith("images="))
+    chosen = [name for name in arguments if name != "long" and not name.startswith("images=")] or known
     for name in chosen:
         if name not in known:
             raise SettingsError(f"bench {name}: no such question{nearest(name, known)}; there are {', '.join(known)}")
@@ -27,7 +31,8 @@ def main(arguments: list[str]) -> None:
     for name in chosen:
         question = importlib.import_module(f"jobs.bench.{name}")
         print(f"\n{name}: {question.QUESTION}")
-        question.measure("long" not in arguments).print()
+        given = own if hasattr(question, "IMAGES") else {}
+        question.measure("long" not in arguments, **given).print()
 
 
 if __name__ == "__main__":

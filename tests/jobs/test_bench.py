@@ -1,0 +1,44 @@
+"""What `make bench` measures memory with: a worker watched from outside, its curve drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.bench import memory
+from jobs.bench.__main__ import main
+from pipeline.errors import SettingsError
+
+
+def test_a_tar_that_is_not_there_is_named(capsys):
+    with pytest.raises(SettingsError, match=r"/nowhere.tar: no such file; name a tar of images by images=PATH"):
+        main(["memory", "images=/nowhere.tar"])
+
+
+def test_a_worker_is_watched_until_it_has_read_every_image():
+    curve = memory._watched(None, 40)
+    assert curve.images[-1] == 40 and (np.diff(curve.images) >= 0).all()
+    assert curve.resident.min() > 50e6 and curve.before > 50e6  # torch alone is more
+
+
+def test_curves_are_drawn_where_they_lie(tmp_path):
+    def drawn(level: float) -> np.ndarray:
+        images = np.arange(1, 1001)
+        low = memory.Curve(1000, images, np.full(1000, level), int(1e8))
+        high = memory.Curve(1000, images, np.full(1000, 4e8), int(1e8))
+        memory.draw([low, high], tmp_path / "new" / "plot.png")
+        return np.asarray(Image.open(tmp_path / "new" / "plot.png").convert("RGB")).astype(int)
+
+    def height(picture: np.ndarray) -> float:
+        """The row of the lighter line, in the columns left of the middle."""
+        part = picture[:, 100:300]
+        return float(np.median(np.flatnonzero(((part[..., 0] - part[..., 2]) > 40).sum(axis=1) > 150)[-2:]))
+
+    assert height(drawn(2e8)) > height(drawn(3.9e8)) + 50
+
+
+def test_the_picture_of_the_docs_is_small():
+    assert (Path(__file__).parents[2] / "docs" / "mining-memory.png").stat().st_size < 60_000
