@@ -10,6 +10,8 @@ DATASET ?=
 OUT ?=
 JUDGE ?=
 ATLASES ?=
+LAYER ?=
+HELD_OUT ?=
 ARGS ?=
 
 # ARGS reach the job as they are: no file names are put in for * and [ ].
@@ -19,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep pixels doodlenet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep pixels prior doodlenet tinynet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,9 +53,16 @@ score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= O
 sweep: .venv/atlas ## search for settings of the regularizers, with a page of them: MODEL= OUT= JUDGE=
 	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
 
-doodlenet: .venv/atlas ## train doodlenet and doodlejudge again, from nothing: OUT=
+prior: .venv/atlas ## train a prior, a generator for DGN-AM: MODEL= LAYER=fc6 DATASET= OUT=
+	$(RUN) jobs.prior $(MODEL_IS) $(if $(LAYER),layer=$(LAYER)) $(DATASET_IS) $(OUT_IS) $(ARGS)
+
+doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from nothing: OUT=
 	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)
 	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
+	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
+
+tinynet: .venv/atlas ## train tinynet again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
+	$(RUN) jobs.photos network=tinynet $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
 
 bench: .venv/test ## measure speed, a file a question in jobs/bench
 	$(RUN) jobs.bench $(ARGS)

@@ -1,0 +1,254 @@
+"""Training a prior: it learns, goes on where it was killed, keeps its opponents in balance, and says when it cannot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data.pictures import Pictures
+from pipeline.errors import DataError, OutputError, SettingsError, TrainingError
+from pipeline.nets.network import GraphBuilder, Network
+from pipeline.nets.operators import InnerProduct, Relu
+from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.sliding import Convolution
+from pipeline.priors.prior import read_prior
+from pipeline.training.comparator import Comparator, centre, half_squares, relative_error, shifted
+from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
+from pipeline.training.generator import PriorTraining
+from pipeline.training.prior import PriorRequest, code_facts, train_prior
+from pipeline.training.prior_losses import join_gradients
+from pipeline.training.prior_recipe import PriorRecipe
+
+RECIPE = PriorRecipe(
+    preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
+    twice_up_to=8, slope=0.2, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
+    adversarial_weight=0.5, adversarial_cap=3.0, adversary_from=0.25, adversary_alone=2, shift=3, shift_share=0.5,
+    discriminator="patch", discriminator_channels=4, skip_below=0.3, resume_above=0.4, rate=1e-3,
+    rate_with_adversary=5e-4, discriminator_rate=4e-4, beta1=0.5, discriminator_decay=0.0, average=0.9,
+    precision="fp32", threads=1, checkpoint_every=4, show_every=6,
+)  # fmt: skip
+SIDE = 32
+
+
+class Killed(BaseException):
+    """Stands for a signal that ends the process."""
+
+
+def network() -> Network:
+    """A convolution, a ReLU and an inner product over images of SIDE pixels, weights by chance."""
+    random = np.random.RandomState(0)
+    build = GraphBuilder(Preprocessing(SIDE, SIDE, "RGB", np.full(3, 120.0), np.full(3, 1 / 64)))
+    filters = torch.from_numpy(random.normal(0, 0.3, (6, 3, 5, 5)).astype(np.float32))
+    at = build.add("conv", Convolution(filters, torch.zeros(6), (2, 2), (2, 2)), [build.input], "conv")
+    at = build.add("relu", Relu(), [at], "relu")
+    weights = torch.from_numpy(random.normal(0, 0.05, (8, 6 * 16 * 16)).astype(np.float32))
+    at = build.add("fc", InnerProduct(weights, torch.zeros(8)), [at], "fc")
+    return build.build("tiny", at, class_layer="fc")
+
+
+def pictures(count: int = 24) -> Pictures:
+    random = np.random.RandomState(1)
+    coarse = random.randint(0, 256, (count, 4, 4, 3)).astype(np.uint8)
+    stored = coarse.repeat(SIDE // 4, axis=1).repeat(SIDE // 4, axis=2)
+    return Pictures(stored, np.arange(count), np.zeros(count, np.int64), "digest", ("thing",))
+
+
+def train(out: Path, recipe: PriorRecipe = RECIPE, log=lambda line: None, metrics=lambda step, measured: None):
+    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8)
+    kept, held_out = pictures().split(8, 0)
+    return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "tiny_fc" / "generator.safetensors").read_bytes()
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+    train(tmp_path / "whole")
+
+    def die(step: int, measured: dict[str, float]) -> None:
+        if step == 6:  # its checkpoint is that of step 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", metrics=die)
+    said: list[str] = []
+    train(tmp_path / "killed", log=said.append)
+    assert "going on from step 4" in said
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    for name in ("prior.json", "statistics.safetensors"):
+        assert (tmp_path / "killed/tiny_fc" / name).read_bytes() == (tmp_path / "whole/tiny_fc" / name).read_bytes()
+
+
+@pytest.mark.parametrize("loss", ["relative", "published"])
+def test_it_learns_to_give_images_back(tmp_path, loss):
+    more = {"steps": 150, "rate": 4e-3, "rate_with_adversary": 3e-3, "adversary_from": 0.8, "show_every": 50}
+    if loss == "published":
+        more |= {"loss": loss, "image_weight": 2e-4, "feature_weight": 1e-3, "adversarial_weight": 1e-2,
+                 "discriminator": "published"}  # fmt: skip
+    trained = train(tmp_path, replace(RECIPE, **more))
+    assert trained.errors["reconstruction"].pixel < trained.errors["mean image"].pixel
+    assert trained.errors["reconstruction"].code < 0.8 * trained.errors["mean image"].code
+
+
+def test_the_folder_is_the_prior(tmp_path):
+    trained = train(tmp_path)
+    prior = read_prior(tmp_path / "tiny_fc")
+    assert prior.digest == trained.prior.digest
+    assert (prior.network_digest, prior.code_layer, prior.code_shape) == (network().digest, "fc", (8,))
+    assert (prior.height, prior.width, prior.order) == (SIDE, SIDE, "RGB")
+    code = torch.rand(2, 8)
+    torch.testing.assert_close(prior.levels(code), (prior.generator(code) + 1) * 127.5)
+    assert prior.trained_on["recipe"]["steps"] == RECIPE.steps
+
+
+def test_facts_are_those_of_the_codes():
+    net, known = network(), pictures()
+    facts = code_facts(Comparator(net, ["fc"]), Comparator(net, ["conv"]), known, 24, 0, torch.device("cpu"))
+    centred = torch.from_numpy(net.preprocessing.centred(known.stored))
+    code = net.run(centred, ["fc"])["fc"].clamp(min=0).double().numpy()
+    np.testing.assert_allclose(facts.mean, code.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(facts.deviation, code.std(0), rtol=1e-4)
+    np.testing.assert_allclose(facts.scale, np.sqrt(np.square(code).mean()), rtol=1e-5)
+    values = net.run(centred, ["conv"])["conv"].clamp(min=0).double()
+    np.testing.assert_allclose(facts.energies, [float(values.square().mean())], rtol=1e-5)
+
+
+def test_losses_are_what_their_names_say():
+    one, other = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]])
+    assert float(half_squares(one, other)) == pytest.approx(17 / 4)
+    assert float(relative_error(one, other, 2.0)) == pytest.approx(17 / 4 / 2)
+    logits = torch.tensor([[[0.0]]]), torch.tensor([2.0])
+    assert float(realness_loss(logits, True)) == pytest.approx((np.log(2) + np.log1p(np.exp(-2))) / 2)
+    assert float(realness_loss(logits, False)) == pytest.approx((np.log(2) + np.log1p(np.exp(2))) / 2)
+
+
+def test_the_adversary_is_enlarged_only_so_far():
+    rest, adversarial = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 0.1])
+    joined, weight, ratio = join_gradients(RECIPE, rest, adversarial, None)
+    assert (weight, ratio) == pytest.approx((25.0, 50.0))
+    assert float((joined - rest).norm()) == pytest.approx(2.5)  # half of the other losses' gradient
+    _, capped, _ = join_gradients(RECIPE, rest, adversarial, 10.0)
+    assert capped == pytest.approx(0.5 * 30)
+    published = replace(RECIPE, loss="published", adversarial_weight=7.0)
+    joined, weight, _ = join_gradients(published, rest, adversarial, None)
+    torch.testing.assert_close(joined, rest + 7 * adversarial)
+
+
+def test_the_discriminator_waits_below_and_learns_again_above():
+    balance = Balance(0.1, 0.5)
+    seen = []
+    for loss in (1.0, 0.05, 0.3, 0.6, 0.3):
+        balance.note(loss, 1.0)
+        seen.append(balance.learns)
+    assert seen == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("kind", ["patch", "published"])
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_discriminators_look_at_image_and_code(kind, size):
+    torch.manual_seed(0)
+    judge = build_discriminator(kind, 8, channels=4, size=size, scale=1.0).eval()
+    image, code = torch.randn(3, 3, size, size), torch.rand(3, 8)
+    whole = judge(image, code)[1]
+    assert whole.shape == (3,)
+    assert not torch.allclose(whole, judge(image.flip(0), code)[1])
+    assert not torch.allclose(whole, judge(image, code.flip(0))[1])
+
+
+def test_images_are_shifted_alike_and_edges_repeat():
+    image = torch.arange(2 * 1 * 6 * 5, dtype=torch.float32).reshape(2, 1, 6, 5)
+    one, other = shifted([image, 2 * image], 2, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(other, 2 * one)
+    assert one.shape == image.shape
+    known = set(image.flatten().tolist())
+    assert set(one.flatten().tolist()) <= known
+    assert torch.equal(centre(image, (2, 3)), image[..., 2:4, 1:4])
+
+
+def _with(change: dict, **recipe: object) -> PriorTraining:
+    net, known, own = network(), pictures(), replace(RECIPE, **recipe)
+    encoder = Comparator(net, ["fc"])
+    facts = code_facts(encoder, encoder, known, 24, 0, torch.device("cpu"))
+    from pipeline.priors.generator import Generator
+    from pipeline.training.gang import ALONE
+    from pipeline.training.prior import generator_shape
+
+    own = replace(own, comparator=("fc",))
+    torch.manual_seed(0)
+    training = PriorTraining(own, Generator(generator_shape(own, net, "fc", facts.scale)), encoder, encoder, facts,
+                             known, ALONE)  # fmt: skip
+    for name, value in change.items():
+        setattr(training, name, value)
+    return training
+
+
+def test_a_side_that_wins_for_good_ends_the_training():
+    training = _with({"waited": 199}, skip_below=10.0, resume_above=100.0, adversary_from=0.0, adversary_alone=0)
+    with pytest.raises(TrainingError, match=r"discriminator has won.*skip_below"):
+        training.learn(0)
+    training = _with({"guessed": 199}, adversary_from=0.0, adversary_alone=0)
+    with torch.no_grad():
+        for value in training.discriminator.parameters():
+            value.zero_()  # it guesses
+    with pytest.raises(TrainingError, match=r"generator has won.*adversarial_weight"):
+        training.learn(0)
+
+
+def test_losses_that_are_no_numbers_end_the_training_and_the_checkpoint_stays(tmp_path):
+    with pytest.raises(TrainingError, match=r"no longer numbers.*recipe.rate") as caught:
+        train(tmp_path, replace(RECIPE, rate=1e30, rate_with_adversary=1e30, checkpoint_every=1))
+    assert (tmp_path / "training.checkpoint").is_file()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(OutputError, match="checkpoint of other settings"):
+        train(tmp_path, replace(RECIPE, image_weight=6.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"preset": "smal"}, "one of small, published"),
+        ({"steps": 0}, "at least 1"),
+        ({"average": 1.5}, "share of 1"),
+        ({"comparator": ()}, "at least one"),
+        ({"rate": -1.0}, "0 or more"),
+        ({"precision": "fp8"}, "fp32, bf16"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(SettingsError, match=said):
+        replace(RECIPE, **changes)
+
+
+def test_pictures_that_are_held_out_are_not_learned_from():
+    kept, held_out = pictures().split(8, 3)
+    assert sorted([*kept.rows, *held_out.rows]) == list(range(24))
+    assert len(held_out) == 8
+    with pytest.raises(DataError, match="hold out fewer"):
+        pictures().split(24, 0)
+
+
+def test_the_rate_falls_to_the_adversary_and_then_to_zero():
+    rates = [RECIPE.rate_at(step) for step in range(13)]
+    assert rates[0] == RECIPE.rate
+    assert rates[3] == RECIPE.rate_with_adversary
+    assert rates[12] == 0
+    assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
+
+
+def test_metrics_of_a_killed_run_are_written_over(tmp_path):
+    from atlas_viewer.training_page import write_metrics
+
+    for step in (1, 2, 3, 2):
+        write_metrics(tmp_path / "metrics.jsonl", step, {"image": step / 3})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
