@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from pipeline.errors import SettingsError
 
-SMALLEST_GRID, LARGEST_GRID = 4, 7  # pixels: where the doubling begins
+SMALLEST_GRID, LARGEST_GRID = 4, 7  # pixels: where the doubling begins, along the longer side
+SMALLEST_IMAGE = 8  # pixels: below, nothing is doubled
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class GeneratorShape:
     def __post_init__(self) -> None:
         if len(self.code) not in (1, 3) or min(self.code) < 1:
             raise SettingsError(f"generator code: got shape {self.code}, expected (entry,) or (channel, row, column)")
-        if min(self.image) < SMALLEST_GRID:
-            raise SettingsError(f"generator image: got {self.image}, expected at least {SMALLEST_GRID} pixels a side")
+        if min(self.image) < SMALLEST_IMAGE:
+            raise SettingsError(f"generator image: got {self.image}, expected at least {SMALLEST_IMAGE} pixels a side")
         if not self.scale > 0:
             raise SettingsError(f"generator scale: got {self.scale}, expected more than 0; are all codes zero?")
 
@@ -63,20 +64,29 @@ class GeneratorShape:
 
 
 class DoublingConvolution(nn.Module):
-    """Every pixel repeated two by two, then a 5 x 5 convolution: (batch, channel, row, column), twice the rows.
+    """Twice the rows and columns, then a convolution: (batch, channel, row, column) to twice the size.
 
-    Computed before the repetition, where four times fewer pixels are: each of the four places that a pixel becomes has
-    a 3 x 3 kernel, whose taps are sums of the 5 x 5 one's.
+    smooth : between pixels values are interpolated linearly (zero outside), and the kernel is 3 x 3; else each pixel is
+    repeated two by two, and the kernel is 5 x 5.
+    Computed before the doubling, where four times fewer pixels are: each of the four places that a pixel becomes has a
+    3 x 3 kernel, whose taps are sums of the kernel's.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, smooth: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, 5, 5))
+        side = 3 if smooth else 5
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, side, side))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        sums = torch.zeros(2, 3, 5)  # place of the two, tap of three, tap of five
+        sums = torch.zeros(2, 3, side)  # which of the two places, tap of three, tap of the kernel
         for place in range(2):
-            for tap in range(5):
-                sums[place, (place + tap - 2) // 2 + 1, tap] = 1
+            for tap in range(side):
+                between, odd = divmod(place + tap - side // 2, 2)  # pixel, from this one, and which of its places
+                if smooth:
+                    near, far = between + 1, between + (2 if odd else 0)
+                    sums[place, near, tap] += 0.75
+                    sums[place, far, tap] += 0.25
+                else:
+                    sums[place, between + 1, tap] = 1
         self.register_buffer("sums", sums, persistent=False)
 
     def forward(self, value: Tensor) -> Tensor:
@@ -90,8 +100,8 @@ class DoublingConvolution(nn.Module):
 class Generator(nn.Module):
     """A code to an image: inner products (or convolutions, for a map) to a small grid, which is doubled.
 
-    Each doubling repeats every pixel and convolves: unlike a strided transposed convolution it treats all pixels
-    alike, so that no checkerboard is built in (Odena et al. 2016). Takes (batch, *code), returns
+    Doublings interpolate and convolve, the last repeats pixels and convolves: unlike a strided transposed convolution
+    both treat all pixels alike, so that no checkerboard is built in (Odena et al. 2016). Takes (batch, *code), returns
     (batch, 3, row, column) in (-1, 1).
     Source: Dosovitskiy & Brox 2016, section 3, with resizing for the transposed convolutions and a tanh at the end.
     """
@@ -109,10 +119,10 @@ class Generator(nn.Module):
         rows, ups, seconds = shape.grid[0], [], []
         for inner, outer in zip(shape.channels, shape.channels[1:], strict=False):
             rows *= 2
-            ups.append(nn.Conv2d(inner, outer, 3, padding=1))
+            ups.append(DoublingConvolution(inner, outer, smooth=True))
             seconds.append(nn.Conv2d(outer, outer, 3, padding=1) if rows <= shape.twice_up_to else nn.Identity())
         self.ups, self.seconds = nn.ModuleList(ups), nn.ModuleList(seconds)
-        self.last = DoublingConvolution(shape.channels[-1], 3)
+        self.last = DoublingConvolution(shape.channels[-1], 3, smooth=False)
         self._initialise()
 
     def forward(self, code: Tensor) -> Tensor:
@@ -124,7 +134,7 @@ class Generator(nn.Module):
         elif tuple(value.shape[-2:]) != shape.grid:
             value = functional.interpolate(value, shape.grid, mode="bilinear", align_corners=False)
         for up, second in zip(self.ups, self.seconds, strict=True):
-            value = self._bend(up(functional.interpolate(value, scale_factor=2, mode="nearest")))
+            value = self._bend(up(value))
             if not isinstance(second, nn.Identity):
                 value = self._bend(second(value))
         return torch.tanh(self.last(value))

@@ -25,7 +25,7 @@ from pipeline.training.prior_losses import join_gradients, reconstruction_loss
 from pipeline.training.prior_recipe import PriorRecipe
 from pipeline.training.weights_file import autocast
 
-_WON = 0.1  # share of all steps: a side that has not let the other learn for so long has won for good
+_WON = 0.3  # share of all steps: a side that has not let the other learn for so long has won for good
 _CHANCE = 2 * math.log(2)  # loss of a discriminator that cannot tell real from made
 
 
