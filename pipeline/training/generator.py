@@ -146,8 +146,8 @@ class PriorTraining:
     def _discern(self, made: Tensor, real: Tensor, code: Tensor, *, learns: bool) -> dict[str, float]:
         """Let the discriminator learn from a real and a made batch, or only look."""
         with autocast(self.gang.device.type, self.recipe.precision):
-            right = realness_loss(self.discriminator(real, code), True)
-            wrong = realness_loss(self.discriminator(made, code), False)
+            right = realness_loss(self.discriminator(self._noisy(real), code), True)
+            wrong = realness_loss(self.discriminator(self._noisy(made), code), False)
         if learns:
             self.discern.zero_grad(set_to_none=True)
             (right + wrong).backward()
@@ -155,10 +155,14 @@ class PriorTraining:
             self.discern.step()
         return {"real": float(right.detach()), "made": float(wrong.detach()), "learns": float(learns)}
 
+    def _noisy(self, image: Tensor) -> Tensor:
+        """What the discriminator is shown. Source: instance noise, Sønderby et al. 2016."""
+        return image + self.recipe.discriminator_noise * torch.randn_like(image)
+
     def _against(self, leaf: Tensor, lead: Tensor, code: Tensor, rest: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The images' gradient with the adversary's part in it."""
         with autocast(self.gang.device.type, self.recipe.precision):
-            adversarial = realness_loss(self.discriminator(lead, code), True)
+            adversarial = realness_loss(self.discriminator(self._noisy(lead), code), True)
         (gradient,) = torch.autograd.grad(adversarial, leaf)
         joined, weight, ratio = join_gradients(self.recipe, rest, gradient, self.first_ratio)
         if self.first_ratio is None:

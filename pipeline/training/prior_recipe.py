@@ -42,6 +42,7 @@ class PriorRecipe:
     # The discriminator
     discriminator: str  # "patch", or "published"
     discriminator_channels: int
+    discriminator_noise: float  # deviation of noise on all that it sees: grain alone must not give a photo away
     skip_below: float  # loss of the discriminator over the generator's adversarial loss: it waits below …
     resume_above: float  # … until above
     # Optimisation: Adam
@@ -69,7 +70,15 @@ class PriorRecipe:
                      "show_every", "discriminator_channels"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name in ("image_weight", "feature_weight", "adversarial_weight", "shift", "rate", "discriminator_rate"):
+        for name in (
+            "image_weight",
+            "feature_weight",
+            "adversarial_weight",
+            "shift",
+            "rate",
+            "discriminator_rate",
+            "discriminator_noise",
+        ):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         for name in ("adversary_from", "shift_share", "beta1", "average"):
