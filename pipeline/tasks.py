@@ -11,7 +11,7 @@ from pipeline.records import MiningRecord, Record, StyleRecord, record_digest
 
 ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
 SCORE_REVISION = 1
-MINE_REVISION = 1
+MINE_REVISION = 2
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 

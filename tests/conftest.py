@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 NO_DATA = "ATLAS_TEST_DATA names no folder"
 
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    settings.register_profile("any_machine", deadline=None)  # a slow machine is no fault
+    settings.load_profile("any_machine")
 
 
 @pytest.fixture(scope="session")

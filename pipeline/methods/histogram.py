@@ -34,34 +34,41 @@ class Counter:
     """Counts values into the bins of each channel, on one device, with working memory that it keeps."""
 
     def __init__(self, channels: int, device: torch.device) -> None:
-        self._raw = torch.zeros(channels, RAW, dtype=torch.int64, device=device)
-        within = torch.arange(channels, device=device) % _GROUP * RAW + RAW // 2
-        self._first = within.to(torch.int16)[None, :, None]
+        self._raw = torch.zeros(RAW, channels, dtype=torch.int64, device=device)
+        self._places: dict[tuple[int, int], Tensor] = {}
 
     def add(self, values: Tensor, scratch: Tensor) -> None:
-        """Count values, float32 (batch, channel, position); what is not a number is not counted.
+        """Count values, float32 (row, column, channel), channels side by side; what is not a number is not counted.
 
         scratch : float16 of one dimension, at least as many as the values of 128 channels; overwritten.
         """
-        batch, channels, positions = values.shape
+        rows, columns, channels = values.shape
         for start in range(0, channels, _GROUP):
-            part = values[:, start : start + _GROUP]
-            wide = part.shape[1]
-            half = scratch[: batch * wide * positions].view(batch, wide, positions)
+            part = values[:, :, start : start + _GROUP]
+            wide = part.shape[2]
+            half = scratch[: rows * columns * wide].view(rows, columns, wide)
             half.copy_(part)
-            key = half.view(torch.int16)
+            key = half.view(torch.int16).view(rows, columns * wide)
             key -= 1  # so that zero is alone, in the codes of "not a number" that nothing else has
             key >>= 8
-            key += self._first[:, start : start + _GROUP]
+            key *= wide  # the channels' counters of one bin lie side by side: values that follow one another then
+            key += self._first(columns, wide)  # count in different ones, near in memory; the same one would wait
             counts = torch.bincount(key.view(-1), minlength=wide * RAW)
-            self._raw[start : start + _GROUP] += counts.view(wide, RAW)
+            self._raw[:, start : start + wide] += counts.view(RAW, wide)
 
     def counts(self) -> np.ndarray:
         """int64 (channel, bin)."""
-        raw = self._raw.cpu().numpy()
+        raw = self._raw.cpu().numpy().T
         negative, positive = raw[:, :_SIDE], raw[:, RAW // 2 : RAW // 2 + _SIDE]
         zero = raw[:, RAW // 2 - 1 : RAW // 2] + raw[:, RAW - 1 :]  # of +0 and of −0
         return np.concatenate([negative[:, ::-1], zero, positive], axis=1)
+
+    def _first(self, columns: int, wide: int) -> Tensor:
+        """The counter of each value of a row whose bin has the number 0, int16 (column · channel,)."""
+        if (columns, wide) not in self._places:
+            channel = torch.arange(wide, device=self._raw.device) + RAW // 2 * wide
+            self._places[columns, wide] = channel.to(torch.int16).repeat(columns)
+        return self._places[columns, wide]
 
 
 def rectified(counts: np.ndarray) -> np.ndarray:

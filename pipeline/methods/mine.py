@@ -97,11 +97,14 @@ def centred(
     levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
     if preprocessing.order == "BGR":
         levels = levels.flip(1)
-    mean = torch.from_numpy(preprocessing.mean)
+    mean = torch.from_numpy(preprocessing.full_mean.copy()).to(device)
     images = torch.empty(levels.shape, device=device, memory_format=torch.channels_last) if into is None else into
-    if (mean.float().double() == mean).all():  # then single precision subtracts as exactly as double
-        return images.copy_(levels).sub_(mean.float().to(device))
-    return images.copy_(levels.double().sub_(mean.to(device)))
+    if (preprocessing.mean.astype(np.float32) == preprocessing.mean).all():  # then single precision is as exact
+        mean = mean.float()[None].contiguous(memory_format=torch.channels_last)  # side by side, as the images are
+        for image, level in zip(images, levels, strict=True):  # one at a time stays in the caches
+            image.copy_(level).sub_(mean[0])
+        return images
+    return images.copy_(levels.double().sub_(mean))
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ class _LayerMiner:
         self._add_moments(reading)
         self._add_classes(value, images.labels)
         if not derived:
-            turned = torch.from_numpy(np.ascontiguousarray(value.T))[None]
-            self._maxima_counter.add(turned, torch.empty(turned.numel(), dtype=torch.float16))
+            maxima = torch.from_numpy(value)[None]
+            self._maxima_counter.add(maxima, torch.empty(maxima.numel(), dtype=torch.float16))
             self._keep_sample(images, reading)
 
     def block(self, derived: Mapping[str, np.ndarray | None] | None) -> LayerBlock:
@@ -249,6 +252,10 @@ class _LayerMiner:
         present, starts = np.unique(labels[order], return_index=True)
         ours = value[order].astype(np.float64)
         good = ~np.isnan(ours)
+        if good.all():
+            self._class_sums[present] += np.add.reduceat(ours, starts, axis=0)
+            self._class_counts[present] += np.diff(starts, append=len(order))[:, None]
+            return
         self._class_sums[present] += np.add.reduceat(np.where(good, ours, 0.0), starts, axis=0)
         self._class_counts[present] += np.add.reduceat(good.astype(np.int64), starts, axis=0)
 

@@ -47,16 +47,20 @@ def of_groups(
     mean, squares, least, most : (group, unit). good : bool (group, unit), the groups that count.
     """
     count = good.sum(axis=0)
-    mean = np.where(good, mean, 0.0).astype(np.float64)
+    if not good.all():
+        mean, squares = np.where(good, mean, 0.0), np.where(good, squares, 0.0)
+        least, most = np.where(good, least, np.inf), np.where(good, most, -np.inf)
+    mean = mean.astype(np.float64)
     middle = mean.sum(axis=0) / np.maximum(count, 1)
-    apart = np.where(good, mean - middle, 0.0)
-    inner = np.where(good, squares, 0.0).sum(axis=0, dtype=np.float64)
+    apart = np.subtract(mean, middle, out=mean)
+    if not good.all():
+        apart[~good] = 0.0
     return Moments(
         count * size,
         middle,
-        inner + size * np.einsum("gu,gu->u", apart, apart),
-        np.where(good, least, np.inf).min(axis=0, initial=np.inf).astype(np.float64),
-        np.where(good, most, -np.inf).max(axis=0, initial=-np.inf).astype(np.float64),
+        squares.sum(axis=0, dtype=np.float64) + size * np.einsum("gu,gu->u", apart, apart),
+        least.min(axis=0, initial=np.inf).astype(np.float64),
+        most.max(axis=0, initial=-np.inf).astype(np.float64),
     )
 
 

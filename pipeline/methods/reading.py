@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pipeline.methods.histogram import Counter
+from pipeline.methods.positions import Memory, first_of, least_of, spread_of
 
-_SLICE = {"cpu": 1 << 20, "cuda": 1 << 27}  # values reduced at a time: 4 MB, near a core's caches; half a GB
+_SLICE = {"cpu": 3 << 17, "cuda": 1 << 27}  # values reduced at a time: 1.5 MB, near a core's own cache; half a GB
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,8 @@ class MapReader:
     """Reduces maps on their device, with working memory that all layers share."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._slice = _SLICE["cpu" if device.type == "cpu" else "cuda"]
-        self._memory: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._memory = Memory(device)
 
     def read(self, maps: Tensor, into: Reading, rectified: Reading | None, counter: Counter | None) -> None:
         """Reduce maps, (image, unit, row, column) or (image, unit), in any memory format; they stay as they are.
@@ -54,84 +54,35 @@ class MapReader:
         into : gets the reading. rectified : gets that of the same maps after a ReLU. counter : counts all values;
         None if neither that nor the moments are wanted.
         """
-        images, units = maps.shape[:2]
-        positions = maps[0, 0].numel()
-        step = max(1, self._slice // (units * positions))
-        for start in range(0, images, step):
-            part = maps[start : start + step]
-            flat = self._planes(part)
-            rows = into.rows(start, start + len(part))
-            bad = self._extremes(flat, rows)
-            over = None if rectified is None else rectified.rows(start, start + len(part))
-            if over is not None:
-                np.maximum(rows.value, 0, out=over.value)  # passes NaN on
-                over.place[:] = np.where(rows.value > 0, rows.place, 0)
-            if counter is not None:
-                self._moments(flat, rows, over, bad, counter)
+        beside = maps.permute(0, 2, 3, 1) if maps.dim() == 4 else maps[:, None, None, :]
+        step = max(1, self._slice // maps[0].numel())
+        for start in range(0, len(maps), step):
+            part = beside[start : start + step]
+            part = part if part.is_contiguous() else self._like("turned", part).copy_(part)
+            over = None if rectified is None else rectified.rows(start, start + step)
+            self._read(part, into.rows(start, start + step), over, counter)
 
-    def _planes(self, maps: Tensor) -> Tensor:
-        """A copy that may be written over, (image, unit, position), the positions of a map side by side."""
-        source = maps.flatten(2) if maps.dim() == 4 else maps[:, :, None]
-        images, units, positions = source.shape
-        planes = self._scratch(0, source.shape)
-        if source.stride(1) == 1 and units % 64 == 0 and units * positions >= 1 << 15 and source.device.type == "cpu":
-            for image in range(images):  # torch turns a matrix in tiles, which is faster where rows share cache lines
-                planes[image].copy_(source[image])
-            return planes
-        return planes.copy_(source)
-
-    def _extremes(self, flat: Tensor, rows: Reading) -> np.ndarray | None:
-        """Fill in value and place; return which maps hold something that is not a number, None if none does."""
-        if flat.shape[2] == 1:
-            rows.value[:], rows.place[:] = flat[:, :, 0].cpu().numpy(), 0
-        else:
-            rows.value[:], rows.place[:] = (first_of_host if flat.device.type == "cpu" else first_of_device)(flat)
+    def _read(self, part: Tensor, rows: Reading, over: Reading | None, counter: Counter | None) -> None:
+        """Reduce maps (image, row, column, unit), channels side by side."""
+        rows.value[:], rows.place[:] = first_of(part, self._memory)
         np.add(rows.value, np.float32(0), out=rows.value)  # −0 becomes 0
+        if over is not None:
+            np.maximum(rows.value, 0, out=over.value)  # passes NaN on
+            over.place[:] = np.where(rows.value > 0, rows.place, 0)
+        if counter is None:
+            return
+        images, height, width, units = part.shape
         bad = np.isnan(rows.value)
-        return bad if bad.any() else None
-
-    def _moments(
-        self, flat: Tensor, rows: Reading, over: Reading | None, bad: np.ndarray | None, counter: Counter
-    ) -> None:
-        if bad is not None:  # neither counts nor moments take a value of such a map
-            flat[torch.from_numpy(bad).to(flat.device)] = float("nan")
-        units = min(flat.shape[1], 128)
-        counter.add(flat, self._memory_of(2, flat.shape[0] * units * flat.shape[2], torch.float16))
-        rows.least[:] = flat.amin(dim=2).cpu().numpy()
-        self._spread(flat, rows, keep=over is not None)
+        if bad.any():  # neither counts nor moments take a value of such a map
+            part = part.masked_fill(torch.from_numpy(bad).to(part.device)[:, None, None, :], float("nan"))
+        half = self._memory.of("half", images * height * width * min(units, 128), torch.float16)
+        counter.add(part.view(-1, width, units), half)
+        rows.least[:] = least_of(part)
+        other = self._like("apart", part)
+        rows.mean[:], rows.squares[:] = spread_of(part, other)
         if over is not None:
             np.maximum(rows.least, 0, out=over.least)
-            self._spread(flat.relu_(), over, keep=False)
+            over.mean[:], over.squares[:] = spread_of(torch.clamp(part, min=0, out=other), other)
 
-    def _spread(self, flat: Tensor, rows: Reading, *, keep: bool) -> None:
-        """Fill in mean and squares; the maps are written over unless they are to be kept."""
-        mean = flat.sum(dim=2).div_(flat.shape[2])
-        other = self._scratch(1, flat.shape) if keep else flat
-        apart = torch.sub(flat, mean[:, :, None], out=other)
-        rows.mean[:] = mean.cpu().numpy()
-        rows.squares[:] = apart.square_().sum(dim=2).cpu().numpy()  # a norm would add in a row and lose digits
-
-    def _scratch(self, which: int, shape: torch.Size) -> Tensor:
-        return self._memory_of(which, shape.numel(), torch.float32).view(shape)
-
-    def _memory_of(self, which: int, size: int, dtype: torch.dtype) -> Tensor:
-        held = self._memory.get((which, dtype))
-        if held is None or held.numel() < size:
-            held = self._memory[which, dtype] = torch.empty(size, dtype=dtype, device=self._device)
-        return held[:size]
-
-
-def first_of_host(flat: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Each map's largest value, NaN if it holds any, and the first place of it; maps (image, unit, position)."""
-    values = flat.numpy()
-    place = values.argmax(axis=2)  # NumPy's is vectorised, ten times as fast as torch's; NaN is largest for it
-    starts = np.arange(0, values.size, values.shape[2]).reshape(place.shape)
-    return values.reshape(-1)[starts + place], place
-
-
-def first_of_device(flat: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The same, computed where the maps are; torch does not promise the first of equal values by itself."""
-    value = flat.amax(dim=2)
-    places = torch.arange(flat.shape[2], dtype=torch.int32, device=flat.device)
-    place = torch.where((flat == value[:, :, None]) | flat.isnan(), places, flat.shape[2]).amin(dim=2)
-    return value.cpu().numpy(), place.cpu().numpy()
+    def _like(self, use: str, part: Tensor) -> Tensor:
+        return self._memory.of(use, part.numel(), torch.float32).view(part.shape)

@@ -67,9 +67,11 @@ def best_images(
         order = np.argsort(images)
         values, images, places = values[order], images[order], places[order]
     turned = np.ascontiguousarray(values.T)
-    keys = _sortable(turned if smallest else -turned)
-    keys[np.isnan(turned)] = _LAST
-    keys = keys.astype(np.uint64) << np.uint64(32) | np.arange(count, dtype=np.uint64)
+    narrow = _sortable(turned) if smallest else ~_sortable(turned)
+    narrow[np.isnan(turned)] = _LAST
+    keys = narrow.astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.arange(count, dtype=np.uint64)
     if k < count:
         keys = np.partition(keys, k - 1, axis=1)[:, :k]
     keys.sort(axis=1)
@@ -106,4 +108,5 @@ def _sortable(values: np.ndarray) -> np.ndarray:
     """uint32 keys in the order of float32 values; both zeros are one."""
     bits = (values + np.float32(0)).view(np.uint32)
     sign = (bits.view(np.int32) >> 31).view(np.uint32)  # all ones where negative
-    return bits ^ (sign | np.uint32(0x80000000))
+    sign |= np.uint32(0x80000000)
+    return np.bitwise_xor(bits, sign, out=bits)

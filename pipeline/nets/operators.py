@@ -124,7 +124,15 @@ class Affine(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (x.dim() - 2)
-        return x * self.weight.view(shape) + self.bias.view(shape)
+        scale, shift = self.weight.view(shape), self.bias.view(shape)
+        if len(x) > 1 and x.dim() == 4 and x.stride(1) == 1:  # channels side by side: few, so of one image at a time
+            scale, shift = (_filled(values, x) for values in (scale, shift))
+        return x * scale + shift
+
+
+def _filled(values: Tensor, x: Tensor) -> Tensor:
+    """One value a channel, as a whole image that lies in memory as those of x do."""
+    return values.expand(x[:1].shape).contiguous(memory_format=torch.channels_last)
 
 
 class Identity(Operator):

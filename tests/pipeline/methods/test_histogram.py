@@ -12,8 +12,13 @@ from pipeline.methods.histogram import BINS, EDGES, ZERO, Counter, positive_shar
 def count(values: np.ndarray) -> np.ndarray:
     """Counts of float32 values (batch, channel, position)."""
     counter = Counter(values.shape[1], torch.device("cpu"))
-    counter.add(torch.from_numpy(values), torch.empty(values.size, dtype=torch.float16))
+    counter.add(beside(values), torch.empty(values.size, dtype=torch.float16))
     return counter.counts()
+
+
+def beside(values: np.ndarray) -> torch.Tensor:
+    """The values with the channels side by side."""
+    return torch.from_numpy(np.ascontiguousarray(values.swapaxes(1, 2)))
 
 
 def bin_of(value: float) -> int:
@@ -56,7 +61,7 @@ def test_channels_are_counted_apart_beyond_the_first_group_and_over_calls():
     values[:] = np.arange(300)[None, :, None] - 150
     counter = Counter(300, torch.device("cpu"))
     for _ in range(2):
-        counter.add(torch.from_numpy(values), torch.empty(2 * 128 * 3, dtype=torch.float16))
+        counter.add(beside(values), torch.empty(2 * 128 * 3, dtype=torch.float16))
     counts = counter.counts()
     assert (counts.sum(axis=1) == 12).all()
     assert (counts.argmax(axis=1) == [bin_of(float(at - 150)) for at in range(300)]).all()
