@@ -12,6 +12,7 @@ from atlas_viewer.site import captions, code_plot, markdown
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, safe
 
 BOUND = 3  # deviations: the authors' bound
+LONG = 160  # characters: more of one fact is folded away
 
 
 def write_priors(outline: Outline, folder: Path) -> int:
@@ -40,6 +41,7 @@ def _page(outline: Outline, card: PriorCard) -> str:
         facts=_facts(card, bool(own)),
         plot=code_plot.spread(card.mean, card.deviation, BOUND),
         bound=BOUND,
+        long=LONG,
         about=_about_codes(card),
         used=[(name, len(atlas.searches[name])) for name in sorted(used)],
         compared=Link(f"../{COMPARISON}", "searches compared"),

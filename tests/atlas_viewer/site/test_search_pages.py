@@ -266,3 +266,18 @@ def test_of_many_searches_a_unit_page_shows_the_last_ones_by_one_picture(generat
     for name in ("toy <conv>", "toy-unbounded"):
         assert captions.number(float(atlas["fc8"].search(name).activation[1, 0])) in further
     assert sum("1-dgn.photo" in image["src"] for image in page.images) == 2
+
+
+def test_a_prior_without_a_card_says_what_is_known_and_folds_what_is_long(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+
+    def bare(file):
+        file["priors/toy/card"][()] = ""
+        file["priors/toy"].attrs["trained_on"] = "drawings, " * 40
+
+    change(path, bare)
+    build(path, tmp_path / "site")
+    page = Page(tmp_path / "site" / "priors" / "toy.html")
+    assert "Its card" not in page.text and "Its card" in Page(page.path.with_name("toy=20=3Cconv=3E.html")).text
+    assert [tag for tag, _ in page.tags].count("details") == 1
