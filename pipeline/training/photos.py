@@ -42,9 +42,7 @@ def train_on_photos(
     if len(train) < settings.batch:
         raise DataError(f"photos: got {len(train)}, fewer than the {settings.batch} of a step; set recipe.batch=…")
     if not len(held_out) or train.labels.min() < 0 or held_out.labels.min() < 0:
-        raise DataError(
-            "photos: some have no class, or none is held out; give their classes by dataset.labels=…"
-        )
+        raise DataError("photos: some have no class, or none is held out; give their classes by dataset.labels=…")
     out.mkdir(parents=True, exist_ok=True)
     with arithmetic_threads(settings.threads):
         network = fit(settings, train, checkpoint=out / f"{settings.network}.checkpoint", log=log)

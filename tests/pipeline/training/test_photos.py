@@ -101,9 +101,8 @@ def test_a_photo_is_named_right_by_the_place_of_its_class(values, top1, top5):
 
 
 def test_a_network_sees_black_as_minus_one_and_white_as_one():
-    seen = logits(
-        nn.Sequential(nn.Identity(), nn.Softmax(dim=1)), torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
-    )
+    pixels = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    seen = logits(nn.Sequential(nn.Identity(), nn.Softmax(dim=1)), pixels)
     assert seen[0].unique().tolist() == [-1.0]
     assert seen[1].unique().tolist() == [1.0]
 

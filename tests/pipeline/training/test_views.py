@@ -29,9 +29,7 @@ def test_a_crop_shows_a_part_of_the_size_that_was_asked(least, aspect, size, see
     assert seen[:, :2].max() <= 31 + 1e-3
     # steps to the right and down, in pixels of the picture
     middle = slice(size // 2 - 2, size // 2 + 2)
-    across = (seen[:, 0, size // 2, middle].diff(dim=1) * size / 32).mean(
-        1
-    )
+    across = (seen[:, 0, size // 2, middle].diff(dim=1) * size / 32).mean(1)
     down = (seen[:, 1, middle, size // 2].diff(dim=1) * size / 32).mean(1)
     area = across.abs() * down
     whole = (across.abs() < 0.99) & (down < 0.99)  # what sticks out is mirrored, and folds the ramp
