@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from atlas_viewer.training_page import write_look, write_metrics
@@ -53,7 +52,7 @@ def prior(config: DictConfig) -> int:
         write_metrics(out / "metrics.jsonl", step, measured)
         _say(f"step {step}/{recipe.steps} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
-    def look(step: int, real: np.ndarray, made: np.ndarray) -> None:
+    def look(step: int, real: object, made: object) -> None:
         write_look(out, step, real, made)
 
     trained = train_prior(request, network, train, held_out, out, log=_say, metrics=metrics, look=look)

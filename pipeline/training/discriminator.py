@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.errors import SettingsError
+
+_SMALLEST = 35  # pixels: smaller images leave the published discriminator's last convolution nothing to see
+
 
 class PatchDiscriminator(nn.Module):
     """Whether an image is real: a map of logits for its patches, and one for the whole image with its code.
@@ -50,11 +54,16 @@ class PublishedDiscriminator(nn.Module):
 
     Takes and returns what PatchDiscriminator does; its map is the one logit of the whole image.
     Source: Dosovitskiy & Brox 2016, supplement; sizes as in reference implementations. Departure: one logit for the
-    two-way softmax, which is the same function.
+    two-way softmax, which is the same function. Raises SettingsError for images that are too small.
     """
 
     def __init__(self, entries: int, *, channels: int, size: int, scale: float) -> None:
         super().__init__()
+        if size < _SMALLEST:
+            raise SettingsError(
+                f"discriminator: published needs images of at least {_SMALLEST} pixels, these have {size}; "
+                "use discriminator=patch"
+            )
         self.scale = scale
         first = 4 if size >= 192 else 2  # stride
         plan = [(channels, 7, first), (2 * channels, 5, 1), (4 * channels, 3, 2), (8 * channels, 3, 1),

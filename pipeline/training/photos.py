@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.data.pictures import Pictures
-from pipeline.errors import DataError
+from pipeline.errors import DataError, TrainingError
 from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.training.course import arithmetic_threads, epoch_rows, sgd, step_seed, warm_and_linear
@@ -33,10 +34,15 @@ def train_on_photos(
     """Train a network, leave `<network>.safetensors` in `out`, and return how good it is.
 
     A killed training goes on from its checkpoint in `out` to the same weights, bit for bit.
-    train, held_out : photos of SIZE × SIZE pixels. Raises DataError if their classes differ.
+    train, held_out : photos of SIZE × SIZE pixels. Raises DataError if their classes differ, photos have none, or
+    there are fewer than a batch; TrainingError when the loss is no longer a number, the last checkpoint stays.
     """
     if train.names != held_out.names:
         raise DataError("held-out photos: their classes are not those of the photos to learn from; give both alike")
+    if len(train) < settings.batch:
+        raise DataError(f"photos: got {len(train)}, fewer than the {settings.batch} of a step; set recipe.batch=…")
+    if not len(held_out) or train.labels.min() < 0 or held_out.labels.min() < 0:
+        raise DataError("photos: some have no class, or none is held out; give their classes by dataset.labels=…")
     out.mkdir(parents=True, exist_ok=True)
     with arithmetic_threads(settings.threads):
         network = fit(settings, train, checkpoint=out / f"{settings.network}.checkpoint", log=log)
@@ -76,6 +82,11 @@ def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Call
     began = time.monotonic()
     for step in range(first, steps):
         losses.append(_learn(settings, network, optimiser, train, step))
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"step {step}: the loss is no longer a number; {checkpoint} is of at most "
+                f"{settings.checkpoint_every} steps before; begin again with a lower recipe.rate"
+            )
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == steps:
             rate = _rate(settings, step, len(train))
             speed = len(losses) * settings.batch / (time.monotonic() - began)
@@ -94,7 +105,7 @@ def measure(settings: PhotoSettings, network: nn.Sequential, train: Pictures, he
         for start in range(0, len(held_out), _JUDGED):
             pixels, labels = _batch(held_out, np.arange(start, min(start + _JUDGED, len(held_out))))
             values = logits(network, pixels)
-            ranks.append((values > values.gather(1, labels[:, None])).sum(1))
+            ranks.append((~(values < values.gather(1, labels[:, None]))).sum(1) - 1)  # a tie names nothing
     rank = torch.cat(ranks)
     return PhotoMetrics(
         steps=settings.steps(len(train)),
