@@ -1,0 +1,128 @@
+"""A training as one page: reconstructions over time, curves of what was measured, the recipe, and errors at its end."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from atlas_viewer.site import captions
+from atlas_viewer.site.curves import Line, Panel, draw
+from atlas_viewer.site.outline import render
+from atlas_viewer.training_log import LOOKS, METRICS, Measured, TrainingFacts, looks, read_facts, read_metrics
+
+PAGE = "index.html"
+_EARLIER = 10  # looks below the latest
+_STYLES = Path(__file__).parent / "static" / "atlas.css"
+_ABOUT = {
+    "rest": "The errors that the generator lowers whatever the discriminator says: of pixels, and all together.",
+    "features": "The error in each compared layer. Where losses are shares, 1 is what an image gets that has nothing "
+    "of the layer’s values.",
+    "sides": "The discriminator’s losses over real images and made ones, and what the generator would lower to pass. "
+    "ln 2 is a guess; both of its losses near 0: it sees through everything.",
+    "weight": "What the adversary’s gradient was multiplied with before it joined the others.",
+    "learns": "The share of steps in which the discriminator learned: it waits while it is too far ahead.",
+}
+
+
+def write_page(out: Path) -> Path:
+    """Write `index.html` of a training from what lies in its folder, and return its path.
+
+    The page needs nothing outside the folder. Raises FormatError where the facts of the training are not there.
+    """
+    facts, measured, seen = read_facts(out), read_metrics(out / METRICS), looks(out)
+    began = next((line.step for line in measured if "real" in line.values), None)
+    plots = [
+        (panel.title, draw(panel, facts.steps, began if measured[0].step != began else None), _ABOUT[name])
+        for name, panel in _panels(measured).items()
+    ]
+    done = max([step for step, _ in seen[-1:]] + [line.step for line in measured[-1:]], default=0)
+    text = render(
+        "training.html",
+        styles=Markup(_STYLES.read_text(encoding="utf-8")),
+        facts=facts,
+        latest=_address(seen[-1]) if seen else None,
+        earlier=[_address(look) for look in _spread(seen[:-1], _EARLIER)][::-1],
+        shape=_shape(seen[-1][1]) if seen else (1, 1),
+        done=done,
+        share=f"{100 * done / facts.steps:.0f}",
+        over=done >= facts.steps and bool(facts.errors),
+        plots=[plot for plot in plots if plot[1]],
+        began=began,
+        errors=_marked(facts),
+        thousands=captions.thousands,
+    )
+    unfinished = out / f"{PAGE}.part"
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, out / PAGE)
+    return out / PAGE
+
+
+def _panels(measured: Sequence[Measured]) -> dict[str, Panel]:
+    """The plots, by name; those without a value are drawn empty."""
+    layers = [name for name in (measured[-1].values if measured else ()) if name.startswith("feature_")]
+    weights = _line(measured, "weight", "weight")
+    panels = {
+        "rest": Panel("Without the adversary", _lines(measured, {"total": "all", "image": "pixels"}), log=True),
+        "features": Panel("Layers", _lines(measured, {name: name.removeprefix("feature_") for name in layers}), True),
+        "sides": Panel(
+            "The two sides",
+            _lines(measured, {"adversarial": "generator", "made": "made", "real": "real"}),
+            log=False,
+            level=math.log(2),
+            level_name="ln 2",
+        ),
+        "weight": Panel("The adversary’s weight", (weights,), log=True),
+        "learns": Panel("The discriminator learns", _lines(measured, {"learns": "share"}), False, bounds=(0.0, 1.0)),
+    }
+    if not weights.values.size or np.ptp(weights.values) == 0:
+        del panels["weight"]  # it is one of the recipe's numbers
+    return panels
+
+
+def _lines(measured: Sequence[Measured], names: dict[str, str]) -> tuple[Line, ...]:
+    return tuple(_line(measured, name, spoken) for name, spoken in names.items())
+
+
+def _line(measured: Sequence[Measured], name: str, spoken: str) -> Line:
+    points = [(line.step, line.values[name]) for line in measured if name in line.values]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return Line(spoken, np.array(steps, np.float64), np.array(values, np.float64))
+
+
+def _spread(seen: Sequence[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
+    """At most `count` looks, evenly over what changed: pictures change most at first, so by the steps' logarithm."""
+    if len(seen) <= count:
+        return list(seen)
+    places = np.log([step + 1 for step, _ in seen])
+    wanted = np.linspace(places[0], places[-1], count)
+    return [seen[at] for at in sorted({int(np.abs(places - place).argmin()) for place in wanted})]
+
+
+def _shape(look: Path) -> tuple[int, int]:
+    """Width and height of a look, pixels."""
+    with Image.open(look) as image:
+        return image.size
+
+
+def _address(look: tuple[int, Path]) -> tuple[str, str]:
+    """The step in words, and where the picture lies, seen from the page."""
+    return captions.thousands(look[0]), f"{LOOKS}/{look[1].name}"
+
+
+def _marked(facts: TrainingFacts) -> list[list[tuple[str, bool]]]:
+    """The table of errors, each cell with whether it is the least of its column."""
+    if not facts.errors:
+        return []
+    head, *rows = facts.errors
+    least = [min((float(row[at]) for row in rows), default=0.0) for at in range(1, len(head))]
+    body = [
+        [(row[0], False), *((cell, float(cell) == low) for cell, low in zip(row[1:], least, strict=True))]
+        for row in rows
+    ]
+    return [[(cell, False) for cell in head], *body]

@@ -1,0 +1,121 @@
+"""What a training leaves beside its weights while it runs: facts, measurements, and looks at reconstructions."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from atlas_viewer.errors import FormatError
+
+FACTS, METRICS, LOOKS = "training.json", "metrics.jsonl", "looks"
+_GAP = 4  # pixels between pictures
+_LONGEST = 96  # pixels: larger pictures are scaled down to this
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What is known of a training from its start. title : of the page. facts, numbers : name and text; the numbers
+    are the recipe's. steps : all there will be. errors : a table, head first, of the finished prior; empty before.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, str], ...]
+    steps: int
+    errors: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means of what was measured in the steps up to this one since the one before, by name."""
+
+    step: int
+    values: dict[str, float]
+
+
+def write_facts(folder: Path, facts: TrainingFacts) -> None:
+    """Write a training's facts into its folder."""
+    _replace(folder / FACTS, json.dumps(asdict(facts), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_facts(folder: Path) -> TrainingFacts:
+    """The facts that a folder holds. FormatError when there are none, or none that can be read."""
+    try:
+        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        pairs = {name: tuple(map(tuple, found[name])) for name in ("facts", "numbers", "errors")}
+        return TrainingFacts(title=found["title"], steps=found["steps"], **pairs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(
+            f"{folder / FACTS}: expected the facts of a training, got {type(error).__name__}: {error}; "
+            "start the training again, which goes on where it was"
+        ) from None
+
+
+def write_metrics(path: Path, step: int, measured: dict[str, float]) -> None:
+    """Add a line to a log of JSON lines; lines of later steps, of a run that was killed, go first."""
+    kept = [_line(line.step, line.values) for line in read_metrics(path) if line.step < step]
+    _replace(path, "\n".join([*kept, _line(step, measured)]) + "\n")
+
+
+def read_metrics(path: Path) -> list[Measured]:
+    """The measurements of a log, by step; none where there is no log. Lines that cannot be read are passed over."""
+    found: dict[int, Measured] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            values = json.loads(line)
+            step = int(values.pop("step"))
+            found[step] = Measured(step, {name: float(value) for name, value in values.items()})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return [found[step] for step in sorted(found)]
+
+
+def write_look(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> Path:
+    """Write real pictures over their reconstructions as `looks/step-NNNNNNN.png`; return its path.
+
+    real, made : (picture, row, column, RGB) uint8; made ones may be larger, their centre is shown. Looks of later
+    steps, of a run that was killed, go first.
+    """
+    rows, columns = real.shape[1:3]
+    top, left = (made.shape[1] - rows) // 2, (made.shape[2] - columns) // 2
+    made = made[:, top : top + rows, left : left + columns]
+    sheet = np.zeros((2 * rows + 3 * _GAP, len(real) * (columns + _GAP) + _GAP, 4), np.uint8)  # clear between
+    for place, pair in enumerate(zip(real, made, strict=True)):
+        for row, picture in enumerate(pair):
+            y, x = _GAP + row * (rows + _GAP), _GAP + place * (columns + _GAP)
+            sheet[y : y + rows, x : x + columns, :3] = picture
+            sheet[y : y + rows, x : x + columns, 3] = 255
+    image = Image.fromarray(sheet)
+    if max(rows, columns) > _LONGEST:
+        share = _LONGEST / max(rows, columns)
+        image = image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.LANCZOS)
+    path = folder / LOOKS / f"step-{step:07d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for later in looks(folder):
+        if later[0] > step:
+            later[1].unlink()
+    unfinished = path.with_suffix(".part")
+    image.save(unfinished, format="PNG")
+    os.replace(unfinished, path)
+    return path
+
+
+def looks(folder: Path) -> list[tuple[int, Path]]:
+    """Step and file of every look, by step."""
+    found = [path for path in (folder / LOOKS).glob("step-*.png") if path.stem.removeprefix("step-").isdigit()]
+    return sorted((int(path.stem.removeprefix("step-")), path) for path in found)
+
+
+def _line(step: int, measured: dict[str, float]) -> str:
+    return json.dumps({"step": step, **{name: float(f"{value:.6g}") for name, value in measured.items()}})
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
