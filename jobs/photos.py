@@ -14,7 +14,7 @@ from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.settings import check_choice
 
-NETWORKS = ("tinynet", "tinyjudge")
+NETWORKS = ("tinynet",)
 
 
 def photos(config: DictConfig) -> int:
