@@ -34,7 +34,8 @@ DATASET = Group(
 )  # fmt: skip
 IMAGES = Group(
     "/dataset/images",
-    "every image that is a hit of a unit, once, rising by number; hits name an image by its row here",
+    "every image that is a hit of a unit or the nearest to a synthetic picture, once, rising by number; others name an "
+    "image by its row here",
     (),
     (
         Field("number", "i4", ("image",), "place of the image in the dataset, from 0, rising"),

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -51,6 +52,8 @@ def atlas(config: DictConfig) -> int:
     source = dataset_side.open_images(request)
     if source is not None:
         asked = asked.with_tops(dataset_side.mining_record(request, card, source), units)
+        if request.memorisation.samples and asked.mining.dataset.ordered:
+            asked = asked.with_memorisation(request.memorisation)
     if request.plan_only:
         print(describe(together(asked, request.out), request.cluster, request.device, request.out))
         return DONE
@@ -127,6 +130,8 @@ def _deciding_settings(plan: Plan) -> str:
         "dataset": None if plan.mining is None else plan.mining.record(),
         "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
     }
+    if plan.memorisation is not None:
+        record["memorisation"] = asdict(plan.memorisation)
     if plan.sweep:  # hundreds of settings: their numbers stand at their groups
         record["sweep"] = {name: f"{plan.sweep[name].axis} {plan.sweep[name].place}" for name in sorted(plan.sweep)}
     return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))

@@ -12,7 +12,8 @@ from pipeline.card import NetworkCard
 from pipeline.cuts import backproject_tasks, image_tasks, mine_tasks
 from pipeline.plan import Plan
 from pipeline.records import DatasetRecord, MiningRecord, record_digest
-from pipeline.store.tops import best_hits, encode_tops, read_tops, tops_record
+from pipeline.store.memorisation_groups import further_images, memorisation_tasks, read_tests, tested_searches
+from pipeline.store.tops import all_image_tasks, best_hits, encode_tops, read_tops, tops_record
 
 
 def open_images(request: Request) -> object | None:
@@ -53,7 +54,8 @@ def mining_record(request: Request, card: NetworkCard, source: object) -> Mining
 def look(plan: Plan, run: Run) -> None:
     """Mine every block, put the blocks together, fetch the hits' pixels and project them back.
 
-    If a block failed, the rest waits for the next run. Raises DataError if too many images cannot be read.
+    Then compare the searches' pictures of the classes with the real images, if the plan says so. If a block failed, the
+    rest waits for the next run. Raises DataError if too many images cannot be read.
     """
     from pipeline.compute.tops import put_together
 
@@ -70,6 +72,10 @@ def look(plan: Plan, run: Run) -> None:
     run.report.left_out = [f"{key}: {reason}" for key, reason in tops.skipped]
     run.compute(image_tasks(plan, tops.numbers))
     run.compute(backproject_tasks(plan, best_hits(plan, tops.layers)))
+    for search in tested_searches(plan):
+        run.compute([*memorisation_tasks(plan, search, run.shards, run.report.set_aside)])
+    further = further_images(read_tests(plan, run.shards, run.report.set_aside))
+    run.compute(all_image_tasks(plan, tops, further))
 
 
 def _are_the_units(names: tuple[str, ...], card: NetworkCard) -> bool:

@@ -13,6 +13,7 @@ from pipeline.cuts import ascent_tasks, layer_rules, mine_tasks
 from pipeline.plan import Plan
 from pipeline.search_cuts import combination_tasks, dgn_tasks
 from pipeline.settings import ClusterSettings, DeviceSettings
+from pipeline.store.memorisation_groups import test_macs, tested_searches
 
 COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
 
@@ -49,14 +50,21 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
             f"{'all layers':24} {'best images':16} {sum(map(len, plan.tops.values())):6} {dataset.images:9} "
             f"{len(mined):6} {'':9} {_time(mined):>9}   and back-projections of the best images"
         )
+    compared = {search: len(plan.dgn[plan.card.class_layer, search, 0]) for search in tested_searches(plan)}
+    test_seconds = test_macs(plan) / plan.mining.device.macs_per_second if compared else 0.0
+    for search, classes in compared.items():
+        lines.append(
+            f"{plan.card.class_layer:24} {search:16} {classes:6} {'':9} {classes:6} {'':9} "
+            f"{tqdm.format_interval(classes * test_seconds):>9}   and the nearest real images"
+        )
     workers = 1 if cluster.kind == "serial" else cluster.workers
     pictured = [*tasks, *searched, *(task for own in combined.values() for task in own)]
-    seconds = sum(task.seconds for task in (*pictured, *mined))
+    seconds = sum(task.seconds for task in (*pictured, *mined)) + test_seconds * sum(compared.values())
     units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
     pictures = sum(task.pictures for task in pictured)
     shared = "" if workers is None else f", {tqdm.format_interval(seconds / workers)} with {workers} workers"
     lines.append(
-        f"units: {units}; tasks: {len(pictured) + len(mined)}; pictures: {pictures}; about "
+        f"units: {units}; tasks: {len(pictured) + len(mined) + sum(compared.values())}; pictures: {pictures}; about "
         f"{tqdm.format_interval(seconds)} of one {device.kind} worker{shared}; about {_bytes(total_bytes)} in atlas.h5 "
         f"and as much in shards, {_bytes(_free(out))} free"
     )

@@ -13,12 +13,12 @@ from jobs.console import DONE, GAPS, run_job
 from jobs.request import read_model, read_out, read_settings
 from jobs.run import Run
 from jobs.site import build_pages
-from pipeline.cuts import image_tasks
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, OutputError, SettingsError
 from pipeline.settings import ClusterSettings
+from pipeline.store.memorisation_groups import further_images, read_tests
 from pipeline.store.shard import ShardFolder
-from pipeline.store.tops import read_tops
+from pipeline.store.tops import all_image_tasks, read_tops
 
 
 def pixels(config: DictConfig) -> int:
@@ -50,11 +50,12 @@ def pixels(config: DictConfig) -> int:
         tops = read_tops(plan, run.shards, run.report.set_aside)
         if tops is None:
             raise OutputError(f"{out}: its best images are not all there; finish it by make atlas OUT={out} first")
-        run.compute(image_tasks(plan, tops.numbers))
+        further = further_images(read_tests(plan, run.shards, run.report.set_aside))
+        run.compute(all_image_tasks(plan, tops, further))
         write_plan(plan, out)
         merged = merge_atlas(plan, out)
         build_pages(out, workers=None)
-    print(f"{out}/atlas.h5: has the pixels of {len(tops.numbers)} images", file=sys.stderr)
+    print(f"{out}/atlas.h5: has the pixels of {len({*tops.numbers, *further})} images", file=sys.stderr)
     return GAPS if run.report.failed or merged.missing or merged.failed else DONE
 
 

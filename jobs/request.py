@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from jobs.search_request import SearchRequest, read_search_request
 from jobs.settings_reader import check_sample_count, names, read_settings, typed
-from pipeline.dataset_settings import DatasetSettings, TopSettings
+from pipeline.dataset_settings import DatasetSettings, MemorisationSettings, TopSettings
 from pipeline.errors import SettingsError
 from pipeline.records import StyleRecord
 from pipeline.settings import (
@@ -39,6 +39,7 @@ class Request:
     seed: int
     dataset: DatasetSettings | None
     top: TopSettings
+    memorisation: MemorisationSettings
     cluster: ClusterSettings
     device: DeviceSettings
     out: Path
@@ -73,6 +74,7 @@ def read_request(config: DictConfig, device_kind: str) -> Request:
         seed=seed,
         dataset=dataset,
         top=read_settings(TopSettings, config.top, "top"),
+        memorisation=read_settings(MemorisationSettings, config.memorisation, "memorisation"),
         cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
         device=device,
         out=read_out(config),

@@ -109,3 +109,20 @@ class TopSettings:
         """What decides the pass over the dataset."""
         names = ("k", "smallest", "own_class", "quantiles", "positions", "sample")
         return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class MemorisationSettings:
+    """How a search's pictures of the classes are compared with the real images of their class.
+
+    samples : pictures of a class that are compared, the first ones; 0 for none. images : of a class at most, chosen by
+    hash. typical : of these, at most, whose distance to the nearest other one makes the typical distance.
+    """
+
+    samples: int
+    images: int
+    typical: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 0), ("images", 1), ("typical", 1)):
+            check(f"memorisation.{name}", getattr(self, name), f"{least} or more", getattr(self, name) >= least)

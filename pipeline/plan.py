@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard
+from pipeline.dataset_settings import MemorisationSettings
 from pipeline.errors import OutputError
 from pipeline.records import MiningRecord, Record, StyleRecord
 from pipeline.search_records import CombinationRecord, SearchRecord
@@ -24,7 +25,8 @@ class Plan:
     units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
     tops : layer → the units whose best images are asked for. scores : what judges have been asked.
     sweep : style → its place, of the styles that belong to a style search. searches, dgn : as styles and units, for
-    pictures through priors; combinations : the sets of units that are excited together.
+    pictures through priors; combinations : the sets of units that are excited together. memorisation : how pictures of
+    the classes are compared with real images, or None.
     """
 
     card: NetworkCard
@@ -37,6 +39,7 @@ class Plan:
     searches: Mapping[str, SearchRecord] = field(default_factory=dict)
     dgn: Parts = field(default_factory=dict)
     combinations: Mapping[str, CombinationRecord] = field(default_factory=dict)
+    memorisation: MemorisationSettings | None = None
 
     @classmethod
     def of_request(cls, card: NetworkCard, units: Units, styles: Sequence[StyleRecord], samples: int) -> Plan:
@@ -46,6 +49,10 @@ class Plan:
     def with_tops(self, mining: MiningRecord, units: Units) -> Plan:
         """This plan and the best images of these units."""
         return replace(self, mining=mining, tops=dict(units))
+
+    def with_memorisation(self, settings: MemorisationSettings) -> Plan:
+        """This plan and the memorisation test of its searches of the class layer."""
+        return replace(self, memorisation=settings)
 
     def with_searches(
         self,
@@ -85,6 +92,7 @@ class Plan:
             {**self.searches, **other.searches},
             _joined(self.dgn, other.dgn),
             {**self.combinations, **other.combinations},
+            self.memorisation if other.memorisation is None else other.memorisation,
         )
 
     def with_score(self, task: ScoreTask) -> Plan:
@@ -190,6 +198,7 @@ class Plan:
             "dgn": self._spelled(self.dgn),
             "combinations": {name: self.combinations[name].record() for name in sorted(self.combinations)},
             "sweep": {name: asdict(self.sweep[name]) for name in sorted(self.sweep)},
+            "memorisation": None if self.memorisation is None else asdict(self.memorisation),
         }
 
     def _spelled(self, parts: Parts) -> list[list]:
@@ -214,6 +223,7 @@ class Plan:
                 name: CombinationRecord.of_record(one) for name, one in record.get("combinations", {}).items()
             },
             sweep={name: SweepPlace(**place) for name, place in record.get("sweep", {}).items()},
+            memorisation=MemorisationSettings(**asked) if (asked := record.get("memorisation")) else None,
         )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from pipeline.dataset_settings import MemorisationSettings
 from pipeline.records import MiningRecord, Record, StyleRecord, record_digest
 
 ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
@@ -14,6 +17,7 @@ SCORE_REVISION = 1
 MINE_REVISION = 2
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
+MEMORISATION_REVISION = 1
 
 
 class Task(ABC):
@@ -230,3 +234,58 @@ class ScoreTask(Task):
         values = {key: value for key, value in record.items() if key not in ("method", "revision")}
         values["units"], values["classes"] = tuple(values["units"]), tuple(values["classes"])
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class MemorisationTask(Task):
+    """The real images of one class that are nearest to the pictures of its unit by one search.
+
+    unit : of the class layer, and number of the class. window : box of the image that the pictures show. layers : whose
+    values are compared beside the pixels. digest : SHA-256 of the pictures. shown : which of the samples there are.
+    pixels : uint8 (sample, y, x, rgb), the pictures; they travel with the task; in its id the digest stands for them.
+    """
+
+    model: str
+    mining: MiningRecord
+    settings: MemorisationSettings
+    search: str  # for words
+    layer: str
+    layers: tuple[str, ...]
+    unit: int
+    window: tuple[int, int, int, int]
+    digest: str
+    shown: tuple[bool, ...]
+    macs: int
+    pixels: np.ndarray = field(repr=False, compare=False)
+
+    method = "memorisation"
+
+    @property
+    def pictures(self) -> int:
+        return sum(self.shown)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.mining.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}:{self.unit}, {self.search}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": MEMORISATION_REVISION,
+            "model": self.model,
+            "dataset": self.mining.dataset.reading(),
+            "device": asdict(self.mining.device),
+            "batch": self.mining.top.batch,
+            "images": self.settings.images,
+            "typical": self.settings.typical,
+            "layer": self.layer,
+            "layers": list(self.layers),
+            "unit": self.unit,
+            "window": list(self.window),
+            "pictures": self.digest,
+            "shown": list(self.shown),
+        }

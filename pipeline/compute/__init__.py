@@ -6,10 +6,11 @@ from pipeline.compute.ascent import compute_ascent
 from pipeline.compute.backprojection import compute_backprojections
 from pipeline.compute.dgn import compute_dgn, compute_prior
 from pipeline.compute.images import compute_images
+from pipeline.compute.memorisation import compute_memorisation
 from pipeline.compute.mining import compute_mining
 from pipeline.compute.resources import Resources, has_gpu, package_versions
 from pipeline.search_tasks import DgnTask, PriorTask
-from pipeline.tasks import AscentTask, BackprojectTask, ImagesTask, MineTask, Task
+from pipeline.tasks import AscentTask, BackprojectTask, ImagesTask, MemorisationTask, MineTask, Task
 
 __all__ = ["Resources", "compute", "has_gpu", "package_versions"]
 
@@ -20,6 +21,7 @@ _METHODS = {
     BackprojectTask: compute_backprojections,
     DgnTask: compute_dgn,
     PriorTask: compute_prior,
+    MemorisationTask: compute_memorisation,
 }
 
 

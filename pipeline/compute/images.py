@@ -10,6 +10,7 @@ from atlas_viewer import format
 from pipeline.compute.resources import Resources, package_versions
 from pipeline.cuts import ground
 from pipeline.data.batches import Batch, Skipped, batches
+from pipeline.data.source import ImageSource
 from pipeline.errors import DataError
 from pipeline.records import MiningRecord
 from pipeline.store.shard import Pieces, encode_shard
@@ -28,9 +29,7 @@ def read_batches(
     skipped: list[Skipped],
 ) -> Iterator[Batch]:
     """Images start … stop−1 in batches of one shape; those that cannot be read go to `skipped`."""
-    size, source = resources.network.preprocessing, resources.source
-    if source is None or source.digest != mining.dataset.digest:
-        raise DataError(f"dataset {mining.dataset.name}: the images here are not those of the plan; give the same root")
+    size, source = resources.network.preprocessing, planned_source(mining, resources)
     return batches(
         source,
         start,
@@ -44,6 +43,14 @@ def read_batches(
         threads=threads,
         skipped=skipped,
     )
+
+
+def planned_source(mining: MiningRecord, resources: Resources) -> ImageSource:
+    """The images that the plan is about. DataError if they are not here (any more)."""
+    source = resources.source
+    if source is None or source.digest != mining.dataset.digest:
+        raise DataError(f"dataset {mining.dataset.name}: the images here are not those of the plan; give the same root")
+    return source
 
 
 def mean_colour(resources: Resources) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -53,12 +53,15 @@ class Index:
             digest.update(json.dumps([key, content.tobytes().hex(), label]).encode() + b"\n")
         return digest.hexdigest()
 
-    def sample(self, count: int) -> np.ndarray:
+    def sample(self, count: int, among: Iterable[int] | None = None) -> np.ndarray:
         """The `count` images (rising, int64) of least SHA-256 of their content hash: a choice by chance, the same
-        whatever the order or the partition. Equal contents fall to the earlier image."""
-        priorities = [hashlib.sha256(content.tobytes()).digest() for content in self.hashes]
-        order = sorted(range(len(self)), key=lambda image: (priorities[image], image))
-        return np.array(sorted(order[:count]), np.int64)
+        whatever the order or the partition. Equal contents fall to the earlier image.
+
+        among : numbers of the images that there is a choice of; None for all.
+        """
+        images = range(len(self)) if among is None else among
+        order = sorted((hashlib.sha256(self.hashes[image].tobytes()).digest(), int(image)) for image in images)
+        return np.array(sorted(image for _, image in order[:count]), np.int64)
 
 
 @dataclass(frozen=True, eq=False)

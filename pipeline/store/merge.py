@@ -16,6 +16,7 @@ from pipeline.errors import OutputError
 from pipeline.plan import Plan
 from pipeline.search_cuts import dgn_tasks
 from pipeline.search_tasks import DgnTask
+from pipeline.store.memorisation_groups import further_images, read_tests, write_tests
 from pipeline.store.network_groups import write_network
 from pipeline.store.picture_groups import MergeReport
 from pipeline.store.score_groups import write_scores
@@ -50,7 +51,8 @@ def merge(
     try:
         with format.create(temporary) as file:
             groups = write_network(file, plan.card)
-            top_writer = None if tops is None else TopWriter(file, plan, tops, shards, report)
+            tests = () if tops is None else read_tests(plan, shards, report.set_aside)
+            top_writer = None if tops is None else TopWriter(file, plan, tops, further_images(tests), shards, report)
             for layer in plan.layers():
                 status = _Statuses(plan.layer_units(layer.name))
                 format.LAYER.create(file, {"layer": layer.name}, layer=groups[layer.name])
@@ -70,6 +72,8 @@ def merge(
                 _write_units(file, plan, layer, groups[layer.name], status)
             if top_writer is not None:
                 top_writer.write_dataset()
+                write_tests(file, plan, tests, groups, top_writer.row)
+                packages.update(package for test in tests for package in test.packages)
             write_combinations(file, plan, shards, report, packages, progress)
             write_priors(file, plan, shards, report.set_aside)
             write_scores(file, plan, shards, groups, report.set_aside)

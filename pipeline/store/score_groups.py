@@ -39,8 +39,8 @@ def read_pictures(atlas: Path, plan: Plan, layer: str, made_by: str, style: str)
         return StoredPictures(group["pixels"][:], shown, pictures_digest(group["pixels"]))
 
 
-def pictures_digest(pixels: h5py.Dataset) -> str:
-    """SHA-256 of the pictures of a style, picture by picture: what a score was made of."""
+def pictures_digest(pixels: h5py.Dataset | np.ndarray) -> str:
+    """SHA-256 of the pictures of a style, picture by picture: what a score or a memorisation test was made of."""
     total = hashlib.sha256(repr(pixels.shape).encode())
     for row in range(pixels.shape[0]):
         total.update(pixels[row].tobytes())

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
 
 from atlas_viewer import format
 from pipeline.card import LayerCard
-from pipeline.cuts import backproject_tasks, image_tasks
+from pipeline.cuts import backproject_tasks
 from pipeline.dataset_settings import TWIN
 from pipeline.plan import Plan
 from pipeline.store.picture_groups import MergeReport
 from pipeline.store.shard import ShardFolder
-from pipeline.store.tops import Tops, best_hits
+from pipeline.store.tops import KnownImage, Tops, all_image_tasks, best_hits
 from pipeline.tasks import BackprojectTask
 
 
 class TopWriter:
-    """Writes the dataset side of an atlas, layer by layer, and then what the dataset is."""
+    """Writes the dataset side of an atlas, layer by layer, and then what the dataset is.
 
-    def __init__(self, file: h5py.File, plan: Plan, tops: Tops, shards: ShardFolder, report: MergeReport) -> None:
+    further : number → images that are no hits and are shown all the same. row : number → where an image stands in
+    /dataset/images.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        plan: Plan,
+        tops: Tops,
+        further: Mapping[int, KnownImage],
+        shards: ShardFolder,
+        report: MergeReport,
+    ) -> None:
         self.file, self.plan, self.tops, self.shards, self.report = file, plan, tops, shards, report
-        self._row = {number: row for row, number in enumerate(tops.numbers)}
+        self._further = further
+        self._images = dict(sorted({**further, **tops.images()}.items()))
+        self.row = {number: row for row, number in enumerate(self._images)}
         self._tasks: dict[str, list[BackprojectTask]] = {}
         for task in backproject_tasks(plan, best_hits(plan, tops.layers)):
             self._tasks.setdefault(task.layer, []).append(task)
@@ -37,7 +51,7 @@ class TopWriter:
         about = {"measure": layer.measure, "height": height, "width": width, "lrn": self.plan.mining.top.lrn}
         for kind, fields in arrays.hits.items():
             stored = format.TOPS.create(self.file, {"kind": kind, **about}, layer=group, kind=kind)
-            image = np.vectorize(lambda number: self._row.get(number, -1), otypes=[np.int32])(fields["image"][rows])
+            image = np.vectorize(lambda number: self.row.get(number, -1), otypes=[np.int32])(fields["image"][rows])
             image[absent] = -1
             format.TOPS["image"].write(stored, image)
             for name in ("activation", "position", "window", "frame"):
@@ -108,16 +122,18 @@ class TopWriter:
         format.DATASET["skipped_reason"].write(group, [reason for _, reason in tops.skipped])
         format.DATASET["classes"].write(group, list(dataset.classes))
         images = format.IMAGES.create(self.file, {})
-        format.IMAGES["number"].write(images, np.array(tops.numbers, np.int32))
-        format.IMAGES["key"].write(images, list(tops.keys))
-        format.IMAGES["hash"].write(images, tops.hashes)
-        format.IMAGES["label"].write(images, tops.labels.astype(np.int32))
+        known = self._images.values()
+        format.IMAGES["number"].write(images, np.array(list(self._images), np.int32))
+        format.IMAGES["key"].write(images, [image.key for image in known])
+        hashes = np.frombuffer(b"".join(image.hash for image in known), np.uint8)
+        format.IMAGES["hash"].write(images, hashes.reshape(len(known), -1) if known else self.tops.hashes)
+        format.IMAGES["label"].write(images, np.array([image.label for image in known], np.int32))
         self._write_pixels(images)
 
     def _write_pixels(self, images: h5py.Group) -> None:
-        count, pixels = len(self.tops.numbers), None
+        count, pixels = len(self._images), None
         placement, size = np.full((count, 4), np.nan, np.float32), np.full((count, 2), -1, np.int32)
-        for task in image_tasks(self.plan, self.tops.numbers):
+        for task in all_image_tasks(self.plan, self.tops, self._further):
             shard = self.shards.take(task.id, task.record(), self.report.set_aside)
             if shard is None:
                 self.report.missing += len(task.numbers)
@@ -125,7 +141,7 @@ class TopWriter:
             if pixels is None:
                 sizes = {"image": count, "y": task.image[0], "x": task.image[1]}
                 pixels = format.IMAGES["pixels"].create(images, sizes)
-            rows = [self._row[number] for number in task.numbers]
+            rows = [self.row[number] for number in task.numbers]
             placement[rows], size[rows] = shard.array("placement"), shard.array("size")
             for index, row in enumerate(rows):
                 pixels.id.write_direct_chunk((row, 0, 0, 0), shard.chunk("pixels", index))

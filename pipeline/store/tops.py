@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.cuts import Hit, mine_tasks
+from pipeline.cuts import Hit, image_tasks, mine_tasks
 from pipeline.plan import Plan, runs
 from pipeline.records import Record, record_digest
 from pipeline.store.shard import ShardFolder, encode_shard
+from pipeline.tasks import ImagesTask
 
 TOPS_REVISION = 1
 
@@ -29,6 +30,15 @@ class TopArrays:
 
 
 @dataclass(frozen=True)
+class KnownImage:
+    """What an atlas says of an image of the dataset. hash : SHA-256 of its file. label : class number, −1 for none."""
+
+    key: str
+    hash: bytes
+    label: int
+
+
+@dataclass(frozen=True)
 class Tops:
     """All layers, and what is known of the images that are hits: numbers (rising), keys, hashes (image, 32), labels.
 
@@ -42,6 +52,14 @@ class Tops:
     labels: np.ndarray
     skipped: tuple[tuple[str, str], ...]
     packages: tuple[str, ...]
+
+    def images(self) -> dict[int, KnownImage]:
+        """Number → what is known of each image that is a hit."""
+        known = zip(self.keys, self.hashes, self.labels.tolist(), strict=True)
+        return {
+            number: KnownImage(key, content.tobytes(), label)
+            for number, (key, content, label) in zip(self.numbers, known, strict=True)
+        }
 
 
 def hit_images(plan: Plan, layers: Mapping[str, TopArrays]) -> tuple[int, ...]:
@@ -69,6 +87,11 @@ def best_hits(plan: Plan, layers: Mapping[str, TopArrays]) -> dict[str, dict[int
             if hits:
                 found[name][unit] = hits
     return found
+
+
+def all_image_tasks(plan: Plan, tops: Tops, further: Iterable[int]) -> tuple[ImagesTask, ...]:
+    """The pixels of every hit, and of further images; the hits' tasks do not depend on these."""
+    return *image_tasks(plan, tops.numbers), *image_tasks(plan, sorted(set(further) - set(tops.numbers)))
 
 
 def tops_record(plan: Plan) -> Record:
