@@ -176,7 +176,7 @@ def _hold(lock: TextIO, out: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OutputError(f"{out}: another run is writing this atlas; wait for it, or choose OUT=…") from None
+        raise OutputError(f"{out}: another run is writing here; wait for it, or choose OUT=…") from None
     except OSError:  # some network file systems have no locks
         log.warning("%s: this file system has no locks; see to it that one run at a time writes here", out)
 

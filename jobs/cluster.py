@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +15,7 @@ from pipeline.errors import AtlasError, SettingsError
 from pipeline.settings import ClusterSettings, DeviceSettings
 
 T = TypeVar("T")
+_ROOM = 60.0  # seconds that a cluster may take to make room for processes that run at once
 AHEAD = 2  # tasks in flight for each worker: one runs, one waits
 
 
@@ -163,6 +164,40 @@ class RayCluster:
                 with suppress(Exception):  # on the way out; what cannot be cancelled ends with the cluster
                     ray.cancel(reference, force=True)
 
+    def together(self, calls: Sequence[Callable[[str], object]], farewell: float) -> list[object]:
+        """What calls return that run at once, each in a place of its own, told a URL at which they meet.
+
+        Once a call is lost, which gives a Failed, the others have `farewell` seconds to end.
+        Raises SettingsError when the cluster has no room for all.
+        """
+        ray = self._ray
+        from ray.util.placement_group import placement_group, remove_placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        place = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
+        group = placement_group([{name: count for name, count in place.items() if count}] * len(calls))
+
+        def remote(function: Callable, at: int):
+            options = {name: self._options[name] for name in ("num_cpus", "num_gpus")}
+            strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=at)
+            return ray.remote(function).options(**options, max_retries=0, scheduling_strategy=strategy)
+
+        try:
+            if not group.wait(_ROOM):
+                raise SettingsError(
+                    f"processes: got {len(calls)}, for which the cluster has no room; give fewer by processes=…"
+                )
+            meeting = ray.get(remote(_meeting, 0).remote())
+            out = [remote(_called, at).remote(call, meeting) for at, call in enumerate(calls)]
+            ended, waiting = ray.wait(out, num_returns=1)
+            while waiting and not any(self._lost(self._outcome(one)) for one in ended):
+                ended, waiting = ray.wait(out, num_returns=len(ended) + 1)
+            ray.wait(out, num_returns=len(out), timeout=farewell)
+            ended, _ = ray.wait(out, num_returns=len(out), timeout=0)
+            return [self._outcome(one) if one in ended else Failed("it did not end", "") for one in out]
+        finally:
+            remove_placement_group(group)  # ends those that still run
+
     def close(self) -> None:
         self._held = {}
         self._ray.shutdown()
@@ -173,6 +208,10 @@ class RayCluster:
         except self._ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
             return Failed(f"its worker was lost, {reason}", str(error))
+
+    @staticmethod
+    def _lost(outcome: object) -> bool:
+        return isinstance(outcome, Failed | AtlasError)
 
     def _places(self, device: DeviceSettings) -> int:
         """How many tasks the cluster has room for."""
@@ -186,6 +225,22 @@ def _has_token() -> bool:
     """Whether this machine knows a Ray cluster's token, where Ray looks for it."""
     named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
     return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _meeting() -> str:
+    """Runs where the first process will: an address of that machine with a port that is free."""
+    import socket
+
+    import ray
+
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return f"tcp://{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+
+
+def _called(call: Callable[[str], object], meeting: str) -> object:
+    """Runs in a worker: one of the calls that run together."""
+    return call(meeting)
 
 
 _kept: dict[str, object] = {}  # in a worker process: what all tasks share, by key

@@ -2,83 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omegaconf import DictConfig, OmegaConf
 
-from atlas_viewer.training_page import write_look, write_metrics
+from jobs.atlas import device_kind, output
 from jobs.console import DONE, run_job
-from jobs.request import read_model, read_out, read_settings
+from jobs.gang import run_gang
+from jobs.prior_training import PriorJob, open_images, say, train_in
+from jobs.request import read_device, read_model, read_out
+from jobs.settings_reader import read_settings, typed
 from pipeline.dataset_settings import DatasetSettings
-from pipeline.errors import SettingsError
-from pipeline.settings import check, check_choice
+from pipeline.errors import SettingsError, UnitError
+from pipeline.settings import ClusterSettings, check, check_choice
+from pipeline.training.prior_recipe import PRESETS, PriorRecipe
 
 PUBLISHED_FROM = 192  # pixels: the preset of images of this size and more
+SHOWN = 12  # held-out images that are looked at: the fewest there can be
 
 
 def prior(config: DictConfig) -> int:
     """Train, leave the prior's folder in the output folder, and say how good it is; return the exit code."""
-    from pipeline.cuts import ground
-    from pipeline.data.dataset import open_source
-    from pipeline.data.pictures import read_pictures
-    from pipeline.nets.download import cache_folder
     from pipeline.nets.model import open_network
-    from pipeline.training.prior import PriorRequest, error_table, train_prior
+    from pipeline.training.prior import check_request
 
-    out = read_out(config)
-    if config.dataset.kind == "none":
-        raise SettingsError("dataset: got none, expected images to learn from; name them by DATASET=…")
-    check("held_out", config.held_out, "12 or more", config.held_out >= 12)
-    network = open_network(read_model(config.model))
-    network.layer(config.layer)  # raises with the near match
+    cluster = read_settings(ClusterSettings, config.cluster, "cluster")
+    processes = typed(config.processes, int | None, "processes")
+    model = read_model(config.model)
+    _check_words(config)
+    network = open_network(model)
     size = network.preprocessing
-    recipe = read_recipe(config, max(size.height, size.width))
-    dataset = read_settings(DatasetSettings, config.dataset, "dataset")
-    pictures = read_pictures(
-        open_source(dataset, cache=cache_folder()),
-        height=size.height,
-        width=size.width,
-        preprocess=dataset.preprocess,
-        ground=ground(size.order, size.mean),
-        bad_share=dataset.bad_share,
-        folder=out / "pictures",
-        threads=recipe.threads,
-        log=_say,
+    job = PriorJob(
+        name=typed(config.name, str, "name"),
+        layer=typed(config.layer, str, "layer"),
+        model=model,
+        dataset=read_settings(DatasetSettings, config.dataset, "dataset"),
+        recipe=read_recipe(config, max(size.height, size.width)),
+        device=read_device(config, device_kind(config.device, cluster.kind)),
+        held_out=typed(config.held_out, int, "held_out"),
+        facts_images=typed(config.facts_images, int, "facts_images"),
+        licence=typed(config.licence, str, "licence"),
+        out=read_out(config),
     )
-    train, held_out = pictures.split(config.held_out, recipe.seed)
-    request = PriorRequest(config.name, config.layer, recipe, config.licence, config.facts_images, len(held_out))
-
-    def metrics(step: int, measured: dict[str, float]) -> None:
-        write_metrics(out / "metrics.jsonl", step, measured)
-        _say(f"step {step}/{recipe.steps} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
-
-    def look(step: int, real: object, made: object) -> None:
-        write_look(out, step, real, made)
-
-    trained = train_prior(request, network, train, held_out, out, log=_say, metrics=metrics, look=look)
-    for row in error_table(trained.errors):
-        _say("  ".join(f"{cell:>16}" for cell in row))
-    _say(f"{out / config.name}: a prior for {network.name}'s {config.layer}; use it by priors=[{out / config.name}]")
+    check("held_out", job.held_out, f"{SHOWN} or more", job.held_out >= SHOWN)
+    check("facts_images", job.facts_images, "2 or more", job.facts_images >= 2)
+    try:
+        check_request(job.recipe, network, job.layer)
+    except UnitError as error:
+        asked = "layer" if str(error).startswith(f"layer {job.layer}:") else "recipe.comparator"
+        raise SettingsError(f"{asked}: {error}, and set {asked}=…") from None
+    with output(job.out, config):
+        train, _ = open_images(job, network, say)
+        together = job.recipe.batch * (processes or 1)
+        check("recipe.batch", job.recipe.batch, f"{len(train)} images at most in a step", together <= len(train))
+        run_gang(cluster, job.device, processes, train_in, job)
+    folder = job.out / job.name
+    say(f"{folder}: a prior for {network.name}'s {job.layer}; use it by priors=[{folder}]")
+    say(f"{job.out}/index.html: its training")
     return DONE
 
 
-def read_recipe(config: DictConfig, side: int):
+def read_recipe(config: DictConfig, side: int) -> PriorRecipe:
     """The recipe that a configuration asks for. side : of the images, the longer one, pixels."""
-    from pipeline.training.prior_recipe import PRESETS, PriorRecipe
-
     preset = config.preset
     if preset is None:
         preset = "published" if side >= PUBLISHED_FROM else "small"
     check_choice("preset", preset, PRESETS)
-    recipe = read_settings(PriorRecipe, config.recipes[preset], f"recipes.{preset}")
-    changes = {name: value for name, value in OmegaConf.to_container(config.recipe).items() if value is not None}
-    if "comparator" in changes:
-        changes["comparator"] = tuple(changes["comparator"])
-    return replace(recipe, **changes)
+    values = OmegaConf.to_container(config.recipes[preset], resolve=True)
+    asked = OmegaConf.to_container(config.recipe, resolve=True)
+    changes = {name: value for name, value in asked.items() if value is not None}  # type: ignore[union-attr]
+    return read_settings(PriorRecipe, {**values, **changes}, "recipe")  # type: ignore[dict-item]
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _check_words(config: DictConfig) -> None:
+    """What can be refused before a network is opened."""
+    if config.dataset.kind == "none":
+        raise SettingsError("dataset: got none, expected images to learn from; name them by DATASET=…")
+    name = str(config.name)
+    if not name or not all(letter.isalnum() or letter in "_-." for letter in name) or name.startswith("."):
+        raise SettingsError(f"name: got {name!r}, expected letters, digits, _, - and .; set it by name=…")
 
 
 if __name__ == "__main__":

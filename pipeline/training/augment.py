@@ -13,7 +13,7 @@ def blurred(pixels: Tensor, *, sigma: float, rows: Tensor) -> Tensor:
     """Return the batch (batch, channel, row, column) with the pictures chosen by `rows` (batch,) blurred."""
     if sigma <= 0 or not bool(rows.any()):
         return pixels
-    offsets = torch.arange(-_REACH, _REACH + 1, dtype=pixels.dtype)
+    offsets = torch.arange(-_REACH, _REACH + 1, dtype=pixels.dtype, device=pixels.device)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     weights = (weights / weights.sum()).expand(pixels.shape[1], 1, -1)
     chosen = functional.pad(pixels[rows], (_REACH, _REACH, _REACH, _REACH), mode="replicate")

@@ -59,11 +59,7 @@ class PublishedDiscriminator(nn.Module):
 
     def __init__(self, entries: int, *, channels: int, size: int, scale: float) -> None:
         super().__init__()
-        if size < _SMALLEST:
-            raise SettingsError(
-                f"discriminator: published needs images of at least {_SMALLEST} pixels, these have {size}; "
-                "use discriminator=patch"
-            )
+        check_size("published", size)
         self.scale = scale
         first = 4 if size >= 192 else 2  # stride
         plan = [(channels, 7, first), (2 * channels, 5, 1), (4 * channels, 3, 2), (8 * channels, 3, 1),
@@ -87,6 +83,15 @@ class PublishedDiscriminator(nn.Module):
         top = self.body(image).mean(dim=(2, 3))
         logit = self.joint(torch.cat([top, self.code(code.flatten(1) / self.scale)], 1))
         return logit[:, :, None], logit[:, 0]
+
+
+def check_size(kind: str, size: int) -> None:
+    """Raise SettingsError for images, of `size` pixels a side or more, that a discriminator is too large for."""
+    if kind == "published" and size < _SMALLEST:
+        raise SettingsError(
+            f"discriminator: published needs images of at least {_SMALLEST} pixels, these have {size}; "
+            "use discriminator=patch"
+        )
 
 
 def build_discriminator(kind: str, entries: int, *, channels: int, size: int, scale: float) -> nn.Module:

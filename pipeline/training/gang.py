@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+
+_PATIENCE = timedelta(minutes=30)  # for the slowest: the leader looks at images and writes while the others wait
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,23 @@ class Gang:
 
 
 ALONE = Gang(0, 1, torch.device("cpu"))
+
+
+@contextmanager
+def joined(rank: int, size: int, device: torch.device, meeting: str) -> Iterator[Gang]:
+    """A gang that this process belongs to, joined on the way in and left on every way out.
+
+    meeting : where the processes find each other, "file:///…" or "tcp://host:port"; unused by one alone.
+    Raises RuntimeError, as does whatever is averaged, when one of them is lost.
+    """
+    if size == 1:
+        yield Gang(rank, size, device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=_PATIENCE)
+    try:
+        yield Gang(rank, size, device)
+    finally:
+        distributed.destroy_process_group()

@@ -213,7 +213,7 @@ def train_generator(
     """Run a training to its end, from its checkpoint where there is one; return the averaged generator.
 
     settings : what decides the result, as text; a checkpoint of others is refused. metrics : told the means since it
-    was last told. look : shown the averaged generator from time to time.
+    was last told, of the leader's share. look : shown the averaged generator from time to time.
     Raises TrainingError when the losses are no longer numbers, or one side has won; the last checkpoint stays.
     """
     recipe = training.recipe
@@ -235,10 +235,10 @@ def train_generator(
             sums.setdefault(name, []).append(value)
         done = step + 1
         if done % recipe.show_every == 0 or done in (1, recipe.show_every // 4, recipe.steps):
-            metrics(done, {name: float(np.mean(values)) for name, values in sums.items()})
-            sums = {}
             if training.gang.leads:
+                metrics(done, {name: float(np.mean(values)) for name, values in sums.items()})
                 look(done, training.average)
+            sums = {}
         if (done % recipe.checkpoint_every == 0 or done == recipe.steps) and training.gang.leads:
             save_checkpoint(checkpoint, Checkpoint(settings=settings, step=done, states=training.state()))
     return training.average

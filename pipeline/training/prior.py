@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,20 @@ import torch
 from torch import nn
 
 from pipeline.data.pictures import Pictures
+from pipeline.errors import DataError
 from pipeline.nets.network import Network
 from pipeline.priors.generator import Generator, GeneratorShape
 from pipeline.priors.prior import Prior, read_prior, trained_prior, write_prior
+from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.comparator import Comparator
 from pipeline.training.course import arithmetic_threads
+from pipeline.training.discriminator import check_size
 from pipeline.training.gang import ALONE, Gang
 from pipeline.training.generator import CodeFacts, PriorTraining, recipe_text, train_generator
+from pipeline.training.prior_card import card_text
 from pipeline.training.prior_recipe import PriorRecipe
 from pipeline.training.reconstructions import Errors, measure_errors, real_images, reconstruct
+from pipeline.training.weights_file import rounded
 
 _FACTS_BATCH = 100
 _SHOWN = 12  # held-out images whose reconstructions are looked at
@@ -66,6 +71,11 @@ def train_prior(
     not lead their gang.
     """
     recipe = request.recipe
+    if recipe.batch * gang.size > len(train):
+        raise DataError(f"images: got {len(train)}, fewer than the {recipe.batch * gang.size} of a step")
+    told = {"network": network.digest, "layer": request.layer, "images": train.digest, "processes": gang.size}
+    settings, checkpoint = recipe_text(recipe, told), out / "training.checkpoint"
+    load_checkpoint(checkpoint, settings=settings)  # refused before the codes are measured, if it must be
     out.mkdir(parents=True, exist_ok=True)
     with arithmetic_threads(recipe.threads):
         torch.manual_seed(recipe.seed)
@@ -73,7 +83,6 @@ def train_prior(
         encoder, comparator = Comparator(network, [request.layer]), Comparator(network, recipe.comparator)
         facts = code_facts(encoder, comparator, train, request.facts_images, recipe.seed, gang.device)
         generator = Generator(generator_shape(recipe, network, request.layer, facts.scale))
-        told = {"network": network.digest, "layer": request.layer, "images": train.digest, "processes": gang.size}
         training = PriorTraining(recipe, generator, encoder, comparator, facts, train, gang)
         shown = real_images(held_out, 0, _SHOWN).to(gang.device)
 
@@ -82,14 +91,17 @@ def train_prior(
 
         average = train_generator(
             training,
-            checkpoint=out / "training.checkpoint",
-            settings=recipe_text(recipe, told),
+            checkpoint=checkpoint,
+            settings=settings,
             log=log,
             metrics=metrics,
             look=see,
         )
         if not gang.leads:
             return None
+        average.load_state_dict(rounded(average.state_dict()))  # as it is stored
+        layers = Comparator(network, _measured_layers(network))
+        errors = measure_errors(average, encoder, layers, held_out, facts.mean, request.measured, gang.device)
         prior = trained_prior(
             name=request.name,
             network=network.name,
@@ -102,18 +114,16 @@ def train_prior(
             licence=request.licence,
             card="",
         )
-        write_prior(out / request.name, prior, half=True)
-        prior = read_prior(out / request.name)  # as it is stored: half precision
-        cpu = network.to(device=torch.device("cpu"))
-        errors = measure_errors(
-            prior.generator,
-            Comparator(cpu, [request.layer]),
-            Comparator(cpu, _measured_layers(network)),
-            held_out,
-            facts.mean,
-            request.measured,
-        )
+        card = card_text(prior, recipe, errors, min(request.measured, len(held_out)), gang.size)
+        write_prior(out / request.name, replace(prior, card=card), half=True)
+        prior = read_prior(out / request.name)
     return Trained(prior, errors)
+
+
+def check_request(recipe: PriorRecipe, network: Network, layer: str) -> None:
+    """Raise UnitError for a layer that the network lacks, SettingsError for a network or recipe that gives no prior."""
+    Comparator(network, [layer, *recipe.comparator])
+    check_size(recipe.discriminator, min(network.preprocessing.height, network.preprocessing.width))
 
 
 def code_facts(
@@ -154,15 +164,6 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
         slope=recipe.slope,
         scale=scale,
     )
-
-
-def error_table(errors: Mapping[str, Errors]) -> list[list[str]]:
-    """The errors as rows of text, a head first; layers' as shares of the values' energy."""
-    layers = list(next(iter(errors.values())).layers)
-    rows = [["", "pixel", "code", *layers]]
-    for name, error in errors.items():
-        rows.append([name, f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[x]:.3f}" for x in layers)])
-    return rows
 
 
 def _measured_layers(network: Network) -> list[str]:

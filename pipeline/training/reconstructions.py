@@ -40,24 +40,31 @@ def real_images(pictures: Pictures, start: int, stop: int) -> Tensor:
 
 
 def measure_errors(
-    generator: nn.Module, encoder: Comparator, layers: Comparator, held_out: Pictures, mean: np.ndarray, count: int
+    generator: nn.Module,
+    encoder: Comparator,
+    layers: Comparator,
+    held_out: Pictures,
+    mean: np.ndarray,
+    count: int,
+    device: torch.device,
 ) -> dict[str, Errors]:
     """Errors of the reconstructions of the first `count` held-out images, and of trivial answers, by name.
 
-    mean : the mean code, (entry,). The mean image is that of the images measured.
+    mean : the mean code, (entry,). device : where generator and network are. The mean image is that of the
+    images measured.
     """
     count = min(count, len(held_out))
     whole = torch.stack([real_images(held_out, at, min(at + _BATCH, count)).sum(0) for at in range(0, count, _BATCH)])
-    mean_image = whole.sum(0, keepdim=True) / count
+    mean_image = (whole.sum(0, keepdim=True) / count).to(device)
     answers = {
         "reconstruction": lambda images: reconstruct(generator, encoder, images),
         "mean image": lambda images: mean_image.expand_as(images),
         "blurred image": lambda images: blurred(images, sigma=_BLUR, rows=torch.ones(len(images), dtype=torch.bool)),
     }
     sums = {name: np.zeros(2 + 2 * len(layers.layers) + 1) for name in answers}
-    typical = torch.from_numpy(mean)
+    typical = torch.from_numpy(mean).to(device)
     for at in range(0, count, _BATCH):
-        images = real_images(held_out, at, min(at + _BATCH, count))
+        images = real_images(held_out, at, min(at + _BATCH, count)).to(device)
         with torch.no_grad():
             code, values = encoder.values(images)[0].flatten(1), layers.values(images)
             for name, answer in answers.items():

@@ -220,7 +220,7 @@ def test_another_run_on_the_same_folder(refused, tmp_path):
     out.mkdir()
     with open(out / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert f"{out}: another run is writing this atlas; wait for it, or choose OUT=…" in refused()
+        assert f"{out}: another run is writing here; wait for it, or choose OUT=…" in refused()
         assert not (out / "plan.json").exists()
     assert done(atlas, "atlas", *SMALL, f"out={out}", "units=[fc:0]", "samples=1") == 0
 

@@ -20,7 +20,7 @@ from pipeline.priors.prior import read_prior
 from pipeline.training.comparator import Comparator, centre, half_squares, relative_error, shifted
 from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
 from pipeline.training.generator import PriorTraining
-from pipeline.training.prior import PriorRequest, code_facts, train_prior
+from pipeline.training.prior import PriorRequest, check_request, code_facts, train_prior
 from pipeline.training.prior_losses import join_gradients
 from pipeline.training.prior_recipe import PriorRecipe
 
@@ -199,6 +199,14 @@ def _with(change: dict, **recipe: object) -> PriorTraining:
     return training
 
 
+def test_a_network_of_grey_images_has_no_prior():
+    build = GraphBuilder(Preprocessing(SIDE, SIDE, "L", np.zeros(1), np.ones(1)))
+    filters = torch.ones(2, 1, SIDE, SIDE)
+    at = build.add("conv", Convolution(filters, torch.zeros(2), (1, 1), (0, 0)), [build.input], "conv")
+    with pytest.raises(SettingsError, match="reads L images; priors are made for colour"):
+        check_request(RECIPE, build.build("grey", at, class_layer="conv"), "conv")
+
+
 def test_a_side_that_wins_for_good_ends_the_training():
     training = _with({"waited": 199}, skip_below=10.0, resume_above=100.0, adversary_from=0.0, adversary_alone=0)
     with pytest.raises(TrainingError, match=r"discriminator has won.*skip_below"):
@@ -257,7 +265,7 @@ def test_the_rate_falls_to_the_adversary_and_then_to_zero():
 
 
 def test_metrics_of_a_killed_run_are_written_over(tmp_path):
-    from atlas_viewer.training_page import write_metrics
+    from atlas_viewer.training_log import write_metrics
 
     for step in (1, 2, 3, 2):
         write_metrics(tmp_path / "metrics.jsonl", step, {"image": step / 3})

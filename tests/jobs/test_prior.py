@@ -1,0 +1,314 @@
+"""Training a prior from a command line: alone and in two processes, resumed, shown on a page, refused with one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from jobs import gang, photos, prior, prior_training
+from jobs.console import compose_config, run_job
+from jobs.gang import Place, run_gang
+from jobs.request import read_device
+from jobs.settings_reader import read_settings
+from pipeline.errors import AtlasError, SettingsError, TrainingError
+from pipeline.priors.prior import read_prior
+from pipeline.settings import ClusterSettings
+from pipeline.training.course import epoch_rows
+
+SMALL = (
+    "model=torch", "model.name=tiny", "model.build=tiny_network:tiny", "model.size=[16,16]", "layer=fc",
+    "dataset=folder", "device=cpu", "held_out=12", "facts_images=40", "recipe.steps=8", "recipe.batch=4",
+    "recipe.comparator=[conv2,fc]", "recipe.threads=1", "recipe.precision=fp32", "recipe.checkpoint_every=4",
+    "recipe.show_every=4", "recipes.small.grid_channels=8", "recipes.small.least_channels=4", "recipes.small.shift=2",
+    "recipes.small.discriminator_channels=4", "recipes.small.adversary_alone=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Forty pictures of 16 × 16 pixels."""
+    folder = tmp_path_factory.mktemp("images") / "pictures"
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for number in range(40):
+        coarse = random.randint(0, 256, (2, 2, 3)).astype(np.uint8)
+        Image.fromarray(coarse.repeat(8, 0).repeat(8, 1)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def train(out: Path, images: Path, *overrides: str) -> int:
+    return prior.prior(compose_config("prior", [*SMALL, f'dataset.root="{images}"', f'out="{out}"', *overrides]))
+
+
+def refusal(capsys, out: Path, images: Path, *overrides: str, job=prior.prior, config: str = "prior") -> str:
+    """The one line that a command ends with."""
+    given = [*SMALL, f'dataset.root="{images}"'] if config == "prior" else []
+    with pytest.raises(SystemExit) as ended:
+        run_job(job, config, "", [*given, f'out="{out}"', *overrides])
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1), said
+    return said
+
+
+# One process -----------------------------------------------------------------------------------------
+
+
+def test_a_command_leaves_a_prior_its_card_and_its_page(tmp_path, images, capsys):
+    assert train(tmp_path, images) == 0
+    known = read_prior(tmp_path / "tiny_fc")
+    assert (known.network, known.code_layer, known.trained_on["count"]) == ("tiny", "fc", 28)
+    assert "| reconstruction |" in known.card
+    assert "| `steps` | 8 |" in known.card
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 4, 8]
+    page = (tmp_path / "index.html").read_text()
+    assert "Finished, 8 steps" in page
+    assert "blurred image" in page
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert address.startswith("data:") or (tmp_path / address).is_file(), address
+    assert f"use it by priors=[{tmp_path}/tiny_fc]" in capsys.readouterr().out
+
+
+def test_the_same_command_goes_on_and_more_of_another_is_refused(tmp_path, images, capsys):
+    train(tmp_path, images)
+    before = (tmp_path / "tiny_fc" / "generator.safetensors").read_bytes()
+    capsys.readouterr()
+    train(tmp_path, images)
+    assert "going on from step 8" in capsys.readouterr().out
+    assert (tmp_path / "tiny_fc" / "generator.safetensors").read_bytes() == before
+    assert "checkpoint of other settings" in refusal(capsys, tmp_path, images, "recipe.seed=1")
+
+
+# Two processes ---------------------------------------------------------------------------------------
+
+
+def take_part(place: Place, job: prior_training.PriorJob) -> dict[str, torch.Tensor]:
+    """Train, and give back the generator and what this process learned from; the first gives both processes'."""
+    from pipeline.training import generator
+
+    seen, kept = [], {}
+    images, learn = generator.PriorTraining._images, generator.PriorTraining.learn
+
+    def note_images(self, step, chance):
+        share = self.recipe.batch
+        rows = epoch_rows(step, seed=self.recipe.seed, count=len(self.train), batch=share * self.gang.size)
+        found = images(self, step, chance)
+        seen.append(_rows(self.train, found, rows))
+        return found
+
+    def note_weights(self, step):
+        measured = learn(self, step)
+        kept.update({name: value.clone() for name, value in self.generator.state_dict().items()})
+        return measured
+
+    generator.PriorTraining._images, generator.PriorTraining.learn = note_images, note_weights
+    try:
+        prior_training.train_in(place, job)
+    finally:
+        generator.PriorTraining._images, generator.PriorTraining.learn = images, learn
+    torch.save({"weights": kept, "seen": seen}, job.out / f"process-{place.rank}.pt")
+    return kept
+
+
+def _rows(pictures, images: torch.Tensor, rows: np.ndarray) -> list[int]:
+    """Which pictures of a step a process was given, by their pixels, mirrored or not."""
+    known = torch.from_numpy(pictures.pixels(rows)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return [
+        int(rows[at])
+        for image in images
+        for at in range(len(rows))
+        if torch.allclose(image, known[at]) or torch.allclose(image, known[at].flip(2))
+    ]
+
+
+def test_two_processes_take_the_same_steps_from_pictures_of_their_own(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(prior, "train_in", take_part)
+    train(tmp_path, images, "cluster=local", "processes=2")
+    one, other = (torch.load(tmp_path / f"process-{rank}.pt") for rank in range(2))
+    assert one["weights"].keys() == other["weights"].keys()
+    for name, value in one["weights"].items():
+        assert bool(value.isfinite().all()), name
+        assert torch.equal(value, other["weights"][name]), name
+    assert len(one["seen"]) == 8
+    for mine, theirs in zip(one["seen"], other["seen"], strict=True):
+        assert (len(mine), len(theirs)) == (4, 4)
+        assert not set(mine) & set(theirs)
+    known = read_prior(tmp_path / "tiny_fc")
+    assert "8 of 8 images" in known.card
+    assert "2 CPU processes" in (tmp_path / "index.html").read_text()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert not torch.distributed.is_initialized()
+
+
+def stop_at_six(place: Place, job: prior_training.PriorJob) -> None:
+    """Both processes fail after the checkpoint of step 4."""
+    from pipeline.training import generator
+
+    learn = generator.PriorTraining.learn
+
+    def fail(self, step):
+        if step == 6:
+            raise TrainingError("stopped for a test")
+        return learn(self, step)
+
+    generator.PriorTraining.learn = fail
+    try:
+        prior_training.train_in(place, job)
+    finally:
+        generator.PriorTraining.learn = learn
+
+
+def test_two_processes_go_on_to_the_same_weights(tmp_path, images, monkeypatch, capsys):
+    train(tmp_path / "whole", images, "cluster=local", "processes=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(prior, "train_in", stop_at_six)
+        with pytest.raises(TrainingError, match="stopped for a test"):
+            train(tmp_path / "killed", images, "cluster=local", "processes=2")
+    assert not torch.distributed.is_initialized()
+    capsys.readouterr()
+    train(tmp_path / "killed", images, "cluster=local", "processes=2")
+    assert "going on from step 4" in capsys.readouterr().out
+    whole, again = (load_file(tmp_path / name / "tiny_fc" / "generator.safetensors") for name in ("whole", "killed"))
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+
+
+# A gang itself ---------------------------------------------------------------------------------------
+
+
+def place_of(place: Place, factor: int) -> int:
+    return factor * (place.rank + 1) * place.size
+
+
+def fail_as_second(place: Place, message: str) -> None:
+    if place.rank == 1:
+        raise SettingsError(message)
+
+
+def vanish_as_second(place: Place, code: int) -> None:
+    if place.rank == 1:
+        import os
+
+        os._exit(code)
+
+
+def settings(*overrides: str):
+    config = compose_config("prior", ["device=cpu", *overrides])
+    return read_settings(ClusterSettings, config.cluster, "cluster"), read_device(config, "cpu")
+
+
+@pytest.mark.parametrize(("cluster", "size"), [("serial", 1), ("serial", None), ("local", 3)])
+def test_a_gang_gives_what_its_first_process_returns(cluster, size):
+    assert run_gang(*settings(f"cluster={cluster}"), size, place_of, 5) == 5 * (size or 1)
+
+
+def test_an_error_of_one_process_is_the_error_of_the_gang():
+    with pytest.raises(SettingsError, match="seen by the second"):
+        run_gang(*settings("cluster=local"), 2, fail_as_second, "seen by the second")
+
+
+def test_a_lost_process_is_said():
+    with pytest.raises(TrainingError, match=r"process 1 of 2: lost .*goes on from the last checkpoint"):
+        run_gang(*settings("cluster=local"), 2, vanish_as_second, 3)
+
+
+def test_one_process_is_not_many():
+    with pytest.raises(SettingsError, match=r"processes: got 2, but cluster=serial is one process"):
+        run_gang(*settings("cluster=serial"), 2, place_of, 1)
+    with pytest.raises(SettingsError, match="processes: got 0, expected 1 or more"):
+        run_gang(*settings("cluster=local"), 0, place_of, 1)
+
+
+@pytest.mark.slow
+def test_a_gang_runs_on_a_ray_cluster(monkeypatch):
+    """A cluster on this machine stands for one of many."""
+    from dataclasses import replace
+
+    cluster, device = settings("cluster=local", "cluster.workers=2", "cluster.memory_bytes=0")
+    opened = gang.RayCluster
+    monkeypatch.setattr(gang, "RayCluster", lambda asked, device: opened(replace(asked, kind="local"), device))
+    asked = replace(cluster, kind="ray")
+    assert run_gang(asked, device, 2, place_of, 5) == 10
+    with pytest.raises(SettingsError, match="seen by the second"):
+        run_gang(asked, device, 2, fail_as_second, "seen by the second")
+    with pytest.raises(TrainingError, match="process 1 of 2: lost"):
+        run_gang(asked, device, 2, vanish_as_second, 3)
+
+
+# Refusals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("layer=fcc", r"layer fcc: not in network tiny \(nearest: fc"),
+        ("recipe.comparator=[conv2,cnov1]", r"recipe.comparator: layer cnov1: not in network tiny \(nearest: conv1"),
+        ("recipe.comparator=[]", "expected at least one"),
+        ("held_out=40", "held_out: got 40, but pictures has 40 images; hold out fewer"),
+        ("held_out=3", "held_out: got 3, expected 12 or more"),
+        ("facts_images=1", "facts_images: got 1, expected 2 or more"),
+        ("recipe.batch=30", "recipe.batch: got 30, expected 28 images at most"),
+        ("recipe.steps=many", "recipe.steps: got 'many', expected a whole number"),
+        ("recipes.small.discriminator=published", "at least 35 pixels, these have 16; use discriminator=patch"),
+        ("preset=smal", "nearest: small"),
+        ("name=a/b", "name: got 'a/b', expected letters"),
+        ("device=cdua", "nearest: cuda"),
+        ("processes=2", "cluster=serial is one process; use cluster=local"),
+        ("processes=some", "processes: got 'some', expected a whole number"),
+    ],
+)
+def test_a_prior_that_cannot_be_is_refused_before_anything_is_made(tmp_path, images, capsys, override, said):
+    assert re.search(said, refusal(capsys, tmp_path / "out", images, override))
+    assert not (tmp_path / "out" / "training.checkpoint").exists()
+    assert not (tmp_path / "out" / "tiny_fc").exists()
+
+
+def test_a_prior_needs_images(tmp_path, capsys):
+    with pytest.raises(AtlasError, match="dataset: got none, expected images to learn from"):
+        prior.prior(compose_config("prior", ["dataset=none", f'out="{tmp_path}"']))
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path, images, capsys):
+    (tmp_path / "training.checkpoint").write_bytes(b"not a checkpoint")
+    said = refusal(capsys, tmp_path, images)
+    assert "cannot be read as a checkpoint" in said
+    assert "remove it to start anew" in said
+
+
+@pytest.mark.parametrize(("job", "config"), [(prior.prior, "prior"), (photos.photos, "photos")])
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, images, capsys, job, config):
+    (tmp_path / "file").write_text("in the way")
+    more = () if config == "prior" else ("dataset=folder", f'dataset.root="{images}"', f'held_out="{images}"')
+    said = refusal(capsys, tmp_path / "file" / "out", images, *more, job=job, config=config)
+    assert "cannot be written" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("dataset=none", "held_out=x"), "dataset: got none, expected photos to learn from"),
+        (("dataset=folder", "dataset.root=IMAGES"), "held_out: missing"),
+        (("dataset=folder", "dataset.root=IMAGES", "held_out=NOWHERE"), "NOWHERE: "),
+        (("dataset=folder", "dataset.root=CATS", "held_out=DOGS"), "classes are not those"),
+        (("dataset=doodles", "held_out=x"), "doodles are drawn"),
+        (("network=tinynte", "held_out=x"), "nearest: tinynet"),
+        (("dataset=folder", "dataset.root=IMAGES", "held_out=IMAGES", "recipe.epochs=many"), "expected a whole number"),
+        (("dataset=folder", "dataset.root=IMAGES", "held_out=IMAGES", "recipe.rate=-1"), "rate: got -1"),
+    ],
+)
+def test_a_training_on_photos_that_cannot_be_is_refused(tmp_path, images, capsys, overrides, said):
+    for one, kind in (("cats", "cat"), ("dogs", "dog")):
+        (tmp_path / one / kind).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / one / kind / "0.png")
+        (tmp_path / one / "more").mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / one / "more" / "0.png")
+    places = {"IMAGES": images, "CATS": tmp_path / "cats", "DOGS": tmp_path / "dogs"}
+    given = [re.sub("|".join(places), lambda found: f'"{places[found[0]]}"', override) for override in overrides]
+    assert said in refusal(capsys, tmp_path / "out", images, *given, job=photos.photos, config="photos")
+    assert not (tmp_path / "out" / "tinynet.checkpoint").exists()
