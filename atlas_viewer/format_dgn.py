@@ -83,7 +83,8 @@ COMBINATION = Group(
 MEMORISATION = Group(
     "/memorisation/<search>",
     "the memorisation test: the real images nearest to each synthetic picture of a class, among those of that class, "
-    "by Euclidean distance in each space (Nguyen et al. 2016, Fig. S22)",
+    "by Euclidean distance in each space: the pixels of the pictures' window, and each layer's own value with the mean "
+    "image outside of the window (Nguyen et al. 2016, Fig. S22); how many were compared at most are further attributes",
     (
         Attribute("search", "text", "which pictures: those of /layers/<class layer>/dgn/<search>, last iterate"),
         Attribute("pictures", "text", "SHA-256 of these pictures"),

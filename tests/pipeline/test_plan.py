@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cuts import ascent_tasks
+from pipeline.dataset_settings import MemorisationSettings
 from pipeline.errors import OutputError
 from pipeline.plan import Plan
 from pipeline.records import StyleRecord
@@ -52,6 +53,15 @@ def test_more_units_keep_whole_blocks():
 def test_a_record_read_back_is_the_plan():
     plan = small_plan()
     assert Plan.of_record(json.loads(json.dumps(plan.record()))) == plan
+    tested = plan.with_memorisation(MemorisationSettings(2, 50, 10))
+    assert Plan.of_record(json.loads(json.dumps(tested.record()))) == tested
+
+
+def test_the_memorisation_test_that_was_asked_for_last_counts():
+    plan = small_plan()
+    old, new = (plan.with_memorisation(MemorisationSettings(samples, 50, 10)) for samples in (1, 2))
+    assert old.union(new).memorisation.samples == 2
+    assert new.union(plan).memorisation == new.memorisation
 
 
 def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_else():

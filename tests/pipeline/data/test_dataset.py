@@ -221,6 +221,9 @@ def test_a_sample_is_chosen_by_content_and_not_by_place():
     chosen, moved = index(np.arange(50)).sample(12), index(order).sample(12)
     assert chosen.tolist() == sorted(chosen.tolist()) == sorted(order[moved].tolist())
     assert len(index(order).sample(80)) == 50
+    few = np.arange(0, 50, 3)
+    assert index(order).sample(50, few).tolist() == few.tolist()
+    assert set(chosen) & set(few) == set(index(np.arange(50)).sample(len(set(chosen) & set(few)), few))
 
 
 # Lists -----------------------------------------------------------------------------------------------
