@@ -103,7 +103,8 @@ class RayCluster:
     look after. A worker process is kept from task to task, and with it what all tasks share.
     """
 
-    def __init__(self, settings: ClusterSettings, device: DeviceSettings) -> None:
+    def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, heard: bool = False) -> None:
+        """heard : what tasks print is printed here."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if settings.kind == "ray" and _has_token():  # `ray start` asks for it; read when ray is imported
@@ -115,7 +116,7 @@ class RayCluster:
                 f"cluster={settings.kind}: Ray is not installed; install ray, or use cluster=serial"
             ) from None
         self._ray = ray
-        quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        quiet = {"log_to_driver": heard, "logging_level": "ERROR", "configure_logging": True}
         if settings.kind == "local":
             cores = settings.workers if settings.workers is not None else os.cpu_count() or 1
             ray.init(

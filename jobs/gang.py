@@ -16,6 +16,7 @@ from pipeline.errors import AtlasError, SettingsError, TrainingError
 from pipeline.settings import ClusterSettings, DeviceSettings, check
 
 T = TypeVar("T")
+_PARTING = 3.0  # seconds for a process to end once the first has
 _FAREWELL = 10.0  # seconds that processes get to say why they ended, once one has
 
 
@@ -73,6 +74,7 @@ def _spawned(device: DeviceSettings, size: int, work: Work[T], argument: T) -> o
             outcomes += [_heard(begin, patience) for begin, _ in pairs]
         finally:
             for process in others:
+                process.join(_PARTING)  # left alone it ends by itself, and cleans up
                 process.terminate()
                 process.join()
     return _first(outcomes)
@@ -80,7 +82,7 @@ def _spawned(device: DeviceSettings, size: int, work: Work[T], argument: T) -> o
 
 def _on_ray(settings: ClusterSettings, device: DeviceSettings, size: int | None, work: Work[T], argument: T) -> object:
     """On the machines of a cluster, each process with a GPU of its own where the device is one."""
-    cluster = RayCluster(settings, device)
+    cluster = RayCluster(settings, device, heard=True)
     try:
         if size is None:
             size = cluster.workers if device.kind == "cuda" else 1

@@ -66,9 +66,10 @@ def train_in(place: Place, job: PriorJob) -> None:
     from pipeline.training.prior import PriorRequest, train_prior
     from pipeline.training.prior_card import error_table
 
+    speak = say if place.rank == 0 else _keep_silent
     prepare(replace(job.device, threads=job.recipe.threads))
     network = open_network(job.model)
-    train, held_out = open_images(job, network, say)
+    train, held_out = open_images(job, network, speak)
     request = PriorRequest(job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out))
     facts = _facts(job, network, place, len(train), len(held_out))
 
@@ -84,7 +85,7 @@ def train_in(place: Place, job: PriorJob) -> None:
         write_facts(job.out, facts)
     with joined(place.rank, place.size, torch.device(place.device), place.meeting) as gang:
         trained = train_prior(
-            request, network, train, held_out, job.out, log=say, metrics=metrics, look=look, gang=gang
+            request, network, train, held_out, job.out, log=speak, metrics=metrics, look=look, gang=gang
         )
     if trained is None:
         return
@@ -98,6 +99,10 @@ def train_in(place: Place, job: PriorJob) -> None:
 def say(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)
+
+
+def _keep_silent(line: str) -> None:
+    """What a process does that is not the first."""
 
 
 def _facts(job: PriorJob, network: object, place: Place, learned: int, held_out: int) -> TrainingFacts:

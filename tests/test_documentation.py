@@ -89,8 +89,8 @@ def test_the_tree_of_the_readme_is_the_tree():
 
 
 def test_methods_name_functions_that_exist():
-    text = (ROOT / "docs" / "methods.md").read_text()
-    named = re.findall(r"`((?:pipeline\.)?(?:nets|methods|regularizers|score)\.[\w.]+)`", text)
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("methods.md", "priors.md"))
+    named = re.findall(r"`((?:pipeline\.)?(?:nets|methods|regularizers|score|training(?=\.\w+\.))\.[\w.]+)`", text)
     assert len(named) >= 10
     for name in named:
         path = name if name.startswith("pipeline.") else f"pipeline.{name}"

@@ -121,7 +121,8 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = min((1, 2, 5, 10), key=lambda times: abs(times * power - rough)) * power
-    return [round(at * step, 12) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    found = [float(f"{at * step:.12g}") for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [tick for tick in found if tick > 0 or not log]
 
 
 def _names(names: Sequence[tuple[float, str, str]]) -> list[str]:

@@ -37,10 +37,8 @@ def write_page(out: Path) -> Path:
     """
     facts, measured, seen = read_facts(out), read_metrics(out / METRICS), looks(out)
     began = next((line.step for line in measured if "real" in line.values), None)
-    plots = [
-        (panel.title, draw(panel, facts.steps, began if measured[0].step != began else None), _ABOUT[name])
-        for name, panel in _panels(measured).items()
-    ]
+    marked = began if measured and measured[0].step != began else None
+    plots = [(panel.title, draw(panel, facts.steps, marked), _ABOUT[name]) for name, panel in _panels(measured).items()]
     done = max([step for step, _ in seen[-1:]] + [line.step for line in measured[-1:]], default=0)
     text = render(
         "training.html",
@@ -53,7 +51,7 @@ def write_page(out: Path) -> Path:
         share=f"{100 * done / facts.steps:.0f}",
         over=done >= facts.steps and bool(facts.errors),
         plots=[plot for plot in plots if plot[1]],
-        began=began,
+        began=marked,
         errors=_marked(facts),
         thousands=captions.thousands,
     )

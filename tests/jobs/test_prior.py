@@ -232,7 +232,9 @@ def test_a_gang_runs_on_a_ray_cluster(monkeypatch):
 
     cluster, device = settings("cluster=local", "cluster.workers=2", "cluster.memory_bytes=0")
     opened = gang.RayCluster
-    monkeypatch.setattr(gang, "RayCluster", lambda asked, device: opened(replace(asked, kind="local"), device))
+    monkeypatch.setattr(
+        gang, "RayCluster", lambda asked, device, **more: opened(replace(asked, kind="local"), device, **more)
+    )
     asked = replace(cluster, kind="ray")
     assert run_gang(asked, device, 2, place_of, 5) == 10
     with pytest.raises(SettingsError, match="seen by the second"):
