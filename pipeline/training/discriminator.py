@@ -17,7 +17,8 @@ class PatchDiscriminator(nn.Module):
     """Whether an image is real: a map of logits for its patches, and one for the whole image with its code.
 
     image : (batch, 3, row, column) in (-1, 1). code : (batch, …). Returns (batch, row, column) and (batch,).
-    Real and made images go through in batches of their own, for batch normalisation tells a mixed batch apart at once; of several processes each normalises its own share.
+    Real and made images go through in batches of their own, for batch normalisation tells a mixed batch apart at once;
+    of several processes each normalises its own share.
     Source: Isola et al. 2017 for the map; Dosovitskiy & Brox 2016 for the code.
     """
 
