@@ -17,7 +17,7 @@ from jobs.score import score
 from pipeline.errors import DataError, OutputError
 
 DRAWINGS = ["dataset.count=120", "dataset.block=50"]
-LITTLE = ["styles=[noise]", "samples=1", "pages=false", "top.k=4", "cluster=serial"]
+LITTLE = ["methods=[ascent,top]", "styles=[noise]", "samples=1", "pages=false", "top.k=4", "cluster=serial"]
 UNITS = "units=[conv3:0-3,fc8:0-5]"
 
 
