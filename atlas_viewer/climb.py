@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,26 +13,26 @@ from atlas_viewer.field import Group, Status
 
 
 @dataclass(frozen=True)
-class Climb:
+class Climb(ABC):
     """Pictures of one layer with one setting. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
 
     group: h5py.Group
     units: np.ndarray
 
     @property
+    @abstractmethod
     def kind(self) -> Group:
         """The part of the schema that the group follows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The setting's true name."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def direction(self) -> str:
         """maximize or minimize."""
-        raise NotImplementedError
 
     @property
     def path(self) -> str:

@@ -17,7 +17,7 @@ from pipeline.data.doodles import CLASSES, REVISION
 from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet, doodlevgg
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pipeline.training.course import arithmetic_threads, epoch_rows, sgd, step_seed, warm_and_linear
+from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, step_seed, warm_and_linear
 from pipeline.training.folding import fold
 from pipeline.training.recipe import ClassifierSettings, Metrics
 from pipeline.training.weights_file import write_weights
@@ -106,9 +106,7 @@ def measure(settings: ClassifierSettings, network: nn.Sequential, held_out: Draw
 
 def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
     """Return what stands before the softmax, for RGB pixels 0..255 (batch, channel, row, column)."""
-    mean = torch.tensor(MEAN)[None, :, None, None]
-    gain = torch.tensor(GAIN)[None, :, None, None]
-    return network[:-1]((pixels - mean) * gain)
+    return scaled_logits(network, pixels, MEAN, GAIN)
 
 
 def _learn(

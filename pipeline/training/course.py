@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def epoch_rows(step: int, *, seed: int, count: int, batch: int) -> np.ndarray:
@@ -34,6 +34,12 @@ def sgd(network: nn.Module, *, rate: float, momentum: float, weight_decay: float
     free = [value for value in network.parameters() if value.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
+
+
+def scaled_logits(network: nn.Sequential, pixels: Tensor, mean: Sequence[float], gain: Sequence[float]) -> Tensor:
+    """What stands before a network's softmax, its last part, for RGB pixels 0..255 (batch, channel, row, column)."""
+    centred = pixels - torch.tensor(mean)[None, :, None, None]
+    return network[:-1](centred * torch.tensor(gain)[None, :, None, None])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pipeline.data.pictures import Pictures
 from pipeline.errors import DataError, TrainingError
 from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pipeline.training.course import arithmetic_threads, epoch_rows, sgd, step_seed, warm_and_linear
+from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, step_seed, warm_and_linear
 from pipeline.training.folding import fold
 from pipeline.training.photo_recipe import PhotoMetrics, PhotoSettings
 from pipeline.training.views import cropped, recoloured
@@ -118,9 +118,7 @@ def measure(settings: PhotoSettings, network: nn.Sequential, train: Pictures, he
 
 def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
     """Return what stands before the softmax, for RGB pixels 0..255 (batch, channel, row, column)."""
-    mean = torch.tensor(MEAN)[None, :, None, None]
-    gain = torch.tensor(GAIN)[None, :, None, None]
-    return network[:-1]((pixels - mean) * gain)
+    return scaled_logits(network, pixels, MEAN, GAIN)
 
 
 def _learn(
