@@ -21,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep pixels prior doodlenet tinynet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -52,6 +52,15 @@ score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= O
 
 sweep: .venv/atlas ## search for settings of the regularizers, with a page of them: MODEL= OUT= JUDGE=
 	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+
+CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
+
+controls: .venv/atlas ## DGN-AM without bounds, over λ and code layers, and for another network, judged: OUT=
+	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
+	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
+	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] priors=[doodlenet_fc6] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
+	$(RUN) jobs.score model=doodlevgg 'out="$(CONTROLS)/doodlevgg"'
+	$(RUN) jobs.compare 'atlases="$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg"' 'out="$(CONTROLS)/compared"'
 
 prior: .venv/atlas ## train a prior, a generator for DGN-AM: MODEL= LAYER=fc6 DATASET= OUT=
 	$(RUN) jobs.prior $(MODEL_IS) $(if $(LAYER),layer=$(LAYER)) $(DATASET_IS) $(OUT_IS) $(ARGS)

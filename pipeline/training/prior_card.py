@@ -12,16 +12,21 @@ from pipeline.training.reconstructions import Errors
 _ABOUT_ERRORS = (
     "Over {count} held-out images, of the weights as stored. Pixel: mean square, levels from 0 to 1. Code: square of "
     "the code's difference as a share of its distance to the mean code. Layers, after their ReLU: square of the "
-    "difference as a share of the values'. The mean image and a blurred copy of the image itself cost nothing to make."
+    "difference as a share of the values'. The mean image and a blurred copy of the image itself cost nothing to make. "
+    "Grid: power at the axis frequencies of a period over their neighbours', in dB; what counts is how far it is above "
+    "that of the images themselves."
 )
 
 
 def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
-    """The errors as rows of text, a head first; layers' as shares of the values' energy."""
-    layers = list(next(iter(errors.values())).layers)
-    rows = [("", "pixel", "code", *layers)]
+    """The errors as rows of text, a head first; layers' as shares of the values' energy, grids in dB."""
+    any_error = next(iter(errors.values()))
+    layers, grid = list(any_error.layers), list(any_error.grid)
+    rows = [("", "pixel", "code", *layers, *(f"grid {period} px" for period in grid))]
     for name, error in errors.items():
-        rows.append((name, f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[x]:.3f}" for x in layers)))
+        shares = (f"{error.layers[layer]:.3f}" for layer in layers)
+        decibels = (f"{error.grid[period]:.1f}" for period in grid)
+        rows.append((name, f"{error.pixel:.4f}", f"{error.code:.3f}", *shares, *decibels))
     return tuple(rows)
 
 

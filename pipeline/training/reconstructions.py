@@ -1,4 +1,4 @@
-"""How well a generator gives back held-out images, against what costs nothing: the mean image, a blurred image."""
+"""How well a generator gives back held-out images, against what costs nothing, and whether a grid lies over them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.data.pictures import Pictures
 from pipeline.training.augment import blurred
 from pipeline.training.comparator import Comparator, centre
+from pipeline.training.grid import axis_power, grid_decibels
 
 _BATCH = 50
 _BLUR = 3.0  # pixels: sigma of the blurred image
@@ -20,11 +21,13 @@ _BLUR = 3.0  # pixels: sigma of the blurred image
 class Errors:
     """Mean errors over images. pixel : mean square, of levels in [0, 1]. code : square of the code's difference over
     the square of its distance from the mean code. layers : mean square of each layer's difference over the mean square
-    of its values, by name."""
+    of its values, by name. grid : decibels of a grid of each period, in pixels, over its neighbours; of real images too
+    it is not quite 0."""
 
     pixel: float
     code: float
     layers: dict[str, float]
+    grid: dict[int, float]
 
 
 def reconstruct(generator: nn.Module, encoder: Comparator, images: Tensor) -> Tensor:
@@ -60,8 +63,10 @@ def measure_errors(
         "reconstruction": lambda images: reconstruct(generator, encoder, images),
         "mean image": lambda images: mean_image.expand_as(images),
         "blurred image": lambda images: blurred(images, sigma=_BLUR, rows=torch.ones(len(images), dtype=torch.bool)),
+        "image itself": lambda images: images,
     }
     sums = {name: np.zeros(2 + 2 * len(layers.layers) + 1) for name in answers}
+    power = {name: 0 for name in answers}
     typical = torch.from_numpy(mean).to(device)
     for at in range(0, count, _BATCH):
         images = real_images(held_out, at, min(at + _BATCH, count)).to(device)
@@ -69,6 +74,7 @@ def measure_errors(
             code, values = encoder.values(images)[0].flatten(1), layers.values(images)
             for name, answer in answers.items():
                 made = centre(answer(images), images.shape[-2:])
+                power[name] = power[name] + axis_power(made)
                 again, found = encoder.values(made)[0].flatten(1), layers.values(made)
                 sums[name] += np.array(
                     [
@@ -87,6 +93,7 @@ def measure_errors(
                 layer: total[3 + place] / total[3 + len(layers.layers) + place]
                 for place, layer in enumerate(layers.layers)
             },
+            grid=grid_decibels(power[name]),
         )
         for name, total in sums.items()
     }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +87,30 @@ def test_the_same_command_goes_on_and_more_of_another_is_refused(tmp_path, image
     assert "going on from step 8" in capsys.readouterr().out
     assert (tmp_path / "tiny_fc" / "generator.safetensors").read_bytes() == before
     assert "checkpoint of other settings" in refusal(capsys, tmp_path, images, "recipe.seed=1")
+
+
+def test_a_training_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path, images, capsys):
+    steps = ("recipe.steps=200", "recipe.checkpoint_every=10", "recipe.show_every=200")
+    train(tmp_path / "whole", images, *steps)
+    killed = tmp_path / "killed"
+    overrides = [*SMALL, *steps, f'dataset.root="{images}"', f'out="{killed}"']
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.prior", *overrides],
+        cwd=Path(prior.__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},  # tiny_network
+        stdout=subprocess.DEVNULL,
+    )
+    while not (killed / "training.checkpoint").exists():
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()  # SIGKILL
+    assert process.wait() == -9
+    assert not (killed / "tiny_fc").exists()
+    capsys.readouterr()
+    train(killed, images, *steps)
+    assert 10 <= int(re.search(r"going on from step (\d+)", capsys.readouterr().out)[1]) < 200
+    whole, again = ((tmp_path / name / "tiny_fc" / "generator.safetensors") for name in ("whole", "killed"))
+    assert whole.read_bytes() == again.read_bytes()
 
 
 # Two processes ---------------------------------------------------------------------------------------

@@ -1,0 +1,54 @@
+"""The measure of grids over images: found where there is one, at its period alone, and not where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.training.grid import PERIODS, axis_power, grid_decibels, periods
+
+
+def noise(seed: int, rows: int = 64, columns: int = 64, count: int = 40) -> torch.Tensor:
+    return torch.randn(count, 3, rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def lines(period: int, rows: int = 64, columns: int = 64) -> torch.Tensor:
+    """Bright lines of one pixel, a period apart, over all columns."""
+    return ((torch.arange(rows) % period == 0).float()[:, None]).expand(rows, columns)
+
+
+def test_noise_has_no_grid():
+    found = grid_decibels(axis_power(noise(0)))
+    assert tuple(found) == PERIODS
+    assert all(abs(value) < 2.5 for value in found.values()), found
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_faint_grid_is_found_at_its_period(period, turned):
+    mask = lines(period)
+    images = noise(1) + 0.1 * period * (mask.T if turned else mask)
+    found = grid_decibels(axis_power(images))
+    assert found[period] > 10
+    for longer in (other for other in PERIODS if other > period):
+        assert found[longer] < 2.5, found
+
+
+def test_the_power_is_the_discrete_fourier_transform_of_means_over_the_other_axis():
+    images = noise(2, count=2)
+    whole = np.abs(np.fft.fft2(images.double().numpy())) ** 2
+    found = axis_power(images)
+    np.testing.assert_allclose(found[0] * 64**2, whole[:, :, :33, 0].sum((0, 1)))
+    np.testing.assert_allclose(found[1] * 64**2, whole[:, :, 0, :33].sum((0, 1)))
+
+
+@given(rows=st.integers(8, 80), columns=st.integers(8, 80))
+def test_any_size_has_its_periods_and_batches_add(rows, columns):
+    images = noise(3, rows, columns, count=4)
+    together = axis_power(images)
+    np.testing.assert_allclose(axis_power(images[:1]) + axis_power(images[1:]), together)
+    assert tuple(grid_decibels(together)) == periods((rows, columns))
+    assert grid_decibels(0 * together) == dict.fromkeys(periods((rows, columns)), 0.0)
