@@ -29,6 +29,8 @@ _ABOUT = {
     "learns": "The share of steps in which the discriminator learned: it waits while it is too far ahead.",
 }
 
+_NONE = "–"  # where a row of the table of errors has none
+
 
 def write_page(out: Path) -> Path:
     """Write `index.html` of a training from what lies in its folder, and return its path.
@@ -48,7 +50,7 @@ def write_page(out: Path) -> Path:
         earlier=[_address(look) for look in _spread(seen[:-1], _EARLIER)][::-1],
         shape=_shape(seen[-1][1]) if seen else (1, 1),
         done=done,
-        share=f"{100 * done / facts.steps:.0f}",
+        share=f"{100 * done / facts.steps:.0f}" if facts.steps else "100",
         over=done >= facts.steps and bool(facts.errors),
         plots=[plot for plot in plots if plot[1]],
         began=marked,
@@ -114,13 +116,14 @@ def _address(look: tuple[int, Path]) -> tuple[str, str]:
 
 
 def _marked(facts: TrainingFacts) -> list[list[tuple[str, bool]]]:
-    """The table of errors, each cell with whether it is the least of its column."""
+    """The table of errors, each cell with whether it is the least error of its column; a grid is no error."""
     if not facts.errors:
         return []
     head, *rows = facts.errors
-    least = [min((float(row[at]) for row in rows), default=0.0) for at in range(1, len(head))]
-    body = [
-        [(row[0], False), *((cell, float(cell) == low) for cell, low in zip(row[1:], least, strict=True))]
-        for row in rows
+    errors = [[cell for cell in column if cell != _NONE] for column in zip(*rows, strict=True)]
+    least = [
+        min(column, key=float) if at and not name.startswith("grid") and column else None
+        for at, (name, column) in enumerate(zip(head, errors, strict=True))
     ]
+    body = [[(cell, cell == low) for cell, low in zip(row, least, strict=True)] for row in rows]
     return [[(cell, False) for cell in head], *body]

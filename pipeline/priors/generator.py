@@ -64,46 +64,65 @@ class GeneratorShape:
 
 
 class DoublingConvolution(nn.Module):
-    """Twice the rows and columns, then a convolution: (batch, channel, row, column) to twice the size.
+    """Twice the rows and columns: (batch, channel, row, column) to twice the size, a 3 x 3 kernel for each of the four
+    places that a pixel becomes.
 
-    smooth : between pixels values are interpolated linearly (zero outside), and the kernel is 3 x 3; else each pixel is
-    repeated two by two, and the kernel is 5 x 5.
-    Computed before the doubling, where four times fewer pixels are: each of the four places that a pixel becomes has a
-    3 x 3 kernel, whose taps are sums of the kernel's.
+    The four begin alike, so that no checkerboard is there at first, and a training that shifts what it compares rewards
+    none. Source: Shi et al. 2016, sub-pixel convolution; Aitken et al. 2017 for the start.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, smooth: bool) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        side = 3 if smooth else 5
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, side, side))
+        self.weight = nn.Parameter(torch.empty(4 * outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        sums = torch.zeros(2, 3, side)  # which of the two places, tap of three, tap of the kernel
+
+    def forward(self, value: Tensor) -> Tensor:
+        places = functional.conv2d(value, self.weight, self.bias.repeat_interleave(4), padding=1)
+        return functional.pixel_shuffle(places, 2)
+
+    def initialise(self, slope: float) -> None:
+        """Kaiming's weights, the same for all four places."""
+        with torch.no_grad():
+            one = torch.empty(len(self.bias), *self.weight.shape[1:])
+            self.weight.copy_(nn.init.kaiming_normal_(one, a=slope).repeat_interleave(4, 0))
+
+
+class RepeatingConvolution(nn.Module):
+    """Each pixel repeated two by two, then a 5 x 5 convolution: (batch, channel, row, column) to twice the size.
+
+    It treats all pixels alike: a flat map stays flat (Odena et al. 2016). Computed before the repetition, where four
+    times fewer pixels are: each of the four places that a pixel becomes has a 3 x 3 kernel of sums of the kernel's taps.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 5, 5))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        sums = torch.zeros(2, 3, 5)  # which of the two places, tap of three, tap of the kernel
         for place in range(2):
-            for tap in range(side):
-                between, odd = divmod(place + tap - side // 2, 2)  # pixel, from this one, and which of its places
-                if smooth:
-                    near, far = between + 1, between + (2 if odd else 0)
-                    sums[place, near, tap] += 0.75
-                    sums[place, far, tap] += 0.25
-                else:
-                    sums[place, between + 1, tap] = 1
+            for tap in range(5):
+                sums[place, (place + tap - 2) // 2 + 1, tap] = 1
         self.register_buffer("sums", sums, persistent=False)
 
     def forward(self, value: Tensor) -> Tensor:
         outputs, inputs = self.weight.shape[:2]
         kernels = torch.einsum("pas,qbt,oist->opqiab", self.sums, self.sums, self.weight)
-        kernels = kernels.reshape(4 * outputs, inputs, 3, 3)
-        places = functional.conv2d(value, kernels, self.bias.repeat_interleave(4), padding=1)
+        places = functional.conv2d(
+            value, kernels.reshape(4 * outputs, inputs, 3, 3), self.bias.repeat_interleave(4), padding=1
+        )
         return functional.pixel_shuffle(places, 2)
+
+    def initialise(self, slope: float) -> None:
+        """Kaiming's weights."""
+        nn.init.kaiming_normal_(self.weight, a=slope)
 
 
 class Generator(nn.Module):
     """A code to an image: inner products (or convolutions, for a map) to a small grid, which is doubled.
 
-    Doublings interpolate and convolve, the last repeats pixels and convolves: unlike a strided transposed convolution
-    both treat all pixels alike, so that no checkerboard is built in (Odena et al. 2016). Takes (batch, *code), returns
-    (batch, 3, row, column) in (-1, 1).
-    Source: Dosovitskiy & Brox 2016, section 3, with resizing for the transposed convolutions and a tanh at the end.
+    Takes (batch, *code), returns (batch, 3, row, column) in (-1, 1).
+    Source: Dosovitskiy & Brox 2016, section 3, with other doublings than transposed convolutions, whose kernels meet
+    unevenly and draw checkerboards (Odena et al. 2016), and a tanh at the end.
     """
 
     def __init__(self, shape: GeneratorShape) -> None:
@@ -119,10 +138,10 @@ class Generator(nn.Module):
         rows, ups, seconds = shape.grid[0], [], []
         for inner, outer in zip(shape.channels, shape.channels[1:], strict=False):
             rows *= 2
-            ups.append(DoublingConvolution(inner, outer, smooth=True))
+            ups.append(DoublingConvolution(inner, outer))
             seconds.append(nn.Conv2d(outer, outer, 3, padding=1) if rows <= shape.twice_up_to else nn.Identity())
         self.ups, self.seconds = nn.ModuleList(ups), nn.ModuleList(seconds)
-        self.last = DoublingConvolution(shape.channels[-1], 3, smooth=False)
+        self.last = RepeatingConvolution(shape.channels[-1], 3)
         self._initialise()
 
     def forward(self, code: Tensor) -> Tensor:
@@ -144,8 +163,10 @@ class Generator(nn.Module):
 
     def _initialise(self) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | DoublingConvolution):
+            if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=self.shape.slope)
                 nn.init.zeros_(module.bias)
+            elif isinstance(module, DoublingConvolution | RepeatingConvolution):
+                module.initialise(self.shape.slope)
         with torch.no_grad():
             self.last.weight *= 0.3  # else the tanh begins in its flat parts

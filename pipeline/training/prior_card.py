@@ -19,14 +19,17 @@ _ABOUT_ERRORS = (
 
 
 def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
-    """The errors as rows of text, a head first; layers' as shares of the values' energy, grids in dB."""
+    """The errors as rows of text, a head first; layers' as shares of the values' energy, grids in dB.
+
+    An image itself has no errors, only a grid to hold the others' against.
+    """
     any_error = next(iter(errors.values()))
     layers, grid = list(any_error.layers), list(any_error.grid)
     rows = [("", "pixel", "code", *layers, *(f"grid {period} px" for period in grid))]
     for name, error in errors.items():
-        shares = (f"{error.layers[layer]:.3f}" for layer in layers)
-        decibels = (f"{error.grid[period]:.1f}" for period in grid)
-        rows.append((name, f"{error.pixel:.4f}", f"{error.code:.3f}", *shares, *decibels))
+        shares = [f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[layer]:.3f}" for layer in layers)]
+        shown = shares if error.pixel else ["–"] * len(shares)
+        rows.append((name, *shown, *(f"{error.grid[period]:.1f}" for period in grid)))
     return tuple(rows)
 
 

@@ -21,7 +21,7 @@ class PriorRecipe:
     preset: str
     loss: str
     seed: int  # of first weights, order, shifts
-    steps: int
+    steps: int  # 0: none, first weights, the baseline that a prior has to beat
     batch: int  # images of one process
     # The generator; see pipeline.priors.generator.
     hidden: int | None  # None: as wide as the code, of a map as its channels
@@ -66,11 +66,12 @@ class PriorRecipe:
         ):
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        for name in ("steps", "batch", "grid_channels", "least_channels", "threads", "checkpoint_every",
+        for name in ("batch", "grid_channels", "least_channels", "threads", "checkpoint_every",
                      "show_every", "discriminator_channels"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
         for name in (
+            "steps",
             "image_weight",
             "feature_weight",
             "adversarial_weight",

@@ -79,6 +79,14 @@ def test_a_command_leaves_a_prior_its_card_and_its_page(tmp_path, images, capsys
     assert f"use it by priors=[{tmp_path}/tiny_fc]" in capsys.readouterr().out
 
 
+def test_no_steps_give_the_untrained_prior_that_others_have_to_beat(tmp_path, images):
+    assert train(tmp_path, images, "recipe.steps=0") == 0
+    assert "| `steps` | 0 |" in read_prior(tmp_path / "tiny_fc").card
+    page = (tmp_path / "index.html").read_text()
+    assert "0 steps" in page
+    assert "blurred image" in page
+
+
 def test_the_same_command_goes_on_and_more_of_another_is_refused(tmp_path, images, capsys):
     train(tmp_path, images)
     before = (tmp_path / "tiny_fc" / "generator.safetensors").read_bytes()

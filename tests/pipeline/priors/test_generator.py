@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pipeline.errors import SettingsError
-from pipeline.priors.generator import LARGEST_GRID, SMALLEST_GRID, DoublingConvolution, Generator, GeneratorShape
+from pipeline.priors.generator import (
+    LARGEST_GRID,
+    SMALLEST_GRID,
+    DoublingConvolution,
+    Generator,
+    GeneratorShape,
+    RepeatingConvolution,
+)
+
+Layer = DoublingConvolution | RepeatingConvolution
 
 SHAPE = GeneratorShape(
     code=(10,), image=(64, 64), hidden=12, grid_channels=16, least_channels=4, twice_up_to=8, slope=0.2, scale=2.0
@@ -46,8 +55,8 @@ def test_codes_of_any_form_become_images(code, image):
 
 @settings(deadline=None)
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), seed=st.integers(0, 9))
-def test_a_doubling_convolution_is_repetition_and_convolution(rows, columns, seed):
-    layer, value = doubling(seed, rows, columns, smooth=False)
+def test_a_repeating_convolution_is_repetition_and_convolution(rows, columns, seed):
+    layer, value = filled(RepeatingConvolution(3, 2), seed, rows, columns)
     repeated = value.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     expected = functional.conv2d(repeated, layer.weight, layer.bias, padding=2)
     torch.testing.assert_close(layer(value), expected, rtol=1e-10, atol=1e-10)
@@ -55,29 +64,32 @@ def test_a_doubling_convolution_is_repetition_and_convolution(rows, columns, see
 
 @settings(deadline=None)
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), seed=st.integers(0, 9))
-def test_a_smooth_one_is_interpolation_and_convolution(rows, columns, seed):
-    """On a ground of zeros: interpolated there, and cut to the place of the picture after the convolution."""
-    layer, value = doubling(seed, rows, columns, smooth=True)
-    framed = functional.pad(value, (2, 2, 2, 2))
-    larger = functional.interpolate(framed, scale_factor=2, mode="bilinear", align_corners=False)
-    expected = functional.conv2d(larger, layer.weight, layer.bias, padding=1)[:, :, 4:-4, 4:-4]
-    torch.testing.assert_close(layer(value), expected, rtol=1e-10, atol=1e-10)
+def test_a_doubling_convolution_is_four_convolutions_side_by_side(rows, columns, seed):
+    layer, value = filled(DoublingConvolution(3, 2), seed, rows, columns)
+    found = layer(value)
+    for down in range(2):
+        for right in range(2):
+            kernels = layer.weight.unflatten(0, (2, 4))[:, 2 * down + right]
+            expected = functional.conv2d(value, kernels, layer.bias, padding=1)
+            torch.testing.assert_close(found[:, :, down::2, right::2], expected, rtol=1e-10, atol=1e-10)
 
 
-def doubling(seed: int, rows: int, columns: int, *, smooth: bool) -> tuple[DoublingConvolution, torch.Tensor]:
+def filled(layer: Layer, seed: int, rows: int, columns: int) -> tuple[Layer, torch.Tensor]:
     torch.manual_seed(seed)
-    layer = DoublingConvolution(3, 2, smooth=smooth).double()
+    layer = layer.double()
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(layer.bias)
     return layer, torch.randn(2, 3, rows, columns, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("smooth", [True, False])
-def test_a_flat_map_stays_flat(smooth):
+@pytest.mark.parametrize("form", [DoublingConvolution, RepeatingConvolution])
+def test_a_flat_map_stays_flat_before_training(form):
     """No checkerboard is built in: where all pixels are alike, so are those of the doubled map, but at its border."""
-    layer, _ = doubling(0, 1, 1, smooth=smooth)
+    layer = form(3, 2).double()
+    layer.initialise(0.2)
     flat = layer(torch.randn(1, 3, 1, 1, dtype=torch.float64).expand(1, 3, 6, 6))[..., 2:-2, 2:-2]
     torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
+    assert float(flat.abs().max()) > 0
 
 
 @pytest.mark.parametrize(
