@@ -91,7 +91,7 @@ class RepeatingConvolution(nn.Module):
     """Each pixel repeated two by two, then a 5 x 5 convolution: (batch, channel, row, column) to twice the size.
 
     It treats all pixels alike: a flat map stays flat (Odena et al. 2016). Computed before the repetition, where four
-    times fewer pixels are: each of the four places that a pixel becomes has a 3 x 3 kernel of sums of the kernel's taps.
+    times fewer pixels are: each of the four places that a pixel becomes has a 3 x 3 kernel of sums of the taps.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
