@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from pipeline.data.doodle_cache import Drawings, drawings
 from pipeline.data.doodles import CLASSES, REVISION
 from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet, doodlevgg
 from pipeline.training.augment import attacked, blurred, faded, noisy
-from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, step_seed, warm_and_linear
+from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, warm_and_linear
 from pipeline.training.folding import fold
+from pipeline.training.loop import take_steps
 from pipeline.training.recipe import ClassifierSettings, Metrics
 from pipeline.training.weights_file import write_weights
 
@@ -60,22 +61,19 @@ def fit(
     torch.manual_seed(settings.seed)
     network = _untrained(settings).to(memory_format=torch.channels_last)
     optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    text = json.dumps(asdict(settings), indent=0)
-    found = load_checkpoint(checkpoint, settings=text)
-    first = 0
-    if found is not None:
-        network.load_state_dict(found.states["network"])
-        optimiser.load_state_dict(found.states["optimiser"])
-        first = found.step
-        log(f"going on from step {first}")
-    mean_loss = None
-    for step in range(first, settings.steps):
-        loss = _learn(settings, network, optimiser, train, step)
-        mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
-            log(f"step {step + 1}/{settings.steps} loss {mean_loss:.3f} rate {_rate(settings, step):.4f}")
-            states = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            save_checkpoint(checkpoint, Checkpoint(settings=text, step=step + 1, states=states))
+    take_steps(
+        network,
+        optimiser,
+        partial(_loss, settings, network, train),
+        seed=settings.seed,
+        steps=settings.steps,
+        batch=settings.batch,
+        rate=lambda step: warm_and_linear(step, steps=settings.steps, highest=settings.rate),
+        checkpoint=checkpoint,
+        checkpoint_every=settings.checkpoint_every,
+        settings=json.dumps(asdict(settings), indent=0),
+        log=log,
+    )
     network = network.eval().to(memory_format=torch.contiguous_format)
     return _folded(network) if settings.network == "doodlenet" else network
 
@@ -109,22 +107,14 @@ def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
     return scaled_logits(network, pixels, MEAN, GAIN)
 
 
-def _learn(
-    settings: ClassifierSettings,
-    network: nn.Sequential,
-    optimiser: torch.optim.Optimizer,
-    train: Drawings,
-    step: int,
-) -> float:
-    """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
-    generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
-    torch.manual_seed(step_seed(settings.seed, step))  # dropout knows only the global generator
-    for group in optimiser.param_groups:
-        group["lr"] = _rate(settings, step)
-    pixels, labels = _batch(train, _rows(settings, step))
-    rows = torch.rand(len(labels), generator=generator) < 1 / 3
+def _loss(
+    settings: ClassifierSettings, network: nn.Sequential, train: Drawings, step: int, generator: torch.Generator
+) -> Tensor:
+    rows = epoch_rows(step, seed=settings.seed, count=settings.train_count, batch=settings.batch)
+    pixels, labels = _batch(train, rows)
+    some = torch.rand(len(labels), generator=generator) < 1 / 3
     sigma = settings.blur * float(torch.rand((), generator=generator))
-    pixels = blurred(pixels, sigma=sigma, rows=rows)
+    pixels = blurred(pixels, sigma=sigma, rows=some)
     pixels = faded(pixels, most=settings.fade, generator=generator)
     pixels = noisy(pixels, most=settings.noise, generator=generator)
     network.eval()  # the attack neither drops units nor touches running means
@@ -137,25 +127,13 @@ def _learn(
         generator=generator,
     )
     network.train()
-    loss = functional.cross_entropy(logits(network, pixels), labels, label_smoothing=settings.label_smoothing)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _rows(settings: ClassifierSettings, step: int) -> np.ndarray:
-    return epoch_rows(step, seed=settings.seed, count=settings.train_count, batch=settings.batch)
+    return functional.cross_entropy(logits(network, pixels), labels, label_smoothing=settings.label_smoothing)
 
 
 def _batch(source: Drawings, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Pixels 0..255 (batch, channel, row, column), laid out channels last, and labels (batch,)."""
     pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows])).float().permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[rows])
-
-
-def _rate(settings: ClassifierSettings, step: int) -> float:
-    return warm_and_linear(step, steps=settings.steps, highest=settings.rate)
 
 
 def _untrained(settings: ClassifierSettings) -> nn.Sequential:

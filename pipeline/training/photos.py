@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.data.pictures import Pictures
-from pipeline.errors import DataError, TrainingError
+from pipeline.errors import DataError
 from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
-from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, step_seed, warm_and_linear
+from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, warm_and_linear
 from pipeline.training.folding import fold
+from pipeline.training.loop import take_steps
 from pipeline.training.photo_recipe import PhotoMetrics, PhotoSettings
 from pipeline.training.views import cropped, recoloured
 from pipeline.training.weights_file import autocast, rounded, write_weights
@@ -66,34 +65,29 @@ def train_on_photos(
 def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Callable[[str], None]) -> nn.Sequential:
     """Return the trained network, with its batch normalisations folded away where it is shipped without."""
     torch.manual_seed(settings.seed)
-    classes, steps = len(train.names), settings.steps(len(train))
+    classes = len(train.names)
     network = _untrained(settings, classes).to(memory_format=torch.channels_last)
-    optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    text = json.dumps(asdict(settings) | {"photos": train.digest}, indent=0)
-    found = load_checkpoint(checkpoint, settings=text)
-    first = 0
-    if found is not None:
-        network.load_state_dict(found.states["network"])
-        optimiser.load_state_dict(found.states["optimiser"])
-        first = found.step
-        log(f"going on from step {first}")
+    optimiser = sgd(
+        network,
+        rate=settings.rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        vector_decay=settings.vector_decay,
+    )
     network.train()
-    losses: list[float] = []
-    began = time.monotonic()
-    for step in range(first, steps):
-        losses.append(_learn(settings, network, optimiser, train, step))
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                f"step {step}: the loss is no longer a number; {checkpoint} is of at most "
-                f"{settings.checkpoint_every} steps before; begin again with a lower recipe.rate"
-            )
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == steps:
-            rate = _rate(settings, step, len(train))
-            speed = len(losses) * settings.batch / (time.monotonic() - began)
-            log(f"step {step + 1}/{steps} loss {np.mean(losses):.3f} rate {rate:.4f}, {speed:.0f} photos/s")
-            states = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            save_checkpoint(checkpoint, Checkpoint(settings=text, step=step + 1, states=states))
-            losses, began = [], time.monotonic()
+    take_steps(
+        network,
+        optimiser,
+        partial(_loss, settings, network, train),
+        seed=settings.seed,
+        steps=settings.steps(len(train)),
+        batch=settings.batch,
+        rate=lambda step: _rate(settings, step, len(train)),
+        checkpoint=checkpoint,
+        checkpoint_every=settings.checkpoint_every,
+        settings=json.dumps(asdict(settings) | {"photos": train.digest}, indent=0),
+        log=log,
+    )
     network = network.eval().to(memory_format=torch.contiguous_format)
     return fold(network, tinynet(classes=classes)) if settings.network == "tinynet" else network
 
@@ -121,18 +115,9 @@ def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
     return scaled_logits(network, pixels, MEAN, GAIN)
 
 
-def _learn(
-    settings: PhotoSettings,
-    network: nn.Sequential,
-    optimiser: torch.optim.Optimizer,
-    train: Pictures,
-    step: int,
-) -> float:
-    """One step; all that is random in it comes from (seed, step), so that a training can go on anywhere."""
-    generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
-    torch.manual_seed(step_seed(settings.seed, step))  # dropout knows only the global generator
-    for group in optimiser.param_groups:
-        group["lr"] = _rate(settings, step, len(train))
+def _loss(
+    settings: PhotoSettings, network: nn.Sequential, train: Pictures, step: int, generator: torch.Generator
+) -> Tensor:
     pixels, labels = _batch(train, epoch_rows(step, seed=settings.seed, count=len(train), batch=settings.batch))
     main = settings.main_steps(len(train))
     size = settings.first_size if step < settings.first_share * main else SIZE
@@ -142,11 +127,7 @@ def _learn(
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with autocast("cpu", settings.precision):
         values = logits(network, pixels)
-    loss = functional.cross_entropy(values.float(), labels, label_smoothing=settings.label_smoothing)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return float(loss.detach())
+    return functional.cross_entropy(values.float(), labels, label_smoothing=settings.label_smoothing)
 
 
 def _rate(settings: PhotoSettings, step: int, photos: int) -> float:

@@ -16,6 +16,7 @@ from pipeline.nets.doodlenet import SIZE, doodlenet, load
 from pipeline.training import classifier
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.classifier import ClassifierSettings, fit, logits, train_classifier
+from pipeline.training.course import epoch_rows, warm_and_linear
 from pipeline.training.recipe import recipe
 
 SMALL = ClassifierSettings(
@@ -132,15 +133,17 @@ def test_settings_that_cannot_be_are_refused(field: str, value: object, said: st
 
 
 def test_every_drawing_is_seen_once_an_epoch() -> None:
-    first = np.concatenate([classifier._rows(SMALL, step) for step in range(3)])
-    second = np.concatenate([classifier._rows(SMALL, step) for step in range(3, 6)])
+    first, second = (
+        np.concatenate([epoch_rows(step, seed=0, count=48, batch=16) for step in range(start, start + 3)])
+        for start in (0, 3)
+    )
     assert sorted(first) == sorted(second) == list(range(48))
     assert first.tolist() != second.tolist()
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
-    rates = [classifier._rate(replace(SMALL, epochs=20), step) for step in range(61)]
-    assert rates[5] == max(rates) == pytest.approx(SMALL.rate)
+    rates = [warm_and_linear(step, steps=60, highest=0.05) for step in range(61)]
+    assert rates[5] == max(rates) == pytest.approx(0.05)
     assert rates[60] == 0
     assert all(before > after for before, after in zip(rates[6:], rates[7:], strict=False))
 
