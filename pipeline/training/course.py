@@ -28,13 +28,11 @@ def step_seed(seed: int, step: int) -> int:
     return seed * 1_000_003 + step + 1
 
 
-def sgd(
-    network: nn.Module, *, rate: float, momentum: float, weight_decay: float, vector_decay: float = 0.0
-) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with Nesterov's momentum. vector_decay : of biases and normalisations."""
-    weights = [value for value in network.parameters() if value.ndim > 1]
-    vectors = [value for value in network.parameters() if value.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": vector_decay}]
+def sgd(network: nn.Module, *, rate: float, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum; weights decay, biases and normalisations do not."""
+    decayed = [value for value in network.parameters() if value.ndim > 1]
+    free = [value for value in network.parameters() if value.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0)
 
 

@@ -21,8 +21,7 @@ class PhotoSettings:
     batch: int
     rate: float  # at its highest: after the first tenth of the steps; it then falls linearly to zero
     momentum: float
-    weight_decay: float  # of weights …
-    vector_decay: float  # … and of biases and normalisations: without, long trainings end with few active units
+    weight_decay: float  # of weights, not of biases and normalisations
     label_smoothing: float
     least_area: float  # of a photo that a view shows
     most_aspect: float  # of a view
@@ -45,7 +44,7 @@ class PhotoSettings:
         for name in ("epochs", "batch", "first_size", "threads", "checkpoint_every", "most_aspect"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name in ("rate", "momentum", "weight_decay", "vector_decay", "recolour", "closing_epochs", "closing_rate"):
+        for name in ("rate", "momentum", "weight_decay", "recolour", "closing_epochs", "closing_rate"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not (

@@ -67,13 +67,7 @@ def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Call
     torch.manual_seed(settings.seed)
     classes = len(train.names)
     network = _untrained(settings, classes).to(memory_format=torch.channels_last)
-    optimiser = sgd(
-        network,
-        rate=settings.rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        vector_decay=settings.vector_decay,
-    )
+    optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     network.train()
     take_steps(
         network,

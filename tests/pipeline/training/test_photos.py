@@ -18,8 +18,7 @@ from pipeline.training.photos import fit, logits, measure, train_on_photos
 from pipeline.training.weights_file import write_weights
 
 SMALL = PhotoSettings(
-    network="tinynet", seed=0, epochs=2, batch=8, rate=0.02, momentum=0.9, weight_decay=1e-4,
-    vector_decay=1e-4, label_smoothing=0.05,
+    network="tinynet", seed=0, epochs=2, batch=8, rate=0.02, momentum=0.9, weight_decay=1e-4, label_smoothing=0.05,
     least_area=0.5, most_aspect=1.3, recolour=0.2, first_size=32, first_share=0.5, closing_epochs=1, closing_area=0.9,
     closing_rate=0.005, precision="fp32", threads=1, checkpoint_every=2,
 )  # fmt: skip
