@@ -65,10 +65,11 @@ class GeneratorShape:
 
 class DoublingConvolution(nn.Module):
     """Twice the rows and columns: (batch, channel, row, column) to twice the size, a 3 x 3 kernel for each of the four
-    places that a pixel becomes.
+    places that a pixel becomes, and the mean of two by two places.
 
-    The four begin alike, so that no checkerboard is there at first, and a training that shifts what it compares rewards
-    none. Source: Shi et al. 2016, sub-pixel convolution; Aitken et al. 2017 for the start.
+    The four kernels begin alike; whatever they become, the mean takes away what alternates from place to place, which
+    is all that a checkerboard is.
+    Source: Shi et al. 2016, sub-pixel convolution; Aitken et al. 2017, the start; Sugawara et al. 2019, the mean.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -78,7 +79,8 @@ class DoublingConvolution(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         places = functional.conv2d(value, self.weight, self.bias.repeat_interleave(4), padding=1)
-        return functional.pixel_shuffle(places, 2)
+        doubled = functional.pixel_shuffle(places, 2)
+        return functional.avg_pool2d(functional.pad(doubled, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
 
     def initialise(self, slope: float) -> None:
         """Kaiming's weights, the same for all four places."""

@@ -64,14 +64,23 @@ def test_a_repeating_convolution_is_repetition_and_convolution(rows, columns, se
 
 @settings(deadline=None)
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), seed=st.integers(0, 9))
-def test_a_doubling_convolution_is_four_convolutions_side_by_side(rows, columns, seed):
+def test_a_doubling_convolution_is_the_mean_of_four_convolutions_side_by_side(rows, columns, seed):
     layer, value = filled(DoublingConvolution(3, 2), seed, rows, columns)
-    found = layer(value)
+    places = torch.zeros(2, 2, 2 * rows, 2 * columns, dtype=torch.float64)
     for down in range(2):
         for right in range(2):
             kernels = layer.weight.unflatten(0, (2, 4))[:, 2 * down + right]
-            expected = functional.conv2d(value, kernels, layer.bias, padding=1)
-            torch.testing.assert_close(found[:, :, down::2, right::2], expected, rtol=1e-10, atol=1e-10)
+            places[:, :, down::2, right::2] = functional.conv2d(value, kernels, layer.bias, padding=1)
+    above = torch.cat([places[:, :, :1], places[:, :, :-1]], 2)
+    both = (places + above) / 2
+    expected = (both + torch.cat([both[..., :1], both[..., :-1]], 3)) / 2
+    torch.testing.assert_close(layer(value), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_doubling_convolution_draws_no_checkerboard_whatever_its_kernels_are():
+    layer, _ = filled(DoublingConvolution(3, 2), 0, 1, 1)
+    flat = layer(torch.randn(1, 3, 1, 1, dtype=torch.float64).expand(1, 3, 6, 6))[..., 3:-2, 3:-2]
+    torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
 
 
 def filled(layer: Layer, seed: int, rows: int, columns: int) -> tuple[Layer, torch.Tensor]:
@@ -87,7 +96,7 @@ def test_a_flat_map_stays_flat_before_training(form):
     """No checkerboard is built in: where all pixels are alike, so are those of the doubled map, but at its border."""
     layer = form(3, 2).double()
     layer.initialise(0.2)
-    flat = layer(torch.randn(1, 3, 1, 1, dtype=torch.float64).expand(1, 3, 6, 6))[..., 2:-2, 2:-2]
+    flat = layer(torch.randn(1, 3, 1, 1, dtype=torch.float64).expand(1, 3, 6, 6))[..., 3:-3, 3:-3]
     torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
     assert float(flat.detach().abs().max()) > 0
 
