@@ -58,7 +58,7 @@ CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
 controls: .venv/atlas ## DGN-AM without bounds, over λ and code layers, and for another network, judged: OUT=
 	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
 	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
-	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] priors=[doodlenet_fc6] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
+	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
 	$(RUN) jobs.score model=doodlevgg 'out="$(CONTROLS)/doodlevgg"'
 	$(RUN) jobs.compare 'atlases="$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg"' 'out="$(CONTROLS)/compared"'
 
@@ -70,8 +70,8 @@ doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from
 	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
 	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
 
-tinynet: .venv/atlas ## train tinynet (or MODEL=tinyjudge) again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
-	$(RUN) jobs.photos network=$(or $(MODEL),tinynet) $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
+tinynet: .venv/atlas ## train tinynet again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
+	$(RUN) jobs.photos network=tinynet $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
 
 bench: .venv/test ## measure speed, a file a question in jobs/bench
 	$(RUN) jobs.bench $(ARGS)
