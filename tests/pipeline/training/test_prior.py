@@ -236,7 +236,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     ("changes", "said"),
     [
         ({"preset": "smal"}, "one of small, published"),
-        ({"steps": 0}, "at least 1"),
+        ({"steps": -1}, "0 or more"),
         ({"average": 1.5}, "share of 1"),
         ({"comparator": ()}, "at least one"),
         ({"rate": -1.0}, "0 or more"),
