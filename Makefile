@@ -55,7 +55,7 @@ sweep: .venv/atlas ## search for settings of the regularizers, with a page of th
 
 CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
 
-controls: .venv/atlas ## DGN-AM without bounds, over λ and code layers, and for another network, judged: OUT=
+controls: .venv/atlas ## DGN-AM without bounds, over λ, and for another network, judged: OUT=
 	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
 	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
 	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)

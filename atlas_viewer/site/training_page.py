@@ -29,8 +29,6 @@ _ABOUT = {
     "learns": "The share of steps in which the discriminator learned: it waits while it is too far ahead.",
 }
 
-_NONE = "–"  # where a row of the table of errors has none
-
 
 def write_page(out: Path) -> Path:
     """Write `index.html` of a training from what lies in its folder, and return its path.
@@ -120,7 +118,7 @@ def _marked(facts: TrainingFacts) -> list[list[tuple[str, bool]]]:
     if not facts.errors:
         return []
     head, *rows = facts.errors
-    errors = [[cell for cell in column if cell != _NONE] for column in zip(*rows, strict=True)]
+    errors = [[cell for cell in column if cell] for column in zip(*rows, strict=True)]
     least = [
         min(column, key=float) if at and not name.startswith("grid") and column else None
         for at, (name, column) in enumerate(zip(head, errors, strict=True))

@@ -157,9 +157,7 @@ class PriorTraining:
 
     def _noisy(self, image: Tensor) -> Tensor:
         """What the discriminator is shown. Source: instance noise, Sønderby et al. 2016."""
-        noise = torch.randn(
-            image.shape, device=image.device
-        )  # like the image's memory, it would be drawn 8 times slower
+        noise = torch.randn(image.shape, device=image.device)  # randn_like draws 8 times slower with channels last
         return image + self.recipe.discriminator_noise * noise
 
     def _against(self, leaf: Tensor, lead: Tensor, code: Tensor, rest: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -19,11 +19,10 @@ def periods(size: tuple[int, int]) -> tuple[int, ...]:
 
 
 def axis_power(images: Tensor) -> np.ndarray:
-    """Power over all frequencies of lines and of columns, float64 (row frequency, column frequency).
+    """Power of images' lines and columns by frequency, float64 (axis, frequency): from 0 to one half a pixel.
 
-    images : (batch, channel, row, column), cut to a square about their centre whose side all periods divide. Returns
-    the sum over images and channels of |DFT|² of the images without their means, along rows where the column frequency
-    is zero and the other way round: (2, frequency), from 0 to one half a pixel. Sums of batches may be added.
+    images : (batch, channel, row, column), cut to a square about their centre whose side all periods divide. The sum
+    over images and channels of |DFT|² where the other axis's frequency is zero; of several batches it may be added.
     """
     side = _side(tuple(images.shape[-2:]))
     top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2

@@ -28,7 +28,7 @@ def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
     rows = [("", "pixel", "code", *layers, *(f"grid {period} px" for period in grid))]
     for name, error in errors.items():
         shares = [f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[layer]:.3f}" for layer in layers)]
-        shown = shares if error.pixel else ["–"] * len(shares)
+        shown = shares if error.pixel else [""] * len(shares)
         rows.append((name, *shown, *(f"{error.grid[period]:.1f}" for period in grid)))
     return tuple(rows)
 
