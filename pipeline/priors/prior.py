@@ -137,13 +137,14 @@ def read_prior(folder: Path) -> Prior:
         ) from None
     generator = Generator(shape)
     state = {name: value.float() for name, value in _tensors(folder / WEIGHTS).items()}
-    try:
-        generator.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"prior {folder / WEIGHTS}: does not fit {HEAD} ({reason[:300]}); restore the folder"
-        ) from None
+    wanted, found = ({name: _shape(value) for name, value in each.items()} for each in (generator.state_dict(), state))
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise WeightsError(
+                f"prior {folder / WEIGHTS}: does not fit {HEAD}: {name} is {found.get(name, 'missing')}, expected "
+                f"{wanted.get(name, 'none')}; restore the folder, or train an older prior again with make prior"
+            )
+    generator.load_state_dict(state)
     statistics = _tensors(folder / STATISTICS)
     entries = int(np.prod(shape.code))
     for part in ("mean", "deviation"):
@@ -235,3 +236,7 @@ def _replace(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     unfinished.write_bytes(content)
     os.replace(unfinished, path)
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape))
