@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
-from atlas_viewer.format import Status
-from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.layer import Unit
 from atlas_viewer.pictures import Scores
 from atlas_viewer.searches import Search
-from atlas_viewer.site import captions, figures
+from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Link, Outline, safe, searches
+from atlas_viewer.site.samples import COLUMNS, Facts, Reached, columns, facts, rates, reached
 from atlas_viewer.site.sheets import EXACT, ITERATES, PHOTO, Crop, Sheet
 
-COLUMNS = 5  # pictures side by side on a wide screen
 PANELS = 4  # searches with all of their pictures; of further ones a page has one picture each
 # What the authors' program does for their first network, and what their bounds are. Source: Nguyen et al. 2016, code.
 PUBLISHED = {
@@ -38,30 +36,13 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Iterate:
-    """The numbers of one iterate. below : whether the dataset's best image excites the unit more."""
-
-    activation: str
-    ratio: str
-    below: bool
-    activation_float: str
-
-
-@dataclass(frozen=True)
 class Found:
     """One picture of a search; `last` and `best` iterate lie in one crop, as two forms."""
 
-    number: int
     crop: Crop | None
-    alt: str
-    best: bool
-    iterates: tuple[tuple[str, Iterate], ...]
+    facts: Facts
+    iterates: tuple[tuple[str, Reached], ...]
     code_norm: str
-    best_step: int
-    start: str
-    why: str
-    trace: Markup
-    verdicts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class SearchPanel:
     @property
     def lead(self) -> Found | None:
         """The picture that went furthest."""
-        return next((sample for sample in self.samples if sample.best), None)
+        return next((sample for sample in self.samples if sample.facts.best), None)
 
 
 @dataclass(frozen=True)
@@ -150,14 +131,10 @@ def _close(value: object, published: object) -> bool:
 
 
 def _panel(outline: Outline, unit: Unit, search: Search, folder: Path) -> SearchPanel:
-    layer, row = unit.layer, unit.row
-    scores = layer.judged(search)
-    sheet, there = search_sheet(search, unit.number), search.there[row]
+    judged = unit.layer.judged(search)
+    sheet, there = search_sheet(search, unit.number), search.there[unit.row]
     if there.any():
-        sheet.draw_forms(folder, {"last": search.pixels[row], "best": search.best_pixels[row]}, there)
-    traces = search.trace[row]
-    fine = traces[np.isfinite(traces)]
-    ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)
+        sheet.draw_forms(folder, {"last": search.pixels[unit.row], "best": search.best_pixels[unit.row]}, there)
     return SearchPanel(
         search=search.name,
         anchor=f"dgn-{safe(search.name)}",
@@ -167,55 +144,21 @@ def _panel(outline: Outline, unit: Unit, search: Search, folder: Path) -> Search
         settings=settings(search),
         size=captions.pair(search.size),
         enlarged=max(search.size) <= EXACT,
-        columns=min(max(search.samples, 3), COLUMNS),
-        samples=tuple(
-            _found(outline, layer, search, scores, sheet, (row, sample), traces[sample], ends)
-            for sample in range(search.samples)
-        ),
-        rates=tuple(filter(None, (captions.rates(judged) for judged in scores))),
+        columns=columns(search.samples),
+        samples=tuple(_found(outline, unit, search, judged, sheet, number) for number in range(search.samples)),
+        rates=rates(judged),
     )
 
 
-def _found(
-    outline: Outline,
-    layer: Layer,
-    search: Search,
-    scores: Sequence[Scores],
-    sheet: Sheet,
-    where: tuple[int, int],
-    trace: np.ndarray,
-    ends: tuple[float, float],
-) -> Found:
-    row, sample = where
-    status, there, best_step = search.status[row][sample], bool(search.there[where]), int(search.best_step[where])
-    most = float(layer.statistics.most[row]) if layer.statistics is not None and there else np.nan
-    pairs = (
-        ("last", float(search.activation[where]), float(search.activation_float[where])),
-        ("best", float(search.best_activation[where]), float(search.best_activation_float[where])),
-    )
-    iterates = tuple(
-        (
-            name,
-            Iterate(
-                activation=captions.number(value),
-                ratio=captions.ratio(value, most, outline.noun),
-                below=bool(value < most),
-                activation_float=captions.number(unrounded),
-            ),
-        )
-        for name, value, unrounded in pairs
-    )
-    address = f"{layer.name}:{layer.units[row]}"
+def _found(outline: Outline, unit: Unit, search: Search, judged: Sequence[Scores], sheet: Sheet, number: int) -> Found:
+    layer, where = unit.layer, (unit.row, number)
+    there = bool(search.there[where])
+    most = float(layer.statistics.most[unit.row]) if layer.statistics is not None and there else np.nan
+    last = float(search.activation[where]), float(search.activation_float[where])
+    best = float(search.best_activation[where]), float(search.best_activation_float[where])
     return Found(
-        number=sample,
-        crop=sheet.crop(sample) if there else None,
-        alt=f"{address}, search {search.name}, sample {sample}, activation {iterates[0][1].activation}",
-        best=there and sample == search.best_sample[row],
-        iterates=iterates,
+        crop=sheet.crop(number) if there else None,
+        facts=facts(layer, search, judged, where, f"search {search.name}"),
+        iterates=(("last", reached(*last, most, outline.noun)), ("best", reached(*best, most, outline.noun))),
         code_norm=captions.number(float(search.code_norm[where])),
-        best_step=best_step,
-        start=captions.start(search.seed, int(search.attempt[where])),
-        why="" if status is Status.ok else captions.why(status, search.reason[row]),
-        trace=figures.trace(search.trace_step.tolist(), trace.tolist(), *ends, best_step),
-        verdicts=tuple(filter(None, (captions.verdict(judged, row, sample) for judged in scores))),
     )

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from markupsafe import Markup
-
-from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer, Unit
-from atlas_viewer.montage import stretch
-from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import behaviour
 from atlas_viewer.site.hits import SIDE, UnitImages, unit_images
@@ -25,48 +19,12 @@ from atlas_viewer.site.outline import (
     furthest,
     page_name,
     render,
-    safe,
     searched,
     searches,
     styles,
 )
 from atlas_viewer.site.search_panels import Further, SearchPanel, further_searches, unit_searches
-from atlas_viewer.site.sheets import EXACT, Crop, Sheet
-
-COLUMNS = 5  # pictures side by side on a wide screen
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture and its numbers, as they are shown."""
-
-    number: int
-    crop: Crop | None
-    alt: str
-    best: bool
-    activation: str
-    ratio: str
-    below: bool
-    activation_float: str
-    best_step: int
-    start: str
-    why: str
-    trace: Markup
-    verdicts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One style of a unit."""
-
-    style: str
-    aim: str
-    numbers: tuple[tuple[str, str], ...]
-    size: str
-    enlarged: bool
-    columns: int
-    samples: tuple[Sample, ...]
-    rates: tuple[str, ...]
+from atlas_viewer.site.style_panels import Plate, plate
 
 
 @dataclass(frozen=True)
@@ -89,7 +47,7 @@ def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> in
     for row in rows:
         unit = Unit(layer, units[row])
         contents = _Contents(
-            plates=tuple(_plate(outline, layer, pictures, scores[pictures.style], row, folder) for pictures in shown),
+            plates=tuple(plate(outline, unit, pictures, scores[pictures.style], folder) for pictures in shown),
             searches=unit_searches(outline, unit, folder),
             further=further_searches(unit, folder),
             strips=unit_strips(unit, folder),
@@ -102,72 +60,11 @@ def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> in
     return len(rows)
 
 
-def _plate(
-    outline: Outline, layer: Layer, pictures: Pictures, scores: Sequence[Scores], row: int, folder: Path
-) -> Plate:
-    unit, there = int(layer.units[row]), pictures.there[row]
-    columns = min(pictures.samples, 3 if pictures.samples == 9 else 4)
-    sheet = Sheet(f"{unit}.{safe(pictures.style)}", pictures.size, pictures.samples, max(columns, 1))
-    if there.any():
-        pixels = pictures.pixels[row]
-        mean = pictures.mean_under(layer.atlas.mean, layer.window)
-        sheet.draw(folder, pixels, stretch(pixels, mean), there)
-    traces = pictures.trace[row]
-    fine = traces[np.isfinite(traces)]
-    ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)
-    return Plate(
-        style=pictures.style,
-        aim=captions.aim(pictures),
-        numbers=tuple((name, captions.setting(value)) for name, value in pictures.numbers.items()),
-        size=captions.pair(pictures.size),
-        enlarged=max(pictures.size) <= EXACT,
-        columns=min(max(pictures.samples, 3), COLUMNS),
-        samples=tuple(
-            _sample(outline, layer, pictures, scores, sheet, (row, sample), traces[sample], ends)
-            for sample in range(pictures.samples)
-        ),
-        rates=tuple(filter(None, (captions.rates(judged) for judged in scores))),
-    )
-
-
-def _sample(
-    outline: Outline,
-    layer: Layer,
-    pictures: Pictures,
-    scores: Sequence[Scores],
-    sheet: Sheet,
-    where: tuple[int, int],
-    trace: np.ndarray,
-    ends: tuple[float, float],
-) -> Sample:
-    row, sample = where
-    status, there = pictures.status[row][sample], bool(pictures.there[where])
-    activation = captions.number(float(pictures.activation[where]))
-    address = f"{layer.name}:{layer.units[row]}"
-    compared = layer.statistics is not None and pictures.direction == "maximize" and there
-    most = float(layer.statistics.most[row]) if compared else np.nan
-    return Sample(
-        number=sample,
-        crop=sheet.crop(sample) if there else None,
-        alt=f"{address}, style {pictures.style}, sample {sample}, activation {activation}",
-        best=there and sample == pictures.best_sample[row],
-        activation=activation,
-        ratio=captions.ratio(float(pictures.activation[where]), most, outline.noun),
-        below=bool(pictures.activation[where] < most),
-        activation_float=captions.number(float(pictures.activation_float[where])),
-        best_step=int(pictures.best_step[where]),
-        start=captions.start(pictures.seed, int(pictures.attempt[where])),
-        why="" if status is Status.ok else captions.why(status, pictures.reason[row]),
-        trace=figures.trace(pictures.trace_step.tolist(), trace.tolist(), *ends, int(pictures.best_step[where])),
-        verdicts=tuple(filter(None, (captions.verdict(judged, row, sample) for judged in scores))),
-    )
-
-
 def _page(outline: Outline, unit: Unit, contents: _Contents, before: Link | None, after: Link | None) -> str:
     layer = unit.layer
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
-    finest = [(plate, sample) for plate in contents.plates for sample in plate.samples if sample.best]
+    finest = [(plate, sample) for plate in contents.plates for sample in plate.samples if sample.facts.best]
     drawn = [panel for panel in contents.searches if panel.lead is not None]
     return render(
         "unit.html",

@@ -1,0 +1,82 @@
+"""What a picture of a unit reached, as its page says it: the same for styles of ascent and for searches of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from atlas_viewer.format import Status
+from atlas_viewer.layer import Layer
+from atlas_viewer.pictures import Pictures, Scores
+from atlas_viewer.searches import Search
+from atlas_viewer.site import captions, figures
+
+COLUMNS = 5  # pictures side by side on a wide screen
+
+
+@dataclass(frozen=True)
+class Reached:
+    """An activation, and what it is of the dataset's best. below : whether that image excites the unit more."""
+
+    activation: str
+    ratio: str
+    below: bool
+    activation_float: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is said of one picture, however it was found. trace : of the climb, as a figure."""
+
+    number: int
+    alt: str
+    best: bool
+    best_step: int
+    start: str
+    why: str
+    trace: Markup
+    verdicts: tuple[str, ...]
+
+
+def columns(samples: int) -> int:
+    """Pictures of a panel that stand side by side."""
+    return min(max(samples, 3), COLUMNS)
+
+
+def reached(value: float, unrounded: float, most: float, noun: str) -> Reached:
+    """An activation as it is shown; most : the dataset's best of the unit, NaN where there is none."""
+    return Reached(
+        activation=captions.number(value),
+        ratio=captions.ratio(value, most, noun),
+        below=bool(value < most),
+        activation_float=captions.number(unrounded),
+    )
+
+
+def facts(
+    layer: Layer, made: Pictures | Search, judged: Sequence[Scores], where: tuple[int, int], found_by: str
+) -> Facts:
+    """What is said of the picture at `where`, row and sample; found_by : style or search, in words."""
+    row, number = where
+    status, best_step, activation = made.status[row][number], int(made.best_step[where]), float(made.activation[where])
+    traces = made.trace[row]
+    fine = traces[np.isfinite(traces)]
+    ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)  # one scale for all samples
+    return Facts(
+        number=number,
+        alt=f"{layer.name}:{layer.units[row]}, {found_by}, sample {number}, activation {captions.number(activation)}",
+        best=bool(made.there[where]) and number == made.best_sample[row],
+        best_step=best_step,
+        start=captions.start(made.seed, int(made.attempt[where])),
+        why="" if status is Status.ok else captions.why(status, made.reason[row]),
+        trace=figures.trace(made.trace_step.tolist(), traces[number].tolist(), *ends, best_step),
+        verdicts=tuple(filter(None, (captions.verdict(scores, row, number) for scores in judged))),
+    )
+
+
+def rates(judged: Sequence[Scores]) -> tuple[str, ...]:
+    """How many pictures each judge recognises, in words."""
+    return tuple(filter(None, (captions.rates(scores) for scores in judged)))
