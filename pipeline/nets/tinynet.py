@@ -19,14 +19,15 @@ def tinynet(*, classes: int, normalised: bool = False) -> nn.Sequential:
 
     normalised : the form for training, with a batch normalisation `bn1` … `bn7` behind each convolution and behind
         fc6 and fc7, to be folded into it; `pool5` then makes 4 x 4 of whatever there is, so that a training may
-        begin with smaller photos.
+        begin with smaller photos. The normalisations have neither scale nor shift: a learned shift falls below zero
+        and leaves a quarter of a layer's values above it, from which no prior can tell what the photo was.
     Source: Krizhevsky et al. 2012, in Caffe's order; without response normalisation and groups.
     """
     layers: list[tuple[str, nn.Module]] = []
 
-    def bend(number: int, channels: int, norm: type[nn.Module]) -> None:
+    def bend(number: int, channels: int, norm: type[nn.BatchNorm1d | nn.BatchNorm2d]) -> None:
         if normalised:
-            layers.append((f"bn{number}", norm(channels)))
+            layers.append((f"bn{number}", norm(channels, affine=False)))
         layers.append((f"relu{number}", nn.ReLU()))
 
     def convolve(number: int, inputs: int, outputs: int, **window: int) -> None:
@@ -42,12 +43,12 @@ def tinynet(*, classes: int, normalised: bool = False) -> nn.Sequential:
     layers.append(("pool1", nn.MaxPool2d(3, 2, padding=1)))  # 16 x 16
     convolve(2, 64, 160, kernel_size=3, padding=1)
     layers.append(("pool2", nn.MaxPool2d(3, 2, padding=1)))  # 8 x 8
-    convolve(3, 160, 224, kernel_size=3, padding=1)
-    convolve(4, 224, 224, kernel_size=3, padding=1)
-    convolve(5, 224, 160, kernel_size=3, padding=1)
+    convolve(3, 160, 256, kernel_size=3, padding=1)
+    convolve(4, 256, 256, kernel_size=3, padding=1)
+    convolve(5, 256, 192, kernel_size=3, padding=1)
     layers.append(("pool5", nn.AdaptiveMaxPool2d(4) if normalised else nn.MaxPool2d(2, 2)))  # 4 x 4
     layers.append(("flatten", nn.Flatten()))
-    connect(6, 160 * 4 * 4, 1024, 0.3)
+    connect(6, 192 * 4 * 4, 1024, 0.3)
     connect(7, 1024, 512, 0.3)
     layers.append(("fc8", nn.Linear(512, classes)))
     layers.append(("prob", nn.Softmax(dim=1)))

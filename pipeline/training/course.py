@@ -38,8 +38,12 @@ def sgd(network: nn.Module, *, rate: float, momentum: float, weight_decay: float
 
 def scaled_logits(network: nn.Sequential, pixels: Tensor, mean: Sequence[float], gain: Sequence[float]) -> Tensor:
     """What stands before a network's softmax, its last part, for RGB pixels 0..255 (batch, channel, row, column)."""
-    centred = pixels - torch.tensor(mean)[None, :, None, None]
-    return network[:-1](centred * torch.tensor(gain)[None, :, None, None])
+    return network[:-1](scaled(pixels, mean, gain))
+
+
+def scaled(pixels: Tensor, mean: Sequence[float], gain: Sequence[float]) -> Tensor:
+    """What a network is given for RGB pixels 0..255 (batch, channel, row, column)."""
+    return (pixels - torch.tensor(mean)[None, :, None, None]) * torch.tensor(gain)[None, :, None, None]
 
 
 @contextmanager

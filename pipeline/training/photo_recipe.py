@@ -26,6 +26,8 @@ class PhotoSettings:
     least_area: float  # of a photo that a view shows
     most_aspect: float  # of a view
     recolour: float  # most that brightness, contrast and saturation change, as a share
+    blur: float  # most deviation, in pixels, that half of the views are blurred by
+    recall: float  # weight of conv4's error as it is told from fc6 by a decoder; 0 for none
     first_size: int  # pixels: photos are this small …
     first_share: float  # … for this share of the steps
     closing_epochs: int  # after all others, with a low rate and views …
@@ -44,7 +46,8 @@ class PhotoSettings:
         for name in ("epochs", "batch", "first_size", "threads", "checkpoint_every", "most_aspect"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        for name in ("rate", "momentum", "weight_decay", "recolour", "closing_epochs", "closing_rate"):
+        amounts = "rate", "momentum", "weight_decay", "recolour", "blur", "recall", "closing_epochs", "closing_rate"
+        for name in amounts:
             if getattr(self, name) < 0:
                 raise SettingsError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not (
@@ -54,6 +57,10 @@ class PhotoSettings:
             and 0 <= self.first_share <= 1
         ):
             raise SettingsError("label_smoothing, least_area, closing_area, first_share: expected shares of 1")
+        if self.recall and self.network != "tinynet":
+            raise SettingsError(
+                f"recall: got {self.recall}, expected 0: {self.network} has no fc6 to tell anything from"
+            )
         if self.precision not in ("fp32", "bf16"):
             raise SettingsError(f"precision: got {self.precision!r}, expected fp32 or bf16")
 

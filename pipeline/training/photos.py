@@ -16,10 +16,12 @@ from torch.nn import functional
 from pipeline.data.pictures import Pictures
 from pipeline.errors import DataError
 from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
-from pipeline.training.course import arithmetic_threads, epoch_rows, scaled_logits, sgd, warm_and_linear
+from pipeline.training.augment import blurred
+from pipeline.training.course import arithmetic_threads, epoch_rows, scaled, scaled_logits, sgd, warm_and_linear
 from pipeline.training.folding import fold
 from pipeline.training.loop import take_steps
 from pipeline.training.photo_recipe import PhotoMetrics, PhotoSettings
+from pipeline.training.recall import Recall
 from pipeline.training.views import cropped, recoloured
 from pipeline.training.weights_file import autocast, rounded, write_weights
 
@@ -67,12 +69,13 @@ def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Call
     torch.manual_seed(settings.seed)
     classes = len(train.names)
     network = _untrained(settings, classes).to(memory_format=torch.channels_last)
-    optimiser = sgd(network, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    network.train()
+    learner = recalling(network) if settings.recall else network
+    optimiser = sgd(learner, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    learner.train()
     take_steps(
-        network,
+        learner,
         optimiser,
-        partial(_loss, settings, network, train),
+        partial(_loss, settings, learner, train),
         seed=settings.seed,
         steps=settings.steps(len(train)),
         batch=settings.batch,
@@ -110,7 +113,7 @@ def logits(network: nn.Sequential, pixels: Tensor) -> Tensor:
 
 
 def _loss(
-    settings: PhotoSettings, network: nn.Sequential, train: Pictures, step: int, generator: torch.Generator
+    settings: PhotoSettings, learner: nn.Module, train: Pictures, step: int, generator: torch.Generator
 ) -> Tensor:
     pixels, labels = _batch(train, epoch_rows(step, seed=settings.seed, count=len(train), batch=settings.batch))
     main = settings.main_steps(len(train))
@@ -118,10 +121,13 @@ def _loss(
     least_area = settings.least_area if step < main else settings.closing_area
     pixels = cropped(pixels, size=size, least_area=least_area, most_aspect=settings.most_aspect, generator=generator)
     pixels = recoloured(pixels, most=settings.recolour, generator=generator)
+    sigma, half = torch.rand(1, generator=generator), torch.rand(len(pixels), generator=generator) < 0.5
+    pixels = blurred(pixels, sigma=settings.blur * float(sigma), rows=half)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with autocast("cpu", settings.precision):
-        values = logits(network, pixels)
-    return functional.cross_entropy(values.float(), labels, label_smoothing=settings.label_smoothing)
+        values, forgotten = learner(scaled(pixels, MEAN, GAIN)) if settings.recall else (logits(learner, pixels), 0.0)
+    named = functional.cross_entropy(values.float(), labels, label_smoothing=settings.label_smoothing)
+    return named + settings.recall * forgotten
 
 
 def _rate(settings: PhotoSettings, step: int, photos: int) -> float:
@@ -135,6 +141,12 @@ def _batch(source: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Pixels 0..255 (batch, channel, row, column), and labels (batch,)."""
     pixels = torch.from_numpy(source.pixels(rows)).float().permute(0, 3, 1, 2)
     return pixels, torch.from_numpy(source.labels[rows])
+
+
+def recalling(network: nn.Sequential) -> Recall:
+    """A tinynet in training whose fc6 has to tell what conv4 was."""
+    channels, entries = network.get_submodule("conv4").out_channels, network.get_submodule("fc6").out_features
+    return Recall(network, told="relu4", channels=channels, code="relu6", entries=entries)
 
 
 def _untrained(settings: PhotoSettings, classes: int) -> nn.Sequential:

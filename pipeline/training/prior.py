@@ -21,6 +21,7 @@ from pipeline.training.course import arithmetic_threads
 from pipeline.training.discriminator import check_size
 from pipeline.training.gang import ALONE, Gang
 from pipeline.training.generator import CodeFacts, PriorTraining, recipe_text, train_generator
+from pipeline.training.knowledge import knowledge_text, shares_told
 from pipeline.training.prior_card import card_text
 from pipeline.training.prior_recipe import PriorRecipe
 from pipeline.training.reconstructions import Errors, measure_errors, real_images, reconstruct
@@ -82,9 +83,14 @@ def train_prior(
         network = network.to(device=gang.device)
         encoder, comparator = Comparator(network, [request.layer]), Comparator(network, recipe.comparator)
         facts = code_facts(encoder, comparator, train, request.facts_images, recipe.seed, gang.device)
+        known = ""
+        if gang.leads:
+            known = knowledge_text(request.layer, shares_told(encoder, comparator, train, held_out, gang.device))
+            if known:
+                log(known)
         generator = Generator(generator_shape(recipe, network, request.layer, facts.scale))
         training = PriorTraining(recipe, generator, encoder, comparator, facts, train, gang)
-        shown = real_images(held_out, 0, _SHOWN).to(gang.device)
+        shown = real_images(held_out, slice(_SHOWN)).to(gang.device)
 
         def see(step: int, average: nn.Module) -> None:
             look(step, _bytes(shown), _bytes(reconstruct(average, encoder, shown)))
@@ -114,7 +120,7 @@ def train_prior(
             licence=request.licence,
             card="",
         )
-        card = card_text(prior, recipe, errors, min(request.measured, len(held_out)), gang.size)
+        card = card_text(prior, recipe, errors, known, min(request.measured, len(held_out)), gang.size)
         write_prior(out / request.name, replace(prior, card=card), half=True)
         prior = read_prior(out / request.name)
     return Trained(prior, errors)

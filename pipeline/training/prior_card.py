@@ -38,8 +38,11 @@ def recipe_numbers(recipe: PriorRecipe) -> tuple[tuple[str, str], ...]:
     return tuple((name, _spoken(value)) for name, value in asdict(recipe).items())
 
 
-def card_text(prior: Prior, recipe: PriorRecipe, errors: Mapping[str, Errors], measured: int, processes: int) -> str:
-    """The card, as Markdown. measured : held-out images. processes : that trained it together."""
+def card_text(
+    prior: Prior, recipe: PriorRecipe, errors: Mapping[str, Errors], known: str, measured: int, processes: int
+) -> str:
+    """The card, as Markdown. known : what the code tells, in words. measured : held-out images. processes : that
+    trained it together."""
     shape = " × ".join(map(str, prior.code_shape))
     weights = sum(value.numel() for value in prior.generator.parameters())
     about = (
@@ -66,6 +69,7 @@ def card_text(prior: Prior, recipe: PriorRecipe, errors: Mapping[str, Errors], m
             "",
             _ABOUT_ERRORS.format(count=measured),
             "",
+            *([f"Before the training: {known}.", ""] if known else []),
             "## Recipe",
             "",
             *_table([("", ""), *((f"`{name}`", text) for name, text in recipe_numbers(recipe))]),

@@ -36,9 +36,9 @@ def reconstruct(generator: nn.Module, encoder: Comparator, images: Tensor) -> Te
         return generator(encoder.values(images)[0])
 
 
-def real_images(pictures: Pictures, start: int, stop: int) -> Tensor:
-    """Pictures start … stop−1 as images in (-1, 1), (batch, 3, row, column)."""
-    pixels = torch.from_numpy(pictures.pixels(slice(start, stop))).permute(0, 3, 1, 2)
+def real_images(pictures: Pictures, rows: slice | np.ndarray) -> Tensor:
+    """Pictures as images in (-1, 1), (batch, 3, row, column)."""
+    pixels = torch.from_numpy(pictures.pixels(rows)).permute(0, 3, 1, 2)
     return pixels.float() / 127.5 - 1
 
 
@@ -57,7 +57,9 @@ def measure_errors(
     images measured.
     """
     count = min(count, len(held_out))
-    whole = torch.stack([real_images(held_out, at, min(at + _BATCH, count)).sum(0) for at in range(0, count, _BATCH)])
+    whole = torch.stack(
+        [real_images(held_out, slice(at, min(at + _BATCH, count))).sum(0) for at in range(0, count, _BATCH)]
+    )
     mean_image = (whole.sum(0, keepdim=True) / count).to(device)
     answers = {
         "reconstruction": lambda images: reconstruct(generator, encoder, images),
@@ -69,7 +71,7 @@ def measure_errors(
     power = {name: 0 for name in answers}
     typical = torch.from_numpy(mean).to(device)
     for at in range(0, count, _BATCH):
-        images = real_images(held_out, at, min(at + _BATCH, count)).to(device)
+        images = real_images(held_out, slice(at, min(at + _BATCH, count))).to(device)
         with torch.no_grad():
             code, values = encoder.values(images)[0].flatten(1), layers.values(images)
             for name, answer in answers.items():

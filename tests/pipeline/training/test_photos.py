@@ -19,8 +19,9 @@ from pipeline.training.weights_file import write_weights
 
 SMALL = PhotoSettings(
     network="tinynet", seed=0, epochs=2, batch=8, rate=0.02, momentum=0.9, weight_decay=1e-4, label_smoothing=0.05,
-    least_area=0.5, most_aspect=1.3, recolour=0.2, first_size=32, first_share=0.5, closing_epochs=1, closing_area=0.9,
-    closing_rate=0.005, precision="fp32", threads=1, checkpoint_every=2,
+    least_area=0.5, most_aspect=1.3, recolour=0.2, blur=1.0, recall=1.0, first_size=32,
+    first_share=0.5, closing_epochs=1, closing_area=0.9, closing_rate=0.005, precision="fp32", threads=1,
+    checkpoint_every=2,
 )  # fmt: skip
 COLOURS = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])  # of the classes
 
@@ -40,7 +41,7 @@ def pictures(count: int, seed: int = 0, names: tuple[str, ...] = ("red", "green"
 
 @pytest.mark.parametrize("network", ["tinynet", "tinyjudge"])
 def test_a_short_training_learns_its_classes(network, tmp_path):
-    settings = replace(SMALL, network=network, epochs=6)
+    settings = replace(SMALL, network=network, epochs=6, recall=1.0 if network == "tinynet" else 0.0)
     metrics = train_on_photos(settings, pictures(24), pictures(12, seed=1), tmp_path, lambda line: None)
     assert metrics.top1 > 0.8  # chance is 1 in 3
     assert (metrics.steps, metrics.photos, metrics.top5) == (21, 12, 1.0)
@@ -136,6 +137,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
         ({"rate": -0.1}, "0 or more"),
         ({"least_area": 0.0}, "shares of 1"),
         ({"precision": "fp8"}, "fp32 or bf16"),
+        ({"network": "tinyjudge"}, "tinyjudge has no fc6"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, said):
