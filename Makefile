@@ -70,8 +70,8 @@ doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from
 	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
 	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
 
-tinynet: .venv/atlas ## train tinynet again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
-	$(RUN) jobs.photos network=tinynet $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
+tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
+	$(RUN) jobs.photos network=$(if $(MODEL),$(MODEL),tinynet) $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
 
 bench: .venv/test ## measure speed, a file a question in jobs/bench
 	$(RUN) jobs.bench $(ARGS)

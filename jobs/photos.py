@@ -16,7 +16,7 @@ from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, SettingsError
 from pipeline.settings import check_choice
 
-NETWORKS = ("tinynet",)
+NETWORKS = ("tinynet", "tinyjudge")
 
 
 def photos(config: DictConfig) -> int:
