@@ -69,7 +69,7 @@ def fit(settings: PhotoSettings, train: Pictures, *, checkpoint: Path, log: Call
     torch.manual_seed(settings.seed)
     classes = len(train.names)
     network = _untrained(settings, classes).to(memory_format=torch.channels_last)
-    learner = recalling(network) if settings.recall else network
+    learner = _recalling(network) if settings.recall else network
     optimiser = sgd(learner, rate=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     learner.train()
     take_steps(
@@ -143,7 +143,7 @@ def _batch(source: Pictures, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     return pixels, torch.from_numpy(source.labels[rows])
 
 
-def recalling(network: nn.Sequential) -> Recall:
+def _recalling(network: nn.Sequential) -> Recall:
     """A tinynet in training whose fc6 has to tell what conv4 was."""
     channels, entries = network.get_submodule("conv4").out_channels, network.get_submodule("fc6").out_features
     return Recall(network, told="relu4", channels=channels, code="relu6", entries=entries)
