@@ -157,7 +157,7 @@ STYLE = Group(
 )  # fmt: skip
 JUDGE = Group(
     "/layers/<layer>/scores/<judge>",
-    "a network that took no part in making the pictures, and what it says of them",
+    "what a judge says of the pictures: the network itself, or one that took no part in making them",
     (
         Attribute("judge", "text", "true name of the judge"),
         Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
@@ -170,7 +170,7 @@ SCORES = Group(
     "/layers/<layer>/scores/<judge>/<style>",
     "what the judge sees in each picture of one style; rates are among the further attributes",
     (
-        Attribute("pictures", "text", "which pictures of this layer were judged: ascent/<style>"),
+        Attribute("pictures", "text", "which pictures of this layer were judged: ascent/<style> or dgn/<style>"),
         Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
                   required=False),
         Attribute("top5_rate", "float", "share of the judged pictures with the target among the first five",
