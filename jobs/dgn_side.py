@@ -53,11 +53,18 @@ def open_priors(request: Request, network: object, card: NetworkCard) -> Priors:
     names = [prior.name for prior in opened]
     if len(set(names)) < len(names):
         raise SettingsError(f"priors: got {', '.join(names)}, expected each name once; set prior.NAME.name=…")
+    for name in asked.variants_of or ():
+        if name not in names:
+            raise SettingsError(
+                f"dgn.variants_of: got {name!r}, not a prior of this run ({', '.join(names)}){nearest(name, names)}"
+            )
     searches, codes = [], {}
     for prior in opened:
         of = prior_card(prior)
         of.check_fits(card)
         for variant, settings in asked.settings.items():
+            if variant and asked.variants_of is not None and prior.name not in asked.variants_of:
+                continue
             name = f"{prior.name}-{variant}" if variant else prior.name
             digest = None
             if settings.image is not None:

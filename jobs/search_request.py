@@ -13,6 +13,7 @@ from pipeline.errors import SettingsError, nearest
 from pipeline.search_settings import CombinationSettings, PriorSettings, SearchSettings
 
 _SEARCH = {field.name for field in fields(SearchSettings)}
+_BESIDE = ("samples", "units", "variants", "variants_of")  # of dgn, but of no single search
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class SearchRequest:
     """What `make atlas` is asked of priors.
 
     priors : each an option of conf/prior or a folder; none where the network has none of its own. settings : name of
-    a variant, "" for the plain one → its numbers. samples, units : None for the run's. combinations : by name.
+    a variant, "" for the plain one → its numbers. variants_of : names of the priors that the variants are of; None for
+    all. samples, units : None for the run's. combinations : by name.
     """
 
     priors: tuple[PriorSettings | Path, ...]
     settings: Mapping[str, SearchSettings]
+    variants_of: tuple[str, ...] | None
     samples: int | None
     units: tuple[str, ...] | None
     combinations: Mapping[str, CombinationSettings]
@@ -33,7 +36,7 @@ class SearchRequest:
 def read_search_request(config: DictConfig) -> SearchRequest:
     """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
     dgn = OmegaConf.to_container(config.dgn, resolve=True)
-    plain = {name: value for name, value in dgn.items() if name not in ("samples", "units", "variants")}
+    plain = {name: value for name, value in dgn.items() if name not in _BESIDE}
     settings = {"": read_settings(SearchSettings, plain, "dgn")}
     for name, changes in _named(dgn["variants"], "dgn.variants").items():
         where = f"dgn.variants.{name}"
@@ -50,6 +53,7 @@ def read_search_request(config: DictConfig) -> SearchRequest:
     return SearchRequest(
         priors=_read_priors(config),
         settings=settings,
+        variants_of=None if dgn["variants_of"] is None else names(dgn["variants_of"]),
         samples=samples,
         units=None if dgn["units"] is None else names(dgn["units"]),
         combinations=combinations,

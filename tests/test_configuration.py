@@ -318,6 +318,7 @@ def test_the_priors_of_the_published_generators_have_their_codes_and_images():
         ("dgn.units=[fc8]", lambda s: s.units, ("fc8",)),
         ("+dgn.variants.x.clip=true", lambda s: (s.settings[""].clip, s.settings["x"].clip), (False, True)),
         ("dgn.variants={x:{sigmas:2}}", lambda s: s.settings["x"].sigmas, 2.0),
+        ("dgn.variants_of=[a]", lambda s: s.variants_of, ("a",)),
         ("+combinations.p.random=50", lambda s: (s.combinations["p"].random, s.combinations["p"].balance), (50, 1.0)),
         ("combination.balance=0", lambda s: s.combinations, {}),
         ("priors=[some/folder]", lambda s: s.priors, (Path("some/folder"),)),

@@ -22,7 +22,8 @@ class GeneratorShape:
     code : shape of a code, (entry,) or (channel, row, column). image : (rows, columns) that it must give at least.
     hidden : width of the inner products before the grid, for a vector. grid_channels : of the start grid.
     least_channels : of the last maps; each doubling halves the channels down to these. twice_up_to : maps of at most
-    so many rows get a second convolution. scale : what a code is divided by, about its root mean square.
+    so many rows get a second convolution. scale : what a code is divided by, about its root mean square. notch : once
+    trained, its images lack the frequency of a checkerboard, see `without_checkerboard`.
     """
 
     code: tuple[int, ...]
@@ -33,6 +34,7 @@ class GeneratorShape:
     twice_up_to: int
     slope: float
     scale: float
+    notch: bool = False
 
     def __post_init__(self) -> None:
         if len(self.code) not in (1, 3) or min(self.code) < 1:
@@ -119,12 +121,28 @@ class RepeatingConvolution(nn.Module):
         nn.init.kaiming_normal_(self.weight, a=slope)
 
 
+def without_checkerboard(images: Tensor) -> Tensor:
+    """Images, (batch, channel, row, column), without what alternates from pixel to pixel both ways.
+
+    A notch filter of 3 x 3 taps: it keeps 1 − sin²(u/2) sin²(v/2) of the frequency (u, v), so nothing at (π, π), where
+    photos have next to nothing, and all along the axes.
+    """
+    alternate = images.new_tensor([-0.25, 0.5, -0.25])
+    taps = images.new_zeros(3, 3)
+    taps[1, 1] = 1
+    taps -= alternate[:, None] * alternate
+    channels = images.shape[1]
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(padded, taps.expand(channels, 1, 3, 3), groups=channels)
+
+
 class Generator(nn.Module):
     """A code to an image: inner products (or convolutions, for a map) to a small grid, which is doubled.
 
     Takes (batch, *code), returns (batch, 3, row, column) in (-1, 1).
     Source: Dosovitskiy & Brox 2016, section 3, with other doublings than transposed convolutions, whose kernels meet
-    unevenly and draw checkerboards (Odena et al. 2016), and a tanh at the end.
+    unevenly and draw checkerboards (Odena et al. 2016), and a tanh at the end. The notch works in evaluation alone: in
+    training the losses have to see what they are to work against.
     """
 
     def __init__(self, shape: GeneratorShape) -> None:
@@ -158,7 +176,10 @@ class Generator(nn.Module):
             value = self._bend(up(value))
             if not isinstance(second, nn.Identity):
                 value = self._bend(second(value))
-        return torch.tanh(self.last(value))
+        image = self.last(value)
+        if self.shape.notch and not self.training:
+            image = without_checkerboard(image)
+        return torch.tanh(image)
 
     def _bend(self, value: Tensor) -> Tensor:
         return functional.leaky_relu(value, self.shape.slope)

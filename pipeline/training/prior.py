@@ -169,6 +169,7 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
         twice_up_to=recipe.twice_up_to,
         slope=recipe.slope,
         scale=scale,
+        notch=recipe.notch,
     )
 
 

@@ -29,6 +29,7 @@ class PriorRecipe:
     least_channels: int
     twice_up_to: int
     slope: float
+    notch: bool  # the images of what was trained lack a checkerboard's frequency
     # Its losses
     comparator: tuple[str, ...]  # layers whose values are compared, after their ReLUs
     image_weight: float

@@ -228,6 +228,8 @@ def test_bad_priors_are_refused_before_work_starts(capsys, folder, tmp_path):
     write_caffe_prior(small, scale=1)
     said = refused(capsys, out, *overrides(small))
     assert "its images of 8 x 8 pixels are smaller than the network's input of 16 x 16" in said
+    said = refused(capsys, out, *overrides(folder), "dgn.variants_of=[deepsim_fc7]")
+    assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this run (deepsim_fc6) (nearest: deepsim_fc6" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.order=L")
     assert "expected (1, rows, columns)" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.range_3x=null")
@@ -332,6 +334,15 @@ def test_a_folder_is_a_prior(tmp_path):
     assert (
         atlas(compose_config("atlas", [*asked, "dgn.start=mean", "dgn.samples=1", f'out="{tmp_path / "mean"}"'])) == 0
     )
+
+
+def test_further_settings_may_be_of_some_priors_alone(folder, tmp_path):
+    other = write_untrained(tmp_path / "other")
+    asked = [*SMALL, *QUICK, *overrides(folder), "units=[fc]", "+dgn.variants.free.sigmas=null", "samples=1"]
+    asked += [f'priors=[deepsim_fc6,"{other}"]', "dgn.variants_of=[untrained]", f'out="{tmp_path / "out"}"']
+    assert atlas(compose_config("atlas", asked)) == 0
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert list(file["layers/fc/dgn"]) == ["deepsim_fc6", "untrained", "untrained-free"]
 
 
 @pytest.mark.parametrize("lost", ["prior.json", "generator.safetensors", "statistics.safetensors"])

@@ -18,6 +18,7 @@ from pipeline.priors.generator import (
     Generator,
     GeneratorShape,
     RepeatingConvolution,
+    without_checkerboard,
 )
 
 Layer = DoublingConvolution | RepeatingConvolution
@@ -81,6 +82,29 @@ def test_a_doubling_convolution_draws_no_checkerboard_whatever_its_kernels_are()
     layer, _ = filled(DoublingConvolution(3, 2), 0, 1, 1)
     flat = layer(torch.randn(1, 3, 1, 1, dtype=torch.float64).expand(1, 3, 6, 6))[..., 3:-2, 3:-2]
     torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
+
+
+@given(down=st.integers(0, 16), right=st.integers(0, 16))
+def test_the_notch_keeps_what_its_formula_says_of_every_frequency(down, right):
+    row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    wave = torch.cos(2 * torch.pi / 32 * (down * row + right * column)).double()
+    kept = without_checkerboard(wave[None, None])[0, 0]
+    share = 1 - (torch.sin(torch.tensor(torch.pi * down / 32)) * torch.sin(torch.tensor(torch.pi * right / 32))) ** 2
+    torch.testing.assert_close(kept[1:-1, 1:-1], share.double() * wave[1:-1, 1:-1], rtol=1e-5, atol=1e-5)
+
+
+def test_the_notch_works_in_evaluation_alone_and_at_the_borders_too():
+    torch.manual_seed(0)
+    plain, notched = Generator(SHAPE), Generator(replace(SHAPE, notch=True))
+    notched.load_state_dict(plain.state_dict())
+    code = torch.randn(2, 10)
+    torch.testing.assert_close(notched.train()(code), plain(code))
+    image = torch.atanh(plain.eval()(code))
+    torch.testing.assert_close(notched.eval()(code), torch.tanh(without_checkerboard(image)))
+    alternating = (-1.0) ** torch.arange(6)
+    board = (alternating[:, None] * alternating).expand(1, 3, 6, 6)
+    assert float(without_checkerboard(board)[..., 1:-1, 1:-1].abs().max()) == 0
+    torch.testing.assert_close(without_checkerboard(torch.ones(1, 3, 6, 6)), torch.ones(1, 3, 6, 6))
 
 
 def filled(layer: Layer, seed: int, rows: int, columns: int) -> tuple[Layer, torch.Tensor]:

@@ -26,7 +26,7 @@ from pipeline.training.prior_recipe import PriorRecipe
 
 RECIPE = PriorRecipe(
     preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
-    twice_up_to=8, slope=0.2, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
+    twice_up_to=8, slope=0.2, notch=True, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
     adversarial_weight=0.5, adversarial_cap=3.0, adversary_from=0.25, adversary_alone=2, shift=3, shift_share=0.5,
     discriminator="patch", discriminator_channels=4, discriminator_noise=0.1, skip_below=0.3, resume_above=0.4,
     rate=1e-3, rate_with_adversary=5e-4, discriminator_rate=4e-4, beta1=0.5, discriminator_decay=0.0, average=0.9,
