@@ -13,9 +13,9 @@ from pipeline.tasks import ScoreTask
 
 
 def judge_styles(
-    plan: Plan, out: Path, name: str, judge: object, styles: Sequence[str], made_by: str = "ascent"
+    plan: Plan, out: Path, name: str, judge: object, layer: str, styles: Sequence[str], made_by: str = "ascent"
 ) -> Plan:
-    """Have one judge look at these styles of the class layer; return the plan with what it was asked.
+    """Have one judge look at these styles of a layer of classes; return the plan with what it was asked.
 
     styles : or searches, with made_by "dgn". name : what the atlas calls the judge. judge : a Network. What was judged
     before is read again.
@@ -24,9 +24,9 @@ def judge_styles(
     from pipeline.compute import package_versions
     from pipeline.score import score
 
-    layer, shards = plan.card.class_layer, ShardFolder(out / "shards")
+    shards = ShardFolder(out / "shards")
     units = plan.layer_units(layer)
-    classes = judged_classes(plan, judge)
+    classes = judged_classes(plan, judge, layer)
     for style in styles:
         pictures = read_pictures(out / "atlas.h5", plan, layer, made_by, style)
         task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, classes, made_by)  # type: ignore[attr-defined]
@@ -38,14 +38,13 @@ def judge_styles(
     return plan
 
 
-def judged_classes(plan: Plan, judge: object) -> tuple[int, ...]:
-    """For each unit that is asked for of the class layer, the judge's class that stands for it, or −1.
+def judged_classes(plan: Plan, judge: object, layer: str) -> tuple[int, ...]:
+    """For each unit that is asked for of a layer of classes, the judge's class that stands for it, or −1.
 
     Raises SettingsError if the judge, not being the atlas's own network, has none of the classes.
     """
     from pipeline.score import matching_classes
 
-    layer = plan.card.class_layer
     units = plan.layer_units(layer)
     if judge.digest == plan.card.digest:  # type: ignore[attr-defined]
         return units

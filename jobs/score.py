@@ -37,10 +37,11 @@ def score(config: DictConfig) -> int:
     with output(out, config):
         plan = _stored_plan(out)  # as it is now that nobody else writes it
         merge_atlas(plan, out)  # a run that was stopped may have asked for more than the atlas has
-        _check_classes(plan, out)
+        layers = _class_layers(plan, out)
         for name, member in judges.items():
-            plan = judge_styles(plan, out, name, member, plan.layer_styles(plan.card.class_layer))
-            plan = judge_styles(plan, out, name, member, plan.layer_searches(plan.card.class_layer), "dgn")
+            for layer in layers:
+                plan = judge_styles(plan, out, name, member, layer, plan.layer_styles(layer))
+                plan = judge_styles(plan, out, name, member, layer, plan.layer_searches(layer), "dgn")
         write_plan(plan, out)
         merge_atlas(plan, out)
         build_pages(out, workers=None)
@@ -55,30 +56,33 @@ def _stored_plan(out: Path) -> Plan:
     return plan
 
 
-def _check_classes(plan: Plan, out: Path) -> None:
-    layer = plan.card.class_layer
-    if layer is None or layer not in {part.name for part in plan.layers()}:
+def _class_layers(plan: Plan, out: Path) -> list[str]:
+    """The layers whose units are the classes and have pictures: the class layer, and softmaxes of it."""
+    found = [layer.name for layer in plan.layers() if plan.card.names_classes(layer.name)]
+    if not found:
+        layer = plan.card.class_layer
         raise OutputError(f"{out}/atlas.h5: has no pictures of the class layer {layer}; make them with units=[{layer}]")
+    return found
 
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     shards = ShardFolder(out / "shards")
-    shown = {(task.made_by, task.style) for task in plan.scores}
-    shown -= {("ascent", style) for style in plan.sweep}  # a style search has a page of its own
-    styles = sorted(shown, key=lambda made: (made[0], made[1] not in STYLE_ORDER, made[1]))
+    own = plan.card.class_layer
+    shown = {task.question[1:] for task in plan.scores}
+    shown -= {(own, "ascent", style) for style in plan.sweep}  # a style search has a page of its own
+    rows = sorted(shown, key=lambda row: (row[0] != own, *row[:2], row[2] not in STYLE_ORDER, row[2]))
     print(f"{'style':16} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
-    for made_by, style in styles:
+    for layer, made_by, style in rows:
         cells, count = [], 0
         for judge in judges:
-            task = next(
-                task for task in plan.scores if (task.judge, task.made_by, task.style) == (judge, made_by, style)
-            )
+            task = next(task for task in plan.scores if task.question == (judge, layer, made_by, style))
             ranks = shards.read(task.id, task.record()).array("target_rank")
             ranks = ranks[ranks >= 0]
             count = max(count, ranks.size)
             first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
             cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
-        print(f"{style:16} {count:8}  " + "  ".join(cells))
+        name = style if layer == own else f"{layer}: {style}"
+        print(f"{name:16} {count:8}  " + "  ".join(cells))
     print(f"kept in {out}/atlas.h5 under scores/", file=sys.stderr)
 
 

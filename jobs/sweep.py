@@ -78,7 +78,7 @@ def sweep(config: DictConfig) -> int:
         run.compute(ascent_tasks(plan))
         merged = atlas.merge_atlas(plan, request.out)
         for name, judge in judges.items():
-            plan = judge_styles(plan, request.out, name, judge, sorted(request.places))
+            plan = judge_styles(plan, request.out, name, judge, plan.card.class_layer, sorted(request.places))
         if judges:
             atlas.write_plan(plan, request.out)
             atlas.merge_atlas(plan, request.out)
@@ -150,7 +150,7 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, object]:
     if judge.name == asked.card.name:
         raise SettingsError(f"judge.name: got {judge.name}, which is the network's own; set it by judge.name=…")
     try:
-        judged_classes(asked, judge)
+        judged_classes(asked, judge, asked.card.class_layer)
     except SettingsError as error:
         print(f"only {asked.card.name} itself scores; {error}, or name another by JUDGE=…", file=sys.stderr)
         return {}

@@ -79,9 +79,16 @@ class NetworkCard:
             f"list layers with make layers MODEL={self.name}"
         )
 
+    def names_classes(self, layer: str) -> bool:
+        """Whether the layer's units are the classes: the class layer, or a softmax of as many units."""
+        if self.class_layer is None or layer == self.class_layer:
+            return layer == self.class_layer
+        known = self.layer(layer)
+        return known.kind == "softmax" and known.channels == self.layer(self.class_layer).channels
+
     def label(self, layer: str, unit: int) -> str:
         """The class that the unit stands for, or ""."""
-        return self.labels[unit] if layer == self.class_layer and unit < len(self.labels) else ""
+        return self.labels[unit] if unit < len(self.labels) and self.names_classes(layer) else ""
 
     def record(self) -> dict[str, object]:
         """The card as plain JSON values."""

@@ -99,8 +99,8 @@ def _numbers(card: NetworkCard, layer: LayerCard, text: str) -> Iterable[int]:
 
 
 def _labelled(card: NetworkCard, layer: LayerCard, label: str) -> int:
-    """The unit of the class layer whose label (or its first name) this is."""
-    labels = card.labels if layer.name == card.class_layer else ()
+    """The unit of a layer of classes whose label (or its first name) this is."""
+    labels = card.labels if card.names_classes(layer.name) else ()
     for unit, known in enumerate(labels):
         names = [known, *known.split(",")]
         if label.casefold() in (name.strip().casefold() for name in names):

@@ -288,6 +288,18 @@ JUDGE = (
 )  # fmt: skip
 
 
+def test_probabilities_have_the_classes_names_and_are_judged(make, tmp_path, capsys):
+    out, built = tmp_path / "out", "model.build=tiny_network:tiny_with_odds"
+    assert make(out, built, "units=[fc,prob:square]", "dgn.samples=1") == 0
+    capsys.readouterr()
+    assert score(compose_config("score", [*JUDGE, built, f'out="{out}"'])) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in table] == ["style", "deepsim_fc6", "prob: deepsim_fc6"]
+    with Atlas(out / "atlas.h5") as atlas_file:
+        assert atlas_file["prob"].labels == ("square",)
+        assert atlas_file["prob"].scores("judge", "deepsim_fc6").target.tolist() == [1]
+
+
 def test_judges_look_at_searches_too(make, tmp_path, capsys):
     out = tmp_path / "out"
     assert make(out, "methods=[ascent,dgn]", "units=[fc]", "styles=[sparse]") == 0

@@ -33,6 +33,13 @@ def tiny(seed: int = 0) -> nn.Module:
     return nn.Sequential(layers)
 
 
+def tiny_with_odds() -> nn.Module:
+    """The same, with the probabilities of its classes, prob."""
+    network = tiny()
+    network.add_module("prob", nn.Softmax(dim=1))
+    return network
+
+
 def judge() -> nn.Module:
     """A network of another build, with the same classes."""
     torch.manual_seed(1)
