@@ -71,7 +71,9 @@ def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     shown = {task.question[1:] for task in plan.scores}
     shown -= {(own, "ascent", style) for style in plan.sweep}  # a style search has a page of its own
     rows = sorted(shown, key=lambda row: (row[0] != own, *row[:2], row[2] not in STYLE_ORDER, row[2]))
-    print(f"{'style':16} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
+    names = {row: row[2] if row[0] == own else f"{row[0]}: {row[2]}" for row in rows}
+    width = max(map(len, ("style", *names.values())))
+    print(f"{'style':{width}} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
     for layer, made_by, style in rows:
         cells, count = [], 0
         for judge in judges:
@@ -81,8 +83,7 @@ def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
             count = max(count, ranks.size)
             first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
             cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
-        name = style if layer == own else f"{layer}: {style}"
-        print(f"{name:16} {count:8}  " + "  ".join(cells))
+        print(f"{names[layer, made_by, style]:{width}} {count:8}  " + "  ".join(cells))
     print(f"kept in {out}/atlas.h5 under scores/", file=sys.stderr)
 
 
