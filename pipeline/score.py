@@ -85,8 +85,8 @@ def matching_classes(labels: Sequence[str], judge: Network) -> list[int]:
     classes = [known.get(_plain(label), -1) for label in labels]
     if all(number < 0 for number in classes):
         raise SettingsError(
-            f"judge {judge.name}: shares no class name with the pictures' labels; give both models labels by "
-            f"model.labels=… and judge.labels=…"
+            f"judge {judge.name}: shares no class name with the pictures' labels; name a judge that knows "
+            f"them by JUDGE=…, or give both models labels by model.labels=… and judge.labels=…"
         )
     return classes
 

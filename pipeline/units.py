@@ -105,7 +105,8 @@ def _labelled(card: NetworkCard, layer: LayerCard, label: str) -> int:
         names = [known, *known.split(",")]
         if label.casefold() in (name.strip().casefold() for name in names):
             return unit
+    first_names = [known.split(",")[0] for known in labels]
     raise UnitError(
-        f"units {layer.name}:{label}: not a number, a range or a label of the layer{nearest(label, labels)}; "
-        f"write for example {layer.name}:0-{layer.channels - 1}"
+        f"units {layer.name}:{label}: not a number, a range or a label of the layer{nearest(label, first_names)}; "
+        f"write for example {layer.name}:0-{layer.channels - 1}, a label whole or by the first of its names"
     )
