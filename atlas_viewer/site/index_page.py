@@ -54,7 +54,7 @@ class LayerPlate:
     patch: str
     facts: tuple[tuple[str, str], ...]
     window: Markup
-    strip: tuple[Shown, ...]
+    strip: tuple[tuple[Shown, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,11 @@ def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
-def _strip(outline: Outline, layer: Layer) -> tuple[Shown, ...]:
-    """A layer's pictures for the first page; of several kinds a row each, with fewer units."""
+def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
+    """A layer's pictures for the first page, by kind; of several kinds a row each, with fewer units."""
     sheets, cells = _strip_sheets(layer).all, list(range(len(_strip_rows(layer))))
     chosen = _spaced(cells, PAIRS if len(sheets) > 1 else STRIP)
-    return tuple(shown for sheet in sheets for shown in _crops(outline, layer, sheet, chosen))
+    return tuple(_crops(outline, layer, sheet, chosen) for sheet in sheets)
 
 
 def _crops(outline: Outline, layer: Layer, sheet: Sheet, cells: Sequence[int]) -> tuple[Shown, ...]:
