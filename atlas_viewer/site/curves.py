@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BASE = 46, 118, 12, 196  # pixels: the plot's edges; names stand right of it
 _APART = 13.0  # pixels between two names
 _POINTS = 600  # of a line: more are thinned out
+_LEAST = 1e-300  # what is nearer to 0 is 0: the least doubles have no quarter
 _SHADES = 4  # classes l0 … l3 of the style sheet
 
 
@@ -90,10 +91,11 @@ def draw(panel: Panel, steps: int, marked: int | None) -> Markup:
 
 def _good(line: Line, log: bool) -> Line:
     """The points that can be drawn: numbers, above 0 on a logarithmic axis; thinned out, first and last kept."""
-    kept = np.flatnonzero(np.isfinite(line.values) & ((line.values > 0) | (not log)))
+    values = np.where(np.abs(line.values) < _LEAST, 0.0, line.values)
+    kept = np.flatnonzero(np.isfinite(values) & ((values > 0) | (not log)))
     if len(kept) > _POINTS:
         kept = kept[np.linspace(0, len(kept) - 1, _POINTS).round().astype(int)]
-    return Line(line.name, line.steps[kept], line.values[kept])
+    return Line(line.name, line.steps[kept], values[kept])
 
 
 def _ends(lines: Sequence[Line], panel: Panel) -> tuple[float, float]:

@@ -114,13 +114,13 @@ def _address(look: tuple[int, Path]) -> tuple[str, str]:
 
 
 def _marked(facts: TrainingFacts) -> list[list[tuple[str, bool]]]:
-    """The table of errors, each cell with whether it is the least error of its column; a grid is no error."""
+    """The table of errors, each cell with whether it is its column's least error; grids and what is shared are none."""
     if not facts.errors:
         return []
     head, *rows = facts.errors
     errors = [[cell for cell in column if cell] for column in zip(*rows, strict=True)]
     least = [
-        min(column, key=float) if at and not name.startswith("grid") and column else None
+        min(column, key=float) if at and not name.startswith(("shared", "grid")) and column else None
         for at, (name, column) in enumerate(zip(head, errors, strict=True))
     ]
     body = [[(cell, cell == low) for cell, low in zip(row, least, strict=True)] for row in rows]

@@ -13,6 +13,8 @@ _ABOUT_ERRORS = (
     "Over {count} held-out images, of the weights as stored. Pixel: mean square, levels from 0 to 1. Code: square of "
     "the code's difference as a share of its distance to the mean code. Layers, after their ReLU: square of the "
     "difference as a share of the values'. The mean image and a blurred copy of the image itself cost nothing to make. "
+    "Shared: root mean square of the images' mean difference, levels from 0 to 255, some of it chance: marks at the "
+    "same places of all images, which no grid need be. "
     "Grid: power at the axis frequencies of a period over their neighbours', in dB; what counts is how far it is above "
     "that of the images themselves."
 )
@@ -25,9 +27,10 @@ def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
     """
     any_error = next(iter(errors.values()))
     layers, grid = list(any_error.layers), list(any_error.grid)
-    rows = [("", "pixel", "code", *layers, *(f"grid {period} px" for period in grid))]
+    rows = [("", "pixel", "code", *layers, "shared", *(f"grid {period} px" for period in grid))]
     for name, error in errors.items():
         shares = [f"{error.pixel:.4f}", f"{error.code:.3f}", *(f"{error.layers[layer]:.3f}" for layer in layers)]
+        shares.append(f"{error.shared:.1f}")
         shown = shares if error.pixel else [""] * len(shares)
         rows.append((name, *shown, *(f"{error.grid[period]:.1f}" for period in grid)))
     return tuple(rows)

@@ -21,10 +21,12 @@ _BLUR = 3.0  # pixels: sigma of the blurred image
 class Errors:
     """Mean errors over images. pixel : mean square, of levels in [0, 1]. code : square of the code's difference over
     the square of its distance from the mean code. layers : mean square of each layer's difference over the mean square
-    of its values, by name. grid : decibels of a grid of each period, in pixels, over its neighbours; of real images too
-    it is not quite 0."""
+    of its values, by name. shared : what all images have wrong alike, marks at the same places: root mean square of
+    the mean difference, pixel levels. grid : decibels of a grid of each period, in pixels, over its neighbours; of real
+    images too it is not quite 0."""
 
     pixel: float
+    shared: float
     code: float
     layers: dict[str, float]
     grid: dict[int, float]
@@ -68,7 +70,7 @@ def measure_errors(
         "image itself": lambda images: images,
     }
     sums = {name: np.zeros(2 + 2 * len(layers.layers) + 1) for name in answers}
-    power = {name: 0 for name in answers}
+    power, shared = {name: 0 for name in answers}, {name: 0 for name in answers}
     typical = torch.from_numpy(mean).to(device)
     for at in range(0, count, _BATCH):
         images = real_images(held_out, slice(at, min(at + _BATCH, count))).to(device)
@@ -77,6 +79,7 @@ def measure_errors(
             for name, answer in answers.items():
                 made = centre(answer(images), images.shape[-2:])
                 power[name] = power[name] + axis_power(made)
+                shared[name] = shared[name] + (made - images).double().sum(0)
                 again, found = encoder.values(made)[0].flatten(1), layers.values(made)
                 sums[name] += np.array(
                     [
@@ -90,6 +93,7 @@ def measure_errors(
     return {
         name: Errors(
             pixel=total[0] / count,
+            shared=float((shared[name] / count).square().mean().sqrt()) * 127.5,  # type: ignore[attr-defined]
             code=total[1] / total[2],
             layers={
                 layer: total[3 + place] / total[3 + len(layers.layers) + place]

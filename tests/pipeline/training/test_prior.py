@@ -99,6 +99,7 @@ def test_it_learns_to_give_images_back(tmp_path, loss):
         more |= {"loss": loss, "image_weight": 2e-4, "feature_weight": 1e-3, "adversarial_weight": 1e-2,
                  "discriminator": "published"}  # fmt: skip
     trained = train(tmp_path, replace(RECIPE, **more), known=pictures(96, fields=1))
+    assert trained.errors["mean image"].shared < 1e-3 < trained.errors["reconstruction"].shared
     assert trained.errors["reconstruction"].pixel < trained.errors["mean image"].pixel
     assert trained.errors["reconstruction"].code < 0.8 * trained.errors["mean image"].code
 
