@@ -62,9 +62,7 @@ def open_priors(request: Request, network: object, card: NetworkCard) -> Priors:
     for prior in opened:
         of = prior_card(prior)
         of.check_fits(card)
-        for variant, settings in asked.settings.items():
-            if variant and asked.variants_of is not None and prior.name not in asked.variants_of:
-                continue
+        for variant, settings in asked.settings_of(prior.name).items():
             name = f"{prior.name}-{variant}" if variant else prior.name
             digest = None
             if settings.image is not None:

@@ -32,6 +32,11 @@ class SearchRequest:
     units: tuple[str, ...] | None
     combinations: Mapping[str, CombinationSettings]
 
+    def settings_of(self, prior: str) -> dict[str, SearchSettings]:
+        """Those by which a prior is searched: the plain ones, and the variants if they are of it."""
+        varied = self.variants_of is None or prior in self.variants_of
+        return {variant: settings for variant, settings in self.settings.items() if varied or not variant}
+
 
 def read_search_request(config: DictConfig) -> SearchRequest:
     """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
