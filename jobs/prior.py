@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from omegaconf import DictConfig, OmegaConf
 
 from jobs.atlas import device_kind, output
@@ -11,7 +13,7 @@ from jobs.prior_training import PriorJob, open_images, say, train_in
 from jobs.request import read_device, read_model, read_out
 from jobs.settings_reader import read_settings, typed
 from pipeline.dataset_settings import DatasetSettings
-from pipeline.errors import SettingsError, UnitError
+from pipeline.errors import SettingsError, UnitError, nearest
 from pipeline.settings import ClusterSettings, check, check_choice
 from pipeline.training.prior_recipe import PRESETS, PriorRecipe
 
@@ -22,7 +24,8 @@ SHOWN = 12  # held-out images that are looked at: the fewest there can be
 def prior(config: DictConfig) -> int:
     """Train, leave the prior's folder in the output folder, and say how good it is; return the exit code."""
     from pipeline.nets.model import open_network
-    from pipeline.training.prior import check_request
+    from pipeline.priors.prior import read_prior
+    from pipeline.training.prior import check_begin, check_request
 
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
     processes = typed(config.processes, int | None, "processes")
@@ -40,6 +43,7 @@ def prior(config: DictConfig) -> int:
         held_out=typed(config.held_out, int, "held_out"),
         facts_images=typed(config.facts_images, int, "facts_images"),
         licence=typed(config.licence, str, "licence"),
+        begin=_begin(typed(config.begin, str | None, "begin")),
         out=read_out(config),
     )
     check("held_out", job.held_out, f"{SHOWN} or more", job.held_out >= SHOWN)
@@ -49,6 +53,8 @@ def prior(config: DictConfig) -> int:
     except UnitError as error:
         asked = "layer" if str(error).startswith(f"layer {job.layer}:") else "recipe.comparator"
         raise SettingsError(f"{asked}: {error}, and set {asked}=…") from None
+    if job.begin is not None:
+        check_begin(read_prior(job.begin), job.recipe, network, job.layer)
     with output(job.out, config):
         train, _ = open_images(job, network, say)
         together = job.recipe.batch * (processes or 1)
@@ -70,6 +76,22 @@ def read_recipe(config: DictConfig, side: int) -> PriorRecipe:
     asked = OmegaConf.to_container(config.recipe, resolve=True)
     changes = {name: value for name, value in asked.items() if value is not None}  # type: ignore[union-attr]
     return read_settings(PriorRecipe, {**values, **changes}, "recipe")  # type: ignore[dict-item]
+
+
+def _begin(place: str | None) -> Path | None:
+    """The folder of the prior to begin with: as it is given, or by the name of one that comes with the project."""
+    from pipeline.priors.open import SHIPPED
+
+    if place is None:
+        return None
+    given = Path(place).expanduser()
+    for folder in (given, SHIPPED / place):
+        if folder.is_dir():
+            return folder
+    known = [each.name for each in SHIPPED.iterdir() if each.is_dir()]
+    raise SettingsError(
+        f"begin: got {place}, no folder and no prior of the project{nearest(place, known)}; set begin=…"
+    )
 
 
 def _check_words(config: DictConfig) -> None:

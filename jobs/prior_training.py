@@ -17,7 +17,7 @@ from pipeline.training.prior_recipe import PriorRecipe
 @dataclass(frozen=True)
 class PriorJob:
     """What `make prior` is asked. held_out : images that are never learned from. facts_images : whose codes are
-    measured. out : a folder that all processes see."""
+    measured. begin : folder of a prior to begin with. out : a folder that all processes see."""
 
     name: str
     layer: str
@@ -28,6 +28,7 @@ class PriorJob:
     held_out: int
     facts_images: int
     licence: str
+    begin: Path | None
     out: Path
 
 
@@ -62,6 +63,7 @@ def train_in(place: Place, job: PriorJob) -> None:
 
     from pipeline.compute.resources import prepare
     from pipeline.nets.model import open_network
+    from pipeline.priors.prior import read_prior
     from pipeline.training.gang import joined
     from pipeline.training.prior import PriorRequest, train_prior
     from pipeline.training.prior_card import error_table
@@ -70,7 +72,8 @@ def train_in(place: Place, job: PriorJob) -> None:
     prepare(replace(job.device, threads=job.recipe.threads))
     network = open_network(job.model)
     train, held_out = open_images(job, network, speak)
-    request = PriorRequest(job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out))
+    begin = None if job.begin is None else read_prior(job.begin)  # checked by the command that starts the processes
+    request = PriorRequest(job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out), begin)
     facts = _facts(job, network, place, len(train), len(held_out))
 
     def metrics(step: int, measured: dict[str, float]) -> None:

@@ -27,6 +27,7 @@ from pipeline.training.weights_file import autocast
 
 _WON = 0.3  # share of all steps: a side that has not let the other learn for so long has won for good
 _CHANCE = 2 * math.log(2)  # loss of a discriminator that cannot tell real from made
+_SHARED_OVER = 0.98  # average of the error that images share, per step: one batch's mean is mostly chance
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class PriorTraining:
         self.balance = Balance(recipe.skip_below, recipe.resume_above)
         self.first_ratio: float | None = None
         self.waited = self.guessed = 0  # steps on end that the discriminator waited, or could not tell
+        self.shared = torch.zeros(3, *train.size, device=gang.device)  # mean error of the last steps' images
 
     def state(self) -> dict[str, object]:
         """Everything that a step changes."""
@@ -90,6 +92,7 @@ class PriorTraining:
             "first_ratio": self.first_ratio,
             "waited": self.waited,
             "guessed": self.guessed,
+            "shared": self.shared,
         }
 
     def load(self, state: Mapping[str, object]) -> None:
@@ -98,6 +101,7 @@ class PriorTraining:
             getattr(self, name).load_state_dict(state[name])
         self.balance.learns = state["learns"]
         self.first_ratio, self.waited, self.guessed = state["first_ratio"], state["waited"], state["guessed"]
+        self.shared = state["shared"].to(self.gang.device)
 
     def learn(self, step: int) -> dict[str, float]:
         """One step; all that is random in it comes from (seed, step, rank). Returns what was measured on the way."""
@@ -129,6 +133,9 @@ class PriorTraining:
                 gradient, more = self._against(leaf, lead, code, gradient)
                 measured |= more
                 self._watch(step, measured)
+        if recipe.shared_weight:
+            gradient = gradient + self._against_shared(leaf.detach() - real, step)
+            measured["shared"] = float(self.shared.square().mean().sqrt()) * 127.5
         self._improve(made, gradient, step)
         return measured
 
@@ -169,6 +176,16 @@ class PriorTraining:
         if self.first_ratio is None:
             self.first_ratio = ratio
         return joined, {"adversarial": float(adversarial.detach()), "weight": weight, "ratio": ratio}
+
+    def _against_shared(self, error: Tensor, step: int) -> Tensor:
+        """The images' gradient of shared_weight · ‖E[G(c) − x]‖², the mean square of what all images have wrong alike.
+
+        A network likes some marks at places that its strides prefer, and takes them for what the images lack. The
+        expectation is a running mean.
+        """
+        keep = min(_SHARED_OVER, (1 + step) / (10 + step))
+        self.shared = self.shared.lerp(self.gang.mean(error.mean(0)), 1 - keep)
+        return (2 * self.recipe.shared_weight / error.numel() * self.shared).expand_as(error)
 
     def _improve(self, made: Tensor, gradient: Tensor, step: int) -> None:
         self.improve.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.data.pictures import Pictures
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SettingsError
 from pipeline.nets.network import Network
 from pipeline.priors.generator import Generator, GeneratorShape
 from pipeline.priors.prior import Prior, read_prior, trained_prior, write_prior
@@ -35,7 +35,7 @@ _SHOWN = 12  # held-out images whose reconstructions are looked at
 class PriorRequest:
     """What is trained. name : of the prior. layer : whose values, after their ReLU, are the codes. licence : of the
     result. facts_images : real images, the first of an order by chance, whose codes are measured. measured : held-out
-    images that errors are measured on."""
+    images that errors are measured on. begin : a prior of the same form, whose weights the generator begins with."""
 
     name: str
     layer: str
@@ -43,6 +43,7 @@ class PriorRequest:
     licence: str
     facts_images: int
     measured: int
+    begin: Prior | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def train_prior(
     if recipe.batch * gang.size > len(train):
         raise DataError(f"images: got {len(train)}, fewer than the {recipe.batch * gang.size} of a step")
     told = {"network": network.digest, "layer": request.layer, "images": train.digest, "processes": gang.size}
+    if request.begin is not None:
+        check_begin(request.begin, recipe, network, request.layer)
+        told["begin"] = request.begin.digest
     settings, checkpoint = recipe_text(recipe, told), out / "training.checkpoint"
     load_checkpoint(checkpoint, settings=settings)  # refused before the codes are measured, if it must be
     out.mkdir(parents=True, exist_ok=True)
@@ -89,6 +93,8 @@ def train_prior(
             if known:
                 log(known)
         generator = Generator(generator_shape(recipe, network, request.layer, facts.scale))
+        if request.begin is not None:
+            generator.load_state_dict(request.begin.generator.state_dict())
         training = PriorTraining(recipe, generator, encoder, comparator, facts, train, gang)
         shown = real_images(held_out, slice(_SHOWN)).to(gang.device)
 
@@ -116,7 +122,7 @@ def train_prior(
             generator=average.cpu().to(memory_format=torch.contiguous_format),  # type: ignore[arg-type]
             code_mean=facts.mean,
             code_deviation=facts.deviation,
-            trained_on={"images": train.digest, "count": len(train), "recipe": asdict(recipe)},
+            trained_on={"images": train.digest, "count": len(train), "recipe": asdict(recipe)} | _begun(request.begin),
             licence=request.licence,
             card="",
         )
@@ -130,6 +136,22 @@ def check_request(recipe: PriorRecipe, network: Network, layer: str) -> None:
     """Raise UnitError for a layer that the network lacks, SettingsError for a network or recipe that gives no prior."""
     Comparator(network, [layer, *recipe.comparator])
     check_size(recipe.discriminator, min(network.preprocessing.height, network.preprocessing.width))
+
+
+def check_begin(begin: Prior, recipe: PriorRecipe, network: Network, layer: str) -> None:
+    """Raise SettingsError for a prior that a training cannot begin with: of another code, or of another form."""
+    if (begin.network_digest, begin.code_layer) != (network.digest, layer):
+        raise SettingsError(
+            f"begin {begin.name}: it inverts {begin.code_layer} of {begin.network} ({begin.network_digest[:12]}), not "
+            f"{layer} of {network.name} ({network.digest[:12]}); name a prior of this code"
+        )
+    found = asdict(begin.generator.shape)  # type: ignore[arg-type]
+    for name, wanted in asdict(generator_shape(recipe, network, layer, 1.0)).items():
+        if name not in ("scale", "notch") and found[name] != wanted:  # neither is of the weights
+            raise SettingsError(
+                f"begin {begin.name}: its generator has {name} {found[name]}, this recipe asks for {wanted}; set it "
+                "alike, or begin without"
+            )
 
 
 def code_facts(
@@ -171,6 +193,10 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
         scale=scale,
         notch=recipe.notch,
     )
+
+
+def _begun(begin: Prior | None) -> dict[str, object]:
+    return {} if begin is None else {"begin": {"name": begin.name, "digest": begin.digest}}
 
 
 def _measured_layers(network: Network) -> list[str]:

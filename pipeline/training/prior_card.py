@@ -36,6 +36,11 @@ def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
     return tuple(rows)
 
 
+def _begun(prior: Prior) -> str:
+    begin = prior.trained_on.get("begin")
+    return f"; begins with {begin['name']} (`{begin['digest'][:12]}`)" if begin else ""  # type: ignore[index]
+
+
 def recipe_numbers(recipe: PriorRecipe) -> tuple[tuple[str, str], ...]:
     """Name and text of everything in a recipe."""
     return tuple((name, _spoken(value)) for name, value in asdict(recipe).items())
@@ -54,7 +59,7 @@ def card_text(
         ("Images", f"RGB, {prior.height} × {prior.width} pixels"),
         ("Parameters", f"{weights:,}, 16 bits each on disk"),
         ("Trained on", f"{prior.trained_on['count']:,} images (`{str(prior.trained_on['images'])[:12]}`)"),
-        ("Steps", f"{recipe.steps:,} of {recipe.batch * processes} images"),
+        ("Steps", f"{recipe.steps:,} of {recipe.batch * processes} images" + _begun(prior)),
         ("Licence", prior.licence),
     )
     return "\n".join(

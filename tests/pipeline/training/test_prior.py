@@ -16,19 +16,23 @@ from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import InnerProduct, Relu
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import Convolution
-from pipeline.priors.prior import read_prior
+from pipeline.priors.generator import Generator
+from pipeline.priors.prior import Prior, read_prior
 from pipeline.training.comparator import Comparator, centre, half_squares, relative_error, shifted
 from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
+from pipeline.training.gang import ALONE
 from pipeline.training.generator import PriorTraining
-from pipeline.training.prior import PriorRequest, check_request, code_facts, train_prior
+from pipeline.training.prior import PriorRequest, check_request, code_facts, generator_shape, train_prior
 from pipeline.training.prior_losses import join_gradients
 from pipeline.training.prior_recipe import PriorRecipe
+from pipeline.training.reconstructions import real_images, reconstruct
 
 RECIPE = PriorRecipe(
     preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
     twice_up_to=8, slope=0.2, notch=True, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
-    adversarial_weight=0.5, adversarial_cap=3.0, adversary_from=0.25, adversary_alone=2, shift=3, shift_share=0.5,
-    discriminator="patch", discriminator_channels=4, discriminator_noise=0.1, skip_below=0.3, resume_above=0.4,
+    shared_weight=2.0, adversarial_weight=0.5, adversarial_cap=3.0, adversary_from=0.25, adversary_alone=2, shift=3,
+    shift_share=0.5, discriminator="patch", discriminator_channels=4, discriminator_noise=0.1, skip_below=0.3,
+    resume_above=0.4,
     rate=1e-3, rate_with_adversary=5e-4, discriminator_rate=4e-4, beta1=0.5, discriminator_decay=0.0, average=0.9,
     precision="fp32", threads=1, checkpoint_every=4, show_every=6,
 )  # fmt: skip
@@ -65,8 +69,9 @@ def train(
     log=lambda line: None,
     metrics=lambda step, measured: None,
     known: Pictures | None = None,
+    begin: Prior | None = None,
 ):
-    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8)
+    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin)
     kept, held_out = (pictures() if known is None else known).split(8, 0)
     return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
 
@@ -102,6 +107,54 @@ def test_it_learns_to_give_images_back(tmp_path, loss):
     assert trained.errors["mean image"].shared < 1e-3 < trained.errors["reconstruction"].shared
     assert trained.errors["reconstruction"].pixel < trained.errors["mean image"].pixel
     assert trained.errors["reconstruction"].code < 0.8 * trained.errors["mean image"].code
+
+
+def test_the_shared_error_is_what_its_weight_says():
+    """In float64: the derivative of shared_weight · mean(m²) by the images, m the running mean of their error."""
+    net, known = network(), pictures()
+    comparator = Comparator(net, RECIPE.comparator)
+    facts = code_facts(Comparator(net, ["fc"]), comparator, known, 24, 0, torch.device("cpu"))
+    generator = Generator(generator_shape(RECIPE, net, "fc", facts.scale))
+    training = PriorTraining(RECIPE, generator, Comparator(net, ["fc"]), comparator, facts, known, ALONE)
+    errors = torch.randn(3, 4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    mean = torch.zeros(3, SIDE, SIDE, dtype=torch.float64)
+    for step, error in enumerate(errors):
+        found = training._against_shared(error, step)
+        keep = (1 + step) / (10 + step)
+        mean = keep * mean + (1 - keep) * error.double().mean(0)
+        images = error.double().requires_grad_()
+        share = mean + (images - images.detach()).mean(0)  # what an image adds to the expectation
+        (wanted,) = torch.autograd.grad(RECIPE.shared_weight * share.square().mean(), images)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-10)
+    torch.testing.assert_close(training.state()["shared"].double(), mean, rtol=1e-5, atol=1e-7)
+
+
+def test_its_weight_takes_marks_away(tmp_path):
+    """Where features alone are compared, nothing else keeps marks from the images."""
+    more = {"steps": 200, "rate": 4e-3, "rate_with_adversary": 3e-3, "adversarial_weight": 0.0, "image_weight": 0.0}
+    learned, _ = pictures(96).split(8, 0)
+    images, shared = real_images(learned, slice(None)), []
+    for weight in (0.0, 20.0):
+        recipe = replace(RECIPE, **more, show_every=100, shared_weight=weight)
+        generator = train(tmp_path / str(weight), recipe, known=pictures(96)).prior.generator
+        made = centre(reconstruct(generator, Comparator(network(), ["fc"]), images), (SIDE, SIDE))
+        shared.append(float((made - images).mean(0).square().mean()))
+    assert shared[1] < shared[0] / 2
+
+
+def test_a_training_begins_with_a_prior(tmp_path):
+    first = train(tmp_path / "first").prior
+    none = replace(RECIPE, steps=0)
+    again = train(tmp_path / "again", none, begin=first)
+    for name, value in first.generator.state_dict().items():
+        torch.testing.assert_close(again.prior.generator.state_dict()[name], value, rtol=0, atol=0)
+    assert again.prior.trained_on["begin"] == {"name": "tiny_fc", "digest": first.digest}
+    assert f"begins with tiny_fc (`{first.digest[:12]}`)" in again.prior.card
+    with pytest.raises(SettingsError, match="begin tiny_fc: its generator has hidden 16, this recipe asks for 12"):
+        train(tmp_path / "other", replace(none, hidden=12), begin=first)
+    train(tmp_path / "more", begin=first)
+    with pytest.raises(OutputError, match="other settings"):
+        train(tmp_path / "more")
 
 
 def test_the_folder_is_the_prior(tmp_path):
