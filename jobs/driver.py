@@ -20,6 +20,7 @@ class Task(Protocol):
     method: str
     words: str
     pictures: int
+    noun: str  # what `pictures` counts
     seconds: float
 
     @property

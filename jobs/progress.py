@@ -1,4 +1,4 @@
-"""Progress that a person likes to read: units done, pictures per second, time left, one bar a method."""
+"""Progress that a person likes to read: what is done, how much a second, time left, one bar a method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Bars:
         self._bar: tqdm | None = None
 
     def start(self, method: str, total: Sequence[Task], done: Sequence[Task]) -> None:
-        self._method = method
+        self._method, self._noun = method, total[0].noun
         self._total = sum(task.pictures for task in total)
         self._pictures = self._before = sum(task.pictures for task in done)
         self._left = sum(task.seconds for task in total) - sum(task.seconds for task in done)
@@ -29,8 +29,8 @@ class Bars:
         if self._total == self._before:
             return
         if sys.stderr.isatty():
-            form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} pictures [{elapsed}{postfix}]"
-            self._bar = tqdm(total=self._total, initial=self._before, desc=method, bar_format=form)
+            form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}{postfix}]"
+            self._bar = tqdm(total=self._total, initial=self._before, desc=method, unit=self._noun, bar_format=form)
 
     def advance(self, task: Task) -> None:
         self._pictures += task.pictures
@@ -40,12 +40,12 @@ class Bars:
         rate = (self._pictures - self._before) / max(elapsed, 1e-9)
         left = tqdm.format_interval(elapsed * max(self._left, 0.0) / max(self._worked, 1e-9))
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate:.1f} pictures/s, {left} left", refresh=False)
+            self._bar.set_postfix_str(f"{rate:.1f} {self._noun}/s, {left} left", refresh=False)
             self._bar.update(task.pictures)
         elif time.monotonic() - self._said > _QUIET_SECONDS or self._pictures == self._total:
             self._said = time.monotonic()
             print(
-                f"{self._method}: {self._pictures}/{self._total} pictures, {rate:.1f} pictures/s, {left} left",
+                f"{self._method}: {self._pictures}/{self._total} {self._noun}, {rate:.1f} {self._noun}/s, {left} left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -64,7 +64,7 @@ class PriorTask(Task):
 
     prior: PriorCard
 
-    method = "priors"
+    method, noun = "priors", "priors"
     pictures = 1
     seconds = 0.01
 

@@ -23,6 +23,8 @@ MEMORISATION_REVISION = 1
 class Task(ABC):
     """A piece of work with everything that decides its result; equal ids have equal results."""
 
+    noun = "pictures"  # what `pictures` counts, for those who watch
+
     @abstractmethod
     def record(self) -> Record:
         """Everything that decides the result, as plain JSON values."""
@@ -88,7 +90,7 @@ class MineTask(Task):
     batch: int
     macs: int
 
-    method = "mine"
+    method, noun = "mine", "images"
 
     @property
     def pictures(self) -> int:
@@ -126,7 +128,7 @@ class ImagesTask(Task):
     ground: tuple[int, int, int]
     numbers: tuple[int, ...]
 
-    method = "images"
+    method, noun = "images", "images"
 
     @property
     def pictures(self) -> int:
@@ -168,7 +170,7 @@ class BackprojectTask(Task):
     batch: int
     macs: int
 
-    method = "backproject"
+    method, noun = "backproject", "back-projections"
 
     @property
     def pictures(self) -> int:

@@ -81,7 +81,7 @@ def _numbers(card: NetworkCard, layer: LayerCard, text: str) -> Iterable[int]:
     if text == "*":
         return range(layer.channels)
     units: set[int] = set()
-    for piece in text.split(","):
+    for piece in _pieces(card, layer, text):
         piece = piece.strip()
         match = _RANGE.match(piece)
         if match is None:
@@ -96,6 +96,12 @@ def _numbers(card: NetworkCard, layer: LayerCard, text: str) -> Iterable[int]:
             )
         units.update(range(first, last + 1))
     return units
+
+
+def _pieces(card: NetworkCard, layer: LayerCard, text: str) -> Sequence[str]:
+    """The text at its commas; whole where it is a label of several names, which has commas of its own."""
+    labels = card.labels if card.names_classes(layer.name) else ()
+    return [text] if text.casefold() in (label.casefold() for label in labels if "," in label) else text.split(",")
 
 
 def _labelled(card: NetworkCard, layer: LayerCard, label: str) -> int:

@@ -9,9 +9,11 @@ from cards import small_plan
 
 from jobs import driver
 from jobs.cluster import Done, Failed, Serial, attempt
+from jobs.progress import Bars
 from pipeline.cuts import ascent_tasks
 from pipeline.errors import ShardError
 from pipeline.store.shard import ShardFolder, encode_shard
+from pipeline.tasks import ImagesTask
 
 
 class Silent:
@@ -106,3 +108,14 @@ def test_attempt_turns_any_exception_into_an_outcome():
     assert isinstance(outcome, Failed)
     assert outcome.reason == "ZeroDivisionError: by zero"
     assert "Traceback" in outcome.detail
+
+
+def test_progress_counts_what_a_task_makes(capsys):
+    images = ImagesTask(mining=None, image=(4, 4), ground=(0, 0, 0), numbers=(1, 2, 5))
+    for tasks in (TASKS[:1], (images,)):
+        bars = Bars()
+        bars.start(tasks[0].method, tasks, [])
+        bars.advance(tasks[0])
+    said = capsys.readouterr().err
+    assert f"ascent: {TASKS[0].pictures}/{TASKS[0].pictures} pictures, " in said
+    assert "images: 3/3 images, " in said and " images/s, " in said

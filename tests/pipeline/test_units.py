@@ -25,6 +25,8 @@ def test_without_addresses_every_unit_of_convolutional_fully_connected_and_class
         (["fire*:3"], {"fire2/expand": (3,)}),
         (["conv1:1", "conv1:0"], {"conv1": (0, 1)}),
         (["fc8:school bus", "fc8:goldfish"], {"fc8": (0, 2)}),
+        (["fc8:Goldfish, Carassius auratus"], {"fc8": (0,)}),
+        (["fc8:Carassius auratus,school bus"], {"fc8": (0, 2)}),
         (["f*:0"], {"fire2/expand": (0,), "fc8": (0,)}),
     ],
 )
