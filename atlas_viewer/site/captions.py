@@ -145,11 +145,11 @@ def sees(info: LayerInfo) -> str:
 
 
 def verdict(scores: Scores, row: int, sample: int) -> str:
-    """What a judge said of one picture; empty where it was not asked."""
+    """What a judge said of one picture, the class by the first of its names; empty where it was not asked."""
     first, rank = int(scores.top1[row, sample]), int(scores.target_rank[row, sample])
     if first < 0:
         return ""
-    said = f"{scores.judge}: {scores.name(first)}"
+    said = f"{scores.judge}: {scores.name(first).split(',')[0]}"
     if scores.target[row] < 0:
         return said
     share = percent(float(scores.target_probability[row, sample]))

@@ -53,10 +53,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class UnitImages:
-    """Everything that a unit's page shows of the dataset's images; panels without hits are left out."""
+    """Everything that a unit's page shows of the dataset's images; panels without hits are left out.
+
+    rules_agree : whether several rules of back-projection give the same, as they do where no ReLU is on the way.
+    """
 
     panels: tuple[Panel, ...]
     has_signals: bool
+    rules_agree: bool
     reduced: bool
 
     def panel(self, kind: str) -> Panel | None:
@@ -87,7 +91,7 @@ def unit_images(unit: Unit, folder: Path) -> UnitImages:
     found = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
     numbered = _numbered(unit.row, found)
     if not numbered:
-        return UnitImages((), False, False)
+        return UnitImages((), False, False, False)
     frame = numbered[0].tops.frame_size
     size = thumb_size(frame, SIDE)
     count = 1 + max(shown.cell for shown in numbered)
@@ -97,14 +101,13 @@ def unit_images(unit: Unit, folder: Path) -> UnitImages:
         _draw_patches(unit.row, numbered, patches, folder)
     count = sum(len(shown.signals) for shown in numbered)
     back = Sheet(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
-    if count:
-        _draw_signals(unit.row, numbered, back, folder)
+    agree = count > 0 and _draw_signals(unit.row, numbered, back, folder)
     by_kind = {kind: [shown for shown in numbered if shown.tops is tops] for kind, tops in kinds.items()}
     by_kind["range"] = _range(by_kind)
     panels = tuple(
         _panel(unit, kind, shown, patches if has_pixels else None, back) for kind, shown in by_kind.items() if shown
     )
-    return UnitImages(panels, count > 0, size != frame)
+    return UnitImages(panels, count > 0, agree, size != frame)
 
 
 def _shown(tops: Tops, row: int) -> list[_Shown]:
@@ -143,7 +146,8 @@ def _draw_patches(row: int, numbered: Iterable[_Shown], sheet: Sheet, folder: Pa
     sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, np.ones(sheet.count, bool))
 
 
-def _draw_signals(row: int, numbered: Sequence[_Shown], sheet: Sheet, folder: Path) -> None:
+def _draw_signals(row: int, numbered: Sequence[_Shown], sheet: Sheet, folder: Path) -> bool:
+    """Draw the sheet of back-projections; returned is whether several rules give the same."""
     tops = {id(shown.tops): shown.tops for shown in numbered}
     read = {
         (key, rule): kind.encoded(rule, row).astype(np.float32) - ZERO_BYTE
@@ -152,6 +156,15 @@ def _draw_signals(row: int, numbered: Sequence[_Shown], sheet: Sheet, folder: Pa
     }
     stacked = [read[id(shown.tops), rule][shown.hit.rank] for shown in numbered for rule in shown.signals]
     sheet.draw_forms(folder, signals.forms(np.stack(stacked), sheet.size), np.ones(sheet.count, bool))
+    by_hit = [
+        [
+            read[id(shown.tops), rule][shown.hit.rank] * shown.tops.scale(rule)[row, shown.hit.rank]
+            for rule in shown.signals
+        ]
+        for shown in numbered
+        if len(shown.signals) > 1
+    ]
+    return bool(by_hit) and all(np.array_equal(found[0], other) for found in by_hit for other in found[1:])
 
 
 def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sheet | None, back: Sheet) -> Panel:

@@ -98,7 +98,7 @@ def write_index(outline: Outline, folder: Path) -> int:
         atlas=atlas,
         plates=plates,
         frieze=frieze,
-        frieze_columns=max(STRIP // 2, len(frieze) if len(frieze) <= STRIP else len(frieze) // 2),
+        frieze_columns=len(frieze) if len(frieze) <= STRIP else len(frieze) // 2,
         classes=_classes(outline, layers),
         input_size=captions.pair(atlas.input_size),
         totals=_totals(layers),

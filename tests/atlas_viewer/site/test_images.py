@@ -72,6 +72,16 @@ def test_every_form_of_every_rule_is_on_the_page_without_a_script(site):
     assert {found["id"] for found in forms} <= labels
 
 
+def test_rules_that_give_the_same_are_said_to(site, write_atlas, tmp_path):
+    said = "Here all of them are the same: no ReLU"
+    assert said in text(site / "conv1" / "1.html")
+    write_atlas(tmp_path / "a.h5", mined=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["layers/conv1/tops/largest/guided_scale"][1, 0] = 0.5
+    build(tmp_path / "a.h5", tmp_path / "site")
+    assert said not in text(tmp_path / "site" / "conv1" / "1.html")
+
+
 def test_a_back_projection_that_is_not_there_says_why(site):
     assert "not computed: out of <memory>" in text(site / "conv1" / "0.html")
 
