@@ -44,10 +44,12 @@ def prior(config: DictConfig) -> int:
         facts_images=typed(config.facts_images, int, "facts_images"),
         licence=typed(config.licence, str, "licence"),
         begin=_begin(typed(config.begin, str | None, "begin")),
+        until=typed(config.until, int | None, "until"),
         out=read_out(config),
     )
     check("held_out", job.held_out, f"{SHOWN} or more", job.held_out >= SHOWN)
     check("facts_images", job.facts_images, "2 or more", job.facts_images >= 2)
+    check("until", job.steps, f"0 to {job.recipe.steps}, the recipe's steps", 0 <= job.steps <= job.recipe.steps)
     try:
         check_request(job.recipe, network, job.layer)
     except UnitError as error:

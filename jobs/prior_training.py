@@ -17,7 +17,8 @@ from pipeline.training.prior_recipe import PriorRecipe
 @dataclass(frozen=True)
 class PriorJob:
     """What `make prior` is asked. held_out : images that are never learned from. facts_images : whose codes are
-    measured. begin : folder of a prior to begin with. out : a folder that all processes see."""
+    measured. begin : folder of a prior to begin with. until : step to end with, where that is not the recipe's last.
+    out : a folder that all processes see."""
 
     name: str
     layer: str
@@ -29,7 +30,13 @@ class PriorJob:
     facts_images: int
     licence: str
     begin: Path | None
+    until: int | None
     out: Path
+
+    @property
+    def steps(self) -> int:
+        """How many steps are taken."""
+        return self.recipe.steps if self.until is None else self.until
 
 
 def open_images(job: PriorJob, network: object, log: object):
@@ -73,12 +80,14 @@ def train_in(place: Place, job: PriorJob) -> None:
     network = open_network(job.model)
     train, held_out = open_images(job, network, speak)
     begin = None if job.begin is None else read_prior(job.begin)  # checked by the command that starts the processes
-    request = PriorRequest(job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out), begin)
+    request = PriorRequest(
+        job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out), begin, job.until
+    )
     facts = _facts(job, network, place, len(train), len(held_out))
 
     def metrics(step: int, measured: dict[str, float]) -> None:
         write_metrics(job.out / METRICS, step, measured)
-        say(f"step {step}/{job.recipe.steps} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
+        say(f"step {step}/{job.steps} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
     def look(step: int, real: object, made: object) -> None:
         write_look(job.out, step, real, made)  # type: ignore[arg-type]
@@ -124,5 +133,5 @@ def _facts(job: PriorJob, network: object, place: Place, learned: int, held_out:
             ("Licence", job.licence),
         ),
         numbers=recipe_numbers(job.recipe),
-        steps=job.recipe.steps,
+        steps=job.steps,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.pictures import Pictures
-from pipeline.errors import TrainingError
+from pipeline.errors import SettingsError, TrainingError
 from pipeline.priors.generator import Generator
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.training.comparator import Comparator, centre, shifted
@@ -222,17 +222,20 @@ class PriorTraining:
 def train_generator(
     training: PriorTraining,
     *,
+    until: int,
     checkpoint: Path,
     settings: str,
     log: Callable[[str], None],
     metrics: Callable[[int, dict[str, float]], None],
     look: Callable[[int, Generator], None],
 ) -> nn.Module:
-    """Run a training to its end, from its checkpoint where there is one; return the averaged generator.
+    """Run a training until so many steps, from its checkpoint where there is one; return the averaged generator.
 
-    settings : what decides the result, as text; a checkpoint of others is refused. metrics : told the means since it
-    was last told, of the leader's share. look : shown the averaged generator from time to time.
+    until : at most the recipe's steps, which the schedule goes by. settings : what decides the result, as text; a
+    checkpoint of others is refused. metrics : told the means since it was last told, of the leader's share. look :
+    shown the averaged generator from time to time.
     Raises TrainingError when the losses are no longer numbers, or one side has won; the last checkpoint stays.
+    SettingsError for a checkpoint of more steps than are asked for.
     """
     recipe = training.recipe
     found = load_checkpoint(checkpoint, settings=settings)
@@ -241,25 +244,35 @@ def train_generator(
         training.load(found.states)
         first = found.step
         log(f"going on from step {first}")
+    if first > until:
+        raise SettingsError(f"until: got {until}, but {checkpoint} is of step {first}; ask for as many or more")
     sums: dict[str, list[float]] = {}
-    for step in range(first, recipe.steps):
-        measured = training.learn(step)
-        if not all(math.isfinite(value) for value in measured.values()):
-            raise TrainingError(
-                f"step {step}: the losses are no longer numbers; the last good checkpoint is {checkpoint}, of at most "
-                f"{recipe.checkpoint_every} steps before; begin again with a lower recipe.rate"
-            )
+    kept = first  # step of the last checkpoint
+    for step in range(first, until):
+        try:
+            measured = training.learn(step)
+            _check_numbers(step, measured)
+        except TrainingError as error:
+            rescue = f"; or make a prior of what was learned before, by until={kept}" if kept else ""
+            raise TrainingError(f"{error}{rescue}") from None
         for name, value in measured.items():
             sums.setdefault(name, []).append(value)
         done = step + 1
-        if done % recipe.show_every == 0 or done in (1, recipe.show_every // 4, recipe.steps):
+        if done % recipe.show_every == 0 or done in (1, recipe.show_every // 4, until):
             if training.gang.leads:
                 metrics(done, {name: float(np.mean(values)) for name, values in sums.items()})
                 look(done, training.average)
             sums = {}
-        if (done % recipe.checkpoint_every == 0 or done == recipe.steps) and training.gang.leads:
-            save_checkpoint(checkpoint, Checkpoint(settings=settings, step=done, states=training.state()))
+        if done % recipe.checkpoint_every == 0 or done == until:
+            kept = done
+            if training.gang.leads:
+                save_checkpoint(checkpoint, Checkpoint(settings=settings, step=done, states=training.state()))
     return training.average
+
+
+def _check_numbers(step: int, measured: Mapping[str, float]) -> None:
+    if not all(math.isfinite(value) for value in measured.values()):
+        raise TrainingError(f"step {step}: the losses are no longer numbers; begin again with a lower recipe.rate")
 
 
 def recipe_text(recipe: PriorRecipe, facts: Mapping[str, object]) -> str:

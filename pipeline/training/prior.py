@@ -35,7 +35,8 @@ _SHOWN = 12  # held-out images whose reconstructions are looked at
 class PriorRequest:
     """What is trained. name : of the prior. layer : whose values, after their ReLU, are the codes. licence : of the
     result. facts_images : real images, the first of an order by chance, whose codes are measured. measured : held-out
-    images that errors are measured on. begin : a prior of the same form, whose weights the generator begins with."""
+    images that errors are measured on. begin : a prior of the same form, whose weights the generator begins with.
+    until : step that the training ends with; null for all of the recipe's."""
 
     name: str
     layer: str
@@ -44,6 +45,12 @@ class PriorRequest:
     facts_images: int
     measured: int
     begin: Prior | None = None
+    until: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many steps are taken."""
+        return self.recipe.steps if self.until is None else self.until
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def train_prior(
 
         average = train_generator(
             training,
+            until=request.steps,
             checkpoint=checkpoint,
             settings=settings,
             log=log,
@@ -122,7 +130,7 @@ def train_prior(
             generator=average.cpu().to(memory_format=torch.contiguous_format),  # type: ignore[arg-type]
             code_mean=facts.mean,
             code_deviation=facts.deviation,
-            trained_on={"images": train.digest, "count": len(train), "recipe": asdict(recipe)} | _begun(request.begin),
+            trained_on={"images": train.digest, "count": len(train), "recipe": asdict(recipe), **_course(request)},
             licence=request.licence,
             card="",
         )
@@ -195,8 +203,10 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
     )
 
 
-def _begun(begin: Prior | None) -> dict[str, object]:
-    return {} if begin is None else {"begin": {"name": begin.name, "digest": begin.digest}}
+def _course(request: PriorRequest) -> dict[str, object]:
+    """What a training began with and where it ended, where that is not its recipe's."""
+    begun = {} if request.begin is None else {"begin": {"name": request.begin.name, "digest": request.begin.digest}}
+    return begun if request.until is None else {**begun, "until": request.until}
 
 
 def _measured_layers(network: Network) -> list[str]:

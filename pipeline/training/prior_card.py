@@ -36,9 +36,12 @@ def error_table(errors: Mapping[str, Errors]) -> tuple[tuple[str, ...], ...]:
     return tuple(rows)
 
 
-def _begun(prior: Prior) -> str:
-    begin = prior.trained_on.get("begin")
-    return f"; begins with {begin['name']} (`{begin['digest'][:12]}`)" if begin else ""  # type: ignore[index]
+def _course(prior: Prior, recipe: PriorRecipe, processes: int) -> str:
+    """How many steps of how many images; what it began with."""
+    begin, until = prior.trained_on.get("begin"), prior.trained_on.get("until")
+    steps = f"{recipe.steps:,}" if until is None else f"{until:,} of {recipe.steps:,}, each"
+    begun = f"; begins with {begin['name']} (`{begin['digest'][:12]}`)" if begin else ""  # type: ignore[index]
+    return f"{steps} of {recipe.batch * processes} images{begun}"
 
 
 def recipe_numbers(recipe: PriorRecipe) -> tuple[tuple[str, str], ...]:
@@ -59,7 +62,7 @@ def card_text(
         ("Images", f"RGB, {prior.height} × {prior.width} pixels"),
         ("Parameters", f"{weights:,}, 16 bits each on disk"),
         ("Trained on", f"{prior.trained_on['count']:,} images (`{str(prior.trained_on['images'])[:12]}`)"),
-        ("Steps", f"{recipe.steps:,} of {recipe.batch * processes} images" + _begun(prior)),
+        ("Steps", _course(prior, recipe, processes)),
         ("Licence", prior.licence),
     )
     return "\n".join(

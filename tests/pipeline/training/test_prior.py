@@ -70,8 +70,9 @@ def train(
     metrics=lambda step, measured: None,
     known: Pictures | None = None,
     begin: Prior | None = None,
+    until: int | None = None,
 ):
-    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin)
+    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin, until)
     kept, held_out = (pictures() if known is None else known).split(8, 0)
     return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
 
@@ -271,6 +272,30 @@ def test_a_side_that_wins_for_good_ends_the_training():
             value.zero_()  # it guesses
     with pytest.raises(TrainingError, match=r"generator has won.*adversarial_weight"):
         training.learn(0)
+
+
+def test_what_was_learned_before_a_training_ended_becomes_a_prior(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole")
+    assert "until" not in whole.prior.trained_on
+    learn = PriorTraining.learn
+
+    def ends(self, step):
+        if step == 10:
+            raise TrainingError("a side has won; begin again")
+        return learn(self, step)
+
+    monkeypatch.setattr(PriorTraining, "learn", ends)
+    with pytest.raises(TrainingError, match="begin again; or make a prior of what was learned before, by until=8$"):
+        train(tmp_path / "ended")
+    rescued = train(tmp_path / "ended", until=8)
+    straight = train(tmp_path / "straight", until=8)
+    assert rescued.prior.digest == straight.prior.digest != whole.prior.digest
+    assert rescued.prior.trained_on["until"] == 8
+    assert "| Steps | 8 of 12, each of 4 images |" in rescued.prior.card
+    monkeypatch.undo()
+    assert train(tmp_path / "ended").prior.digest == whole.prior.digest  # and can be trained to its end
+    with pytest.raises(SettingsError, match="until: got 8, but .* is of step 12"):
+        train(tmp_path / "ended", until=8)
 
 
 def test_losses_that_are_no_numbers_end_the_training_and_the_checkpoint_stays(tmp_path):
