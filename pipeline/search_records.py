@@ -71,12 +71,15 @@ class SearchRecord:
         """Plain JSON values; what the image file is called decides nothing."""
         values = json.loads(json.dumps(asdict(self)))
         del values["settings"]["image"]
+        if not self.settings.jitter:  # as it was before there was any
+            del values["settings"]["jitter"]
         return values
 
     @classmethod
     def of_record(cls, record: Mapping[str, Mapping]) -> SearchRecord:
         prior, settings = dict(record["prior"]), dict(record["settings"])
         prior["code_shape"] = tuple(prior["code_shape"])
+        settings.setdefault("jitter", 0.0)
         settings["image"] = "" if settings["start"] == "image" else None
         return cls(
             name=record["name"],  # type: ignore[arg-type]

@@ -21,10 +21,11 @@ class SearchSettings:
     n takes step_start + (step_end − step_start) · i / n. sigmas : every entry of a code stays within 0 and its
     mean + sigmas · deviation (from mean − sigmas · deviation on where codes may be negative); None for no bound.
     clip : stay within [−1, 1] instead. shrink : factor of the code after every step, 1 for none. penalty : λ of the
-    objective's λ‖y‖. start : "noise", N(0, 1) units; "reference", the authors' own, sample i drawn with the seed + i;
-    "mean", the mean code; "entries", each from N(mean, deviation); "image", the code of the image file `image`.
-    fresh_starts : further starts where the gradient is zero, not a number, or the unit never active. trace_points :
-    how many points of the climb are kept.
+    objective's λ‖y‖. jitter : before every evaluation but the last the image is shifted by chance, at most by that
+    share of its sides, its edges repeated; 0 for none, as published. start : "noise", N(0, 1) units; "reference", the
+    authors' own, sample i drawn with the seed + i; "mean", the mean code; "entries", each from N(mean, deviation);
+    "image", the code of the image file `image`. fresh_starts : further starts where the gradient is zero, not a
+    number, or the unit never active. trace_points : how many points of the climb are kept.
     Source: Nguyen et al. 2016, section 3, and the authors' program.
     """
 
@@ -36,6 +37,7 @@ class SearchSettings:
     clip: bool
     shrink: float
     penalty: float
+    jitter: float
     start: str
     image: str | None
     fresh_starts: int
@@ -50,6 +52,7 @@ class SearchSettings:
             check("dgn.sigmas", self.sigmas, "more than 0, or null", self.sigmas > 0)
         check("dgn.shrink", self.shrink, "(0, 1]", 0 < self.shrink <= 1)
         check("dgn.penalty", self.penalty, "0 or more", self.penalty >= 0)
+        check("dgn.jitter", self.jitter, "[0, 0.5)", 0 <= self.jitter < 0.5)
         check_choice("dgn.start", self.start, START_CODES)
         if (self.start == "image") != (self.image is not None):
             wanted = "give the file by dgn.image=PATH" if self.image is None else "set dgn.start=image, or remove it"

@@ -313,6 +313,7 @@ def test_the_priors_of_the_published_generators_have_their_codes_and_images():
         ("dgn.iterations=7", lambda s: s.settings[""].iterations, 7),
         ("dgn.sigmas=null", lambda s: s.settings[""].sigmas, None),
         ("dgn.penalty=0.005", lambda s: s.settings[""].penalty, 0.005),
+        ("dgn.jitter=0.125", lambda s: s.settings[""].jitter, 0.125),
         ("dgn.shrink=1", lambda s: s.settings[""].shrink, 1.0),
         ("dgn.samples=2", lambda s: s.samples, 2),
         ("dgn.units=[fc8]", lambda s: s.units, ("fc8",)),
@@ -332,6 +333,7 @@ def test_every_number_of_a_search_can_be_set(override, value, expected):
     ("override", "said"),
     [
         ("dgn.shrink=0", r"dgn.shrink: got 0.0, expected \(0, 1\]"),
+        ("dgn.jitter=0.5", r"dgn.jitter: got 0.5, expected \[0, 0.5\)"),
         ("dgn.start=nosie", "nearest: noise"),
         ("dgn.sigmas=-1", "expected more than 0, or null"),
         ("dgn.samples=0", "dgn.samples: got 0, expected 1 or more"),

@@ -21,7 +21,7 @@ PANELS = 4  # searches with all of their pictures; of further ones a page has on
 # What the authors' program does for their first network, and what their bounds are. Source: Nguyen et al. 2016, code.
 PUBLISHED = {
     **{"iterations": 200, "step_start": 8.0, "step_end": 1e-10, "shrink": 0.99},
-    **{"sigmas": 3.0, "penalty": 0.0, "clip": False, "start": "noise"},
+    **{"sigmas": 3.0, "penalty": 0.0, "jitter": 0.0, "clip": False, "start": "noise"},
 }
 HIDDEN = ("device", "trace_points")  # numbers that decide no picture
 

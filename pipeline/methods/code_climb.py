@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.methods.climb import ALL_FAILED_EVERY, OK, judged
+from pipeline.methods.jitter import jittered
 from pipeline.search_settings import SearchSettings
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]  # images → (activations (item, member), objective (item,))
@@ -31,6 +32,7 @@ class Iterate:
 class CodeClimb:
     """What a micro-batch's climb left. best : of the highest objective. ended : (item,), OK, ZERO_GRADIENT or NAN; the
     other fields of an item that is not OK mean nothing. history : (iteration, item), the first member's activation.
+    With jitter, best and history are of the images as they were shifted, the activations of both iterates are not.
     """
 
     last: Iterate
@@ -47,10 +49,11 @@ def climb_codes(
     bounds: tuple[Tensor, Tensor] | None,
     settings: SearchSettings,
     unit: float,
+    seed: int,
 ) -> CodeClimb:
     """Climb from the start codes (item, entry), which are not bounded before they are looked at.
 
-    unit : what step sizes are multiplied by.
+    unit : what step sizes are multiplied by. seed : of the jitter.
 
     An iteration evaluates and then steps by step · h / mean|h|, h the gradient of objective − λ‖y‖ with respect to the
     code; then it applies the bounds, (entry,) each, and shrinks. The last iteration only evaluates.
@@ -64,7 +67,8 @@ def climb_codes(
     best, height = None, torch.full_like(start[:, 0], -torch.inf)
     for iteration in range(settings.iterations):
         moves = iteration < settings.iterations - 1
-        image, value, total, slope = _evaluate(decode, objective, code, moves)
+        shift = (settings.jitter if moves else 0.0, seed, iteration)
+        image, value, total, slope = _evaluate(decode, objective, code, moves, shift)
         now = Iterate(code, image, value, torch.full_like(ended, iteration))
         better = total > height
         best = now if best is None else _replaced(best, now, better)
@@ -75,6 +79,8 @@ def climb_codes(
             break
         code = _stepped(code, slope, unit * step_size(settings, iteration), bounds, settings)
     assert best is not None  # there is at least one iteration
+    if settings.jitter:
+        best = replace(best, activation=objective(best.image)[0])
     return CodeClimb(now, best, ended, torch.stack(history))
 
 
@@ -84,16 +90,19 @@ def step_size(settings: SearchSettings, iteration: int) -> float:
 
 
 def _evaluate(
-    decode: Callable[[Tensor], Tensor], objective: Objective, code: Tensor, moves: bool
+    decode: Callable[[Tensor], Tensor], objective: Objective, code: Tensor, moves: bool, shift: tuple[float, int, int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Image, activations and objective of the codes and, where they move on, the gradient of the objective."""
+    """Image, activations and objective of the codes and, where they move on, the gradient of the objective.
+
+    shift : the jitter's share, seed and iteration. The image itself is not shifted.
+    """
     if not moves:
         image = decode(code)
         return image, *objective(image), None
     with torch.enable_grad():
         leaf = code.detach().requires_grad_()
         image = decode(leaf)
-        value, total = objective(image)
+        value, total = objective(jittered(image, *shift))
         (slope,) = torch.autograd.grad(total.sum(), leaf)
     return image.detach(), value.detach(), total.detach(), slope
 

@@ -168,6 +168,7 @@ def _micro_batch(
         None if bounds is None else tuple(torch.from_numpy(bound).to(device, dtype) for bound in bounds),
         settings,
         known.unit(settings),
+        search.seed,
     )
     return _result(cone, len(items), search, members, climbed, objective)
 

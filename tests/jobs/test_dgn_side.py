@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,7 @@ from pipeline.methods.decoder import Decoder
 from pipeline.nets.cone import Cone
 from pipeline.nets.model import open_network
 from pipeline.priors.open import open_prior
+from pipeline.search_records import SearchRecord
 
 QUICK = ("methods=[dgn]", "dgn.iterations=6", "dgn.trace_points=3", "dgn.step_start=0.5")
 SETS = "combinations={pairs:{random:3,samples:2},free:{random:3,balance:0},some:{units:[round+2*striped,square]}}"
@@ -146,6 +148,11 @@ def test_a_later_run_without_the_prior_keeps_its_pictures(make, folder, tmp_path
 def test_a_plan_is_read_back_as_it_was_written(searched):
     plan = read_plan(searched)
     assert type(plan).of_record(plan.record()).record() == plan.record()
+    search = plan.searches["deepsim_fc6"]
+    jittered = replace(search, settings=replace(search.settings, jitter=0.25))
+    assert "jitter" not in search.record()["settings"]  # tasks and shards are those of before there was any
+    assert SearchRecord.of_record(search.record()) == search
+    assert SearchRecord.of_record(jittered.record()) == jittered
     assert plan.combinations["pairs"].samples == 2
 
 
@@ -156,6 +163,7 @@ def test_a_plan_is_read_back_as_it_was_written(searched):
             ("dgn.iterations=7",),
             r"search deepsim_fc6: the atlas has it with other numbers \(settings.iterations: 6, now 7",
         ),
+        (("dgn.jitter=0.25",), r"search deepsim_fc6: .*\(settings.jitter: None, now 0.25\)"),
         (("seed=1",), r"search deepsim_fc6: .*\(seed: 0, now 1\)"),
         (("combinations={pairs:{random:2,samples:2}}",), r"combinations pairs: .*\(other units\)"),
         (("combinations={pairs:{random:3,balance:2,samples:2}}",), r"combinations pairs: .*\(balance: 1.0, now 2.0\)"),

@@ -18,6 +18,7 @@ from pipeline.search_settings import SearchSettings
 
 SETTINGS = SearchSettings(
     iterations=12, unit="entry", step_start=0.5, step_end=1e-10, sigmas=3.0, clip=False, shrink=0.99, penalty=0.0,
+    jitter=0.0,
     start="noise", image=None, fresh_starts=1, trace_points=4,
 )  # fmt: skip
 ENTRIES = 6

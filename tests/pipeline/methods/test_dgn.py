@@ -35,6 +35,21 @@ def run(items, layer="fc", of=None, batch=4, net=None, generator=None, dtype=tor
     return search_codes(cone, decode, items, of, batch=batch, device=CPU, dtype=dtype)
 
 
+def moved(image, share, seed, iteration):
+    """The image shifted by what the seed draws for an iteration, pixel by pixel; beyond an edge is the edge."""
+    rows, columns = image.shape[2:]
+    most = [round(share * rows), round(share * columns)]
+    down, right = np.random.Generator(np.random.Philox(key=[seed, iteration])).integers(
+        [-most[0], -most[1]], [most[0] + 1, most[1] + 1]
+    )
+    lines = [
+        torch.stack([image[0, :, min(max(y + down, 0), rows - 1), min(max(x + right, 0), columns - 1)]
+                     for x in range(columns)], dim=1)
+        for y in range(rows)
+    ]  # fmt: skip
+    return torch.stack(lines, dim=1)[None]
+
+
 def written_out(layer, unit, of, sample=0, dtype=np.float64):
     """Reference.md §5.1, line by line, for one unit: all iterates' codes, crops and values, in float64.
 
@@ -59,7 +74,8 @@ def written_out(layer, unit, of, sample=0, dtype=np.float64):
         top, left = (14 - height) // 2, (15 - width) // 2
         crop = levels[:, :, top : top + height, left : left + width].flip(1) - torch.from_numpy(mean.copy())
         image = crop.detach().requires_grad_()
-        value = net.opened(layer).run(image, [layer])[layer]
+        seen = image if i == settings.iterations - 1 else moved(image, settings.jitter, of.seed, i)
+        value = net.opened(layer).run(seen, [layer])[layer]
         value = value[0, unit] if value.dim() == 2 else value[0, unit, row, column]
         (g,) = torch.autograd.grad(value, image)
         codes.append(code)
@@ -103,6 +119,29 @@ def test_a_search_is_the_published_loop_in_float64(layer, settings):
         at = cone.window
         shown = net.preprocessing.pixels(crops[-1][:, at.top : at.bottom, at.left : at.right], cone.mean)
         np.testing.assert_array_equal(result.pixels[sample], shown)
+
+
+def test_jitter_shifts_what_is_looked_at_but_nothing_that_is_kept():
+    of = search(replace(SETTINGS, jitter=0.2))
+    result = run(alone([2], samples=2), "fc", of, dtype=torch.float64)
+    for sample in range(2):
+        codes, crops, values = written_out("fc", 2, of, sample)
+        np.testing.assert_allclose(result.code[sample], codes[-1], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(result.activation_float[sample, 0], values[-1], rtol=1e-5, atol=1e-6)
+        best = int(np.argmax(values))
+        assert result.best_step[sample] == best
+        net = network().to(dtype=torch.float64)
+        kept = net.run(torch.from_numpy(crops[best][None]), ["fc"])["fc"][0, 2]
+        np.testing.assert_allclose(result.best_activation_float[sample, 0], kept, rtol=1e-5, atol=1e-6)
+        shown = network().preprocessing.pixels(crops[best], network().preprocessing.full_mean)
+        np.testing.assert_array_equal(result.best_pixels[sample], shown)
+    plain = run(alone([2], samples=2), "fc", search(SETTINGS), dtype=torch.float64)
+    assert not np.allclose(plain.code, result.code, rtol=1e-3)
+
+
+def test_a_batch_with_jitter_equals_one_at_a_time():
+    items, of = alone(range(4), samples=2), search(replace(SETTINGS, jitter=0.2))
+    assert_same(run(items, of=of, batch=1), run(items, of=of, batch=8))
 
 
 def test_steps_are_the_published_schedule():
@@ -342,5 +381,5 @@ def test_the_loop_takes_any_function_for_a_decoder():
         value = -(image[:, 0, 0] - goal).square().sum(dim=1)
         return value[:, None], value
 
-    climbed = climb_codes(lambda code: code[:, None, None], objective, torch.randn(3, 6), None, settings, 1.0)
+    climbed = climb_codes(lambda code: code[:, None, None], objective, torch.randn(3, 6), None, settings, 1.0, 0)
     assert (climbed.best.code - goal).abs().max() < 0.05
