@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.methods.climb import ALL_FAILED_EVERY, OK, judged
+from pipeline.methods.climb import ALL_FAILED_EVERY, OK, ZERO_GRADIENT, judged
 from pipeline.methods.jitter import jittered
 from pipeline.search_settings import SearchSettings
 
@@ -59,10 +59,12 @@ def climb_codes(
     code; then it applies the bounds, (entry,) each, and shrinks. The last iteration only evaluates.
     Source: Nguyen et al. 2016, Eq. 1; update and order of operations of the authors' program, whose own normalization
     of the gradient at the image cancels out.
-    Departure: an item whose gradient is zero or not a number has failed for good, as in ascent.
+    Departure: an item whose gradient is zero or not a number has failed for good, as in ascent; with jitter, one whose
+    gradient is zero in every iteration.
     """
     code = start.clone()
     ended = torch.full(start.shape[:1], OK, device=start.device)
+    stuck = torch.ones_like(ended, dtype=torch.bool)  # with jitter: flat in every iteration
     history: list[Tensor] = []
     best, height = None, torch.full_like(start[:, 0], -torch.inf)
     for iteration in range(settings.iterations):
@@ -75,11 +77,16 @@ def climb_codes(
         height = torch.where(better, total, height)
         history.append(value[:, 0])
         ended = judged(ended, total, slope, torch.full_like(better, moves))
+        if settings.jitter and moves:  # where one shift has switched a unit off, the next may not
+            flat = ended == ZERO_GRADIENT
+            stuck &= flat
+            ended = torch.where(flat, OK, ended)
         if not moves or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
             break
         code = _stepped(code, slope, unit * step_size(settings, iteration), bounds, settings)
     assert best is not None  # there is at least one iteration
     if settings.jitter:
+        ended = torch.where(stuck & (ended == OK) & (settings.iterations > 1), ZERO_GRADIENT, ended)
         best = replace(best, activation=objective(best.image)[0])
     return CodeClimb(now, best, ended, torch.stack(history))
 

@@ -14,7 +14,7 @@ def jittered(image: Tensor, share: float, seed: int, iteration: int) -> Tensor:
     alone, so that items are the same in whatever company they climb.
     """
     sides = image.shape[2:]
-    most = [round(share * side) for side in sides]
+    most = [int(share * side) for side in sides]
     if not any(most):
         return image
     draw = np.random.Generator(np.random.Philox(key=[seed, iteration]))

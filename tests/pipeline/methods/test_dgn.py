@@ -13,6 +13,7 @@ from pipeline.methods.code_climb import climb_codes, step_size
 from pipeline.methods.code_starts import CodeKey, start_code
 from pipeline.methods.decoder import Decoder
 from pipeline.methods.dgn import Searched, SearchItem, search_codes
+from pipeline.methods.jitter import jittered
 from pipeline.nets.cone import layer_cone
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def run(items, layer="fc", of=None, batch=4, net=None, generator=None, dtype=tor
 def moved(image, share, seed, iteration):
     """The image shifted by what the seed draws for an iteration, pixel by pixel; beyond an edge is the edge."""
     rows, columns = image.shape[2:]
-    most = [round(share * rows), round(share * columns)]
+    most = [int(share * rows), int(share * columns)]
     down, right = np.random.Generator(np.random.Philox(key=[seed, iteration])).integers(
         [-most[0], -most[1]], [most[0] + 1, most[1] + 1]
     )
@@ -137,6 +138,27 @@ def test_jitter_shifts_what_is_looked_at_but_nothing_that_is_kept():
         np.testing.assert_array_equal(result.best_pixels[sample], shown)
     plain = run(alone([2], samples=2), "fc", search(SETTINGS), dtype=torch.float64)
     assert not np.allclose(plain.code, result.code, rtol=1e-3)
+
+
+def test_a_shift_that_switches_a_unit_off_does_not_end_its_search():
+    """Rectified: on unless shifted, then off; a search fails only if it is off in every iteration."""
+    settings = replace(SETTINGS, jitter=0.4, iterations=30, shrink=1.0)
+
+    def objective(image):
+        whole = (image[:, 0, 0, 0] - image[:, 0, 1, 1]).abs() > 0.5  # edges repeated: a far shift is one colour
+        value = torch.where(whole & on, image.sum(dim=(1, 2, 3)), image.sum(dim=(1, 2, 3)) * 0)
+        return value[:, None], value
+
+    def decode(code):
+        row = torch.cat([code[:, :1], code[:, :1] + 5], dim=1)
+        return torch.stack([row, row], dim=1)[:, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    on = torch.tensor([True, False])
+    seen = [objective(jittered(decode(torch.zeros(2, 1)), 0.4, 0, at))[0][0, 0] for at in range(29)]
+    assert any(value == 0 for value in seen) and any(value != 0 for value in seen)
+    climbed = climb_codes(decode, objective, torch.zeros(2, 1), None, settings, 1.0, 0)
+    assert climbed.ended.tolist() == [OK, ZERO_GRADIENT]
+    assert climbed.last.code[0, 0] != 0
 
 
 def test_a_batch_with_jitter_equals_one_at_a_time():
