@@ -33,23 +33,25 @@ def prior(config: DictConfig) -> int:
     _check_words(config)
     network = open_network(model)
     size = network.preprocessing
+    recipe = read_recipe(config, max(size.height, size.width))
+    until = typed(config.until, int | None, "until")
     job = PriorJob(
         name=typed(config.name, str, "name"),
         layer=typed(config.layer, str, "layer"),
         model=model,
         dataset=read_settings(DatasetSettings, config.dataset, "dataset"),
-        recipe=read_recipe(config, max(size.height, size.width)),
+        recipe=recipe,
         device=read_device(config, device_kind(config.device, cluster.kind)),
         held_out=typed(config.held_out, int, "held_out"),
         facts_images=typed(config.facts_images, int, "facts_images"),
         licence=typed(config.licence, str, "licence"),
         begin=_begin(typed(config.begin, str | None, "begin")),
-        until=typed(config.until, int | None, "until"),
+        until=recipe.steps if until is None else until,
         out=read_out(config),
     )
     check("held_out", job.held_out, f"{SHOWN} or more", job.held_out >= SHOWN)
     check("facts_images", job.facts_images, "2 or more", job.facts_images >= 2)
-    check("until", job.steps, f"0 to {job.recipe.steps}, the recipe's steps", 0 <= job.steps <= job.recipe.steps)
+    check("until", job.until, f"0 to {recipe.steps}, the recipe's steps", 0 <= job.until <= recipe.steps)
     try:
         check_request(job.recipe, network, job.layer)
     except UnitError as error:

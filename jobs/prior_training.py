@@ -17,8 +17,8 @@ from pipeline.training.prior_recipe import PriorRecipe
 @dataclass(frozen=True)
 class PriorJob:
     """What `make prior` is asked. held_out : images that are never learned from. facts_images : whose codes are
-    measured. begin : folder of a prior to begin with. until : step to end with, where that is not the recipe's last.
-    out : a folder that all processes see."""
+    measured. begin : folder of a prior to begin with. until : step to end with, at most the recipe's last. out : a
+    folder that all processes see."""
 
     name: str
     layer: str
@@ -30,13 +30,8 @@ class PriorJob:
     facts_images: int
     licence: str
     begin: Path | None
-    until: int | None
+    until: int
     out: Path
-
-    @property
-    def steps(self) -> int:
-        """How many steps are taken."""
-        return self.recipe.steps if self.until is None else self.until
 
 
 def open_images(job: PriorJob, network: object, log: object):
@@ -87,7 +82,7 @@ def train_in(place: Place, job: PriorJob) -> None:
 
     def metrics(step: int, measured: dict[str, float]) -> None:
         write_metrics(job.out / METRICS, step, measured)
-        say(f"step {step}/{job.steps} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
+        say(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
     def look(step: int, real: object, made: object) -> None:
         write_look(job.out, step, real, made)  # type: ignore[arg-type]
@@ -133,5 +128,5 @@ def _facts(job: PriorJob, network: object, place: Place, learned: int, held_out:
             ("Licence", job.licence),
         ),
         numbers=recipe_numbers(job.recipe),
-        steps=job.steps,
+        steps=job.until,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +102,16 @@ def unit_images(unit: Unit, folder: Path) -> UnitImages:
         _draw_patches(unit.row, numbered, patches, folder)
     count = sum(len(shown.signals) for shown in numbered)
     back = Sheet(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
-    agree = count > 0 and _draw_signals(unit.row, numbered, back, folder)
+    found_signals = _signals(unit.row, numbered)
+    if count:
+        stacked = np.stack([values for _, values in itertools.chain(*found_signals)])
+        back.draw_forms(folder, signals.forms(stacked, back.size), np.ones(count, bool))
     by_kind = {kind: [shown for shown in numbered if shown.tops is tops] for kind, tops in kinds.items()}
     by_kind["range"] = _range(by_kind)
     panels = tuple(
         _panel(unit, kind, shown, patches if has_pixels else None, back) for kind, shown in by_kind.items() if shown
     )
-    return UnitImages(panels, count > 0, agree, size != frame)
+    return UnitImages(panels, count > 0, _agree(found_signals), size != frame)
 
 
 def _shown(tops: Tops, row: int) -> list[_Shown]:
@@ -146,25 +150,29 @@ def _draw_patches(row: int, numbered: Iterable[_Shown], sheet: Sheet, folder: Pa
     sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, np.ones(sheet.count, bool))
 
 
-def _draw_signals(row: int, numbered: Sequence[_Shown], sheet: Sheet, folder: Path) -> bool:
-    """Draw the sheet of back-projections; returned is whether several rules give the same."""
+def _signals(row: int, numbered: Sequence[_Shown]) -> list[list[tuple[float, np.ndarray]]]:
+    """The back-projections of every hit, rule by rule: scale and values in units of it, float32 (y, x, rgb)."""
     tops = {id(shown.tops): shown.tops for shown in numbered}
     read = {
-        (key, rule): kind.encoded(rule, row).astype(np.float32) - ZERO_BYTE
+        (key, rule): (kind.scale(rule)[row], kind.encoded(rule, row).astype(np.float32) - ZERO_BYTE)
         for key, kind in tops.items()
         for rule in kind.rules
     }
-    stacked = [read[id(shown.tops), rule][shown.hit.rank] for shown in numbered for rule in shown.signals]
-    sheet.draw_forms(folder, signals.forms(np.stack(stacked), sheet.size), np.ones(sheet.count, bool))
-    by_hit = [
+    return [
         [
-            read[id(shown.tops), rule][shown.hit.rank] * shown.tops.scale(rule)[row, shown.hit.rank]
-            for rule in shown.signals
+            (scale[shown.hit.rank], values[shown.hit.rank])
+            for scale, values in (read[id(shown.tops), rule] for rule in shown.signals)
         ]
         for shown in numbered
-        if len(shown.signals) > 1
     ]
-    return bool(by_hit) and all(np.array_equal(found[0], other) for found in by_hit for other in found[1:])
+
+
+def _agree(found: Sequence[Sequence[tuple[float, np.ndarray]]]) -> bool:
+    """Whether several rules give the same in every hit."""
+    several = [rules for rules in found if len(rules) > 1]
+    return bool(several) and all(
+        scale == rules[0][0] and np.array_equal(values, rules[0][1]) for rules in several for scale, values in rules
+    )
 
 
 def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sheet | None, back: Sheet) -> Panel:

@@ -36,7 +36,7 @@ class PriorRequest:
     """What is trained. name : of the prior. layer : whose values, after their ReLU, are the codes. licence : of the
     result. facts_images : real images, the first of an order by chance, whose codes are measured. measured : held-out
     images that errors are measured on. begin : a prior of the same form, whose weights the generator begins with.
-    until : step that the training ends with; null for all of the recipe's."""
+    until : step that the training ends with, at most the recipe's last."""
 
     name: str
     layer: str
@@ -44,13 +44,8 @@ class PriorRequest:
     licence: str
     facts_images: int
     measured: int
-    begin: Prior | None = None
-    until: int | None = None
-
-    @property
-    def steps(self) -> int:
-        """How many steps are taken."""
-        return self.recipe.steps if self.until is None else self.until
+    begin: Prior | None
+    until: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ def train_prior(
 
         average = train_generator(
             training,
-            until=request.steps,
+            until=request.until,
             checkpoint=checkpoint,
             settings=settings,
             log=log,
@@ -206,7 +201,7 @@ def generator_shape(recipe: PriorRecipe, network: Network, layer: str, scale: fl
 def _course(request: PriorRequest) -> dict[str, object]:
     """What a training began with and where it ended, where that is not its recipe's."""
     begun = {} if request.begin is None else {"begin": {"name": request.begin.name, "digest": request.begin.digest}}
-    return begun if request.until is None else {**begun, "until": request.until}
+    return begun if request.until == request.recipe.steps else {**begun, "until": request.until}
 
 
 def _measured_layers(network: Network) -> list[str]:

@@ -34,7 +34,7 @@ class PriorRecipe:
     comparator: tuple[str, ...]  # layers whose values are compared, after their ReLUs
     image_weight: float
     feature_weight: float
-    shared_weight: float  # of what the last hundred steps' images have wrong alike: marks at fixed places
+    shared_weight: float  # of what the images of some fifty steps have wrong alike: marks at fixed places
     adversarial_weight: float  # relative: share of the other losses' gradient; published: a factor
     adversarial_cap: float  # relative: most that the adversary's gradient is enlarged, times what it was at first
     adversary_from: float  # share of the steps without an adversary

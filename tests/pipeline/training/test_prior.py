@@ -72,7 +72,7 @@ def train(
     begin: Prior | None = None,
     until: int | None = None,
 ):
-    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin, until)
+    request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin, recipe.steps if until is None else until)
     kept, held_out = (pictures() if known is None else known).split(8, 0)
     return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
 
