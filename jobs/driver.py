@@ -10,23 +10,9 @@ from typing import Protocol
 
 from jobs.cluster import Cluster, Done
 from pipeline.store.shard import ShardFolder
+from pipeline.task import Task
 
 log = logging.getLogger("atlas")
-
-
-class Task(Protocol):
-    """What the driver needs to know of a task."""
-
-    method: str
-    words: str
-    pictures: int
-    noun: str  # what `pictures` counts
-    seconds: float
-
-    @property
-    def id(self) -> str: ...
-
-    def record(self) -> dict[str, object]: ...
 
 
 class Progress(Protocol):
@@ -41,20 +27,21 @@ class Progress(Protocol):
 
 @dataclass
 class RunReport:
-    """What a run did: tasks kept from before, computed now, failed with their reasons; shards set aside."""
+    """What a run did.
+
+    kept, computed : tasks whose shards were there before, and those computed now.
+    failed : task in words → reason.
+    """
 
     kept: int = 0
     computed: int = 0
-    failed: dict[str, str] = field(default_factory=dict)  # task in words → reason
-    set_aside: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # images, with the reason
+    failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: RunReport) -> None:
         """Take in what another part of the same run did."""
         self.kept += other.kept
         self.computed += other.computed
         self.failed.update(other.failed)
-        self.set_aside += other.set_aside
 
 
 def run(
@@ -65,16 +52,18 @@ def run(
     shared: object,
     key: str,
     progress: Progress,
+    problems: list[str],
 ) -> RunReport:
     """Compute every task whose shard is not there, and store what comes back, in whatever order it comes.
 
     cluster : gives the cluster; called only if there is something to do.
+    problems : gets a line for every shard that was set aside.
     A fault of a task's own is recorded beside its shard's place; the rest goes on.
     """
     report = RunReport()
     open_tasks, done = [], []
     for task in tasks:
-        (done if _is_done(task, shards, report) else open_tasks).append(task)
+        (done if _is_done(task, shards, problems) else open_tasks).append(task)
     report.kept = len(done)
     if not open_tasks:
         return report
@@ -98,9 +87,9 @@ def run(
     return report
 
 
-def _is_done(task: Task, shards: ShardFolder, report: RunReport) -> bool:
-    before = len(report.set_aside)
-    shard = shards.take(task.id, task.record(), report.set_aside)
-    for problem in report.set_aside[before:]:
+def _is_done(task: Task, shards: ShardFolder, problems: list[str]) -> bool:
+    before = len(problems)
+    shard = shards.take(task.id, task.record(), problems)
+    for problem in problems[before:]:
         log.warning("%s", problem)
     return shard is not None

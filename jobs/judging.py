@@ -1,4 +1,4 @@
-"""What a judge says of an atlas's pictures of the classes, kept as shards and asked for in the plan."""
+"""Having judges look at an atlas's pictures of the classes; the verdicts are shards and enter by a merge."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.methods.scores.settings import ScoreRecord
+from pipeline.methods.scores.task import ScoreTask
 from pipeline.plan import Plan
-from pipeline.store.score_groups import read_pictures
 from pipeline.store.shard import ShardFolder
-from pipeline.tasks import ScoreTask
 
 
-def judge_styles(
-    plan: Plan, out: Path, name: str, judge: object, layer: str, styles: Sequence[str], made_by: str = "ascent"
+def judge_settings(
+    plan: Plan, out: Path, name: str, judge: object, layer: str, method: str, settings: Sequence[str]
 ) -> Plan:
-    """Have one judge look at these styles of a layer of classes; return the plan with what it was asked.
+    """Have one judge look at the pictures of a method's settings in a layer of classes.
 
-    styles : or searches, with made_by "dgn". name : what the atlas calls the judge. judge : a Network. What was judged
-    before is read again.
+    name : what the atlas calls the judge.
+    judge : a Network.
+    Returns the plan with what the judge was asked. What was judged before is read again.
     Raises SettingsError if the judge has none of the classes.
     """
-    from pipeline.compute import package_versions
-    from pipeline.score import score
+    from pipeline.methods.scores.compute import score
+    from pipeline.methods.scores.pictures import read_pictures
+    from pipeline.resources import package_versions
 
     shards = ShardFolder(out / "shards")
     units = plan.layer_units(layer)
     classes = judged_classes(plan, judge, layer)
-    for style in styles:
-        pictures = read_pictures(out / "atlas.h5", plan, layer, made_by, style)
-        task = ScoreTask(name, judge.digest, layer, style, pictures.digest, units, classes, made_by)  # type: ignore[attr-defined]
-        plan = plan.with_score(task)
-        if shards.take(task.id, task.record(), warned := []) is None:
+    for setting in settings:
+        pictures = read_pictures(out / "atlas.h5", plan, layer, method, setting)
+        asked = ScoreRecord(
+            name, judge.digest, layer, setting, pictures.digest, units, classes, made_by=method  # type: ignore[attr-defined]
+        )  # fmt: skip
+        task, warned = ScoreTask(asked), []
+        plan = plan.asking("scores", [asked])
+        if shards.take(task.id, task.record(), warned) is None:
             shards.write(task.id, score(task, judge, pictures, package_versions()))  # type: ignore[arg-type]
         for problem in warned:
             print(f"warning: {problem}", file=sys.stderr)
@@ -43,7 +48,7 @@ def judged_classes(plan: Plan, judge: object, layer: str) -> tuple[int, ...]:
 
     Raises SettingsError if the judge, not being the atlas's own network, has none of the classes.
     """
-    from pipeline.score import matching_classes
+    from pipeline.methods.scores.compute import matching_classes
 
     units = plan.layer_units(layer)
     if judge.digest == plan.card.digest:  # type: ignore[attr-defined]

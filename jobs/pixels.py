@@ -7,55 +7,55 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from jobs.atlas import merge_atlas, output, read_plan, write_plan
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
+from jobs.folder import merge_atlas, output, read_plan, stored_work, write_plan
 from jobs.request import read_model, read_out, read_settings
 from jobs.run import Run
 from jobs.site import build_pages
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, OutputError, SettingsError
+from pipeline.methods.tops.task import mining_of
 from pipeline.settings import ClusterSettings
-from pipeline.store.memorisation_groups import further_images, read_tests
-from pipeline.store.shard import ShardFolder
-from pipeline.store.tops import all_image_tasks, read_tops
 
 
 def pixels(config: DictConfig) -> int:
     """Read the hits' images, check that they are those that were mined, and merge; return the exit code."""
-    from pipeline.compute import Resources
     from pipeline.data.dataset import open_source
     from pipeline.nets.download import cache_folder
     from pipeline.nets.model import open_network
+    from pipeline.resources import Resources
 
     out = read_out(config)
     plan = read_plan(out)
-    if plan is None or plan.mining is None:
+    mining = None if plan is None else mining_of(plan)
+    if mining is None:
         raise OutputError(f"{out}: holds no atlas with a dataset; make one with make atlas DATASET=… OUT=…")
     if config.dataset.kind == "none":
         raise SettingsError("dataset: missing; name the images' local copy by DATASET=… and dataset.root=…")
     settings = read_settings(DatasetSettings, config.dataset, "dataset")
     source = open_source(settings, cache=cache_folder())
-    known = plan.mining.dataset
+    known = mining.dataset
     if source.digest != known.digest:
         raise DataError(
             f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {known.name} with "
             f"{known.digest[:12]}; give the same images in the same layout"
         )
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
-    with output(out, config), on_demand(cluster, plan.mining.device) as opened:
+    with output(out, config), on_demand(cluster, mining.device) as opened:
         plan = read_plan(out)
-        plan = replace(plan, mining=replace(plan.mining, top=replace(plan.mining.top, pixels="stored")))
-        run = Run(ShardFolder(out / "shards"), opened, Resources(open_network(read_model(config.model)), source))
-        tops = read_tops(plan, run.shards, run.report.set_aside)
-        if tops is None:
+        mining = mining_of(plan)
+        plan = plan.asking("tops", [replace(mining, tops=replace(mining.tops, pixels="stored"))])
+        work = stored_work(plan, out)
+        if work.results["tops"] is None:
             raise OutputError(f"{out}: its best images are not all there; finish it by make atlas OUT={out} first")
-        further = further_images(read_tests(plan, run.shards, run.report.set_aside))
-        run.compute(all_image_tasks(plan, tops, further))
+        work.resources = Resources(open_network(read_model(config.model)), source)
+        run = Run(work, opened)
+        run.compute(work.tasks["images"])
         write_plan(plan, out)
-        merged = merge_atlas(plan, out)
+        merged = merge_atlas(work, out)
         build_pages(out, workers=None)
-    print(f"{out}/atlas.h5: has the pixels of {len({*tops.numbers, *further})} images", file=sys.stderr)
+    print(f"{out}/atlas.h5: has the pixels of {len(work.images)} images", file=sys.stderr)
     return GAPS if run.report.failed or merged.missing or merged.failed else DONE
 
 

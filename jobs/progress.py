@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from jobs.driver import Task
+from pipeline.task import Task
 
 _QUIET_SECONDS = 20  # between lines where the output is no terminal
 
@@ -21,8 +21,8 @@ class Bars:
 
     def start(self, method: str, total: Sequence[Task], done: Sequence[Task]) -> None:
         self._method, self._noun = method, total[0].noun
-        self._total = sum(task.pictures for task in total)
-        self._pictures = self._before = sum(task.pictures for task in done)
+        self._total = sum(task.count for task in total)
+        self._pictures = self._before = sum(task.count for task in done)
         self._left = sum(task.seconds for task in total) - sum(task.seconds for task in done)
         self._worked = 0.0
         self._started = self._said = time.monotonic()
@@ -33,7 +33,7 @@ class Bars:
             self._bar = tqdm(total=self._total, initial=self._before, desc=method, unit=self._noun, bar_format=form)
 
     def advance(self, task: Task) -> None:
-        self._pictures += task.pictures
+        self._pictures += task.count
         self._worked += task.seconds
         self._left -= task.seconds
         elapsed = time.monotonic() - self._started
@@ -41,7 +41,7 @@ class Bars:
         left = tqdm.format_interval(elapsed * max(self._left, 0.0) / max(self._worked, 1e-9))
         if self._bar is not None:
             self._bar.set_postfix_str(f"{rate:.1f} {self._noun}/s, {left} left", refresh=False)
-            self._bar.update(task.pictures)
+            self._bar.update(task.count)
         elif time.monotonic() - self._said > _QUIET_SECONDS or self._pictures == self._total:
             self._said = time.monotonic()
             print(

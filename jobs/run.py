@@ -1,4 +1,4 @@
-"""One run of an atlas: its shards, its cluster, what its tasks share, and what became of them."""
+"""One run of an atlas: its tasks, its cluster, and what became of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,39 @@ from dataclasses import dataclass, field
 from jobs import driver
 from jobs.cluster import Cluster
 from jobs.progress import Bars
-from pipeline.store.shard import ShardFolder
+from pipeline.methods.method import Method
+from pipeline.methods.registry import METHODS
+from pipeline.task import Task
+from pipeline.work import Work
 
 
 @dataclass
 class Run:
-    """Computes tasks, part after part, on one cluster. resources : a pipeline.compute.Resources."""
+    """Computes the tasks of a plan, stage by stage, on one cluster."""
 
-    shards: ShardFolder
+    work: Work
     cluster: Callable[[], Cluster]
-    resources: object
     report: driver.RunReport = field(default_factory=driver.RunReport)
 
-    def compute(self, tasks: Sequence[driver.Task]) -> None:
-        """Compute those whose shards are not there."""
+    def compute_all(self, only: Method | None = None) -> None:
+        """Compute every task of the plan whose shard is not there.
+
+        only : one method; the tasks of the others are cut for the merge, not computed.
+        """
+        for method in METHODS:
+            chosen = only is None or type(method).__module__ == type(only).__module__
+            for tasks in method.stages(self.work):
+                if chosen:
+                    self.compute(tasks)
+
+    def compute(self, tasks: Sequence[Task]) -> None:
+        """Compute those of the tasks whose shards are not there."""
         from pipeline.compute import compute
 
-        key = self.resources.key  # type: ignore[attr-defined]
-        done = driver.run(tasks, self.shards, self.cluster, compute, self.resources, key, Bars())
+        if not tasks:
+            return
+        resources = self.work.resources
+        done = driver.run(
+            tasks, self.work.shards, self.cluster, compute, resources, resources.key, Bars(), self.work.problems
+        )
         self.report.add(done)

@@ -1,146 +1,127 @@
-"""Search for a style: each regularizer from none to too strong, and random settings, scored and on one page."""
+"""Sweep a method's numbers: each regularizer from none to too strong, and random settings, scored and on one page."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from jobs import atlas
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
-from jobs.judging import judge_styles, judged_classes
-from jobs.request import (
-    read_device,
-    read_flag,
-    read_model,
-    read_out,
-    read_settings,
-    read_starts,
-    read_units,
-)
+from jobs.folder import merge_atlas, output, read_plan, write_plan
+from jobs.judging import judge_settings, judged_classes
+from jobs.opening import Priors, open_priors
+from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_settings, read_units
 from jobs.run import Run
 from jobs.site import build_pages
 from pipeline.card import NetworkCard
-from pipeline.cuts import ascent_tasks
 from pipeline.errors import SettingsError
+from pipeline.methods.method import Method
+from pipeline.methods.registry import METHODS, together
 from pipeline.plan import Plan
-from pipeline.records import StyleRecord
-from pipeline.settings import AscentSettings, ClusterSettings, StyleSettings, check, check_choice
+from pipeline.request import Request
+from pipeline.settings import check, check_choice
 from pipeline.store.shard import ShardFolder
-from pipeline.sweep import SweepPlace, SweepRows, SweepSearch, swept_styles
+from pipeline.sweep import Swept, read_draws, read_rows, swept_settings
 from pipeline.units import Units, select_units
+from pipeline.work import Work
 
 TOLD = 3  # of the best settings, at the end of a run
 
 
 @dataclass(frozen=True)
-class SweepRequest:
-    """What `make sweep` is asked. unit_count : of the class layer, where `units` is None."""
+class SweepSettings:
+    """What is swept.
 
-    units: tuple[str, ...] | None
-    unit_count: int
-    samples: int
-    styles: tuple[StyleRecord, ...]
-    places: Mapping[str, SweepPlace]
-    cluster: ClusterSettings
-    out: Path
-    plan_only: bool
-    pages: bool
+    method : whose numbers.
+    base : the setting from which everything else is taken; None for the method's first.
+    units : how many units of the class layer, where none are named.
+    iterations : of each climb.
+    rows, draws : see pipeline.sweep.
+    """
+
+    method: str
+    base: str | None
+    units: int
+    iterations: int
+    rows: dict
+    draws: dict
+
+    def __post_init__(self) -> None:
+        check_choice("sweep.method", self.method, tuple(method.name for method in METHODS if method.makes_pictures))
+        check("sweep.units", self.units, "1 or more", self.units >= 1)
+        check("sweep.iterations", self.iterations, "2 or more", self.iterations >= 2)
+
+    def settings(self, method: Method) -> tuple[Swept, ...]:
+        """All settings of the sweep. Raises SettingsError for strengths that cannot be."""
+        return swept_settings(read_rows(method.numbers, self.rows), read_draws(method.numbers, self.draws))
 
 
 def sweep(config: DictConfig) -> int:
     """Compute the settings, have them judged, make the page; return the exit code."""
-    from pipeline.compute import Resources
     from pipeline.nets.card import network_card
     from pipeline.nets.model import open_network
+    from pipeline.resources import Resources
 
-    request = read_sweep(config, atlas.device_kind(config.device, config.cluster.kind))
+    asked = read_settings(SweepSettings, config.sweep, "sweep")
+    method = next(one for one in METHODS if one.name == asked.method)
+    shared, cluster, out = read_config(config, methods=(method.name,)), read_cluster(config), read_out(config)
+    settings, addresses = asked.settings(method), read_units(config)
+    plan_only, pages = read_flag(config, "plan"), read_flag(config, "pages")
+    section = method.read(shared) if method.name == "dgn" else None
     network = open_network(read_model(config.model))
     card = network_card(network)
-    units = _units(card, request)
-    asked = Plan.of_request(card, units, request.styles, request.samples).with_sweep(request.places)
-    device = request.styles[0].device
-    if request.plan_only:
-        print(describe(atlas.together(asked, request.out), request.cluster, device, request.out))
+    units = _units(card, addresses, asked.units)
+    priors = Priors() if section is None else open_priors(section, shared, network, card)
+    base = asked.base if asked.base is not None else priors.runs[0].name
+    records = method.swept(base, asked.iterations, settings, Request(shared, card, units, opened={"priors": priors}))
+    names = {record.name: one.placed(base) for record, one in zip(records, settings, strict=True)}
+    wanted = Plan(card).asking(method.name, records, units, shared.samples).with_sweep(method.name, names)
+    if plan_only:
+        print(describe(together(read_plan(out), wanted), cluster, shared.device, out))
         return DONE
-    judges = {network.name: network, **_judge(config, asked)} if card.class_layer in units else {}
-    with atlas.output(request.out, config), on_demand(request.cluster, device) as cluster:
-        plan = atlas.together(asked, request.out)
-        atlas.write_plan(plan, request.out)
-        words = f"{len(request.styles)} settings of {sum(map(len, units.values()))} units"
-        print(f"{card.name}@{card.digest[:12]}: {words} into {request.out}/", file=sys.stderr)
-        run = Run(ShardFolder(request.out / "shards"), cluster, Resources(network, None))
-        run.compute(ascent_tasks(plan))
-        merged = atlas.merge_atlas(plan, request.out)
+    judges = {network.name: network, **_judge(config, wanted)} if card.class_layer in units else {}
+    with output(out, config), on_demand(cluster, shared.device) as places:
+        plan = together(read_plan(out), wanted)
+        write_plan(plan, out)
+        words = f"{len(records)} settings of {sum(map(len, units.values()))} units"
+        print(f"{card.name}@{card.digest[:12]}: {words} into {out}/", file=sys.stderr)
+        resources = Resources(network, None, priors.by_digest(), priors.start_codes)
+        run = Run(Work(plan, ShardFolder(out / "shards"), resources), places)
+        run.compute_all(method)
+        merged = merge_atlas(run.work, out)
         for name, judge in judges.items():
-            plan = judge_styles(plan, request.out, name, judge, plan.card.class_layer, sorted(request.places))
+            plan = judge_settings(plan, out, name, judge, plan.card.class_layer, method.name, sorted(names))
         if judges:
-            atlas.write_plan(plan, request.out)
-            atlas.merge_atlas(plan, request.out)
-        if request.pages:
-            build_pages(request.out, workers=None)
-    for line in (*run.report.set_aside, *merged.set_aside):
+            write_plan(plan, out)
+            merge_atlas(run.work.asking(plan), out)
+        if pages:
+            build_pages(out, workers=None)
+    for line in run.work.problems:
         print(f"warning: {line}", file=sys.stderr)
-    _tell(request, units)
+    _report_best(out, method.name, units, pages)
     for words, reason in list(run.report.failed.items())[:10]:
         print(f"failed: {words}: {reason}; the same command tries it again", file=sys.stderr)
     return GAPS if run.report.failed or merged.failed or merged.missing else DONE
 
 
-def read_sweep(config: DictConfig, device_kind: str) -> SweepRequest:
-    """The request of a composed configuration. Raises SettingsError for values out of range."""
-    device, ascent = read_device(config, device_kind), read_settings(AscentSettings, config.ascent, "ascent")
-    samples, seed = read_starts(config)
-    asked = read_settings(_Sweep, {name: config.sweep[name] for name in ("base", "units", "max_iter")}, "sweep")
-    check_choice("sweep.base", asked.base, tuple(config.style))
-    rows = read_settings(SweepRows, config.sweep.rows, "sweep.rows")
-    search = read_settings(SweepSearch, config.sweep.search, "sweep.search")
-    base = read_settings(StyleSettings, config.style[asked.base], f"style.{asked.base}")
-    swept = swept_styles(replace(base, max_iter=asked.max_iter), asked.base, rows, search)
-    return SweepRequest(
-        units=read_units(config),
-        unit_count=asked.units,
-        samples=samples,
-        styles=tuple(StyleRecord(style, ascent, seed, device) for style, _ in swept),
-        places={style.name: place for style, place in swept},
-        cluster=read_settings(ClusterSettings, config.cluster, "cluster"),
-        out=read_out(config),
-        plan_only=read_flag(config, "plan"),
-        pages=read_flag(config, "pages"),
-    )
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """What stands under `sweep` itself."""
-
-    base: str
-    units: int
-    max_iter: int
-
-    def __post_init__(self) -> None:
-        check("sweep.units", self.units, "1 or more", self.units >= 1)
-        check("sweep.max_iter", self.max_iter, "2 or more", self.max_iter >= 2)
-
-
-def _units(card: NetworkCard, request: SweepRequest) -> Units:
+def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> Units:
     """The units that are named, or some of the class layer, evenly spaced."""
-    if request.units is not None:
-        return select_units(card, request.units)
+    if addresses is not None:
+        return select_units(card, addresses)
     if card.class_layer is None:
         raise SettingsError(f"units: {card.name} has no class layer to take some from; name them by units=[layer:0-4]")
     channels = card.layer(card.class_layer).channels
-    count = min(request.unit_count, channels)
+    count = min(count, channels)
     spaced = sorted({round((place + 0.5) * channels / count - 0.5) for place in range(count)})
     return {card.class_layer: tuple(spaced)}
 
 
-def _judge(config: DictConfig, asked: Plan) -> dict[str, object]:
+def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
     """The judge by its name; none, and a word about it, where it cannot judge these classes."""
     from pipeline.nets.model import open_network
 
@@ -157,22 +138,21 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, object]:
     return {judge.name: judge}
 
 
-def _tell(request: SweepRequest, units: Units) -> None:
-    """Where the page is, and which settings came out best."""
+def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
+    """Say where the page is, and which settings came out best."""
     from atlas_viewer.atlas import Atlas
-    from atlas_viewer.sweep import REGULARIZERS, Sweep
+    from atlas_viewer.evidence.sweep import Sweep
 
-    with Atlas(request.out / "atlas.h5") as opened:
+    with Atlas(out / "atlas.h5") as opened:
         for layer in units:
-            found = Sweep(opened[layer])
-            if found.judge is not None:
-                print(f"best of {layer} by the score of {found.judge}; the page has the words that ask for one:")
-                for setting in found.ranked[:TOLD]:
-                    numbers = {name: setting.numbers[name] for name in REGULARIZERS if setting.numbers[name]}
-                    on = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
-                    print(f"  {setting.name:12} {100 * found.worth(setting):5.1f} %  {on or 'no regularizer'}")
-            if request.pages:
-                print(f"open {request.out}/site/{opened[layer].key}/sweep.html", file=sys.stderr)
+            swept = Sweep(opened[layer], method)
+            if swept.judge is not None:
+                print(f"best of {layer} by the score of {swept.judge}; the page has the words that ask for one:")
+                for setting in swept.ranked[:TOLD]:
+                    on = ", ".join(f"{name} {value:g}" for name, value in setting.raised.items())
+                    print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")
+            if pages:
+                print(f"open {out}/site/{opened[layer].key}/sweep.html", file=sys.stderr)
 
 
 if __name__ == "__main__":

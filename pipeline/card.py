@@ -1,11 +1,13 @@
-"""What an atlas says about its network: the layer table with windows and costs, labels and preprocessing."""
+"""What an atlas says about its network and its priors, without their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from pipeline.errors import UnitError, nearest
+import numpy as np
+
+from pipeline.errors import SettingsError, UnitError, nearest
 
 Pair = tuple[int, int]  # (rows, columns)
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first outside
@@ -103,6 +105,57 @@ class NetworkCard:
             for layer in record["layers"]  # type: ignore[attr-defined]
         )
         return cls(layers=layers, **values)
+
+
+@dataclass(frozen=True)
+class PriorCard:
+    """A prior without its weights.
+
+    macs, bytes : of the generator's forward pass and of its maps, for one code.
+    """
+
+    name: str
+    digest: str
+    network: str
+    network_digest: str
+    code_layer: str
+    code_shape: tuple[int, ...]
+    rectified: bool
+    height: int
+    width: int
+    order: str
+    macs: int
+    bytes: int
+
+    @property
+    def entries(self) -> int:
+        """Numbers of a code."""
+        total = 1
+        for length in self.code_shape:
+            total *= length
+        return total
+
+    def check_fits(self, card: NetworkCard) -> None:
+        """Raise SettingsError unless the network can read the prior's images."""
+        where = f"prior {self.name}: for {card.name}"
+        if self.height < card.height or self.width < card.width:
+            raise SettingsError(
+                f"{where}, its images of {self.height} x {self.width} pixels are smaller than the network's input of "
+                f"{card.height} x {card.width}; choose another by priors=[…]"
+            )
+        if (self.order == "L") != (card.order == "L"):
+            raise SettingsError(
+                f"{where}, its images have channels {self.order}, the network reads {card.order}; choose another by "
+                f"priors=[…]"
+            )
+
+
+def mean_colour(order: str, mean: Sequence) -> tuple[int, int, int]:
+    """The mean colour, RGB: the fill of what a picture does not cover. mean : (channel, row, column), in `order`."""
+    levels = np.array([np.mean(plane) for plane in mean])
+    colour = {"RGB": levels, "BGR": levels[::-1], "L": np.repeat(levels, 3)}[order]
+    red, green, blue = (int(round(float(level))) for level in np.clip(colour, 0, 255))
+    return red, green, blue
 
 
 def _tuples(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Which images are looked at, and what is kept of them for every unit."""
+"""Which images are mined, and how they become the network's input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pipeline.errors import SettingsError
 from pipeline.settings import check, check_choice
 
 DATASETS = ("folder", "list", "tar", "imagenet", "doodles")
-TWIN = 0.98  # |correlation| from which on the nearest unit counts as a near-duplicate
 PREPROCESSES = ("squash", "short_side", "resize", "pad")
 
 
@@ -72,57 +71,25 @@ class DatasetSettings:
 
 
 @dataclass(frozen=True)
-class TopSettings:
-    """What is kept of a dataset for every unit.
+class DatasetRecord:
+    """A dataset as results depend on it.
 
-    k : best images of a unit. smallest : also the k images with the smallest maxima. own_class : for the class layer
-    also the k best of each unit's own class. quantiles : also k images evenly spaced over the maxima of a sample.
-    positions : statistics of all positions too, not of the images' maxima alone. sample : images at most from which
-    quantiles and correlations come. rules : back-projections of the best images, of "deconvnet", "gradient", "guided";
-    whole_image_rules : the same where the window is (nearly) the whole image. lrn : "derivative", or "ignore" to let
-    deconvnet's signal past normalisation unchanged. pixels : "stored", or "pointers" to keep keys and windows only.
-    batch : images of one forward pass.
+    images : how many there are.
+    classes : names, in the order of its class numbers.
+    ordered : whether the classes are the class layer's units, in their order.
     """
 
-    k: int
-    smallest: bool
-    own_class: bool
-    quantiles: bool
-    positions: bool
-    sample: int
-    rules: tuple[str, ...]
-    whole_image_rules: tuple[str, ...]
-    lrn: str
-    pixels: str
-    batch: int
-
-    def __post_init__(self) -> None:
-        check("top.k", self.k, "1 or more", self.k >= 1)
-        check("top.sample", self.sample, "2 or more", self.sample >= 2)
-        check("top.batch", self.batch, "1 or more", self.batch >= 1)
-        for rule in (*self.rules, *self.whole_image_rules):
-            check_choice("top.rules", rule, ("deconvnet", "gradient", "guided"))
-        check_choice("top.lrn", self.lrn, ("derivative", "ignore"))
-        check_choice("top.pixels", self.pixels, ("stored", "pointers"))
-
-    def mined(self) -> dict[str, object]:
-        """What decides the pass over the dataset."""
-        names = ("k", "smallest", "own_class", "quantiles", "positions", "sample")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class MemorisationSettings:
-    """How a search's pictures of the classes are compared with the real images of their class.
-
-    samples : pictures of a class that are compared, the first ones; 0 for none. images : of a class at most, chosen by
-    hash. typical : of these, at most, whose distance to the nearest other one makes the typical distance.
-    """
-
-    samples: int
+    name: str
+    kind: str
+    digest: str
     images: int
-    typical: int
+    classes: tuple[str, ...]
+    ordered: bool
+    preprocess: str
+    reduced_decoding: bool
+    bad_share: float
+    block: int
 
-    def __post_init__(self) -> None:
-        for name, least in (("samples", 0), ("images", 1), ("typical", 1)):
-            check(f"memorisation.{name}", getattr(self, name), f"{least} or more", getattr(self, name) >= least)
+    def reading(self) -> dict[str, object]:
+        """What decides the pixels that the network sees of an image."""
+        return {name: getattr(self, name) for name in ("digest", "preprocess", "reduced_decoding")}

@@ -1,245 +1,206 @@
-"""What is asked of an atlas: the canonical union of all requests. Pure values."""
+"""What is asked of an atlas: the canonical union of all requests. Pure values; it names no method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard
-from pipeline.dataset_settings import MemorisationSettings
 from pipeline.errors import OutputError
-from pipeline.records import MiningRecord, Record, StyleRecord
-from pipeline.search_records import CombinationRecord, SearchRecord
-from pipeline.sweep import SweepPlace
-from pipeline.tasks import ScoreTask
+from pipeline.records import Record, of_record, to_record
 from pipeline.units import Units
 
-PartKey = tuple[str, str, int]  # layer, style or search, sample
+VERSION = 2
+PartKey = tuple[str, str, str, int]  # method, layer, name of a setting, sample
 Parts = Mapping[PartKey, tuple[int, ...]]  # → units, rising
+
+
+class Asked:
+    """What a method is asked by one name: a style, a run, a dataset. Its record decides results.
+
+    name : by which it is asked for again, and stored.
+    """
+
+    name: str
+
+    def clash(self, changes: list[str], swept: bool) -> str | None:
+        """Why a later value of this name cannot be, as an error's text; None where it takes this one's place.
+
+        changes : each value that differs, as "path: old, now new".
+        swept : whether the later value is a setting of a sweep.
+        """
+        return None
+
+    def record(self) -> Record:
+        """Everything that decides results, as plain JSON values."""
+        return to_record(self)
+
+
+@dataclass(frozen=True)
+class SweepPlace:
+    """Where a setting stands in a sweep; it decides no picture.
+
+    axis : "none", an axis, or "random".
+    place : of a row, 0 for none; of a draw, its number.
+    base : the setting from which every number but those swept is.
+    """
+
+    axis: str
+    place: int
+    base: str
 
 
 @dataclass(frozen=True)
 class Plan:
     """The union of what has been asked of one atlas.
 
-    units : (layer, style, sample) → the units whose pictures are asked for, rising. mining : the dataset side, or None;
-    tops : layer → the units whose best images are asked for. scores : what judges have been asked.
-    sweep : style → its place, of the styles that belong to a style search. searches, dgn : as styles and units, for
-    pictures through priors; combinations : the sets of units that are excited together. memorisation : how pictures of
-    the classes are compared with real images, or None.
+    settings : method → name → what it was asked by that name.
+    parts : (method, layer, name, sample) → the units asked for, rising.
+    order : method → names in the order in which they were last asked for; the first leads.
+    sweep : method → name → its place, for settings that belong to a sweep.
     """
 
     card: NetworkCard
-    styles: Mapping[str, StyleRecord]
-    units: Parts
-    scores: tuple[ScoreTask, ...] = ()
-    mining: MiningRecord | None = None
-    tops: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    sweep: Mapping[str, SweepPlace] = field(default_factory=dict)
-    searches: Mapping[str, SearchRecord] = field(default_factory=dict)
-    dgn: Parts = field(default_factory=dict)
-    combinations: Mapping[str, CombinationRecord] = field(default_factory=dict)
-    memorisation: MemorisationSettings | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
+    order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sweep: Mapping[str, Mapping[str, SweepPlace]] = field(default_factory=dict)
 
-    @classmethod
-    def of_request(cls, card: NetworkCard, units: Units, styles: Sequence[StyleRecord], samples: int) -> Plan:
-        """The plan of a single request: `samples` pictures of each of the units in each of the styles."""
-        return cls(card, {style.name: style for style in styles}, _parts(units, styles, samples))
+    def asking(self, method: str, settings: Sequence[Asked], units: Units | None = None, samples: int = 1) -> Plan:
+        """This plan and, of one method, these settings: `samples` results for each of the units in each of them."""
+        if not settings:
+            return self
+        parts = {
+            (method, layer, one.name, sample): chosen
+            for layer, chosen in ({} if units is None else units).items()
+            for one in settings
+            for sample in range(samples)
+        }
+        asked = Plan(self.card, {method: {one.name: one for one in settings}}, parts)
+        return self.union(replace(asked, order={method: tuple(one.name for one in settings)}))
 
-    def with_tops(self, mining: MiningRecord, units: Units) -> Plan:
-        """This plan and the best images of these units."""
-        return replace(self, mining=mining, tops=dict(units))
-
-    def with_memorisation(self, settings: MemorisationSettings) -> Plan:
-        """This plan and the memorisation test of its searches of the class layer."""
-        return replace(self, memorisation=settings)
-
-    def with_searches(
-        self,
-        searches: Sequence[SearchRecord],
-        units: Units,
-        samples: int,
-        combinations: Sequence[CombinationRecord],
-    ) -> Plan:
-        """This plan, `samples` pictures of each of these units in each of the searches, and these combinations."""
-        return replace(
-            self,
-            searches={search.name: search for search in searches},
-            dgn=_parts(units, searches, samples),
-            combinations={asked.name: asked for asked in combinations},
-        )
-
-    def with_sweep(self, sweep: Mapping[str, SweepPlace]) -> Plan:
-        """This plan, its styles of these names as those of a style search."""
-        return replace(self, sweep=dict(sweep))
+    def with_sweep(self, method: str, places: Mapping[str, SweepPlace]) -> Plan:
+        """This plan, the method's settings of these names as those of a sweep."""
+        return replace(self, sweep={**self.sweep, method: {**self.sweep.get(method, {}), **places}})
 
     def union(self, other: Plan) -> Plan:
-        """This plan and what `other` asks beyond it.
+        """This plan and what `other` asks beyond it; where both have a setting of one name, the later one counts.
 
-        Raises OutputError if the two are of different networks, or give one style's name different numbers.
+        Whether two plans agree is checked by `pipeline.methods.registry.together`.
         """
-        self._agree(other)
-        scores = {task.question: task for task in (*self.scores, *other.scores)}
-        mining = self.mining if other.mining is None else other.mining
+        methods = {*self.settings, *other.settings}
         return Plan(
             self.card,
-            {**self.styles, **other.styles},
-            _joined(self.units, other.units),
-            tuple(scores.values()),
-            mining,
-            _joined(self.tops, other.tops),
-            {**self.sweep, **other.sweep},
-            {**self.searches, **other.searches},
-            _joined(self.dgn, other.dgn),
-            {**self.combinations, **other.combinations},
-            self.memorisation if other.memorisation is None else other.memorisation,
+            {name: {**self.settings.get(name, {}), **other.settings.get(name, {})} for name in methods},
+            {
+                key: tuple(sorted({*self.parts.get(key, ()), *other.parts.get(key, ())}))
+                for key in {*self.parts, *other.parts}
+            },
+            {name: _ordered(other.order.get(name, ()), self.order.get(name, ())) for name in methods},
+            {name: {**self.sweep.get(name, {}), **other.sweep.get(name, {})} for name in {*self.sweep, *other.sweep}},
         )
 
-    def with_score(self, task: ScoreTask) -> Plan:
-        """This plan with what a judge is asked; an older question about the same pictures goes."""
-        kept = tuple(old for old in self.scores if old.question != task.question)
-        return replace(self, scores=(*kept, task))
+    def of(self, method: str) -> dict[str, Any]:
+        """Name → what the method is asked by that name, sorted."""
+        asked = self.settings.get(method, {})
+        return {name: asked[name] for name in sorted(asked)}
+
+    def is_swept(self, method: str, name: str) -> bool:
+        """Whether the setting belongs to a sweep."""
+        return name in self.sweep.get(method, {})
+
+    def place(self, method: str, name: str) -> int:
+        """The setting's place in the order in which settings were asked for, from 0; the first leads."""
+        return self.order[method].index(name)
+
+    def method_parts(self, method: str) -> Parts:
+        """The parts of one method: by sample, then name, then layer in the order of the network."""
+        rank = self._rank()
+        keys = [key for key in self.parts if key[0] == method]
+        return {key: self.parts[key] for key in sorted(keys, key=lambda key: (key[3], key[2], rank[key[1]]))}
 
     def layers(self) -> tuple[LayerCard, ...]:
         """The layers that have parts, in the order of the network."""
-        asked = {layer for layer, _, _ in (*self.units, *self.dgn)} | set(self.tops)
+        asked = {layer for _, layer, _, _ in self.parts}
         return tuple(layer for layer in self.card.layers if layer.name in asked)
 
-    def layer_units(self, layer: str) -> tuple[int, ...]:
-        """All units asked for of a layer, in any style or search or by their best images."""
-        parts = (units for (name, _, _), units in (*self.units.items(), *self.dgn.items()) if name == layer)
-        return tuple(sorted(set(self.tops.get(layer, ())).union(*parts)))
+    def layer_units(self, layer: str, method: str | None = None) -> tuple[int, ...]:
+        """All units asked for of a layer, by any method or by this one; rising."""
+        parts = (
+            units
+            for (own, name, _, _), units in self.parts.items()
+            if name == layer and (method is None or own == method)
+        )
+        return tuple(sorted(set().union(*parts)))
 
-    def layer_styles(self, layer: str) -> tuple[str, ...]:
-        """Names of the styles asked for of a layer, sorted."""
-        return tuple(sorted({style for name, style, _ in self.units if name == layer}))
+    def layer_names(self, method: str, layer: str) -> tuple[str, ...]:
+        """Names of a method's settings asked for of a layer, sorted."""
+        return tuple(sorted({name for own, of, name, _ in self.parts if (own, of) == (method, layer)}))
 
-    def samples(self, layer: str, style: str) -> int:
-        """How many samples the style of the layer has at most."""
-        return 1 + max(sample for name, of, sample in self.units if (name, of) == (layer, style))
-
-    def layer_searches(self, layer: str) -> tuple[str, ...]:
-        """Names of the searches asked for of a layer, sorted."""
-        return tuple(sorted({search for name, search, _ in self.dgn if name == layer}))
-
-    def search_samples(self, layer: str, search: str) -> int:
-        """How many samples the search of the layer has at most."""
-        return 1 + max(sample for name, of, sample in self.dgn if (name, of) == (layer, search))
-
-    def all_searches(self) -> tuple[SearchRecord, ...]:
-        """The searches of single units and of combinations, by name."""
-        found = {asked.search.name: asked.search for asked in self.combinations.values()} | dict(self.searches)
-        return tuple(found[name] for name in sorted(found))
-
-    def _agree(self, other: Plan) -> None:
-        if self.card.digest != other.card.digest:
-            raise OutputError(
-                f"atlas of {self.card.name}@{self.card.digest[:12]}: this request is for "
-                f"{other.card.name}@{other.card.digest[:12]}, another definition or other weights; "
-                f"choose another folder by OUT=…"
-            )
-        for name in self.styles.keys() & other.styles.keys():
-            changes = differences(self.styles[name].record(), other.styles[name].record())
-            if changes:
-                own = "" if name in other.sweep else f"give this variant a name of its own by style.{name}.name=…, or "
-                raise OutputError(
-                    f"style {name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another "
-                    f"folder by OUT=…"
-                )
-        self._agree_on_searches(other)
-        if self.mining is not None and other.mining is not None:
-            changes = differences(self.mining.record(), other.mining.record())
-            if changes:
-                spoken = [change for change in changes if not change.startswith("dataset.digest")] or ["other images"]
-                raise OutputError(
-                    f"dataset {self.mining.dataset.name}: the atlas has been mined with other settings or another "
-                    f"dataset ({'; '.join(spoken[:6])}); results of the two do not mix: ask with the same, or choose "
-                    f"another folder by OUT=…"
-                )
-
-    def _agree_on_searches(self, other: Plan) -> None:
-        there = {search.name: search for search in self.all_searches()}
-        digests = {search.prior.name: search.prior.digest for search in self.all_searches()}
-        for search in other.all_searches():
-            prior = search.prior
-            if digests.get(prior.name, prior.digest) != prior.digest:
-                raise OutputError(
-                    f"prior {prior.name}: the atlas has another of this name ({digests[prior.name][:12]}, now "
-                    f"{prior.digest[:12]}); give this one a name of its own, or choose another folder by OUT=…"
-                )
-            before = there.get(search.name, search)
-            if changes := differences(before.record(), search.record()):
-                raise OutputError(
-                    f"search {search.name}: the atlas has it with other numbers ({'; '.join(changes)}); make this a "
-                    f"variant with a name of its own by +dgn.variants.NAME.…, or choose another folder by OUT=…"
-                )
-        for name in self.combinations.keys() & other.combinations.keys():
-            before, now = (plan.combinations[name].record() for plan in (self, other))
-            changes = differences(before, now)
-            if changes:
-                spoken = ["other units" if change.startswith("items:") else change for change in changes]
-                raise OutputError(
-                    f"combinations {name}: the atlas has them with other numbers ({'; '.join(spoken)}); give these a "
-                    f"name of their own, or choose another folder by OUT=…"
-                )
+    def samples(self, method: str, layer: str, name: str) -> int:
+        """How many samples the setting of the layer has at most."""
+        return 1 + max(sample for own, of, one, sample in self.parts if (own, of, one) == (method, layer, name))
 
     def record(self) -> Record:
         """The plan as plain JSON values, sorted."""
-        scores = sorted(self.scores, key=lambda task: task.question)
+        rank = self._rank()
+        keys = sorted(self.parts, key=lambda key: (key[0], rank[key[1]], key[2], key[3]))
         return {
-            "version": 1,
+            "version": VERSION,
             "network": self.card.record(),
-            "styles": {name: self.styles[name].record() for name in sorted(self.styles)},
-            "units": self._spelled(self.units),
-            "scores": [task.record() for task in scores],
-            "mining": None if self.mining is None else self.mining.record(),
-            "tops": {layer: runs(self.tops[layer]) for layer in sorted(self.tops)},
-            "searches": {name: self.searches[name].record() for name in sorted(self.searches)},
-            "dgn": self._spelled(self.dgn),
-            "combinations": {name: self.combinations[name].record() for name in sorted(self.combinations)},
-            "sweep": {name: asdict(self.sweep[name]) for name in sorted(self.sweep)},
-            "memorisation": None if self.memorisation is None else asdict(self.memorisation),
+            "settings": {
+                method: {name: one.record() for name, one in self.of(method).items()}
+                for method in sorted(self.settings)
+            },
+            "parts": [[*key, runs(self.parts[key])] for key in keys],
+            "order": {method: list(self.order[method]) for method in sorted(self.order)},
+            "sweep": {
+                method: {name: to_record(places[name]) for name in sorted(places)}
+                for method, places in sorted(self.sweep.items())
+            },
         }
 
-    def _spelled(self, parts: Parts) -> list[list]:
-        order = {layer.name: place for place, layer in enumerate(self.card.layers)}
-        return [[*key, runs(parts[key])] for key in sorted(parts, key=lambda key: (order[key[0]], key[1], key[2]))]
-
     @classmethod
-    def of_record(cls, record: Mapping) -> Plan:
-        """The plan of such values."""
-        if record.get("version") != 1:
-            raise OutputError(f"plan.json: version {record.get('version')}, expected 1; choose another folder by OUT=…")
+    def of_record(cls, record: Mapping[str, Any], kinds: Mapping[str, type]) -> Plan:
+        """The plan of such values. kinds : method → class of its settings.
+
+        Raises OutputError for a version, a method or a setting that this program does not know.
+        """
+        if record.get("version") != VERSION:
+            raise OutputError(
+                f"plan.json: version {record.get('version')}, expected {VERSION}; update the program, or choose "
+                f"another folder by OUT=…"
+            )
+        unknown = sorted({*record["settings"]} - {*kinds})
+        if unknown:
+            raise OutputError(
+                f"plan.json: method {unknown[0]} is not known to this version; update the program, or choose another "
+                f"folder by OUT=…"
+            )
         return cls(
             card=NetworkCard.of_record(record["network"]),
-            styles={name: StyleRecord.of_record(style) for name, style in record["styles"].items()},
-            units=_unspelled(record["units"]),
-            scores=tuple(ScoreTask.of_record(task) for task in record["scores"]),
-            mining=None if record["mining"] is None else MiningRecord.of_record(record["mining"]),
-            tops={layer: _unrun(pairs) for layer, pairs in record["tops"].items()},
-            searches={name: SearchRecord.of_record(one) for name, one in record.get("searches", {}).items()},
-            dgn=_unspelled(record.get("dgn", [])),
-            combinations={
-                name: CombinationRecord.of_record(one) for name, one in record.get("combinations", {}).items()
+            settings={
+                method: {
+                    name: of_record(kinds[method], one, f"plan.json: {method} {name}") for name, one in asked.items()
+                }
+                for method, asked in record["settings"].items()
             },
-            sweep={name: SweepPlace(**place) for name, place in record.get("sweep", {}).items()},
-            memorisation=MemorisationSettings(**asked) if (asked := record.get("memorisation")) else None,
+            parts={(*key, sample): unrun(pairs) for *key, sample, pairs in record["parts"]},
+            order={method: tuple(names) for method, names in record["order"].items()},
+            sweep={
+                method: {name: of_record(SweepPlace, one, f"plan.json: sweep {name}") for name, one in places.items()}
+                for method, places in record["sweep"].items()
+            },
         )
 
-
-def _parts(units: Units, of: Sequence[StyleRecord | SearchRecord], samples: int) -> Parts:
-    return {
-        (layer, one.name, sample): chosen for layer, chosen in units.items() for one in of for sample in range(samples)
-    }
+    def _rank(self) -> dict[str, int]:
+        return {layer.name: place for place, layer in enumerate(self.card.layers)}
 
 
-def _joined(one: Mapping, other: Mapping) -> dict:
-    """The units of both, key by key."""
-    return {key: tuple(sorted({*one.get(key, ()), *other.get(key, ())})) for key in {*one, *other}}
-
-
-def _unspelled(rows: Sequence[Sequence]) -> Parts:
-    return {(layer, name, sample): _unrun(pairs) for layer, name, sample, pairs in rows}
+def _ordered(later: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:
+    """The names asked for last, in their order, then those of before."""
+    return tuple(dict.fromkeys((*later, *before)))
 
 
 def runs(units: Sequence[int]) -> list[list[int]]:
@@ -253,17 +214,6 @@ def runs(units: Sequence[int]) -> list[list[int]]:
     return pairs
 
 
-def _unrun(pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def unrun(pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The numbers of [start, stop) pairs."""
     return tuple(unit for start, stop in pairs for unit in range(start, stop))
-
-
-def differences(old: Mapping, new: Mapping, path: str = "") -> list[str]:
-    """Each value that differs between two records, as "path: old, now new"."""
-    found = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{path}{key}.")
-        elif before != after:
-            found.append(f"{path}{key}: {before}, now {after}")
-    return found

@@ -7,11 +7,6 @@ from dataclasses import dataclass
 
 from pipeline.errors import SettingsError, nearest
 
-POLICIES = ("constant", "progress", "progress01", "scale_free")
-STARTS = ("item", "reference")
-START_IMAGES = ("mean_plus_rand", "randu", "mean")
-CANVASES = ("window", "image")
-KEEPS = ("best", "last")
 DIRECTIONS = ("maximize", "minimize")
 
 
@@ -27,6 +22,12 @@ def check_choice(where: str, value: str, choices: Collection[str]) -> None:
         raise SettingsError(
             f"{where}: got {value!r}, expected one of {', '.join(choices)}{nearest(str(value), choices)}"
         )
+
+
+def check_name(where: str, name: str) -> None:
+    """Raise SettingsError unless `name` can stand in overrides and file names: letters, digits, _ and -."""
+    if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
+        raise SettingsError(f"{where}.name: got {name!r}, expected letters, digits, _ and -")
 
 
 @dataclass(frozen=True)
@@ -78,91 +79,53 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class StyleSettings:
-    """One setting of the regularizers and of the steps of gradient ascent.
+class PriorSettings:
+    """How to find and read a prior; what an option of conf/prior states.
 
-    decay : share of the image taken away in every update (θ_decay). blur_radius : σ in pixels, blur_every :
-    iterations (θ_b_width, θ_b_every); 0 for none. small_val_percentile : of single entries.
-    small_norm_percentile (θ_n_pct), px_benefit_percentile (signed), px_abs_benefit_percentile (θ_c_pct) : of pixels.
-    policy : "constant" (rate), "progress" (max_rate, desired_progress), "progress01" (max_rate, early_progress,
-    late_progress_factor) or "scale_free" (step_start → step_end pixel levels, linear; rate = step / mean|g|).
-    max_iter : iterations, of which the last only evaluates. start_image : "mean_plus_rand", "randu" or "mean".
-    keep : "best" iterate from iteration `keep_from` on, or "last". direction : "maximize" or "minimize".
-    Source: Yosinski et al. 2015, section 3 and table 1.
+    folder : of a prior of ours, or "package:NAME" for one that comes with the project; the rest is for a published
+    Caffe generator and must be None then.
+    definition, weights, weights_url, weights_sha1, weights_sha256 : as in ModelSettings. mean : one number a channel,
+    pixel levels, that the generator's images lack. order : of its channels. network : name of the network whose codes
+    it inverts. code_layer : whose values they are, after the ReLU. range_3x, range_1x : path or address of a file with
+    mean + 3 (or 1) deviations of every entry over real images, a line of numbers; without the second, the mean counts
+    as zero, which leaves the bound at 3 deviations right. range_3x_sha256, range_1x_sha256 : what is known of them.
     """
 
     name: str
-    decay: float
-    blur_radius: float
-    blur_every: int
-    small_val_percentile: float
-    small_norm_percentile: float
-    px_benefit_percentile: float
-    px_abs_benefit_percentile: float
-    policy: str
-    rate: float
-    max_rate: float
-    desired_progress: float
-    early_progress: float
-    late_progress_factor: float
-    step_start: float
-    step_end: float
-    max_iter: int
-    start_image: str
-    keep: str
-    keep_from: int
-    direction: str
+    folder: str | None
+    definition: str | None
+    weights: str | None
+    weights_url: str | None
+    weights_sha1: str | None
+    weights_sha256: str | None
+    mean: tuple[float, ...] | None
+    order: str | None
+    network: str | None
+    code_layer: str | None
+    range_3x: str | None
+    range_3x_sha256: str | None
+    range_1x: str | None
+    range_1x_sha256: str | None
+    trained_on: str
+    licence: str
 
     def __post_init__(self) -> None:
-        where = f"style.{self.name}"
-        if not self.name or not all(letter.isalnum() or letter in "_-" for letter in self.name):
-            raise SettingsError(f"{where}.name: got {self.name!r}, expected letters, digits, _ and -")
-        check(f"{where}.decay", self.decay, "[0, 1)", 0 <= self.decay < 1)
-        check(f"{where}.blur_radius", self.blur_radius, "0 or more", self.blur_radius >= 0)
-        check(f"{where}.blur_every", self.blur_every, "0 or more", self.blur_every >= 0)
-        for kind in ("small_val", "small_norm", "px_benefit", "px_abs_benefit"):
-            percentile = getattr(self, f"{kind}_percentile")
-            check(f"{where}.{kind}_percentile", percentile, "[0, 100)", 0 <= percentile < 100)
-        check_choice(f"{where}.policy", self.policy, POLICIES)
-        for kind in ("rate", "max_rate", "step_start"):
-            check(f"{where}.{kind}", getattr(self, kind), "more than 0", getattr(self, kind) > 0)
-        check(f"{where}.step_end", self.step_end, "0 or more", self.step_end >= 0)
-        check(f"{where}.max_iter", self.max_iter, "1 or more", self.max_iter >= 1)
-        check_choice(f"{where}.start_image", self.start_image, START_IMAGES)
-        check_choice(f"{where}.keep", self.keep, KEEPS)
-        good = 0 <= self.keep_from < self.max_iter
-        check(f"{where}.keep_from", self.keep_from, f"[0, max_iter = {self.max_iter})", good)
-        check_choice(f"{where}.direction", self.direction, DIRECTIONS)
-
-    @property
-    def sign(self) -> int:
-        return 1 if self.direction == "maximize" else -1
-
-
-@dataclass(frozen=True)
-class AscentSettings:
-    """What all styles of a run share.
-
-    canvas : "window" optimizes the centre unit's window alone, "image" the whole input.
-    start : "item" gives every (layer, unit, style, sample) a start of its own; "reference" is the original's,
-    one legacy seed for all units, sample i drawn with seed + i.
-    image_dtype : of the image that is optimized, "float32" or "float64"; the network computes in float32.
-    fresh_starts : further starts tried where the gradient is zero, not a number, or the unit never active.
-    trace_points : how many points of the climb are kept.
-    """
-
-    canvas: str
-    start: str
-    image_dtype: str
-    fresh_starts: int
-    trace_points: int
-
-    def __post_init__(self) -> None:
-        check_choice("ascent.canvas", self.canvas, CANVASES)
-        check_choice("ascent.start", self.start, STARTS)
-        check_choice("ascent.image_dtype", self.image_dtype, ("float32", "float64"))
-        check("ascent.fresh_starts", self.fresh_starts, "0 or more", self.fresh_starts >= 0)
-        check("ascent.trace_points", self.trace_points, "2 or more", self.trace_points >= 2)
+        where = f"prior.{self.name}"
+        if not self.name or not all(letter.isalnum() or letter == "_" for letter in self.name):
+            raise SettingsError(f"{where}.name: got {self.name!r}, expected letters, digits and _")
+        if self.folder is not None:
+            return
+        for name in ("definition", "mean", "order", "network", "code_layer"):
+            if getattr(self, name) is None:
+                raise SettingsError(f"{where}.{name}: missing for a generator of Caffe; give it by {where}.{name}=…")
+        if self.weights is None and self.weights_url is None:
+            raise SettingsError(f"{where}.weights: missing; give its place by {where}.weights=PATH")
+        check_choice(f"{where}.order", self.order, ("RGB", "BGR", "L"))  # type: ignore[arg-type]
+        if self.range_3x is None:
+            raise SettingsError(
+                f"{where}.range_3x: missing, and codes without bounds give no images; give the file with mean + 3 "
+                f"deviations of every entry by {where}.range_3x=PATH"
+            )
 
 
 @dataclass(frozen=True)

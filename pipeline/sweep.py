@@ -1,143 +1,164 @@
-"""A style search: every regularizer alone, from none to too strong, and random draws of all of them together."""
+"""A sweep: every regularizer of a method alone, from none to too strong, and random draws of all of them together."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from pipeline.settings import StyleSettings, check
+from pipeline.errors import SettingsError, nearest
+from pipeline.plan import SweepPlace
+from pipeline.records import UNSET, Number, axes, neutral, numbers
+from pipeline.request import typed
+from pipeline.settings import check
 
-# What each axis raises; every other regularizer of a style is off. blur has its iterations beside it.
-AXES = {
-    "decay": "decay",
-    "blur": "blur_radius",
-    "norm": "small_norm_percentile",
-    "contribution": "px_abs_benefit_percentile",
-}
 NONE, RANDOM = "none", "random"  # the settings of no axis: without any regularizer, and the draws
-_OFF = {
-    "decay": 0.0,
-    "blur_radius": 0.0,
-    "blur_every": 0,
-    "small_val_percentile": 0.0,
-    "small_norm_percentile": 0.0,
-    "px_benefit_percentile": 0.0,
-    "px_abs_benefit_percentile": 0.0,
-}
-_LIMITS = {"decay": 1.0, "small_norm_percentile": 100.0, "px_abs_benefit_percentile": 100.0}  # what no number reaches
 _DIGITS = 3  # significant ones of a drawn number: what a person can read and type again
 
 
 @dataclass(frozen=True)
 class SweepRows:
-    """The strengths of each regularizer alone, rising; none, which comes first in every row, is left out.
+    """The strengths of each number alone, each stronger than the one before.
 
-    blur_every : iterations between the blurs of the row of radii.
+    kind : class of the settings that are swept.
+    strengths : field → strengths. The field leads an axis; its neutral value comes first in every row by itself.
+    beside : further fields of an axis → their value in its row.
     """
 
-    decay: tuple[float, ...]
-    blur_radius: tuple[float, ...]
-    blur_every: int
-    small_norm_percentile: tuple[float, ...]
-    px_abs_benefit_percentile: tuple[float, ...]
+    kind: type
+    strengths: Mapping[str, tuple[float, ...]]
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check("sweep.rows.blur_every", self.blur_every, "1 or more", self.blur_every >= 1)
-        for name in AXES.values():
-            strengths = getattr(self, name)
-            limit = _LIMITS.get(name, math.inf)
-            rising = all(low < high for low, high in zip((0.0, *strengths), (*strengths, limit), strict=True))
-            check(f"sweep.rows.{name}", list(strengths), f"rising strengths above 0{_below(name)}", rising)
+        about = numbers(self.kind)
+        _check_fields(self.kind, "sweep.rows", [*self.strengths, *self.beside])
+        for name, value in self.beside.items():
+            check(f"sweep.rows.{name}", value, "1 or more", value >= 1)
+        for name, strengths in self.strengths.items():
+            ends = _ends(about[name])
+            order = (ends[0], *strengths, ends[1])
+            rises = ends[0] < ends[1]
+            good = all(one < other if rises else one > other for one, other in zip(order, order[1:], strict=False))
+            wanted = f"{'rising' if rises else 'falling'} strengths {_between_words(about[name])}"
+            check(f"sweep.rows.{name}", list(strengths), wanted, good)
 
 
 @dataclass(frozen=True)
-class SweepSearch:
-    """Random draws: how many, from which seed, and the range of each number, as (least, greatest).
+class SweepDraws:
+    """Random draws: how many, from which seed, and the range of each number, as (least, largest).
 
-    share : probability that a regularizer takes part in a draw. decay and blur_radius are drawn evenly in their
-    logarithm, the others evenly.
+    kind : class of the settings that are swept.
+    share : probability that an axis takes part in a draw.
+    ranges : field → (least, largest). A field that says so is drawn evenly in its logarithm, the others evenly.
     Source: Yosinski et al. 2015, section 3, who drew 300; their ranges are not published.
     """
 
+    kind: type
     count: int
     seed: int
     share: float
-    decay: tuple[float, float]
-    blur_radius: tuple[float, float]
-    blur_every: tuple[int, int]
-    small_norm_percentile: tuple[float, float]
-    px_abs_benefit_percentile: tuple[float, float]
+    ranges: Mapping[str, tuple[float, float]]
 
     def __post_init__(self) -> None:
-        check("sweep.search.count", self.count, "0 to 1000", 0 <= self.count <= 1000)
-        check("sweep.search.share", self.share, "above 0, at most 1", 0 < self.share <= 1)
-        for name in (field.name for field in fields(self) if field.name not in ("count", "seed", "share")):
-            low, high = getattr(self, name)
-            good = 0 < low <= high < _LIMITS.get(name, math.inf)
-            check(f"sweep.search.{name}", [low, high], f"[least, greatest] above 0{_below(name)}", good)
+        check("sweep.draws.count", self.count, "0 to 1000", 0 <= self.count <= 1000)
+        check("sweep.draws.share", self.share, "above 0, at most 1", 0 < self.share <= 1)
+        _check_fields(self.kind, "sweep.draws", list(self.ranges))
+        about = numbers(self.kind)
+        for name, (low, high) in self.ranges.items():
+            limit = _limit(about[name])
+            good = 0 < low <= high < limit
+            wanted = f"[least, largest] above 0{_below(about[name])}"
+            check(f"sweep.draws.{name}", [low, high], wanted, good)
 
 
 @dataclass(frozen=True)
-class SweepPlace:
-    """Where a style stands in a search; it decides no picture.
+class Swept:
+    """One setting of a sweep. name : its own name. changes : field → value, where it differs from the base."""
 
-    axis : "none", an axis, or "random". place : of a row, 0 for none; of a draw, its number.
-    base : the style that every number but the regularizers is from.
-    """
-
+    name: str
+    changes: Mapping[str, Any]
     axis: str
     place: int
-    base: str
+
+    def placed(self, base: str) -> SweepPlace:
+        """Its place, for a plan. base : name of the setting that all else is from."""
+        return SweepPlace(self.axis, self.place, base)
 
 
-def swept_styles(
-    base: StyleSettings, option: str, rows: SweepRows, search: SweepSearch
-) -> tuple[tuple[StyleSettings, SweepPlace], ...]:
-    """All styles of a search with their places: none, row by row, the draws.
+def read_rows(kind: type, values: Mapping[str, Any]) -> SweepRows:
+    """The rows of a configuration: a list of strengths for each number, a single value for what goes with it."""
+    hints, strengths, beside = typing.get_type_hints(kind), {}, {}
+    for name, value in values.items():
+        where = f"sweep.rows.{name}"
+        _check_fields(kind, "sweep.rows", [name])
+        if isinstance(value, list | tuple):
+            strengths[name] = typed(value, tuple[float, ...], where)
+        else:
+            beside[name] = typed(value, hints[name], where)
+    return SweepRows(kind, strengths, beside)
 
-    base : its steps, start and iterations are everybody's. option : its name on the command line.
-    Raises SettingsError for a strength that no style may have.
+
+def read_draws(kind: type, values: Mapping[str, Any]) -> SweepDraws:
+    """The draws of a configuration: count, seed and share, and [least, largest] for each number."""
+    plain = {"count": int, "seed": int, "share": float}
+    missing = [name for name in plain if name not in values]
+    if missing:
+        raise SettingsError(f"sweep.draws.{missing[0]}: missing; set it by sweep.draws.{missing[0]}=…")
+    hints, ranges = typing.get_type_hints(kind), {}
+    for name, value in values.items():
+        if name not in plain:
+            _check_fields(kind, "sweep.draws", [name])
+            number = int if hints[name] is int else float
+            ranges[name] = typed(value, tuple[number, number], f"sweep.draws.{name}")
+    own = {name: typed(values[name], hint, f"sweep.draws.{name}") for name, hint in plain.items()}
+    return SweepDraws(kind, ranges=ranges, **own)
+
+
+def swept_settings(rows: SweepRows, draws: SweepDraws) -> tuple[Swept, ...]:
+    """All settings of a sweep: none, row by row, the draws.
+
+    A row raises one regularizer and switches all others off; a row of a number that is no regularizer leaves them as
+    they are in the base.
     """
+    off = neutral(rows.kind)
     return (
-        (replace(base, name=NONE, **_OFF), SweepPlace(NONE, 0, option)),
-        *_row_styles(base, option, rows),
-        *((_drawn(base, search, number), SweepPlace(RANDOM, number, option)) for number in range(search.count)),
+        Swept(NONE, off, NONE, 0),
+        *_row_settings(rows, off),
+        *(_drawn(draws, off, number) for number in range(draws.count)),
     )
 
 
-def _below(name: str) -> str:
-    return f" and below {_LIMITS[name]:g}" if name in _LIMITS else ""
+def _row_settings(rows: SweepRows, off: Mapping[str, Any]) -> Iterator[Swept]:
+    about = numbers(rows.kind)
+    for axis, name in axes(rows.kind).items():
+        beside = {other: value for other, value in rows.beside.items() if about[other].axis == axis}
+        others = off if name in off else {}
+        for place, strength in enumerate(rows.strengths.get(name, ()), 1):
+            yield Swept(f"{axis}_{place}", {**others, name: strength, **beside}, axis, place)
 
 
-def _row_styles(base: StyleSettings, option: str, rows: SweepRows) -> Iterator[tuple[StyleSettings, SweepPlace]]:
-    for axis, field in AXES.items():
-        beside = {"blur_every": rows.blur_every} if axis == "blur" else {}
-        for place, strength in enumerate(getattr(rows, field), 1):
-            numbers = {**_OFF, field: strength, **beside}
-            yield replace(base, name=f"{axis}_{place}", **numbers), SweepPlace(axis, place, option)
-
-
-def _drawn(base: StyleSettings, search: SweepSearch, number: int) -> StyleSettings:
-    """Draw `number`: from a generator of its own, so that a longer search begins with the same settings.
+def _drawn(draws: SweepDraws, off: Mapping[str, Any], number: int) -> Swept:
+    """Draw `number`: from a generator of its own, so that more draws begin with the same settings.
 
     Python's own generator, whose stream is promised to stay as it is; a draw that switches nothing on is drawn again.
     """
-    source = random.Random(f"{search.seed} {number}")
-    while not any(on := [source.random() < search.share for _ in AXES]):
+    about = numbers(draws.kind)
+    leading = {name: axis for axis, name in axes(draws.kind).items() if name in draws.ranges}
+    source = random.Random(f"{draws.seed} {number}")
+    while not any(on := [source.random() < draws.share for _ in leading]):
         pass
-    numbers: dict[str, float] = {
-        "decay": _between(source, search.decay, log=True),
-        "blur_radius": _between(source, search.blur_radius, log=True),
-        "small_norm_percentile": _between(source, search.small_norm_percentile, log=False),
-        "px_abs_benefit_percentile": _between(source, search.px_abs_benefit_percentile, log=False),
+    drawn: dict[str, Any] = {
+        name: _between(source, draws.ranges[name], log=about[name].logarithmic) for name in leading
     }
-    least, greatest = search.blur_every
-    every = least + int(source.random() * (greatest - least + 1))
-    kept = {name: numbers[name] for name, chosen in zip(AXES.values(), on, strict=True) if chosen}
-    beside = {"blur_every": every} if "blur_radius" in kept else {}
-    return replace(base, name=f"{RANDOM}_{number:03d}", **{**_OFF, **kept, **beside})
+    for name, (least, largest) in draws.ranges.items():
+        if name not in leading:
+            drawn[name] = least + int(source.random() * (largest - least + 1))
+    chosen = {axis for axis, taken in zip(leading.values(), on, strict=True) if taken}
+    kept = {name: value for name, value in drawn.items() if about[name].axis in chosen}
+    return Swept(f"{RANDOM}_{number:03d}", {**off, **kept}, RANDOM, number)
 
 
 def _between(source: random.Random, ends: Sequence[float], *, log: bool) -> float:
@@ -145,3 +166,35 @@ def _between(source: random.Random, ends: Sequence[float], *, log: bool) -> floa
     low, high = (math.log(end) for end in ends) if log else ends
     value = low + source.random() * (high - low)
     return float(f"{math.exp(value) if log else value:.{_DIGITS}g}")
+
+
+def _check_fields(kind: type, where: str, names: Sequence[str]) -> None:
+    """Raise SettingsError for a name that no axis has."""
+    swept = [name for name, about in numbers(kind).items() if about.axis]
+    for name in names:
+        if name not in swept:
+            raise SettingsError(f"{where}.{name}: not a number that a sweep can raise{nearest(name, swept)}; remove it")
+
+
+def _limit(about: Number) -> float:
+    return math.inf if about.below is UNSET else about.below  # type: ignore[return-value]
+
+
+def _ends(about: Number) -> tuple[float, float]:
+    """What the strengths of a row lie between: from the neutral value to the strongest there can be."""
+    if about.neutral is None:
+        return math.inf, 0.0
+    if isinstance(about.neutral, float) and about.neutral > 0:
+        return about.neutral, 0.0
+    return 0.0, _limit(about)
+
+
+def _between_words(about: Number) -> str:
+    start, end = _ends(about)
+    if start > end:
+        return "above 0" + (f" and below {start:g}" if math.isfinite(start) else "")
+    return f"above 0{_below(about)}"
+
+
+def _below(about: Number) -> str:
+    return "" if about.below is UNSET else f" and below {about.below:g}"

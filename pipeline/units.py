@@ -10,6 +10,8 @@ from pipeline.card import SHOWN_KINDS, LayerCard, NetworkCard
 from pipeline.errors import UnitError, nearest
 
 Units = dict[str, tuple[int, ...]]  # name of a layer → its units, rising
+Member = tuple[int, float]  # a unit and the weight of its activation
+Members = tuple[Member, ...]  # what is excited together
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
 

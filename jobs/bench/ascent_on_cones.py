@@ -12,11 +12,12 @@ from scipy.ndimage import gaussian_filter
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.console import compose_config
 from jobs.request import read_settings
-from pipeline.methods.ascent import Item, ascend
+from pipeline.climb.items import Item, climb_items
+from pipeline.methods.ascent.pixels import Pixels
+from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.nets.caffe import caffe_network, weight_shapes
 from pipeline.nets.cone import Cone
 from pipeline.nets.network import Network
-from pipeline.settings import AscentSettings, StyleSettings
 
 QUESTION = "unit-steps per second for conv3 of CaffeNet's shape, low_frequency, one thread each, in the same run"
 LAYER, BATCH = "conv3", 32
@@ -30,12 +31,12 @@ def measure(short: bool) -> Figures:
     style = read_settings(StyleSettings, {**config.style.low_frequency, "max_iter": 21}, "style")
     settings = read_settings(AscentSettings, config.ascent, "ascent")
     cone = Cone(network, LAYER)
-    items = [Item(unit, style, 0) for unit in range(BATCH)]
+    items = [Item(((unit, 1.0),), 0, style) for unit in range(BATCH)]
     loop_steps, runs = (6, 3) if short else (20, 7)
 
     def ours() -> None:
-        cpu = torch.device("cpu")
-        ascend(cone, items, layer=LAYER, seed=0, settings=settings, batch=BATCH, device=cpu)
+        pixels, shared = Pixels(cone, LAYER, 0, settings), {"trace_points": settings.trace_points, "batch": BATCH}
+        climb_items(cone, pixels, items, fresh_starts=settings.fresh_starts, device=torch.device("cpu"), **shared)
 
     fast, slow = seconds_in_turn(runs, ours, lambda: original_loop(network, LAYER, 0, loop_steps))
     per_fast = [seconds / (BATCH * style.max_iter) for seconds in fast]

@@ -9,7 +9,7 @@ import torch
 
 from jobs.bench.ascent_on_cones import caffenet_shaped
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
-from pipeline.methods.backproject import back_project
+from pipeline.methods.tops.backproject import back_project
 from pipeline.nets.backward import RULES
 from pipeline.nets.network import Network
 

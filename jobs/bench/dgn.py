@@ -13,10 +13,13 @@ from torch import nn
 from jobs.bench.ascent_on_cones import caffenet_shaped
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.console import compose_config
-from jobs.search_request import read_search_request
-from pipeline.methods.code_starts import CodeRange
-from pipeline.methods.decoder import Decoder
-from pipeline.methods.dgn import Search, SearchItem, search_codes
+from jobs.request import read_config
+from pipeline.card import PriorCard
+from pipeline.climb.items import Item, climb_items
+from pipeline.methods.dgn.adapter import Adapter
+from pipeline.methods.dgn.codes import CodeRange, Codes
+from pipeline.methods.dgn.request import read_dgn
+from pipeline.methods.dgn.settings import RunRecord
 from pipeline.nets.caffe import caffe_function, weight_shapes
 from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
@@ -29,19 +32,23 @@ def measure(short: bool) -> Figures:
     """Both ways in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network, prior = caffenet_shaped(), generator_shaped()
-    config = compose_config("atlas", ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0"])
-    settings = read_search_request(config).settings[""]
-    known = CodeRange(np.full(ENTRIES, 0.6, np.float32), np.full(ENTRIES, 3.7, np.float32), rectified=True)
-    search, cpu = Search("bench", settings, 0, known, 0.0, None), torch.device("cpu")
-    items = [SearchItem(((unit, 1.0),), 0) for unit in range(BATCH)]
+    wanted = ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0", "device=cpu"]
+    config = read_config(compose_config("atlas", wanted))
+    settings, cpu = read_dgn(config).settings[""], torch.device("cpu")
+    real_codes = CodeRange(np.full(ENTRIES, 0.6, np.float32), np.full(ENTRIES, 3.7, np.float32), rectified=True)
+    card = PriorCard("bench", "", "", "", "fc6", (ENTRIES,), True, 256, 256, "BGR", macs=1, bytes=1)
+    run = RunRecord("bench", card, settings, None, 0, config.device)
+    items = [Item(((unit, 1.0),), 0, run) for unit in range(BATCH)]
     figures = Figures()
     for layer in LAYERS:
         cone = layer_cone(network, layer, "window")
-        decode = Decoder(prior, network.preprocessing, cone.window, cpu, torch.float32)
-        upper = known.bounds(settings)[1]
+        codes = Codes(
+            Adapter(prior, network.preprocessing, cone.window, cpu, torch.float32), layer, run, real_codes, None
+        )
+        upper = real_codes.bounds(settings)[1]
 
-        def ours(cone=cone, decode=decode) -> None:
-            search_codes(cone, decode, items, search, batch=BATCH, device=cpu)
+        def ours(cone=cone, codes=codes) -> None:
+            climb_items(cone, codes, items, fresh_starts=0, trace_points=2, batch=BATCH, device=cpu, log_odds=True)
 
         def theirs(layer=layer, upper=upper) -> None:
             original_loop(network, prior.generator, layer, 0, settings.iterations, upper)

@@ -15,8 +15,7 @@ import numpy as np
 
 from jobs.bench.figures import Figures
 from jobs.console import compose_config
-from jobs.dataset_side import mining_record
-from jobs.request import read_request
+from jobs.request import read_config, read_model
 from pipeline.errors import SettingsError
 
 QUESTION = "resident memory of a worker that mines every layer of doodlenet, against the images it has read"
@@ -144,21 +143,24 @@ class _Counted:
 
 def _work(path: Path | None, count: int, cache: str, read: Synchronized, ready: object) -> None:
     """What a worker does: task after task, as a driver would send them."""
-    from pipeline.compute import Resources, compute
-    from pipeline.cuts import mine_tasks
+    from pipeline.compute import compute
     from pipeline.data.dataset import open_source
+    from pipeline.methods.tops.task import TOPS, mine_tasks
     from pipeline.nets.card import network_card
     from pipeline.nets.model import open_network
     from pipeline.plan import Plan
+    from pipeline.request import Request
+    from pipeline.resources import Resources
 
     tar = ["dataset=tar", f'dataset.root="{path}"', f"dataset.limit={count}"]
     drawings = ["dataset=doodles", f"dataset.count={count}"]
     overrides = ["experiment=null", "device=cpu", *(drawings if path is None else tar)]
-    request = read_request(compose_config("atlas", overrides), "cpu")
-    network = open_network(request.model)
+    composed = compose_config("atlas", overrides)
+    config = read_config(composed)
+    asked, network = TOPS.read(config), open_network(read_model(composed.model))
     card = network_card(network)
-    source = open_source(request.dataset, cache=Path(cache), progress=None)
-    plan = Plan.of_request(card, {}, (), 1).with_tops(mining_record(request, card, source), {})
+    source = open_source(asked.dataset, cache=Path(cache), progress=None)
+    plan = TOPS.ask(Plan(card), Request(config, card, {}, {"tops": asked}, {"source": source}))
     resources = Resources(network, _Counted(source, read))  # type: ignore[arg-type]
     ready.set()  # type: ignore[attr-defined]
     for task in mine_tasks(plan):

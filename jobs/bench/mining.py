@@ -20,8 +20,9 @@ from jobs.request import read_settings
 from pipeline.data.batches import batches
 from pipeline.data.source import ImageSource
 from pipeline.data.tar import open_tar
-from pipeline.methods.mine import Batch, MineSettings, centred, mine_block
+from pipeline.methods.tops.mine import MineSettings, mine_block
 from pipeline.nets.caffe import caffe_network
+from pipeline.nets.device_images import Batch, centred
 from pipeline.nets.model import open_network
 from pipeline.nets.network import Network
 from pipeline.settings import ModelSettings

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.card import PriorCard
 from pipeline.priors.prior import Prior
-from pipeline.search_records import PriorCard
 
 
 def prior_card(prior: Prior) -> PriorCard:

@@ -17,7 +17,7 @@ from pipeline.nets.download import Digests, fetch_published
 from pipeline.nets.model import PACKAGE, Fetcher, NeededFile, fetch_all, needed_file
 from pipeline.nets.preprocessing import ORDERS
 from pipeline.priors.prior import Prior, read_prior
-from pipeline.search_settings import PriorSettings
+from pipeline.settings import PriorSettings
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "priors"
 

@@ -1,0 +1,114 @@
+"""The folder of an atlas: its plan, its lock and log, and the merge of its shards."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import sys
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from pipeline.errors import AtlasError, OutputError
+from pipeline.methods import registry
+from pipeline.plan import Plan
+from pipeline.store.merging import MergeReport
+from pipeline.store.shard import ShardFolder, write_whole
+from pipeline.units import address
+from pipeline.work import Work
+
+log = logging.getLogger("atlas")
+
+
+def read_plan(out: Path) -> Plan | None:
+    """The plan of an atlas folder, or None where there is none yet."""
+    try:
+        return registry.read_plan(json.loads((out / "plan.json").read_text()))
+    except FileNotFoundError:
+        return None
+    except AtlasError as error:
+        raise OutputError(f"{out}/{error}" if str(error).startswith("plan.json") else str(error)) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise OutputError(f"{out}/plan.json: cannot be read ({reason}); choose another folder by OUT=…") from None
+
+
+def stored_plan(out: Path) -> Plan:
+    """The plan of a folder that holds an atlas. OutputError where it holds none."""
+    plan = read_plan(out)
+    if plan is None or not (out / "atlas.h5").is_file():
+        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+    return plan
+
+
+def stored_work(plan: Plan, out: Path) -> Work:
+    """The tasks of a plan, cut as far as the results in the folder allow; nothing is computed."""
+    return registry.cut(Work(plan, ShardFolder(out / "shards")))
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Store the plan of an atlas folder."""
+    write_whole(out / "plan.json", (json.dumps(plan.record(), sort_keys=True, indent=1) + "\n").encode())
+
+
+def merge_atlas(work: Work, out: Path) -> MergeReport:
+    """Merge the shards of an atlas folder into its atlas.h5."""
+    from pipeline.store.merge import merge
+
+    total = sum(map(len, work.tasks.values()))
+    with tqdm(total=total, desc="merge", unit="task", disable=not sys.stderr.isatty(), leave=False) as bar:
+        return merge(work, out / "atlas.h5", _deciding_settings(work.plan), bar.update)
+
+
+def _deciding_settings(plan: Plan) -> str:
+    """The settings that decide results, as YAML."""
+    record = {
+        "model": {"name": plan.card.name, "digest": plan.card.digest},
+        **registry.described(plan),
+        "units": [address(layer.name, plan.layer_units(layer.name)) for layer in plan.layers()],
+    }
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(record))))
+
+
+@contextmanager
+def output(out: Path, config: DictConfig):
+    """The atlas folder, made and held for this run alone, with a log of its own."""
+    try:
+        (out / "log").mkdir(parents=True, exist_ok=True)
+        lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the run ends
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    with lock:
+        _hold(lock, out)
+        try:
+            handler = logging.FileHandler(out / "log" / f"{datetime.now():%Y-%m-%d-%H%M%S}.log")
+        except OSError as error:
+            raise _unwritable(out, error) from None
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        log.info("configuration:\n%s", OmegaConf.to_yaml(config, resolve=True))
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder by OUT=…")
+
+
+def _hold(lock: TextIO, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(f"{out}: another run is writing here; wait for it, or choose OUT=…") from None
+    except OSError:  # some network file systems have no locks
+        log.warning("%s: this file system has no locks; see to it that one run at a time writes here", out)

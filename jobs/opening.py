@@ -1,0 +1,115 @@
+"""Opening what a request names: the images of its dataset, and its learned priors with the runs asked of them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jobs.console import compose_config, groups
+from jobs.request import read_model
+from pipeline.card import NetworkCard
+from pipeline.dataset_settings import DatasetSettings
+from pipeline.errors import SettingsError, nearest
+from pipeline.methods.dgn.request import DgnRequest
+from pipeline.methods.dgn.settings import RunRecord
+from pipeline.request import Config
+
+
+def open_images(settings: DatasetSettings | None) -> object | None:
+    """The images of a dataset, hashed; None where there is none."""
+    from pipeline.data.dataset import open_source
+    from pipeline.nets.download import cache_folder
+
+    if settings is None:
+        return None
+    with tqdm(desc="hash images", unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(done: int, whole: int) -> None:
+            bar.total = whole
+            bar.update(done - bar.n)
+
+        return open_source(settings, cache=cache_folder(), progress=progress)
+
+
+@dataclass(frozen=True)
+class Priors:
+    """The open priors of a request, in the order in which they are asked for, and the runs with them.
+
+    start_codes : digest → code (entry,).
+    """
+
+    opened: tuple = ()
+    runs: tuple[RunRecord, ...] = ()
+    start_codes: Mapping[str, object] = field(default_factory=dict)
+
+    def by_digest(self) -> dict[str, object]:
+        return {prior.digest: prior for prior in self.opened}
+
+
+def open_priors(asked: DgnRequest | None, config: Config, network: object, card: NetworkCard) -> Priors:
+    """The priors that are asked for, checked against the network that they are to serve.
+
+    asked : None where no pictures through priors are wanted.
+    Raises an AtlasError for one that is missing, damaged, of another size or of other channels than the network's.
+    """
+    from pipeline.priors.card import prior_card
+    from pipeline.priors.open import open_prior
+    from pipeline.priors.prior import read_prior
+
+    if asked is None:
+        return Priors()
+    if not asked.priors:
+        if config.methods == ("dgn",) or asked.combinations:
+            what = "combinations" if asked.combinations else "methods: dgn alone"
+            raise SettingsError(f"{what}: needs a prior, and {card.name} has none of its own; name one by priors=[…]")
+        return Priors()
+    opened = tuple(read_prior(each) if isinstance(each, Path) else open_prior(each) for each in asked.priors)
+    names = [prior.name for prior in opened]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"priors: got {', '.join(names)}, expected each name once; set prior.NAME.name=…")
+    for name in asked.variants_of or ():
+        if name not in names:
+            raise SettingsError(
+                f"dgn.variants_of: got {name!r}, not a prior of this run ({', '.join(names)}){nearest(name, names)}"
+            )
+    runs, codes = [], {}
+    for prior in opened:
+        of = prior_card(prior)
+        of.check_fits(card)
+        for variant, settings in asked.settings_of(prior.name).items():
+            name = f"{prior.name}-{variant}" if variant else prior.name
+            digest = None
+            if settings.image is not None:
+                code = _image_code(prior, network, Path(settings.image).expanduser())
+                digest = hashlib.sha256(code.tobytes()).hexdigest()
+                codes[digest] = code
+            runs.append(RunRecord(name, of, settings, digest, config.seed, config.device))
+    return Priors(opened, tuple(runs), codes)
+
+
+def _image_code(prior: object, network: object, path: Path) -> object:
+    """The code of an image file, by the network that the prior inverts: the atlas's own, or an option of conf/model."""
+    from pipeline.nets.model import open_network
+    from pipeline.priors.encoding import file_code
+
+    own = network.digest == prior.network_digest or (not prior.network_digest and network.name == prior.network)
+    if own:
+        return file_code(prior, network, path)
+    options: Sequence[str] = groups()["model"]
+    if prior.network not in options:
+        raise SettingsError(
+            f"dgn.image: prior {prior.name} inverts {prior.network}, which is no option of conf/model"
+            f"{nearest(prior.network, options)}; start otherwise by dgn.start=noise"
+        )
+    encoder = open_network(read_model(compose_config("layers", [f"model={prior.network}"]).model))
+    if prior.network_digest and encoder.digest != prior.network_digest:
+        raise SettingsError(
+            f"dgn.image: prior {prior.name} inverts {prior.network}@{prior.network_digest[:12]}, but the option "
+            f"{prior.network} is now @{encoder.digest[:12]}; start otherwise by dgn.start=noise"
+        )
+    return file_code(prior, encoder, path)

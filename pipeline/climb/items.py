@@ -1,0 +1,261 @@
+"""Items to pictures: micro-batches, fresh starts, and what became of every item, whatever is climbed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from pipeline.climb.loop import NAN, OK, ZERO_GRADIENT, Climb, Evaluation, climb
+from pipeline.climb.objective import NOBODY, Objective
+from pipeline.climb.parameterization import Parameterization, Setting
+from pipeline.climb.starts import StartKey
+from pipeline.nets.cone import Cone
+from pipeline.units import Members
+
+MISSING, NEVER_ACTIVE = 0, 4  # further states of an item, as stored
+WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces what is worth less
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to find: units with their weights, from the start of one sample, by one setting."""
+
+    members: Members
+    sample: int
+    setting: Setting
+
+    @property
+    def words(self) -> str:
+        """The units in words, as in 3+0.5*7."""
+        return "+".join(str(unit) if weight == 1 else f"{weight:g}*{unit}" for unit, weight in self.members)
+
+
+@dataclass(frozen=True)
+class Iterates:
+    """One iterate of every item; axes as named. An item that failed has zero pixels, NaN, and step −1.
+
+    pixels : uint8 (item, y, x, rgb).
+    parameters : float32 (item, …); empty where the pixels say it all.
+    activation : float32 (item, member), of those pixels, measured again after rounding; NaN beyond the last member.
+    activation_float : float32 (item, member), of the image before rounding.
+    step : int32 (item,), the iteration it is from.
+    """
+
+    pixels: np.ndarray
+    parameters: np.ndarray
+    activation: np.ndarray
+    activation_float: np.ndarray
+    step: np.ndarray
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """What became of the items, in their order.
+
+    last, best : the last iterate, and the one with the highest objective among those that may be kept.
+    status : uint8 (item,): 0 missing, 1 ok, 2 zero_gradient, 3 nan, 4 never_active.
+    attempt : uint8 (item,), which start it is from: 0 the first, then fresh ones.
+    trace : float32 (item, point), the first member's activation on the way; NaN beyond the end of a short climb.
+    trace_steps : int32 (item, point), the iterations of the trace; −1 beyond the end.
+    halved : how often the micro-batch was halved because the device was out of memory.
+    """
+
+    last: Iterates
+    best: Iterates
+    status: np.ndarray
+    attempt: np.ndarray
+    trace: np.ndarray
+    trace_steps: np.ndarray
+    halved: int
+
+    @property
+    def shown(self) -> list[bool]:
+        """Whether there is a picture of each item; one that never made its unit active counts."""
+        return [status in (OK, NEVER_ACTIVE) for status in self.status.tolist()]
+
+
+def climb_items(
+    cone: Cone,
+    parameterization: Parameterization,
+    items: Sequence[Item],
+    *,
+    fresh_starts: int,
+    trace_points: int,
+    batch: int,
+    device: torch.device,
+    balance: float = 0.0,
+    log_odds: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Climbed:
+    """Climb with every item, `batch` at a time, on the cone's device.
+
+    cone : of the units' layer; what is climbed is the value of the layer itself, before any ReLU above it.
+    fresh_starts : further starts for items whose gradient is zero, that are not a number, or that never switch on a
+        unit behind a ReLU. An item of one iteration climbs nowhere and counts as ok whatever the unit says.
+    batch : items of a micro-batch; all have this shape, the last is filled up with repeats.
+    balance, log_odds : of the objective.
+    dtype : in which the network computes.
+    Raises torch.cuda.OutOfMemoryError when a micro-batch of one item does not fit.
+    """
+    members = max((len(item.members) for item in items), default=1)
+    task = _Task(cone, parameterization, members, trace_points, balance, log_odds, dtype, device)
+    result, halved = task.empty(items), 0
+    waiting = sorted(range(len(items)), key=lambda at: (items[at].setting.iterations, repr(items[at].setting)))
+    for attempt in range(fresh_starts + 1 if parameterization.several_starts else 1):
+        done = 0
+        while done < len(waiting):
+            chosen = waiting[done : done + batch]
+            outcome = task.attempted([items[at] for at in chosen], attempt, batch)
+            if outcome is None:
+                torch.cuda.empty_cache()
+                batch, halved = batch // 2, halved + 1
+                continue
+            _keep(result, chosen, outcome, attempt)
+            done += len(chosen)
+        waiting = [at for at in waiting if result.status[at] != OK]
+    return replace(result, halved=halved)
+
+
+def trace_steps(iterations: int, points: int) -> np.ndarray:
+    """The iterations that a trace keeps, int32 (point,): evenly spread, first and last among them, −1 for none."""
+    steps = np.full(points, -1, np.int32)
+    kept = np.unique(np.rint(np.linspace(0, iterations - 1, min(points, iterations))).astype(np.int32))
+    steps[: len(kept)] = kept
+    return steps
+
+
+def laid_out(image: torch.Tensor) -> torch.Tensor:
+    """The image in channels_last on a CPU, whose convolutions run about 1.5 times faster on it."""
+    return image.contiguous(memory_format=torch.channels_last) if image.device.type == "cpu" else image
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all micro-batches share."""
+
+    cone: Cone
+    parameterization: Parameterization
+    members: int
+    trace_points: int
+    balance: float
+    log_odds: bool
+    dtype: torch.dtype
+    device: torch.device
+
+    def empty(self, items: Sequence[Item]) -> Climbed:
+        count, window = len(items), self.cone.window
+        steps = [trace_steps(item.setting.iterations, self.trace_points) for item in items]
+
+        def iterates() -> Iterates:
+            activation = np.full((count, self.members), np.nan, np.float32)
+            return Iterates(
+                pixels=np.zeros((count, window.height, window.width, 3), np.uint8),
+                parameters=np.full((count, *self.parameterization.kept_shape), np.nan, np.float32),
+                activation=activation,
+                activation_float=activation.copy(),
+                step=np.full(count, -1, np.int32),
+            )
+
+        return Climbed(
+            last=iterates(),
+            best=iterates(),
+            status=np.full(count, MISSING, np.uint8),
+            attempt=np.zeros(count, np.uint8),
+            trace=np.full((count, self.trace_points), np.nan, np.float32),
+            trace_steps=np.stack(steps) if steps else np.zeros((0, self.trace_points), np.int32),
+            halved=0,
+        )
+
+    def attempted(self, items: Sequence[Item], attempt: int, batch: int) -> Climbed | None:
+        """One attempt of at most `batch` items, run as exactly `batch`; None where the device has no room for it."""
+        try:
+            return self._run(items, attempt, batch)
+        except torch.cuda.OutOfMemoryError:
+            if batch == 1:
+                raise
+        return None  # the failed call's tensors live until its block is left
+
+    def _run(self, items: Sequence[Item], attempt: int, batch: int) -> Climbed:
+        described = self.parameterization
+        repeats = [*items, *[items[-1]] * (batch - len(items))]
+        starts = [described.start(self._key(item, attempt), item.setting) for item in items]
+        start = np.stack([*starts, *[starts[-1]] * (batch - len(items))])
+        settings = [item.setting for item in repeats]
+        objective = Objective(
+            self.cone,
+            [(*item.members, *[(NOBODY, 0.0)] * (self.members - len(item.members))) for item in repeats],
+            [one.sign for one in settings],
+            balance=self.balance,
+            log_odds=self.log_odds,
+            device=self.device,
+        )
+
+        def evaluated(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return objective(laid_out(image.to(self.dtype)))
+
+        climbed = climb(
+            torch.from_numpy(start).to(self.device, described.dtype),
+            described.image,
+            evaluated,
+            described.steps(settings, self.device),
+            settings,
+            seed=described.seed,
+            bound=described.bound,
+        )
+        return self._result(items, climbed, evaluated)
+
+    def _key(self, item: Item, attempt: int) -> StartKey:
+        described, ((unit, weight), *others) = self.parameterization, item.members
+        single = described.starts_by_number and weight == 1 and not others
+        drawn_for, name = unit if single else item.words, item.setting.name
+        return StartKey(described.seed, described.layer, drawn_for, name, item.sample, attempt)
+
+    def _result(self, items: Sequence[Item], climbed: Climb, evaluated: Evaluation) -> Climbed:
+        """The result of a micro-batch without its repeats, with the failed items blank."""
+        count, result = len(items), self.empty(items)
+        result.status[:] = climbed.ended[:count].cpu().numpy()
+        good = result.status == OK
+        preprocessing, mean = self.cone.network.preprocessing, self.cone.mean
+        for into, iterate in ((result.last, climbed.last), (result.best, climbed.best)):
+            image = iterate.image.nan_to_num()  # of items that have failed
+            pixels = preprocessing.pixels(image.cpu().numpy(), mean)
+            with torch.no_grad():
+                shown, _ = evaluated(torch.from_numpy(preprocessing.centred(pixels, mean)).to(image))
+            values = {
+                "pixels": pixels,
+                "activation": shown.cpu().numpy(),
+                "activation_float": iterate.activation.cpu().numpy(),
+                "step": iterate.step.cpu().numpy(),
+            }
+            if self.parameterization.kept_shape != (0,):
+                values["parameters"] = iterate.parameters.cpu().numpy()
+            for name, array in values.items():
+                getattr(into, name)[good] = array[:count][good]
+        history = climbed.history[:, :count].cpu().numpy()
+        for at in np.flatnonzero(good):
+            steps = result.trace_steps[at][result.trace_steps[at] >= 0]
+            result.trace[at, : len(steps)] = history[steps, at]
+        if self.cone.gates or self.cone.rectified:
+            climbs = np.array([item.setting.sign > 0 and item.setting.iterations > 1 for item in items])
+            active = np.nan_to_num(result.best.activation_float, nan=-np.inf).max(axis=1) > 0
+            result.status[good & climbs & ~active] = NEVER_ACTIVE
+        return result
+
+
+def _keep(result: Climbed, chosen: Sequence[int], outcome: Climbed, attempt: int) -> None:
+    """Write an attempt's outcome into the result, where it is worth more than what stands there."""
+    for at, to in enumerate(chosen):
+        old, new = int(result.status[to]), int(outcome.status[at])
+        if WORTH[new] < WORTH[old]:
+            continue
+        before, after = result.best.activation_float[to, 0], outcome.best.activation_float[at, 0]
+        if WORTH[new] == WORTH[old] and not after > before:  # also where either is NaN
+            continue
+        for kept, new_ones in ((result.last, outcome.last), (result.best, outcome.best), (result, outcome)):
+            for name, values in vars(new_ones).items():
+                if isinstance(values, np.ndarray):
+                    getattr(kept, name)[to] = values[at]
+        result.attempt[to] = attempt

@@ -1,0 +1,41 @@
+"""What an image undergoes before it is evaluated: random shifts (jitter), so that no pixel's exact place matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def jittered(image: Tensor, shares: Sequence[float], seed: int, iteration: int) -> Tensor:
+    """The images (item, channel, row, column), each shifted at random with its edges repeated; differentiable.
+
+    shares : largest shift of each item, either way, as a share of the sides; 0 leaves an item as it is.
+    The shift follows from the seed, the iteration and the share alone, so an item's picture does not depend on the
+    items beside it.
+    """
+    if len(set(shares)) == 1:
+        return _shifted(image, shares[0], seed, iteration)
+    parts, start = [], 0
+    for share, items in groupby(shares):
+        stop = start + len(list(items))
+        parts.append(_shifted(image[start:stop], share, seed, iteration))
+        start = stop
+    return torch.cat(parts)
+
+
+def _shifted(image: Tensor, share: float, seed: int, iteration: int) -> Tensor:
+    sides = image.shape[2:]
+    most = [int(share * side) for side in sides]
+    if not any(most):
+        return image
+    draw = np.random.Generator(np.random.Philox(key=[seed, iteration]))
+    down, right = draw.integers([-each for each in most], [each + 1 for each in most]).tolist()
+    for axis, by in ((2, down), (3, right)):
+        size = image.shape[axis]
+        places = (torch.arange(size, device=image.device) + by).clamp(0, size - 1)
+        image = image.index_select(axis, places)
+    return image

@@ -1,0 +1,81 @@
+"""The groups of the styles of a layer, filled shard by shard."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atlas_viewer import format
+from pipeline.card import LayerCard
+from pipeline.methods.ascent.settings import StyleRecord
+from pipeline.methods.ascent.task import AscentTask
+from pipeline.plan import Plan
+from pipeline.records import stored_numbers
+from pipeline.store.merging import Merge, Writer
+from pipeline.store.pictures import PictureWriter, cut_sides, sweep_attributes
+
+
+class StylesWriter(Writer):
+    """Writes the pictures of all styles."""
+
+    def __init__(self, merge: Merge) -> None:
+        super().__init__(merge)
+        self._tasks: dict[tuple[str, str], list[AscentTask]] = {}
+        for task in merge.work.tasks.get("ascent", ()):
+            self._tasks.setdefault((task.layer, task.style.name), []).append(task)
+
+    def write_layer(self, layer: LayerCard, group: str) -> list[np.ndarray]:
+        plan, statuses = self.merge.plan, []
+        for name, own in format.group_names(plan.layer_names("ascent", layer.name)).items():
+            written = self._write_style(layer, plan.settings["ascent"][name], group, own)
+            if not plan.is_swept("ascent", name):  # that a regularizer was too strong is no fault of the unit's
+                statuses.append(written)
+        return statuses
+
+    def _write_style(self, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str) -> np.ndarray:
+        merge, plan = self.merge, self.merge.plan
+        about = _attributes(plan, layer, record)
+        group = format.STYLE.create(merge.file, about, layer=layer_group, style=style_group)
+        rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
+        grid = (len(rows), plan.samples("ascent", layer.name, record.name))
+        points = record.ascent.trace_points
+        trace_step = np.full(points, -1, np.int32)
+        small = {
+            "activation": np.full(grid, np.nan, np.float32),
+            "activation_float": np.full(grid, np.nan, np.float32),
+            "best_step": np.full(grid, -1, np.int32),
+            "trace": np.full((*grid, points), np.nan, np.float32),
+            "attempt": np.zeros(grid, np.uint8),
+        }
+        size = layer.picture(record.ascent.canvas, plan.card.image)
+        pictures = PictureWriter(format.STYLE, group, grid, {"pixels": (*size, 3)}, small)
+        for task in self._tasks[layer.name, record.name]:
+            shard, reason = merge.shard(task)
+            addresses = [f"{task.layer}:{unit}" for unit in task.units]
+            pictures.add([rows[unit] for unit in task.units], task.sample, addresses, shard, reason, merge.report)
+            if shard is not None:
+                trace_step = shard.array("trace_step")
+        format.STYLE["trace_step"].write(group, trace_step)
+        return pictures.close(merge.report)
+
+
+def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, object]:
+    style, ascent = record.style, record.ascent
+    own = {name: value for name, value in stored_numbers(style).items() if name not in ("name", "direction")}
+    shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
+    return {
+        "style": style.name,
+        "measure": layer.measure,
+        "canvas": ascent.canvas,
+        "row": layer.centre[0],
+        "column": layer.centre[1],
+        "direction": style.direction,
+        "cut": cut_sides(layer) if ascent.canvas == "window" else [0, 0, 0, 0],
+        "seed": record.seed,
+        "device": record.device.kind,
+        **own,
+        **shared,
+        **sweep_attributes(plan, "ascent", style.name),
+    }
+
+
+WRITERS = {"ascent": StylesWriter}

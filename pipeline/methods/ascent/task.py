@@ -1,0 +1,134 @@
+"""The tasks of gradient ascent: a block of units of a layer in one style, one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
+from pipeline.methods.method import Estimate, Method
+from pipeline.plan import Plan
+from pipeline.records import Record
+from pipeline.request import Config, Request, some_names
+from pipeline.settings import check_choice
+from pipeline.sweep import Swept
+from pipeline.task import PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.work import Work
+
+ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
+COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+
+
+@dataclass(frozen=True)
+class AscentTask(Task):
+    """One sample of a block of units of one layer in one style.
+
+    model : digest of the network.
+    batch : items of a micro-batch; all have this shape.
+    macs : multiply-accumulates of the whole task.
+    """
+
+    model: str
+    layer: str
+    units: tuple[int, ...]
+    sample: int
+    style: StyleRecord
+    batch: int
+    macs: int
+
+    method = "ascent"
+
+    @property
+    def count(self) -> int:
+        return len(self.units)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.style.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}, {self.style.name}, sample {self.sample}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": ASCENT_REVISION,
+            "model": self.model,
+            "layer": self.layer,
+            "units": list(self.units),
+            "sample": self.sample,
+            "style": self.style.record(),
+            "batch": self.batch,
+        }
+
+
+class Ascent(Method):
+    """Regularized gradient ascent (Yosinski et al. 2015)."""
+
+    name, setting, numbers, makes_pictures = "ascent", StyleRecord, StyleSettings, True
+
+    def read(self, config: Config) -> tuple[StyleRecord, ...]:
+        shared, styles = config.read(AscentSettings, "ascent"), []
+        for name in some_names(config.values, "styles", "low_frequency"):
+            check_choice("styles", name, tuple(config.values["style"]))
+            style = config.read(StyleSettings, f"style.{name}")
+            styles.append(StyleRecord(style, shared, config.seed, config.device))
+        check_distinct(tuple(styles))
+        return tuple(styles)
+
+    def ask(self, plan: Plan, request: Request) -> Plan:
+        return plan.asking(self.name, request.asked[self.name], request.units, request.config.samples)
+
+    def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[StyleRecord, ...]:
+        config = request.config
+        check_choice("sweep.base", base, tuple(config.values["style"]))
+        shared = config.read(AscentSettings, "ascent")
+        style = replace(config.read(StyleSettings, f"style.{base}"), max_iter=iterations)
+        return tuple(
+            StyleRecord(replace(style, name=one.name, **one.changes), shared, config.seed, config.device)
+            for one in settings
+        )
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        yield work.stage(self.name, ascent_tasks(work.plan))
+
+    def estimate(self, plan: Plan, tasks: Sequence[AscentTask]) -> Iterable[Estimate]:
+        for layer in plan.layers():
+            styles = plan.layer_names(self.name, layer.name)
+            lines = [(name, [name]) for name in styles if not plan.is_swept(self.name, name)]
+            swept = [name for name in styles if plan.is_swept(self.name, name)]
+            for title, group in [*lines, *([(f"sweep of {len(swept)}", swept)] if swept else [])]:
+                own = [task for task in tasks if task.layer == layer.name and task.style.name in group]
+                size = layer.picture(plan.settings[self.name][group[0]].ascent.canvas, plan.card.image)
+                pictures = sum(task.count for task in own)
+                yield Estimate(
+                    layer=layer.name,
+                    name=title,
+                    units=len(plan.layer_units(layer.name)),
+                    results=pictures,
+                    tasks=len(own),
+                    seconds=sum(task.seconds for task in own),
+                    size=size,
+                    bytes=int(pictures * size[0] * size[1] * 3 * COMPRESSED),
+                )
+
+
+def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
+    """All tasks of gradient ascent, sample by sample, so that every unit soon has a first picture.
+
+    Units are cut on a fixed grid, so that a later request for more units keeps whole blocks.
+    """
+    tasks = []
+    for (_, name, style, sample), asked in plan.method_parts("ascent").items():
+        layer, record = plan.card.layer(name), plan.settings["ascent"][style]
+        canvas = record.ascent.canvas
+        macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * record.style.max_iter
+        sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
+        for units in blocks(asked, min(layer.channels, sizes.block)):
+            batch = sizes.batch_of(len(units))
+            tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, macs * len(units)))
+    return tuple(tasks)
+
+
+ASCENT = Ascent()

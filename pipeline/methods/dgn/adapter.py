@@ -1,0 +1,68 @@
+"""Adapter from a prior to a network: the generator's images, cut at their centre, as centred pixels under a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import SettingsError
+from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.window import Window
+
+
+class ImagePrior(Protocol):
+    """What an adapter needs of a prior: its generator, and how pixels follow from the generator's images."""
+
+    name: str
+    code_shape: tuple[int, ...]
+    height: int
+    width: int
+    order: str
+    mean: np.ndarray
+    gain: np.ndarray
+    generator: Callable[[Tensor], Tensor]
+
+
+class Adapter:
+    """Codes (item, entry) to centred pixels (item, channel, row, column) under a window.
+
+    The generator's images are larger than the network's input, or as large, and lie around it. Where prior and network
+    share mean and channel order, the two means cancel exactly. Nothing is clipped.
+    Source: Nguyen et al. 2016, the authors' program, which feeds the crop of the generator's output as it is.
+    """
+
+    def __init__(
+        self, prior: ImagePrior, preprocessing: Preprocessing, window: Window, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Raises SettingsError if the images are smaller than the input, or their channels of another kind."""
+        top, left = prior.height - preprocessing.height, prior.width - preprocessing.width
+        if min(top, left) < 0 or len(ORDERS[prior.order]) != len(ORDERS[preprocessing.order]):
+            raise SettingsError(
+                f"prior {prior.name}: makes {prior.order} images of {prior.height} x {prior.width}, the network reads "
+                f"{preprocessing.order} of {preprocessing.height} x {preprocessing.width}; choose another by priors=[…]"
+            )
+        self._prior = prior
+        at = [ORDERS[prior.order].index(colour) for colour in ORDERS[preprocessing.order]]
+        self._channels = None if at == sorted(at) else at
+        rows = slice(top // 2 + window.top, top // 2 + window.bottom)
+        columns = slice(left // 2 + window.left, left // 2 + window.right)
+        self._part = (slice(None), slice(None), rows, columns)
+        inside = (slice(None), slice(window.top, window.bottom), slice(window.left, window.right))
+        mean, gain = (self._under(values, at) for values in (prior.mean, prior.gain))
+        self._shift = torch.from_numpy(mean - preprocessing.full_mean[inside]).to(device, dtype)
+        self._scale = torch.from_numpy(1 / gain).to(device, dtype)
+
+    def _under(self, values: np.ndarray, channels: list[int]) -> np.ndarray:
+        """A prior's numbers, one a channel or an image, in the network's channels and under the window."""
+        levels = np.asarray(values, np.float64)
+        levels = levels.reshape(-1, 1, 1) if levels.ndim == 1 else levels[self._part[1:]]
+        return levels[channels]
+
+    def __call__(self, code: Tensor) -> Tensor:
+        image = self._prior.generator(code.unflatten(1, self._prior.code_shape))[self._part]
+        image = image if self._channels is None else image[:, self._channels]
+        return image * self._scale + self._shift

@@ -1,0 +1,106 @@
+"""What a configuration asks of learned priors, as frozen settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pipeline.errors import SettingsError, nearest
+from pipeline.methods.dgn.settings import CombinationSettings, RunSettings
+from pipeline.request import Config, check_sample_count, names, read_settings, typed
+from pipeline.settings import PriorSettings
+
+_RUN = {field.name for field in fields(RunSettings)}
+_BESIDE = ("samples", "units", "variants", "variants_of")  # of the section, but of no single run
+
+
+@dataclass(frozen=True)
+class DgnRequest:
+    """What `make atlas` is asked of priors.
+
+    priors : each an option of conf/prior or a folder; empty where the network has no prior of its own.
+    settings : name of a variant, "" for the default → its numbers.
+    variants_of : names of the priors to run with the variants too; None for all.
+    samples, units : None for those of the whole request.
+    combinations : by name.
+    """
+
+    priors: tuple[PriorSettings | Path, ...]
+    settings: Mapping[str, RunSettings]
+    variants_of: tuple[str, ...] | None
+    samples: int | None
+    units: tuple[str, ...] | None
+    combinations: Mapping[str, CombinationSettings]
+
+    def settings_of(self, prior: str) -> dict[str, RunSettings]:
+        """The settings to run with this prior: the default and, if they are meant for it, the variants."""
+        varied = self.variants_of is None or prior in self.variants_of
+        return {variant: settings for variant, settings in self.settings.items() if varied or not variant}
+
+
+def read_dgn(config: Config) -> DgnRequest:
+    """The request of a configuration. Raises SettingsError for values out of range or of no use."""
+    dgn = config.values["dgn"]
+    plain = {name: value for name, value in dgn.items() if name not in _BESIDE}
+    settings = {"": read_settings(RunSettings, plain, "dgn")}
+    for name, changes in _named(dgn["variants"], "dgn.variants").items():
+        where = f"dgn.variants.{name}"
+        _check_keys(changes, _RUN, where)
+        settings[name] = read_settings(RunSettings, {**plain, **changes}, where)
+    for numbers in settings.values():
+        numbers.check_image()
+    shared, combinations = config.values["combination"], {}
+    for name, changes in _named(config.values["combinations"], "combinations").items():
+        _check_keys(changes, set(shared), f"combinations.{name}")
+        combinations[name] = read_settings(CombinationSettings, {**shared, **changes}, f"combinations.{name}")
+    samples = typed(dgn["samples"], int | None, "dgn.samples")
+    if samples is not None:
+        check_sample_count("dgn.samples", samples)
+    return DgnRequest(
+        priors=read_priors(config),
+        settings=settings,
+        variants_of=None if dgn["variants_of"] is None else names(dgn["variants_of"]),
+        samples=samples,
+        units=None if dgn["units"] is None else names(dgn["units"]),
+        combinations=combinations,
+    )
+
+
+def read_priors(config: Config) -> tuple[PriorSettings | Path, ...]:
+    """The priors that a configuration asks for, in their order; the network's own where none is named."""
+    options = config.values["prior"] or {}
+    if config.values["priors"] is None:
+        own = f"{config.values['model']['name']}_fc6"
+        return (config.read(PriorSettings, f"prior.{own}"),) if own in options else ()
+    priors: list[PriorSettings | Path] = []
+    for name in names(config.values["priors"]):
+        if name in options:
+            priors.append(config.read(PriorSettings, f"prior.{name}"))
+        elif "/" in name or Path(name).is_dir():
+            priors.append(Path(name).expanduser())
+        else:
+            raise SettingsError(
+                f"priors: got {name!r}, neither an option of conf/prior ({', '.join(options)}) nor a folder"
+                f"{nearest(name, options)}"
+            )
+    return tuple(priors)
+
+
+def _named(values: object, where: str) -> dict[str, dict]:
+    """Name → what differs, of a setting whose names the user gives."""
+    named = {} if values is None else values
+    if not isinstance(named, Mapping):
+        raise SettingsError(f"{where}: got {named!r}, expected names with settings; write +{where}.NAME.setting=…")
+    for name, changes in named.items():
+        if not str(name) or not all(letter.isalnum() or letter in "_-" for letter in str(name)):
+            raise SettingsError(f"{where}: got the name {name!r}, expected letters, digits, _ and -")
+        if not isinstance(changes, Mapping):
+            raise SettingsError(f"{where}.{name}: got {changes!r}, expected settings; write +{where}.{name}.setting=…")
+    return {str(name): dict(changes) for name, changes in named.items()}
+
+
+def _check_keys(changes: Mapping, known: set[str], where: str) -> None:
+    for key in changes:
+        if key not in known:
+            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), known)}; remove it")

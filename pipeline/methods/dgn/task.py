@@ -1,0 +1,258 @@
+"""The tasks of learned priors: a block of items in one run, and what an atlas keeps of a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.card import LayerCard, NetworkCard, PriorCard
+from pipeline.errors import OutputError
+from pipeline.methods.dgn.combinations import select_combination
+from pipeline.methods.dgn.request import DgnRequest, read_dgn
+from pipeline.methods.dgn.settings import CombinationRecord, RunRecord, RunSettings
+from pipeline.methods.method import Estimate, Method
+from pipeline.plan import Plan
+from pipeline.records import Record
+from pipeline.request import Config, Request
+from pipeline.settings import check_choice
+from pipeline.sweep import Swept
+from pipeline.task import PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.units import Members, select_units
+from pipeline.work import Work
+
+DGN_REVISION = 1  # raise it when the numbers that DGN-AM computes change
+PRIOR_REVISION = 1
+COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+
+
+@dataclass(frozen=True)
+class DgnTask(Task):
+    """One sample of a block of items of one layer in one run.
+
+    model : digest of the network.
+    items : units with weights, a single one or several that are excited together, with the penalty `balance`.
+    batch : items of a micro-batch; all have this shape.
+    macs : multiply-accumulates of the whole task.
+    """
+
+    model: str
+    layer: str
+    items: tuple[Members, ...]
+    sample: int
+    run: RunRecord
+    balance: float
+    batch: int
+    macs: int
+
+    method = "dgn"
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.run.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}, {self.run.name}, sample {self.sample}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": DGN_REVISION,
+            "model": self.model,
+            "layer": self.layer,
+            "items": [[list(member) for member in members] for members in self.items],
+            "sample": self.sample,
+            "search": self.run.record(),
+            "balance": self.balance,
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class PriorTask(Task):
+    """What an atlas keeps of a prior, with the statistics of its codes."""
+
+    prior: PriorCard
+
+    method, noun = "priors", "priors"
+    count = 1
+    seconds = 0.01
+
+    @property
+    def words(self) -> str:
+        return self.prior.name
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": PRIOR_REVISION,
+            "name": self.prior.name,
+            "digest": self.prior.digest,
+        }
+
+
+class Dgn(Method):
+    """DGN-AM, ascent in the code space of a learned generator (Nguyen et al. 2016), for single units."""
+
+    name, setting, numbers, makes_pictures = "dgn", RunRecord, RunSettings, True
+
+    def read(self, config: Config) -> DgnRequest:
+        return read_dgn(config)
+
+    def ask(self, plan: Plan, request: Request) -> Plan:
+        asked, runs = request.asked[self.name], request.opened["priors"].runs
+        units = request.units if asked.units is None else select_units(request.card, asked.units)
+        plan = plan.asking(self.name, runs, units, request.config.samples if asked.samples is None else asked.samples)
+        combinations = [
+            select_combination(request.card, name, settings, runs[0]) for name, settings in asked.combinations.items()
+        ]
+        return plan.asking(COMBINATIONS.name, combinations) if runs else plan
+
+    def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[RunRecord, ...]:
+        runs = {run.name: run for run in request.opened["priors"].runs}
+        check_choice("sweep.base", base, tuple(runs))
+        run = runs[base]
+        plain = replace(run.settings, iterations=iterations)
+        return tuple(
+            replace(run, name=f"{base}-{one.name}", settings=replace(plain, **one.changes)) for one in settings
+        )
+
+    def check(self, before: Plan, later: Plan) -> None:
+        digests = {run.prior.name: run.prior.digest for run in all_runs(before).values()}
+        known = all_runs(before)
+        for name, run in all_runs(later).items():
+            prior = run.prior
+            if digests.get(prior.name, prior.digest) != prior.digest:
+                raise OutputError(
+                    f"prior {prior.name}: the atlas has another of this name ({digests[prior.name][:12]}, now "
+                    f"{prior.digest[:12]}); give this one a name of its own, or choose another folder by OUT=…"
+                )
+            self.check_one(known.get(name), run, later.is_swept(self.name, name))
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        yield open_tasks(work, work.stage(self.name, dgn_tasks(work.plan)))
+
+    def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
+        for layer in plan.layers():
+            names = plan.layer_names(self.name, layer.name)
+            swept = [name for name in names if plan.is_swept(self.name, name)]
+            lines = [(name, [name]) for name in names if name not in swept]
+            for title, group in [*lines, *([(f"sweep of {len(swept)}", swept)] if swept else [])]:
+                own = [task for task in tasks if task.layer == layer.name and task.run.name in group]
+                units = len(plan.layer_units(layer.name))
+                yield _estimate(plan, layer, title, units, own, plan.settings[self.name][group[0]])
+
+
+class Combinations(Method):
+    """DGN-AM for several units at once (Nguyen et al. 2016, Eq. 2)."""
+
+    name, setting, requested = "combinations", CombinationRecord, False
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        sets = work.results[self.name] = combination_tasks(work.plan)
+        yield open_tasks(work, work.stage(self.name, [task for tasks in sets.values() for task in tasks]))
+
+    def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
+        for name, own in combination_tasks(plan).items():
+            asked = plan.settings[self.name][name]
+            layer = plan.card.layer(asked.layer)
+            yield _estimate(plan, layer, name, len(asked.items), own, asked.run, iterates=1)
+
+    def described(self, one: CombinationRecord) -> Record:
+        """A set of combinations without its units, which stand in its group."""
+        return {name: value for name, value in one.record().items() if name not in ("items", "name")}
+
+
+class Priors(Method):
+    """The priors of all runs, as pages and readers need them."""
+
+    name, setting, requested = "priors", PriorCard, False
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        yield open_tasks(work, work.stage(self.name, prior_tasks(work.plan)))
+
+
+DGN, COMBINATIONS, PRIORS = Dgn(), Combinations(), Priors()
+
+
+def all_runs(plan: Plan) -> dict[str, RunRecord]:
+    """Name → run, of single units and of combinations, sorted by name."""
+    runs = {asked.run.name: asked.run for asked in plan.of("combinations").values()} | plan.of("dgn")
+    return {name: runs[name] for name in sorted(runs)}
+
+
+def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
+    """All tasks that climb for single units, sample by sample, so that every unit soon has a first picture."""
+    tasks: list[DgnTask] = []
+    for (_, name, run, sample), asked in plan.method_parts("dgn").items():
+        layer, record = plan.card.layer(name), plan.settings["dgn"][run]
+        for units in blocks(asked, min(layer.channels, _sizes(layer, record).block)):
+            items = tuple(((unit, 1.0),) for unit in units)
+            tasks.append(_task(plan.card, layer, items, sample, record, 0.0))
+    return tuple(tasks)
+
+
+def combination_tasks(plan: Plan) -> dict[str, tuple[DgnTask, ...]]:
+    """Name of a set of combinations → its tasks, sample by sample."""
+    tasks = {}
+    for name, asked in plan.of("combinations").items():
+        layer = plan.card.layer(asked.layer)
+        grid = blocks(range(len(asked.items)), _sizes(layer, asked.run).block)
+        tasks[name] = tuple(
+            _task(plan.card, layer, tuple(asked.items[row] for row in rows), sample, asked.run, asked.balance)
+            for sample in range(asked.samples)
+            for rows in grid
+        )
+    return tasks
+
+
+def prior_tasks(plan: Plan) -> tuple[PriorTask, ...]:
+    """One task a prior, by name."""
+    cards = {run.prior.name: run.prior for run in all_runs(plan).values()}
+    return tuple(PriorTask(cards[name]) for name in sorted(cards))
+
+
+def open_tasks(work: Work, tasks: Sequence[DgnTask | PriorTask]) -> list[DgnTask | PriorTask]:
+    """The tasks whose priors are open in this run; what others were asked stays as it is."""
+    if work.resources is None:
+        return list(tasks)
+    cards = [(task, task.prior if isinstance(task, PriorTask) else task.run.prior) for task in tasks]
+    return [task for task, card in cards if card.digest in work.resources.priors]
+
+
+def _sizes(layer: LayerCard, run: RunRecord) -> Sizes:
+    return Sizes.of(run.device, _macs(layer, run), layer.bytes["window"] + run.prior.bytes)
+
+
+def _macs(layer: LayerCard, run: RunRecord) -> int:
+    """Multiply-accumulates of one item's climb, through generator and cone."""
+    step = PASSES_PER_STEP * (layer.macs["window"] + run.prior.macs)
+    return max(1, step) * run.settings.iterations
+
+
+def _task(
+    card: NetworkCard, layer: LayerCard, items: tuple[Members, ...], sample: int, run: RunRecord, balance: float
+) -> DgnTask:
+    batch, macs = _sizes(layer, run).batch_of(len(items)), _macs(layer, run) * len(items)
+    return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs)
+
+
+def _estimate(
+    plan: Plan, layer: LayerCard, name: str, units: int, tasks: Sequence[DgnTask], run: RunRecord, iterates: int = 2
+) -> Estimate:
+    """iterates : whose pixels and codes are stored: the last and the best, or the last alone."""
+    size, pictures = layer.picture("window", plan.card.image), sum(task.count for task in tasks)
+    return Estimate(
+        layer=layer.name,
+        name=name,
+        units=units,
+        results=pictures,
+        tasks=len(tasks),
+        seconds=sum(task.seconds for task in tasks),
+        size=size,
+        bytes=int(iterates * pictures * (size[0] * size[1] * 3 * COMPRESSED + run.prior.entries * 4)),
+    )

@@ -1,0 +1,120 @@
+"""The stored pictures that are tested, as tasks; and the stored tests of a run's classes, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlas_viewer.evidence.dgn import RUN
+from atlas_viewer.field import Status
+from pipeline.methods.memorisation.task import MemorisationTask, class_macs, compared_layers, settings_of
+from pipeline.store.pictures import pictures_digest
+from pipeline.store.shard import Shard
+from pipeline.task import Task
+from pipeline.work import KnownImage, Work
+
+
+@dataclass(frozen=True)
+class MemorisationTest:
+    """The test of one run. Arrays begin with (unit,); samples are those that were compared.
+
+    compared : (unit,) how many images were compared.
+    nearest : numbers of images, −1 for none; distance : theirs; both (unit, sample, space).
+    typical : (unit, space).
+    images : number → every image that is nearest to something.
+    """
+
+    run: str
+    spaces: tuple[str, ...]
+    units: tuple[int, ...]
+    compared: np.ndarray
+    nearest: np.ndarray
+    distance: np.ndarray
+    typical: np.ndarray
+    images: Mapping[int, KnownImage]
+    packages: frozenset[str]
+
+
+def memorisation_tasks(work: Work, run: str) -> Iterator[MemorisationTask]:
+    """A task for every unit of the class layer that has a picture by the run, read from its shards."""
+    plan, settings = work.plan, settings_of(work.plan)
+    mining, layer = plan.settings["tops"]["dataset"], plan.card.layer(plan.card.class_layer)
+    for unit, pixels, shown in _class_pictures(work, run, settings.samples):
+        yield MemorisationTask(
+            model=plan.card.digest,
+            dataset=mining.dataset,
+            device=mining.device,
+            batch=mining.tops.batch,
+            settings=settings,
+            run=run,
+            layer=layer.name,
+            layers=compared_layers(plan),
+            unit=unit,
+            window=layer.window,
+            digest=pictures_digest(pixels),
+            shown=shown,
+            macs=class_macs(plan),
+            pixels=pixels,
+        )
+
+
+def _class_pictures(work: Work, run: str, samples: int) -> Iterator[tuple[int, np.ndarray, tuple[bool, ...]]]:
+    """(unit, pixels (sample, y, x, rgb), which of them there are), units rising; units without any left out."""
+    plan = work.plan
+    layer = plan.card.layer(plan.card.class_layer)
+    samples = min(samples, plan.samples("dgn", layer.name, run))
+    places: dict[int, list[tuple[Task, int]]] = {}
+    for task in work.tasks["dgn"]:
+        if (task.layer, task.run.name) == (layer.name, run) and task.sample < samples:
+            for row, (member,) in enumerate(task.items):
+                places.setdefault(member[0], []).append((task, row))
+    size = (*layer.picture("window", plan.card.image), 3)
+    opened: dict[str, Shard | None] = {}
+    for unit in sorted(places):
+        needed = {task.id: task for task, _ in places[unit]}
+        opened = {key: opened[key] if key in opened else work.shard(task) for key, task in needed.items()}
+        pixels, shown = np.zeros((samples, *size), np.uint8), [False] * samples
+        for task, row in places[unit]:
+            shard = opened[task.id]
+            if shard is not None and shard.array("status")[row] in (Status.ok, Status.never_active):
+                chunk = RUN["pixels"].decode(shard.chunk("pixels", row), (1, 1, *size))
+                pixels[task.sample], shown[task.sample] = chunk[0, 0], True
+        if any(shown):
+            yield unit, pixels, tuple(shown)
+
+
+def read_test(work: Work, run: str, tasks: Sequence[MemorisationTask]) -> MemorisationTest | None:
+    """The test of a run, of the classes whose shards are there; None where no shard is."""
+    shards = ((task.unit, work.shard(task)) for task in tasks)
+    classes = [_class_test(run, unit, shard) for unit, shard in shards if shard is not None]
+    if not classes:
+        return None
+    arrays = {
+        name: np.concatenate([getattr(one, name) for one in classes])
+        for name in ("compared", "nearest", "distance", "typical")
+    }
+    return MemorisationTest(
+        run=run,
+        spaces=classes[0].spaces,
+        units=tuple(unit for one in classes for unit in one.units),
+        images={number: image for one in classes for number, image in one.images.items()},
+        packages=frozenset().union(*(one.packages for one in classes)),
+        **arrays,
+    )
+
+
+def _class_test(run: str, unit: int, shard: Shard) -> MemorisationTest:
+    images = zip(shard.array("numbers").tolist(), shard.facts["keys"], shard.array("hashes"), strict=True)
+    return MemorisationTest(
+        run=run,
+        spaces=tuple(shard.facts["spaces"]),
+        units=(unit,),
+        compared=np.array([shard.facts["images"]], np.int32),
+        nearest=shard.array("nearest")[None],
+        distance=shard.array("distance")[None],
+        typical=shard.array("typical")[None],
+        images={number: KnownImage(key, content.tobytes(), unit) for number, key, content in images},
+        packages=frozenset(shard.facts["packages"]),
+    )

@@ -1,0 +1,161 @@
+"""The tasks of the memorisation test: one class's pictures by one run against the real images of the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.card import SHOWN_KINDS
+from pipeline.dataset_settings import DatasetRecord
+from pipeline.methods.memorisation.settings import MemorisationSettings
+from pipeline.methods.method import Estimate, Method
+from pipeline.plan import Plan
+from pipeline.records import Record, to_record
+from pipeline.request import Config, Request
+from pipeline.settings import DeviceSettings
+from pipeline.task import Task
+from pipeline.work import Work
+
+MEMORISATION_REVISION = 1  # raise it when the numbers that the test computes change
+
+
+@dataclass(frozen=True)
+class MemorisationTask(Task):
+    """The real images of one class that are nearest to the pictures of its unit by one run.
+
+    unit : of the class layer, and number of the class.
+    run : its name, for words.
+    layers : whose values are compared beside the pixels.
+    window : box of the image that the pictures show.
+    digest : SHA-256 of the pictures; in the task's id it stands for them.
+    shown : which of the samples have a picture.
+    batch : images of one forward pass.
+    pixels : uint8 (sample, y, x, rgb), the pictures; they travel with the task.
+    """
+
+    model: str
+    dataset: DatasetRecord
+    device: DeviceSettings
+    batch: int
+    settings: MemorisationSettings
+    run: str
+    layer: str
+    layers: tuple[str, ...]
+    unit: int
+    window: tuple[int, int, int, int]
+    digest: str
+    shown: tuple[bool, ...]
+    macs: int
+    pixels: np.ndarray = field(repr=False, compare=False)
+
+    method = "memorisation"
+
+    @property
+    def count(self) -> int:
+        return sum(self.shown)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}:{self.unit}, {self.run}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": MEMORISATION_REVISION,
+            "model": self.model,
+            "dataset": self.dataset.reading(),
+            "device": to_record(self.device),
+            "batch": self.batch,
+            "images": self.settings.images,
+            "typical": self.settings.typical,
+            "layer": self.layer,
+            "layers": list(self.layers),
+            "unit": self.unit,
+            "window": list(self.window),
+            "pictures": self.digest,
+            "shown": list(self.shown),
+        }
+
+
+class Memorisation(Method):
+    """The memorisation test (Nguyen et al. 2016, figure S22), of all runs that have pictures of the classes."""
+
+    name, setting, requested = "memorisation", MemorisationSettings, False
+
+    def read(self, config: Config) -> MemorisationSettings:
+        return config.read(MemorisationSettings, self.name)
+
+    def ask(self, plan: Plan, request: Request) -> Plan:
+        asked, mining = request.asked[self.name], _mining(plan)
+        wanted = asked.samples and mining is not None and mining.dataset.ordered
+        return plan.asking(self.name, [asked]) if wanted else plan
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        if work.results.get("tops") is None:
+            return
+        stored, tests = self.part("pictures"), []
+        for run in tested_runs(work.plan):
+            tasks = list(stored.memorisation_tasks(work, run))
+            yield tasks
+            test = stored.read_test(work, run, tasks)
+            if test is not None:
+                tests.append(test)
+                work.images |= {number: image for number, image in test.images.items() if number not in work.images}
+        work.results[self.name] = tests
+
+    def estimate(self, plan: Plan, tasks: Sequence[Task]) -> Iterable[Estimate]:
+        for run in tested_runs(plan):
+            classes = len(plan.parts["dgn", plan.card.class_layer, run, 0])
+            yield Estimate(
+                layer=plan.card.class_layer,
+                name=run,
+                units=classes,
+                results=0,
+                tasks=classes,
+                seconds=classes * class_macs(plan) / _mining(plan).device.macs_per_second,
+                note="and the nearest real images",
+            )
+
+
+MEMORISATION = Memorisation()
+
+
+def settings_of(plan: Plan) -> MemorisationSettings | None:
+    """How the plan wants pictures compared; None for not at all."""
+    return plan.settings.get(MEMORISATION.name, {}).get(MemorisationSettings.name)
+
+
+def tested_runs(plan: Plan) -> tuple[str, ...]:
+    """The runs whose pictures of the classes are compared with real images, sorted."""
+    mining = _mining(plan)
+    if settings_of(plan) is None or mining is None or not mining.dataset.ordered:
+        return ()
+    return tuple(run for run in plan.layer_names("dgn", plan.card.class_layer) if not plan.is_swept("dgn", run))
+
+
+def compared_layers(plan: Plan) -> tuple[str, ...]:
+    """The layers whose values are compared: the convolutional and fully connected ones, and the class layer."""
+    card = plan.card
+    return tuple(
+        layer.name
+        for layer in card.layers
+        if layer.has_units and (layer.kind in SHOWN_KINDS or layer.name == card.class_layer)
+    )
+
+
+def class_macs(plan: Plan) -> int:
+    """Multiply-accumulates of the test of one class, if all have equally many images."""
+    dataset, settings = _mining(plan).dataset, settings_of(plan)
+    images = min(settings.images, max(1, dataset.images // len(dataset.classes)))
+    return max(1, max(layer.macs["image"] for layer in plan.card.layers)) * (images + settings.samples)
+
+
+def _mining(plan: Plan):
+    """What was mined; the test reads the same images on the same device."""
+    return plan.settings.get("tops", {}).get("dataset")

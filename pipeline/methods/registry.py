@@ -1,0 +1,75 @@
+"""The methods in their order: the one place where they are named together. A new method adds its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import OutputError
+from pipeline.methods.ascent.task import ASCENT
+from pipeline.methods.dgn.task import COMBINATIONS, DGN, PRIORS
+from pipeline.methods.memorisation.task import MEMORISATION
+from pipeline.methods.method import Method
+from pipeline.methods.plan_version_1 import of_version_1
+from pipeline.methods.scores.task import SCORES
+from pipeline.methods.tops.task import IMAGES, TOPS
+from pipeline.plan import Plan
+from pipeline.task import Task
+from pipeline.work import Work
+
+METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IMAGES, PRIORS, SCORES)
+
+
+def stages(work: Work) -> Iterator[Sequence[Task]]:
+    """The tasks of a plan, method by method and stage by stage; a stage is computed before the next is asked for."""
+    for method in METHODS:
+        yield from method.stages(work)
+
+
+def cut(work: Work) -> Work:
+    """The work with its tasks cut, as far as stored results allow; nothing is computed."""
+    for _ in stages(work):
+        pass
+    return work
+
+
+def together(before: Plan | None, asked: Plan) -> Plan:
+    """What is asked now, together with what was asked of an atlas before.
+
+    Raises OutputError if the two are of different networks, or ask for different things by one name.
+    """
+    if before is None:
+        return asked
+    if before.card.digest != asked.card.digest:
+        raise OutputError(
+            f"atlas of {before.card.name}@{before.card.digest[:12]}: this request is for "
+            f"{asked.card.name}@{asked.card.digest[:12]}, another definition or other weights; choose another folder "
+            f"by OUT=…"
+        )
+    for method in METHODS:
+        method.check(before, asked)
+    return before.union(asked)
+
+
+def read_plan(record: Mapping[str, Any]) -> Plan:
+    """The plan of the values of a plan.json, of this version or of version 1."""
+    current = of_version_1(record) if record.get("version") == 1 else record
+    return Plan.of_record(current, {method.name: method.setting for method in METHODS})
+
+
+def described(plan: Plan) -> dict[str, object]:
+    """What a plan asks of each method, for the settings that an atlas file states; sweeps state their places alone."""
+    told: dict[str, object] = {}
+    for method in METHODS:
+        asked = {
+            name: method.described(one) for name, one in plan.of(method.name).items()
+            if not plan.is_swept(method.name, name)
+        }  # fmt: skip
+        if asked and method.stated:
+            told[method.name] = asked
+        places = plan.sweep.get(method.name)
+        if places:  # hundreds of settings: their numbers stand at their groups
+            told.setdefault("sweep", {})[method.name] = {  # type: ignore[index]
+                name: f"{places[name].axis} {places[name].place}" for name in sorted(places)
+            }
+    return told

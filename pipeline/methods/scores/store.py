@@ -1,0 +1,56 @@
+"""The groups of what judges see in the pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atlas_viewer import format
+from pipeline.methods.registry import METHODS
+from pipeline.methods.scores.pictures import pictures_group
+from pipeline.methods.scores.settings import ScoreRecord
+from pipeline.methods.scores.task import score_tasks
+from pipeline.store.merging import Writer
+from pipeline.store.pictures import pictures_digest
+from pipeline.store.shard import Shard
+
+FIELDS = ("target", "top1", "top1_probability", "target_probability", "target_rank")
+
+
+class ScoresWriter(Writer):
+    """Writes every score whose shard is there and whose pictures are still those that were judged."""
+
+    def write_rest(self) -> None:
+        merge, plan = self.merge, self.merge.plan
+        tasks = score_tasks(plan)
+        judges = format.group_names(sorted({task.asked.judge for task in tasks}))
+        for task in tasks:
+            asked = task.asked
+            pictures = pictures_group(plan, asked.layer, asked.made_by, asked.setting)
+            shard, _ = merge.shard(task)
+            if pictures is None or shard is None:
+                continue
+            if pictures_digest(merge.file[f"/layers/{merge.groups[asked.layer]}/{pictures}/pixels"]) != asked.pictures:
+                continue  # more samples or units since: `score` judges the new ones
+            settings = [name for method in METHODS if method.makes_pictures
+                        for name in plan.layer_names(method.name, asked.layer)]  # fmt: skip
+            own = format.group_names(settings)[asked.setting]
+            self._write_score(asked, shard, pictures, own, judges[asked.judge])
+
+    def _write_score(self, asked: ScoreRecord, shard: Shard, pictures: str, own: str, judge: str) -> None:
+        file, layer = self.merge.file, self.merge.groups[asked.layer]
+        if f"/layers/{layer}/scores/{judge}" not in file:
+            about = {"judge": asked.judge, "judge_digest": asked.judge_digest}
+            group = format.JUDGE.create(file, about, layer=layer, judge=judge)
+            format.JUDGE["labels"].write(group, list(shard.facts["labels"]))
+        ranks = shard.array("target_rank")
+        judged = ranks >= 0
+        rates = {}
+        if judged.any():
+            rates = {"top1_rate": float((ranks[judged] == 0).mean()), "top5_rate": float((ranks[judged] < 5).mean())}
+        about = {"pictures": pictures, **rates, "judged": int(judged.sum())}
+        scores = format.SCORES.create(file, about, layer=layer, judge=judge, setting=own)
+        for name in FIELDS:
+            format.SCORES[name].write(scores, np.asarray(shard.array(name)))
+
+
+WRITERS = {"scores": ScoresWriter}

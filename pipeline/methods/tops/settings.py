@@ -1,0 +1,76 @@
+"""What is kept of a dataset for every unit, and all that decides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.dataset_settings import DatasetRecord
+from pipeline.plan import Asked
+from pipeline.records import number
+from pipeline.settings import DeviceSettings, check, check_choice
+
+REDUNDANT = 0.98  # |correlation| above which two units count as redundant
+RULES = ("deconvnet", "gradient", "guided")
+
+
+@dataclass(frozen=True)
+class TopsSettings:
+    """What is kept of a dataset for every unit.
+
+    k : best images of a unit.
+    smallest : also the k images with the smallest maxima.
+    own_class : for the class layer also the k best of each unit's own class.
+    quantiles : also k images evenly spaced over the maxima of a sample.
+    positions : statistics of all positions too, not of the images' maxima alone.
+    sample : images at most from which quantiles and correlations come.
+    rules : back-projections of the best images, of "deconvnet", "gradient", "guided".
+    whole_image_rules : the same where the window is (nearly) the whole image.
+    lrn : "derivative", or "ignore" to let deconvnet's signal past normalization unchanged.
+    pixels : "stored", or "pointers" to keep keys and windows only.
+    batch : images of one forward pass.
+    """
+
+    k: int
+    smallest: bool
+    own_class: bool
+    quantiles: bool
+    positions: bool
+    sample: int
+    rules: tuple[str, ...]
+    whole_image_rules: tuple[str, ...]
+    lrn: str
+    pixels: str
+    batch: int
+
+    def __post_init__(self) -> None:
+        check("tops.k", self.k, "1 or more", self.k >= 1)
+        check("tops.sample", self.sample, "2 or more", self.sample >= 2)
+        check("tops.batch", self.batch, "1 or more", self.batch >= 1)
+        for rule in (*self.rules, *self.whole_image_rules):
+            check_choice("tops.rules", rule, RULES)
+        check_choice("tops.lrn", self.lrn, ("derivative", "ignore"))
+        check_choice("tops.pixels", self.pixels, ("stored", "pointers"))
+
+    def mined(self) -> dict[str, object]:
+        """What decides the pass over the dataset."""
+        names = ("k", "smallest", "own_class", "quantiles", "positions", "sample")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class MiningRecord(Asked):
+    """All that decides the dataset side of an atlas; an atlas has one."""
+
+    dataset: DatasetRecord
+    tops: TopsSettings = number(spelling="top")
+    device: DeviceSettings
+
+    name = "dataset"
+
+    def clash(self, changes: list[str], swept: bool) -> str:
+        spoken = [change for change in changes if not change.startswith("dataset.digest")] or ["other images"]
+        return (
+            f"dataset {self.dataset.name}: the atlas has been mined with other settings or another dataset "
+            f"({'; '.join(spoken)}); results of the two do not mix: ask with the same, or choose another folder by "
+            f"OUT=…"
+        )

@@ -1,0 +1,192 @@
+"""What the blocks of a data set say of a layer together: its hits of every kind, and the statistics of every unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.methods.tops import moments, topk
+from pipeline.methods.tops.blocks import LayerBlock
+from pipeline.methods.tops.histogram import positive_share, quantiles
+from pipeline.methods.tops.moments import Moments
+from pipeline.methods.tops.redundancy import redundant_units
+from pipeline.methods.tops.settings import REDUNDANT
+from pipeline.methods.tops.topk import Hits
+
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of the quantiles
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How values are spread, for every unit.
+
+    moments : count, mean, variance, least, most. counts : int64 (unit, bin) on `histogram.EDGES`. quantiles : float64
+    (unit, level) at LEVELS, read off the counts. active : float64 (unit,), the share above zero; NaN of no values.
+    """
+
+    moments: Moments
+    counts: np.ndarray
+    quantiles: np.ndarray
+    active: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """The statistics of a layer's units over a data set.
+
+    maxima : of the per-image spatial maxima. positions : of the values at all positions, or None where not asked for;
+    its active share takes what is at most 2⁻²⁵ for zero. not_a_number : int64 (unit,), images left out because a value
+    was not a number. dead : bool (unit,), off in every image where zero or less means off, or the same everywhere.
+    nearest, correlation : int32, float32 (unit,), the unit with the largest |correlation|, −1 for none.
+    redundant_unit : int32 (unit,), the same unit where |correlation| ≥ REDUNDANT, else −1.
+    class_mean : float32 (unit, class), of the maxima, NaN for a class without images.
+    class_images : int64 (class,), images of the class for the unit that counts the most of them.
+    """
+
+    maxima: Spread
+    positions: Spread | None
+    not_a_number: np.ndarray
+    dead: np.ndarray
+    nearest: np.ndarray
+    correlation: np.ndarray
+    redundant_unit: np.ndarray
+    class_mean: np.ndarray
+    class_images: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """A layer over a whole data set. hits : by kind, "largest", "smallest", "quantile", "class", those asked for."""
+
+    hits: dict[str, Hits]
+    statistics: LayerStatistics
+
+
+def reduce(blocks: Iterable[LayerBlock], *, k: int, classes: int, quantile_hits: bool) -> LayerResult:
+    """What all blocks say together; the blocks in the order of their images, each taken once.
+
+    The result depends on how images were cut into blocks in the last bits of means and variances alone, and not at all
+    on who computed which block, or when. ValueError if there is no block.
+    """
+    total: _Total | None = None
+    for block in blocks:
+        if total is None:
+            total = _Total(block, classes)
+        total.add(block, k)
+    if total is None:
+        raise ValueError("statistics of a layer: no block, expected at least one")
+    return total.result(k, quantile_hits)
+
+
+def selective_classes(class_mean: np.ndarray, count: int) -> np.ndarray:
+    """The `count` classes with the largest mean, best first, int64 (unit, rank); −1 where there are too few.
+
+    class_mean : (unit, class), NaN of a class without images. Of equal means the class of lower number comes first.
+    """
+    order = np.argsort(-class_mean, axis=1, kind="stable")[:, :count]  # NaN sorts last
+    none = np.isnan(np.take_along_axis(class_mean, order, axis=1))
+    best = np.where(none, -1, order)
+    return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=-1)
+
+
+def quantile_images(images: np.ndarray, values: np.ndarray, places: np.ndarray, width: int, k: int) -> Hits:
+    """For every unit k images evenly spaced in the order of its values, from most to least.
+
+    images : int64 (image,), rising. values : float32 (image, unit), a value that is not a number leaves the image out.
+    places : (image, unit), row · width + column. Fewer than k images are all hits.
+    """
+    count, units = values.shape
+    if count == 0:
+        return Hits.empty(units, k)
+    hits = []
+    for start in range(0, units, _COLUMNS):  # the whole order of all units at once would be large
+        part = slice(start, start + _COLUMNS)
+        order = topk.best_images(values[:, part], images, places[:, part], width, count)
+        there = (order.image != topk.MISSING).sum(axis=1)[:, None]
+        steps = np.arange(k)[None, :]
+        spaced = np.rint(steps * (there - 1) / max(k - 1, 1)).astype(np.int64)
+        rank = np.where(there <= k, np.minimum(steps, count - 1), spaced)
+        none = (there <= k) & (steps >= there)
+        chosen = Hits(*(np.take_along_axis(getattr(order, name), rank, axis=1) for name in topk.FIELDS))
+        empty = Hits.empty(*rank.shape)
+        hits.append(Hits(*(np.where(none, getattr(empty, name), getattr(chosen, name)) for name in topk.FIELDS)))
+    return Hits.join(hits)
+
+
+_COLUMNS = 128
+
+
+class _Total:
+    """The running sum of blocks."""
+
+    def __init__(self, first: LayerBlock, classes: int) -> None:
+        units = first.units
+        self._width, self._gated = first.width, first.gated
+        self._hits = {"largest": None, "smallest": None, "own_class": None}
+        self._maxima = Moments.empty(units)
+        self._positions = Moments.empty(units)
+        self._sums = {
+            name: np.zeros_like(array)
+            for name in ("not_a_number", "active", "maxima_counts", "position_counts")
+            if (array := getattr(first, name)) is not None
+        }
+        self._class_counts = np.zeros((classes, 1), np.int64)
+        self._class_sums = np.zeros((classes, units))
+        self._samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # images, values, places
+
+    def add(self, block: LayerBlock, k: int) -> None:
+        for kind, held in self._hits.items():
+            new = getattr(block, kind)
+            if new is not None:
+                held = Hits.empty(block.units, k) if held is None else held
+                self._hits[kind] = topk.merge(held, new, k, smallest=kind == "smallest")
+        with np.errstate(invalid="ignore"):  # of infinities
+            self._maxima = moments.merge(self._maxima, block.maxima)
+            if block.positions is not None:
+                self._positions = moments.merge(self._positions, block.positions)
+        for name, sum_ in self._sums.items():
+            sum_ += getattr(block, name)
+        if block.class_counts.shape[1] > self._class_counts.shape[1]:
+            self._class_counts = np.repeat(self._class_counts, block.units, axis=1)
+        self._class_counts[block.classes] += block.class_counts
+        self._class_sums[block.classes] += block.class_sums
+        self._samples.append((block.sample_images, block.sample_values, block.sample_places))
+
+    def result(self, k: int, quantile_hits: bool) -> LayerResult:
+        images, values, places = (np.concatenate(parts) for parts in zip(*self._samples, strict=True))
+        hits = {
+            "class" if kind == "own_class" else kind: found for kind, found in self._hits.items() if found is not None
+        }
+        if quantile_hits:
+            hits["quantile"] = quantile_images(images, values, places, self._width, k)
+        return LayerResult(hits, self._statistics(values))
+
+    def _statistics(self, sample: np.ndarray) -> LayerStatistics:
+        maxima = _spread(self._maxima, self._sums["maxima_counts"])
+        seen = self._maxima.count
+        share = np.divide(self._sums["active"], seen, out=np.full(len(seen), np.nan), where=seen > 0)
+        positions = None
+        if "position_counts" in self._sums:
+            positions = _spread(self._positions, self._sums["position_counts"])
+        everywhere = self._maxima if positions is None else self._positions
+        nearest, correlation = redundant_units(sample)
+        counts = self._class_counts.T  # (unit or 1, class)
+        mean = np.divide(self._class_sums.T, counts, out=np.full(self._class_sums.T.shape, np.nan), where=counts > 0)
+        return LayerStatistics(
+            maxima=replace(maxima, active=share),
+            positions=positions,
+            not_a_number=self._sums["not_a_number"],
+            dead=(everywhere.least >= everywhere.most) | (self._gated & (self._maxima.most <= 0)),
+            nearest=nearest,
+            correlation=correlation,
+            redundant_unit=np.where(np.abs(np.nan_to_num(correlation)) >= REDUNDANT, nearest, -1).astype(np.int32),
+            class_mean=mean.astype(np.float32),
+            class_images=counts.max(axis=0, initial=0),
+        )
+
+
+def _spread(values: Moments, counts: np.ndarray) -> Spread:
+    found = quantiles(counts, values.least, values.most, np.array(LEVELS))
+    return Spread(values, counts, found, positive_share(counts))

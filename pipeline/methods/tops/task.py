@@ -1,0 +1,367 @@
+"""The tasks of the dataset side: a block of images mined, back-projections of best images, pixels of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.card import LayerCard, NetworkCard, mean_colour
+from pipeline.dataset_settings import DatasetRecord, DatasetSettings
+from pipeline.errors import SettingsError
+from pipeline.methods.method import Estimate, Method
+from pipeline.methods.tops.settings import MiningRecord, TopsSettings
+from pipeline.plan import Plan
+from pipeline.records import Record, record_digest, to_record
+from pipeline.request import Config, Request
+from pipeline.task import Sizes, Task, blocks
+from pipeline.work import Work
+
+MINE_REVISION = 2  # raise it when the numbers that mining computes change
+IMAGES_REVISION = 1
+BACKPROJECT_REVISION = 1
+IMAGES_PER_TASK = 256
+COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+_NEARLY_WHOLE = 0.9  # share of the image from which a window counts as the whole image
+
+Hit = tuple[int, int, int, int, float]  # unit, image, row, column, activation
+
+
+@dataclass(frozen=True)
+class MineTask(Task):
+    """Hits and statistics of all layers over the images start … stop−1 of a dataset.
+
+    batch : images of a forward pass.
+    """
+
+    model: str
+    mining: MiningRecord
+    layers: tuple[str, ...]
+    start: int
+    stop: int
+    batch: int
+    macs: int
+
+    method, noun = "mine", "images"
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.mining.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"images {self.start}-{self.stop - 1}"
+
+    def record(self) -> Record:
+        dataset, top = self.mining.dataset, self.mining.tops
+        return {
+            "method": self.method,
+            "revision": MINE_REVISION,
+            "model": self.model,
+            "dataset": dataset.reading() | {"ordered": dataset.ordered, "classes": len(dataset.classes)},
+            "layers": list(self.layers),
+            "images": [self.start, self.stop],
+            "top": top.mined(),
+            "device": to_record(self.mining.device),
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class ImagesTask(Task):
+    """The pixels of some images of a dataset, as the network sees them.
+
+    fill : colour of what a picture does not cover, RGB.
+    numbers : of the images, rising.
+    """
+
+    dataset: DatasetRecord
+    image: tuple[int, int]
+    fill: tuple[int, int, int]
+    numbers: tuple[int, ...]
+
+    method, noun = "images", "images"
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def seconds(self) -> float:
+        return 0.01 * len(self.numbers)
+
+    @property
+    def words(self) -> str:
+        return f"images {self.numbers[0]}-{self.numbers[-1]}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": IMAGES_REVISION,
+            "dataset": self.dataset.reading(),
+            "image": list(self.image),
+            "ground": list(self.fill),
+            "numbers": list(self.numbers),
+        }
+
+
+@dataclass(frozen=True)
+class BackprojectTask(Task):
+    """The back-projections of the best images of a block of units of one layer.
+
+    hits : (unit, image, row, column, activation) of each, units rising, best first; image −1 where there is none.
+    """
+
+    model: str
+    mining: MiningRecord
+    fill: tuple[int, int, int]
+    layer: str
+    units: tuple[int, ...]
+    hits: tuple[tuple[int, int, int, int, float], ...]
+    rules: tuple[str, ...]
+    batch: int
+    macs: int
+
+    method, noun = "backproject", "back-projections"
+
+    @property
+    def count(self) -> int:
+        return len(self.hits)
+
+    @property
+    def seconds(self) -> float:
+        return self.macs / self.mining.device.macs_per_second
+
+    @property
+    def words(self) -> str:
+        return f"{self.layer}:{self.units[0]}-{self.units[-1]}"
+
+    def record(self) -> Record:
+        return {
+            "method": self.method,
+            "revision": BACKPROJECT_REVISION,
+            "model": self.model,
+            "dataset": self.mining.dataset.reading(),
+            "ground": list(self.fill),
+            "layer": self.layer,
+            "units": list(self.units),
+            "hits": [list(hit) for hit in self.hits],
+            "rules": list(self.rules),
+            "lrn": self.mining.tops.lrn,
+            "device": to_record(self.mining.device),
+            "batch": self.batch,
+        }
+
+
+class Tops(Method):
+    """The images of a dataset that excite each unit most, back-projections, and statistics, in one pass."""
+
+    name, setting = "tops", MiningRecord
+
+    def read(self, config: Config) -> TopsRequest:
+        kept = config.read(TopsSettings, "tops")
+        section = config.values["dataset"]
+        if section["kind"] != "none":
+            return TopsRequest(kept, config.read(DatasetSettings, "dataset"))
+        if config.methods == (self.name,):
+            raise SettingsError("methods: got tops alone, which needs a dataset; name one by DATASET=…")
+        if section["root"] is not None:
+            raise SettingsError(
+                f"dataset.root: got {section['root']}, but dataset=none reads no images; choose a dataset of "
+                f"conf/dataset/ by DATASET=…, or leave dataset.root out"
+            )
+        return TopsRequest(kept, None)
+
+    def ask(self, plan: Plan, request: Request) -> Plan:
+        asked, source = request.asked[self.name], request.opened["source"]
+        if source is None:
+            return plan
+        settings, names = asked.dataset, tuple(source.index.class_names)
+        dataset = DatasetRecord(
+            name=source.name,
+            kind=settings.kind,
+            digest=source.digest,
+            images=len(source),
+            classes=names,
+            ordered=_are_the_units(names, request.card),
+            preprocess=settings.preprocess,
+            reduced_decoding=settings.reduced_decoding,
+            bad_share=settings.bad_share,
+            block=settings.block,
+        )
+        return plan.asking(self.name, [MiningRecord(dataset, asked.kept, request.config.device)], request.units)
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        if not work.plan.of(self.name):
+            return
+        mined = work.stage(self.name, mine_tasks(work.plan))
+        yield mined
+        result = work.results[self.name] = self._result(work, mined)
+        if result is None:
+            return
+        work.images |= result.images()
+        work.left_out += [f"{key}: {reason}" for key, reason in result.skipped]
+        hits = self.part("result").best_hits(work.plan, result.layers)
+        yield work.stage("backproject", backproject_tasks(work.plan, hits))
+
+    def _result(self, work: Work, mined: Sequence[Task]) -> Any:
+        """Hits and statistics of all layers, read or put together; None where a block is missing."""
+        stored = self.part("result")
+        result = stored.read_tops(work.plan, mined, work.shards, work.problems)
+        if result is not None or work.resources is None or work.resources.source is None:
+            return result
+        try:
+            result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
+        except LookupError as missing:
+            work.notes.append(f"best images wait: {missing} failed; the same command tries again")
+            return None
+        work.shards.write(
+            record_digest(stored.tops_record(work.plan, mined)), stored.encode_tops(work.plan, mined, result)
+        )
+        return result
+
+    def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
+        for mining in plan.of(self.name).values():
+            units = [len(chosen) for chosen in plan.method_parts(self.name).values()]
+            yield Estimate(
+                layer="all layers",
+                name="best images",
+                units=sum(units),
+                results=mining.dataset.images,
+                tasks=len(tasks),
+                seconds=sum(task.seconds for task in tasks),
+                bytes=_bytes(plan, mining),
+                note="and back-projections of the best images",
+            )
+
+
+class Images(Method):
+    """The pixels of the dataset's images to which results refer."""
+
+    name, setting, requested = "images", DatasetRecord, False
+
+    def stages(self, work: Work) -> Iterator[Sequence[Task]]:
+        result = work.results.get(TOPS.name)
+        if result is not None:
+            yield work.stage(self.name, image_tasks(work.plan, result.numbers, work.images))
+
+
+@dataclass(frozen=True)
+class TopsRequest:
+    """What `make atlas` is asked of a dataset. dataset : None where there is none."""
+
+    kept: TopsSettings
+    dataset: DatasetSettings | None
+
+
+TOPS, IMAGES = Tops(), Images()
+
+
+def mining_of(plan: Plan) -> MiningRecord | None:
+    """All that decides the dataset side of a plan, or None where it has none."""
+    return plan.settings.get(TOPS.name, {}).get(MiningRecord.name)
+
+
+def top_units(plan: Plan, layer: str) -> tuple[int, ...]:
+    """The units of a layer whose best images are asked for, rising."""
+    return plan.layer_units(layer, TOPS.name)
+
+
+def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
+    """One pass over the dataset: a task a block of images, all layers at once whatever units are asked for."""
+    mining, card = mining_of(plan), plan.card
+    if mining is None:
+        return ()
+    layers = tuple(layer.name for layer in card.layers if layer.has_units)
+    macs = max(layer.macs["image"] for layer in card.layers)
+    starts = range(0, mining.dataset.images, mining.dataset.block)
+    stops = [min(start + mining.dataset.block, mining.dataset.images) for start in starts]
+    return tuple(
+        MineTask(card.digest, mining, layers, start, stop, mining.tops.batch, max(1, macs) * (stop - start))
+        for start, stop in zip(starts, stops, strict=True)
+    )
+
+
+def image_tasks(plan: Plan, hits: Sequence[int], images: Iterable[int]) -> tuple[ImagesTask, ...]:
+    """The pixels of the images that are hits, in blocks of their places in the dataset; then those of further images.
+
+    The tasks of hits do not depend on the further images.
+    """
+    mining = mining_of(plan)
+    if mining is None or mining.tops.pixels == "pointers":
+        return ()
+    fill = mean_colour(plan.card.order, plan.card.mean)
+    further = sorted(set(images) - set(hits))
+    grids = (*blocks(hits, IMAGES_PER_TASK), *blocks(further, IMAGES_PER_TASK))
+    return tuple(ImagesTask(mining.dataset, plan.card.image, fill, block) for block in grids)
+
+
+def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]]) -> tuple[BackprojectTask, ...]:
+    """The back-projections of every unit's best images. hits : layer → unit → its hits, best first."""
+    mining, card, tasks = mining_of(plan), plan.card, []
+    if mining is None:
+        return ()
+    for layer in plan.layers():
+        rules, own = layer_rules(plan, layer), hits.get(layer.name, {})
+        if not own or not rules:
+            continue
+        canvas = "image" if _sees_all(card, layer) else "window"
+        macs = max(1, layer.macs[canvas]) * (1 + 2 * len(rules))
+        batch = Sizes.of(mining.device, macs, layer.bytes[canvas]).batch
+        device, per_unit = mining.device, mining.tops.k * macs
+        block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
+        for units in blocks(sorted(own), min(block, layer.channels)):
+            chosen = tuple(hit for unit in units for hit in own[unit])
+            tasks.append(
+                BackprojectTask(
+                    model=card.digest,
+                    mining=mining,
+                    fill=mean_colour(card.order, card.mean),
+                    layer=layer.name,
+                    units=units,
+                    hits=chosen,
+                    rules=rules,
+                    batch=batch,
+                    macs=macs * len(chosen),
+                )
+            )
+    return tuple(tasks)
+
+
+def layer_rules(plan: Plan, layer: LayerCard) -> tuple[str, ...]:
+    """Which back-projections the layer's best images get."""
+    mining = mining_of(plan)
+    if mining is None:
+        return ()
+    return mining.tops.whole_image_rules if _sees_all(plan.card, layer) else mining.tops.rules
+
+
+def _sees_all(card: NetworkCard, layer: LayerCard) -> bool:
+    top, left, bottom, right = layer.window
+    return (bottom - top) * (right - left) >= _NEARLY_WHOLE * card.height * card.width
+
+
+def _are_the_units(names: tuple[str, ...], card: NetworkCard) -> bool:
+    """Whether the dataset's classes are the class layer's units, in their order."""
+    if card.class_layer is None or not names:
+        return False
+    if len(names) != card.layer(card.class_layer).channels:
+        return False
+    labels = [label.split(",")[0].strip().casefold() for label in card.labels]
+    return not labels or labels == [name.split(",")[0].strip().casefold() for name in names]
+
+
+def _bytes(plan: Plan, mining: MiningRecord) -> int:
+    """Bytes of the hits' images and of the best ones' back-projections, at most."""
+    (height, width), tops = plan.card.image, mining.tops
+    units = {layer.name: len(top_units(plan, layer.name)) for layer in plan.layers()}
+    hits = tops.k * sum(units.values())
+    total = min(mining.dataset.images, 4 * hits) * height * width * 3 if tops.pixels == "stored" else 0
+    for layer in plan.layers():
+        rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
+        total += tops.k * len(layer_rules(plan, layer)) * units[layer.name] * rows * columns * 3
+    return int(total * COMPRESSED)
