@@ -15,12 +15,12 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.combinations import Combinations
-from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import FormatError, MissingError, nearest
+from atlas_viewer.evidence.combinations import Combinations
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.memorisation import Memorisation
+from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.layer import Layer, LayerInfo, Unit
-from atlas_viewer.memorisation import Memorisation
-from atlas_viewer.priors import PriorCard
 from atlas_viewer.table import write_hits_csv, write_searches_csv
 
 CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart

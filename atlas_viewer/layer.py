@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.evidence.ascent import Pictures, Scores
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search, UnitSearch
+from atlas_viewer.evidence.statistics import Statistics
+from atlas_viewer.evidence.tops import Tops, UnitTops
 from atlas_viewer.format_dataset import KINDS
-from atlas_viewer.pictures import Pictures, Scores
-from atlas_viewer.searches import Search, UnitSearch
-from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import dataset, frame, write_csv
-from atlas_viewer.tops import Tops, UnitTops
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas

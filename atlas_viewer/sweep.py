@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Pictures, Scores, SweepPlace
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures, Scores, SweepPlace
 
 AXES = ("decay", "blur", "norm", "contribution")  # in the order of the rows of Yosinski et al. 2015, figure 3
 NONE, RANDOM = "none", "random"

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from atlas_viewer import format
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
 
 if TYPE_CHECKING:
+    from atlas_viewer.evidence.statistics import Statistics
+    from atlas_viewer.evidence.tops import Tops
     from atlas_viewer.layer import Layer
-    from atlas_viewer.statistics import Statistics
-    from atlas_viewer.tops import Tops
 
 AnyClimb = TypeVar("AnyClimb", bound=Climb)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from atlas_viewer.dataset import Dataset
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.statistics import Statistics
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, plots
 from atlas_viewer.site.outline import Link
-from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import ratio
 
 CLASSES = 6  # most selective classes shown

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.ascent import Pictures, Scores
+from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.format import Status
 from atlas_viewer.layer import LayerInfo
-from atlas_viewer.pictures import Pictures, Scores
 
 REASONS = {
     Status.ok: "",

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
-from atlas_viewer.combinations import Combinations
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.combinations import Combinations
 from atlas_viewer.format import Status, group_name
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions

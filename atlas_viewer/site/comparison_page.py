@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.layer import Layer
 from atlas_viewer.reach import Reach, reach
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.hits import Tile
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, searches, styles

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from atlas_viewer import signals
+from atlas_viewer.evidence.tops import Hit, Tops
 from atlas_viewer.format_dataset import ZERO_BYTE
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import quad
 from atlas_viewer.site import captions
 from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
-from atlas_viewer.tops import Hit, Tops
 
 SIDE = 160  # pixels: longest side of a patch on a page; nine side by side are narrower than that
 COLUMNS = 9  # patches in a row of a sheet

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures

@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.layer import Layer
-from atlas_viewer.memorisation import Memorisation
 from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.comparison_page import shown_rows
 from atlas_viewer.site.outline import Outline, searches
@@ -80,7 +80,7 @@ def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
 def _code() -> str:
     """A hash of what draws: our code, templates and styles, and the libraries that draw."""
     digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
-    for path in sorted((*HERE.parent.glob("*.py"), *HERE.rglob("*"))):
+    for path in sorted(HERE.parent.rglob("*")):
         if path.suffix in (".py", ".html", ".css", ".js"):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import Marks, marks
 from atlas_viewer.site.combination_page import groups

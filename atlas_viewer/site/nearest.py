@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.dataset import Dataset
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.layer import Unit
-from atlas_viewer.memorisation import Memorisation
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import safe, searches
 from atlas_viewer.site.search_panels import search_sheet

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.evidence.ascent import Scores
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Scores
 from atlas_viewer.reach import reach
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.hits import Tile

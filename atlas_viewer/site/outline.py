@@ -12,11 +12,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures
-from atlas_viewer.searches import Search
 from atlas_viewer.site.captions import roman
 from atlas_viewer.site.sheets import EXACT
 from atlas_viewer.sweep import Sweep

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.format import group_names
-from atlas_viewer.priors import PriorCard
 from atlas_viewer.site import captions, code_plot, markdown
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, safe
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Scores
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Scores
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.hits import Tile
 from atlas_viewer.site.outline import Link, Outline, render, searches

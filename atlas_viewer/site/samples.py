@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from atlas_viewer.evidence.ascent import Pictures, Scores
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.format import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures, Scores
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 
 COLUMNS = 5  # pictures side by side on a wide screen

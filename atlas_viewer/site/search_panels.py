@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Scores
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.layer import Unit
-from atlas_viewer.pictures import Scores
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Link, Outline, safe, searches
 from atlas_viewer.site.samples import COLUMNS, Facts, Reached, columns, facts, rates, reached

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Pictures
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import stretch
-from atlas_viewer.pictures import Pictures
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Link, Outline, render
 from atlas_viewer.site.sheets import Crop, Sheet, thumb_size, thumbs

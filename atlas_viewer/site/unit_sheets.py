@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Search
 from atlas_viewer.layer import Layer
 from atlas_viewer.montage import quad_size, stretch
-from atlas_viewer.searches import Search
 from atlas_viewer.site.hits import quads
 from atlas_viewer.site.outline import safe
 from atlas_viewer.site.sheets import FORMS, PHOTO, Sheet, thumb_size, thumbs

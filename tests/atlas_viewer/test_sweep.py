@@ -8,7 +8,7 @@ import pytest
 from searched_atlas import add_search
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.pictures import SweepPlace
+from atlas_viewer.evidence.ascent import SweepPlace
 from atlas_viewer.sweep import Sweep
 from atlas_viewer.validator import check
 

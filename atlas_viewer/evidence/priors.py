@@ -8,7 +8,7 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from atlas_viewer.climb import numbers
+from atlas_viewer.evidence.climb import numbers
 from atlas_viewer.format_dgn import PRIOR
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.format_dataset import RULES, ZERO_BYTE
 from atlas_viewer.table import hits_frame, write_hits_csv
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.climb import Climb, scalar
+from atlas_viewer.evidence.climb import Climb, scalar
 from atlas_viewer.field import Group
 
 
