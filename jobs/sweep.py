@@ -160,7 +160,7 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, object]:
 def _tell(request: SweepRequest, units: Units) -> None:
     """Where the page is, and which settings came out best."""
     from atlas_viewer.atlas import Atlas
-    from atlas_viewer.sweep import REGULARIZERS, Sweep
+    from atlas_viewer.sweep import Sweep
 
     with Atlas(request.out / "atlas.h5") as opened:
         for layer in units:
@@ -168,8 +168,7 @@ def _tell(request: SweepRequest, units: Units) -> None:
             if found.judge is not None:
                 print(f"best of {layer} by the score of {found.judge}; the page has the words that ask for one:")
                 for setting in found.ranked[:TOLD]:
-                    numbers = {name: setting.numbers[name] for name in REGULARIZERS if setting.numbers[name]}
-                    on = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+                    on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
                     print(f"  {setting.name:12} {100 * found.worth(setting):5.1f} %  {on or 'no regularizer'}")
             if request.pages:
                 print(f"open {request.out}/site/{opened[layer].key}/sweep.html", file=sys.stderr)

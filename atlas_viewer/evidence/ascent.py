@@ -1,39 +1,88 @@
-"""The pictures of one layer in one style, with their numbers, read when asked for; and what a judge saw."""
+"""Styles of gradient ascent: the pictures of a layer by one setting of the regularizers, with their numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
-import numpy as np
 
-from atlas_viewer import format
-from atlas_viewer.evidence.climb import Climb, scalar
-from atlas_viewer.field import Group
+from atlas_viewer.evidence.climb import (
+    CUT,
+    MEASURE,
+    POSITION,
+    REASON,
+    SEED,
+    STATUS,
+    TRACE,
+    Climb,
+    climb_faults,
+    sweep_attributes,
+)
+from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.table import comparison_names, pictures_in_order, write
 
+if TYPE_CHECKING:
+    from atlas_viewer.layer import Layer
 
-@dataclass(frozen=True)
-class SweepPlace:
-    """Where a style stands in a style search.
+STYLE = Group(
+    "/layers/<layer>/ascent/<style>",
+    "pictures by gradient ascent with one setting of the regularizers; its numbers are further attributes",
+    (
+        Attribute("style", "text", "true name of the style"),
+        MEASURE,
+        Attribute("canvas", "text",
+                  "what was optimized: window (the picture alone) or image (the whole input)"),
+        *POSITION,
+        SEED,
+        Attribute("direction", "text", "maximize or minimize"),
+        CUT,
+        *sweep_attributes("the style that all its other numbers come from"),
+    ),
+    (
+        Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
+              "the pictures, true colours, at their true size", "pixel levels, 0 to 255"),
+        Field("activation", "f4", ("unit", "sample"),
+              "activation of the stored pixels, measured after rounding", "activation"),
+        Field("activation_float", "f4", ("unit", "sample"), "activation of the picture before rounding",
+              "activation"),
+        Field("best_step", "i4", ("unit", "sample"), "step whose picture is stored; -1 for no picture", "steps"),
+        STATUS,
+        REASON,
+        *TRACE,
+        Field("attempt", "u1", ("unit", "sample"),
+              "the start that the picture comes from: 0 the first, then fresh ones"),
+        Field("start_norm", "f4", ("unit", "sample"), "L2 norm of the start, mean subtracted", "pixel levels",
+              required=False),
+        Field("norm", "f4", ("unit", "sample"), "L2 norm of the picture before rounding, mean subtracted",
+              "pixel levels", required=False),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+GROUPS = (STYLE,)
 
-    axis : none, decay, blur, norm, contribution or random. place : in its row from 1, 0 for none; or its draw's
-    number. base : the style that all its numbers but the regularizers are from.
-    """
-
-    axis: str
-    place: int
-    base: str
+COLUMNS = ("layer", "unit", "label", "style", "sample", "status")
+COLUMNS += ("activation", "activation_float", "best_step", "attempt")
 
 
 @dataclass(frozen=True)
 class Pictures(Climb):
     """One style of one layer. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
 
+    @classmethod
+    def of(cls, layer: Layer) -> dict[str, Pictures]:
+        """The styles of a layer by true name."""
+        groups = layer.group.get("ascent", {}).values()
+        return {str(group.attrs["style"]): cls(group, layer.units) for group in groups}
+
     @property
     def kind(self) -> Group:
-        """The part of the schema that the group follows."""
-        return format.STYLE
+        """The schema of the group."""
+        return STYLE
 
     @cached_property
     def style(self) -> str:
@@ -55,67 +104,34 @@ class Pictures(Climb):
         """maximize or minimize."""
         return str(self.group.attrs["direction"])
 
-    @cached_property
-    def sweep(self) -> SweepPlace | None:
-        """The style's place in a style search; None for a style that was asked for by its name."""
-        about = self.group.attrs
-        if "sweep" not in about:
-            return None
-        return SweepPlace(str(about["sweep"]), int(about["sweep_place"]), str(about["sweep_base"]))
 
-    @cached_property
-    def asked(self) -> np.ndarray:
-        """(unit, sample) whether the picture was asked for and tried, whatever became of it."""
-        return self.group["status"][...] != format.Status.missing
+def faults(file: h5py.File) -> Iterator[str]:
+    """Contradictions inside and between the styles of an open file."""
+    yield from climb_faults(file, STYLE)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What one judge saw in the pictures of one style; arrays begin with (unit, sample)."""
+def columns(layer: Layer) -> tuple[str, ...]:
+    """The names of the table's columns; the last ones compare with images, and with each judge."""
+    return COLUMNS + comparison_names(layer)
 
-    group: h5py.Group
 
-    @cached_property
-    def judge(self) -> str:
-        """The judge's true name."""
-        return str(self.group.parent.attrs["judge"])
+def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
+    """The rows in the order unit, style, sample."""
+    for style, where, further in pictures_in_order(layer, list(Pictures.of(layer).values())):
+        yield (
+            *(layer.name, int(layer.units[where[0]]), layer.labels[where[0]], style.style, where[1]),
+            *(style.status[where[0]][where[1]].name, float(style.activation[where])),
+            *(float(style.activation_float[where]), int(style.best_step[where]), int(style.attempt[where])),
+            *further,
+        )
 
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of the judge's definition and weights."""
-        return str(self.group.parent.attrs["judge_digest"])
 
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the judge's classes; empty where they are not stored."""
-        return tuple(self.group.parent["labels"].asstr()[...]) if "labels" in self.group.parent else ()
+def write_styles_csv(layer: Layer, path: Path) -> Path:
+    """Write a line a picture; a judge's columns are named judge:what. NaN stays empty."""
+    return write(path, columns(layer), rows(layer))
 
-    @cached_property
-    def rates(self) -> dict[str, str | int | float | bool]:
-        """The rates over all judged pictures, by name."""
-        names = sorted(set(self.group.attrs) - {"meaning", "pictures"})
-        return {name: scalar(self.group.attrs[name]) for name in names}
 
-    @cached_property
-    def target(self) -> np.ndarray:
-        """(unit,) the judge's class that stands for the unit, or -1."""
-        return self.group["target"][...]
-
-    @cached_property
-    def top1(self) -> np.ndarray:
-        """(unit, sample) the judge's first class, or -1."""
-        return self.group["top1"][...]
-
-    @cached_property
-    def target_probability(self) -> np.ndarray:
-        """(unit, sample) probability of the target."""
-        return self.group["target_probability"][...]
-
-    @cached_property
-    def target_rank(self) -> np.ndarray:
-        """(unit, sample) place of the target among the classes; 0 is the first."""
-        return self.group["target_rank"][...]
-
-    def name(self, number: int) -> str:
-        """What the judge calls a class: its label, or its number."""
-        return self.labels[number] if 0 <= number < len(self.labels) else f"class {number}"
+def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
+    """Write <layer>.csv, a line a picture, where the layer has styles."""
+    if Pictures.of(layer):
+        yield write_styles_csv(layer, folder / f"{layer.key}.csv")

@@ -1,16 +1,49 @@
-"""Pictures that excite several units at once, with what each unit makes of them, read when asked for."""
+"""Combinations: pictures that excite several units at once, with the activation of each unit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import numbers
-from atlas_viewer.field import Status
-from atlas_viewer.format_dgn import COMBINATION
+from atlas_viewer.evidence.dgn import BY_PRIOR
+from atlas_viewer.evidence.priors import code_faults
+from atlas_viewer.field import Attribute, Field, Group, Status
+
+if TYPE_CHECKING:
+    from atlas_viewer.atlas import Atlas
+
+COMBINATION = Group(
+    "/combinations/<name>",
+    "pictures that excite several units at once (Nguyen et al. 2016, Eq. 2); row i of every array with the axis item "
+    "belongs to the units member_unit[i]",
+    (
+        Attribute("name", "text", "true name of the set of combinations"),
+        Attribute("layer", "text", "layer of all the units"),
+        Attribute("balance", "float", "weight of the penalty on the difference of the activations; 0 without"),
+        *BY_PRIOR,
+    ),
+    (
+        Field("member_unit", "i4", ("item", "member"), "units that are combined; -1 beyond an item's last"),
+        Field("member_label", "text", ("item", "member"), "names of these units, or empty"),
+        Field("member_weight", "f4", ("item", "member"), "weight of each unit's activation in the objective"),
+        Field("pixels", "u1", ("item", "sample", "y", "x", "rgb"), "the pictures of the last iterate, true colours",
+              "pixel levels, 0 to 255"),
+        Field("member_activation", "f4", ("item", "sample", "member"),
+              "activation of each unit for the stored pixels", "activation"),
+        Field("code", "f4", ("item", "sample", "code"), "code of the last iterate, flattened", "code"),
+        Field("status", "status", ("item", "sample"), "what became of the picture"),
+        Field("reason", "text", ("item",), "why pictures of the item are missing, or empty", required=False),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+GROUPS = (COMBINATION,)
 
 
 @dataclass(frozen=True)
@@ -18,6 +51,11 @@ class Combinations:
     """One set of combinations of an open atlas. Arrays begin with (item,): a combination of units each."""
 
     group: h5py.Group
+
+    @classmethod
+    def of(cls, atlas: Atlas) -> dict[str, Combinations]:
+        """The sets of combinations of an atlas by true name."""
+        return {each.name: each for each in map(cls, atlas.file.get("combinations", {}).values())}
 
     @cached_property
     def name(self) -> str:
@@ -36,7 +74,7 @@ class Combinations:
 
     @cached_property
     def prior(self) -> str:
-        """True name of the prior whose codes were searched."""
+        """True name of the prior whose codes were optimized."""
         return str(self.group.attrs["prior"])
 
     @property
@@ -71,7 +109,7 @@ class Combinations:
 
     @cached_property
     def pixels(self) -> h5py.Dataset:
-        """(item, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is not there."""
+        """(item, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is missing."""
         return self.group["pixels"]
 
     @cached_property
@@ -101,7 +139,7 @@ class Combinations:
 
     @cached_property
     def reason(self) -> tuple[str, ...]:
-        """Why pictures of each combination are not there, or empty."""
+        """Why pictures of each combination are missing, or empty."""
         return tuple(self.group["reason"].asstr()[...]) if "reason" in self.group else ("",) * len(self)
 
     @cached_property
@@ -119,8 +157,35 @@ class Combinations:
         real = np.broadcast_to(self.member_unit[:, None, :] >= 0, self.member_activation.shape)
         least = np.where(real, self.member_activation, np.inf).min(axis=-1)
         most = np.where(real, self.member_activation, -np.inf).max(axis=-1)
-        found = np.full(least.shape, np.nan)
-        return np.divide(least, most, out=found, where=self.there & (most > 0))
+        ratios = np.full(least.shape, np.nan)
+        return np.divide(least, most, out=ratios, where=self.there & (most > 0))
 
     def __len__(self) -> int:
         return len(self.member_unit)
+
+
+def faults(file: h5py.File) -> Iterator[str]:
+    """Contradictions between the combinations of an open file, their priors and the network."""
+    for combination in COMBINATION.within(file):
+        yield from (f"{combination.name}{fault}" for fault in code_faults(file, combination))
+        yield from (f"{combination.name}{fault}" for fault in _member_faults(file, combination))
+
+
+def _member_faults(file: h5py.File, group: h5py.Group) -> Iterator[str]:
+    layers = file["network/layers/name"].asstr()[...].tolist()
+    layer, units = group.attrs["layer"], group["member_unit"][...]
+    if layer not in layers:
+        yield f": layer {layer!r} is not in the layer table"
+        return
+    channels = int(file["network/layers/channels"][layers.index(layer)])
+    if units.size and not (units.min() >= -1 and units.max() < channels):
+        yield f"/member_unit: not within -1 to {channels - 1}"
+    real = units >= 0
+    if not real[:, :1].all() or (np.diff(real.astype(int), axis=1) > 0).any():
+        yield "/member_unit: expected units first, then -1"
+    status, activation = group["status"][...], group["member_activation"][...]
+    if status.size and status.max() > max(Status):
+        yield "/status: a value that is no status"
+    there = (status == Status.ok)[:, :, None] & real[:, None, :]
+    if not np.isfinite(activation[there]).all():
+        yield "/member_activation: not finite where status is ok"

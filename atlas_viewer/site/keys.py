@@ -13,7 +13,7 @@ from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.comparison_page import shown_rows
-from atlas_viewer.site.outline import Outline, searches
+from atlas_viewer.site.outline import Outline, runs
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def layer_key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
         outline.neighbours(layer.name),
     )
     digest.update(repr((around, layer.info)).encode())
-    found = [(search.name, outline.prior_link(search.prior)) for search in searches(layer)]
+    found = [(run.name, outline.prior_link(run.prior)) for run in runs(layer)]
     together = [group.link() for group in groups(outline) if group.layer == layer.name]
     digest.update(repr((found, shown_rows(outline, layer), together)).encode())
     digest.update(atlas.mean.tobytes())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.evidence.ascent import Pictures, Scores
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Unit
 from atlas_viewer.montage import stretch
 from atlas_viewer.site import captions
