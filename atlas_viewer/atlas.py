@@ -15,13 +15,13 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.combinations import Combinations
-from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import FormatError, MissingError, nearest
+from atlas_viewer.evidence.combinations import Combinations
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.memorisation import Memorisation
+from atlas_viewer.evidence.priors import PriorCard
+from atlas_viewer.evidence.registry import write_tables
 from atlas_viewer.layer import Layer, LayerInfo, Unit
-from atlas_viewer.memorisation import Memorisation
-from atlas_viewer.priors import PriorCard
-from atlas_viewer.table import write_hits_csv, write_searches_csv
 
 CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
 
@@ -38,11 +38,11 @@ class Atlas:
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
         if not h5py.is_hdf5(self.path):
             raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
-        self._file = h5py.File(self.path, "r")
+        self.file = h5py.File(self.path, "r")  # for readers of evidence
         try:
-            _refuse_other_formats(self._file, self.path)
+            _refuse_other_formats(self.file, self.path)
         except FormatError:
-            self._file.close()
+            self.file.close()
             raise
 
     def __enter__(self) -> Atlas:
@@ -53,17 +53,17 @@ class Atlas:
 
     def close(self) -> None:
         """Close the file; pictures that were read stay, those that were not are out of reach."""
-        self._file.close()
+        self.file.close()
 
     @property
     def model(self) -> str:
         """The network's name."""
-        return str(self._file.attrs["model"])
+        return str(self.file.attrs["model"])
 
     @property
     def digest(self) -> str:
         """The SHA-256 of the network's definition and weights, in hexadecimal."""
-        return str(self._file.attrs["model_digest"])
+        return str(self.file.attrs["model_digest"])
 
     @property
     def settings(self) -> str:
@@ -78,25 +78,25 @@ class Atlas:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the network's input in pixels."""
-        attributes = self._file["preprocessing"].attrs
+        attributes = self.file["preprocessing"].attrs
         return int(attributes["height"]), int(attributes["width"])
 
     @cached_property
     def mean(self) -> np.ndarray:
         """The mean that the network subtracts, (y, x, rgb) in pixel levels; y and x may be 1."""
-        mean = np.moveaxis(self._file["preprocessing/mean"][...], 0, -1)
-        mean = mean[:, :, ::-1] if self._file["preprocessing"].attrs["channels"] == "BGR" else mean
+        mean = np.moveaxis(self.file["preprocessing/mean"][...], 0, -1)
+        mean = mean[:, :, ::-1] if self.file["preprocessing"].attrs["channels"] == "BGR" else mean
         return np.ascontiguousarray(np.broadcast_to(mean, (*mean.shape[:2], 3)))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes."""
-        return tuple(self._file["network/labels"].asstr()[...])
+        return tuple(self.file["network/labels"].asstr()[...])
 
     @cached_property
     def table(self) -> tuple[LayerInfo, ...]:
         """The layer table of the network, inputs first; also the layers without pictures."""
-        group = self._file["network/layers"]
+        group = self.file["network/layers"]
         columns = {field.name: group[field.name] for field in format.LAYERS.fields}
         read = {name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()}
         return tuple(
@@ -116,55 +116,55 @@ class Atlas:
 
     @cached_property
     def dataset(self) -> Dataset | None:
-        """The images that were looked at; None where there were none."""
-        return Dataset(self._file["dataset"]) if "dataset" in self._file else None
+        """The images that were evaluated; None where there were none."""
+        return Dataset.of(self)
 
     @cached_property
     def priors(self) -> dict[str, PriorCard]:
-        """The priors whose codes were searched, by true name."""
-        return {card.name: card for card in map(PriorCard, self._file.get("priors", {}).values())}
+        """The priors of the runs, by true name."""
+        return PriorCard.of(self)
 
     @cached_property
-    def searches(self) -> dict[str, tuple[str, ...]]:
-        """The searches of priors' codes by true name, each with the layers that have pictures of it."""
-        found: dict[str, tuple[str, ...]] = {}
+    def runs(self) -> dict[str, tuple[str, ...]]:
+        """The runs of DGN-AM by true name, each with the layers that have pictures of it."""
+        layers: dict[str, tuple[str, ...]] = {}
         for layer in self:
-            for name in layer.searches:
-                found[name] = (*found.get(name, ()), layer.name)
-        return found
+            for name in layer.runs:
+                layers[name] = (*layers.get(name, ()), layer.name)
+        return layers
 
     @cached_property
     def combinations(self) -> dict[str, Combinations]:
         """The sets of pictures that excite several units at once, by true name."""
-        return {each.name: each for each in map(Combinations, self._file.get("combinations", {}).values())}
+        return Combinations.of(self)
 
     @cached_property
     def memorisation(self) -> dict[str, Memorisation]:
-        """The memorisation tests, by the true name of the search whose pictures were compared."""
-        return {test.search: test for test in map(Memorisation, self._file.get("memorisation", {}).values())}
+        """The memorisation tests, by the true name of the run whose pictures were compared."""
+        return Memorisation.of(self)
 
     @cached_property
     def nodes(self) -> tuple[str, ...]:
         """The names of the network's nodes, inputs first."""
-        return tuple(self._file["network/graph/nodes"].asstr()[...])
+        return tuple(self.file["network/graph/nodes"].asstr()[...])
 
     @cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
         """The network's edges as pairs of node names: from, to."""
-        return tuple((self.nodes[a], self.nodes[b]) for a, b in self._file["network/graph/edges"][...].tolist())
+        return tuple((self.nodes[a], self.nodes[b]) for a, b in self.file["network/graph/edges"][...].tolist())
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers that have units in this atlas, inputs first."""
-        there = self._file.get("layers", {})
-        return tuple(name for name, key in self._keys.items() if key in there)
+        groups = self.file.get("layers", {})
+        return tuple(name for name, key in self._keys.items() if key in groups)
 
     def __getitem__(self, layer: str) -> Layer:
         if layer not in self.layers:
             why = " (it has no units in this atlas)" if layer in self._keys else nearest(layer, self.layers)
             raise MissingError(f"atlas {self.path}: no layer {layer}{why}; it has {', '.join(self.layers)}")
         info = next(info for info in self.table if info.name == layer)
-        return Layer(self, info, self._file["layers"][self._keys[layer]])
+        return Layer(self, info, self.file["layers"][self._keys[layer]])
 
     def __iter__(self) -> Iterator[Layer]:
         return (self[layer] for layer in self.layers)
@@ -193,29 +193,21 @@ class Atlas:
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
         """Write the tables of every layer that it has; the paths are returned.
 
-        <layer>.csv : a line a picture of a style. <layer>.searches.csv : a line a picture of a search.
-        <layer>.tops.csv : a line a hit. <layer>.statistics.csv : a line a unit.
+        <layer>.csv : a line a picture of a style.
+        <layer>.runs.csv : a line a picture of a run.
+        <layer>.tops.csv : a line a hit.
+        <layer>.statistics.csv : a line a unit.
         """
-        folder, written = Path(folder), []
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for layer in self:
-            if layer.styles:
-                written.append(layer.to_csv(folder / f"{layer.key}.csv"))
-            if layer.searches:
-                written.append(write_searches_csv(layer, folder / f"{layer.key}.searches.csv"))
-            if layer.kinds:
-                tops = tuple(layer.tops(kind) for kind in layer.kinds)
-                written.append(write_hits_csv(tops, folder / f"{layer.key}.tops.csv"))
-            if layer.statistics is not None:
-                written.append(layer.statistics.to_csv(folder / f"{layer.key}.statistics.csv"))
-        return tuple(written)
+        return tuple(path for layer in self for path in write_tables(layer, folder))
 
     @cached_property
     def _keys(self) -> dict[str, str]:
-        return format.group_names(self._file["network/layers/name"].asstr()[...].tolist())
+        return format.group_names(self.file["network/layers/name"].asstr()[...].tolist())
 
     def _text(self, path: str) -> str:
-        return str(self._file[path].asstr()[()])
+        return str(self.file[path].asstr()[()])
 
 
 def _refuse_other_formats(file: h5py.File, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import h5py
@@ -194,6 +194,16 @@ class Group:
             if part.startswith("<"):
                 path = path.replace(part, names[part[1:-1]])
         return path
+
+    def within(self, file: h5py.Group) -> Iterator[h5py.Group]:
+        """Yield every group of this kind in an open file, by name."""
+        groups = [file]
+        for part in filter(None, self.path.split("/")):
+            if part.startswith("<"):
+                groups = [each for group in groups for each in group.values() if isinstance(each, h5py.Group)]
+            else:
+                groups = [group[part] for group in groups if part in group]
+        yield from groups
 
     def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
         """Create the group with its attributes, without datasets; ValueError names what does not fit."""

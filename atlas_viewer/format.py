@@ -1,7 +1,6 @@
-"""The format of an atlas as one value: writer, reader, validator and docs/format.md come from SCHEMA.
+"""The format of an atlas as one value: writer, reader, validator and docs/format.md follow SCHEMA.
 
-The groups of the dataset side lie in `format_dataset`, those of the learned priors in `format_dgn`. A later method
-adds its groups to SCHEMA; nothing else in this module changes.
+The groups of each kind of evidence lie in its module in `evidence`; the groups of the network and its units lie here.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import h5py
 
+from atlas_viewer.evidence.registry import GROUPS
 from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
-from atlas_viewer.format_dataset import DATASET, IMAGES, STATISTICS, TOPS
-from atlas_viewer.format_dgn import COMBINATION, DGN, MEMORISATION, PRIOR
 
 FORMAT = "visualization atlas"
-VERSION = 1
+VERSION = 2
 
 ROOT = Group(
     "/",
@@ -102,98 +100,17 @@ UNITS = Group(
         Field("index", "i4", ("unit",), "number of the unit in its layer, rising"),
         Field("label", "text", ("unit",), "name of the unit: its class, or empty"),
         Field("status", "status", ("unit",),
-              "ok, or the first status of its pictures that is not; those of a style search do not count"),
+              "ok, or the first status of its pictures that is not; those of a sweep do not count"),
         Field("window", "i4", ("side",), "window of the position shown, cut at the image's border: top, "
               "left, bottom, right; bottom and right are the first outside", "pixels"),
         Field("window_unclipped", "i4", ("side",), "the same window where it may stick out of the image",
               "pixels"),
     ),
 )  # fmt: skip
-STYLE = Group(
-    "/layers/<layer>/ascent/<style>",
-    "pictures by gradient ascent with one setting of the regularizers; its numbers are further attributes",
-    (
-        Attribute("style", "text", "true name of the style"),
-        Attribute("measure", "text", "what an activation is: the value of which layer, before or after what"),
-        Attribute("canvas", "text",
-                  "what was optimized: window (the picture alone) or image (the whole input)"),
-        Attribute("row", "int", "row of the position that was maximized"),
-        Attribute("column", "int", "column of the position that was maximized"),
-        Attribute("seed", "int", "of all random starts; each picture's own start follows from it and its address"),
-        Attribute("direction", "text", "maximize or minimize"),
-        Attribute("cut", "int[]",
-                  "pixels of the window outside the image, not shown: top, left, bottom, right"),
-        Attribute("sweep", "text", "of a setting of a style search, what it is there: none (no regularizer), the "
-                  "one regularizer that it raises (decay, blur, norm or contribution), or random (all drawn)",
-                  required=False),
-        Attribute("sweep_place", "int", "its place there: in the row of its regularizer, from 1, weakest first; "
-                  "the number of its draw, from 0; 0 for none", required=False),
-        Attribute("sweep_base", "text", "the style that all its numbers but the regularizers are from",
-                  required=False),
-    ),
-    (
-        Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
-              "the pictures, true colours, at their true size", "pixel levels, 0 to 255"),
-        Field("activation", "f4", ("unit", "sample"),
-              "activation of the stored pixels, measured after rounding", "activation"),
-        Field("activation_float", "f4", ("unit", "sample"), "activation of the picture before rounding",
-              "activation"),
-        Field("best_step", "i4", ("unit", "sample"), "step whose picture is stored; -1 where there is none",
-              "steps"),
-        Field("status", "status", ("unit", "sample"), "what became of the picture"),
-        Field("reason", "text", ("unit",), "why pictures of the unit are not there, or empty",
-              required=False),
-        Field("trace", "f4", ("unit", "sample", "point"), "activation on the way; NaN after an early end",
-              "activation"),
-        Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
-        Field("attempt", "u1", ("unit", "sample"), "which start the picture is from: 0 the first, then fresh ones"),
-        Field("start_norm", "f4", ("unit", "sample"), "L2 norm of the start, mean subtracted", "pixel levels",
-              required=False),
-        Field("norm", "f4", ("unit", "sample"), "L2 norm of the picture before rounding, mean subtracted",
-              "pixel levels", required=False),
-    ),
-    open=True,
-    required=False,
-)  # fmt: skip
-JUDGE = Group(
-    "/layers/<layer>/scores/<judge>",
-    "what a judge says of the pictures: the network itself, or one that took no part in making them",
-    (
-        Attribute("judge", "text", "true name of the judge"),
-        Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
-    ),
-    (Field("labels", "text", ("judge_class",), "names of the judge's classes", required=False),),
-    open=True,
-    required=False,
-)
-SCORES = Group(
-    "/layers/<layer>/scores/<judge>/<style>",
-    "what the judge sees in each picture of one style; rates are among the further attributes",
-    (
-        Attribute("pictures", "text", "which pictures of this layer were judged: ascent/<style> or dgn/<style>"),
-        Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
-                  required=False),
-        Attribute("top5_rate", "float", "share of the judged pictures with the target among the first five",
-                  required=False),
-    ),
-    (
-        Field("target", "i4", ("unit",),
-              "the judge's class that stands for the unit; -1 where there is none"),
-        Field("top1", "i4", ("unit", "sample"), "the judge's first class; -1 where no picture was judged"),
-        Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's first class",
-              "probability", required=False),
-        Field("target_probability", "f4", ("unit", "sample"), "probability of the target", "probability"),
-        Field("target_rank", "i4", ("unit", "sample"),
-              "place of the target among the classes; 0 is the first"),
-    ),
-    open=True,
-    required=False,
-)  # fmt: skip
 
-SCHEMA: tuple[Group, ...] = (
-    *(ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, DATASET, IMAGES, PRIOR),
-    *(LAYER, UNITS, STYLE, DGN, TOPS, STATISTICS, JUDGE, SCORES, COMBINATION, MEMORISATION),
-)
+_NETWORK = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH)
+_FIRST = next(place for place, group in enumerate(GROUPS) if group.path.startswith(f"{LAYER.path}/"))
+SCHEMA: tuple[Group, ...] = (*_NETWORK, *GROUPS[:_FIRST], LAYER, UNITS, *GROUPS[_FIRST:])
 
 
 def create(path: Path | str) -> h5py.File:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from atlas_viewer import format
-from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
-from atlas_viewer.format_dataset import KINDS
-from atlas_viewer.pictures import Pictures, Scores
-from atlas_viewer.searches import Search, UnitSearch
-from atlas_viewer.statistics import Statistics
-from atlas_viewer.table import dataset, frame, write_csv
-from atlas_viewer.tops import Tops, UnitTops
+from atlas_viewer.evidence.ascent import Pictures, write_styles_csv
+from atlas_viewer.evidence.ascent import columns as picture_columns
+from atlas_viewer.evidence.ascent import rows as picture_rows
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run, UnitRun
+from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.evidence.statistics import Statistics
+from atlas_viewer.evidence.tops import Tops, UnitTops
+from atlas_viewer.field import Status
+from atlas_viewer.table import arrays
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -69,9 +71,9 @@ class Layer:
         return tuple(self.group["units/label"].asstr()[...])
 
     @cached_property
-    def status(self) -> tuple[format.Status, ...]:
+    def status(self) -> tuple[Status, ...]:
         """For each unit `ok`, or the first status of its pictures that is not."""
-        return tuple(format.Status(value) for value in self.group["units/status"][...].tolist())
+        return tuple(Status(value) for value in self.group["units/status"][...].tolist())
 
     @cached_property
     def window(self) -> tuple[int, int, int, int]:
@@ -89,9 +91,19 @@ class Layer:
         return tuple(self._styles)
 
     @cached_property
-    def searched(self) -> tuple[str, ...]:
-        """Those of its styles that are settings of a style search."""
-        return tuple(name for name, group in self._styles.items() if "sweep" in group.attrs)
+    def runs(self) -> tuple[str, ...]:
+        """The true names of the runs of DGN-AM that the layer has pictures of."""
+        return tuple(self._runs)
+
+    @cached_property
+    def swept(self) -> tuple[str, ...]:
+        """The styles that are settings of a sweep."""
+        return tuple(name for name, style in self._styles.items() if style.sweep is not None)
+
+    @cached_property
+    def swept_runs(self) -> tuple[str, ...]:
+        """The runs that are settings of a sweep."""
+        return tuple(name for name, run in self._runs.items() if run.sweep is not None)
 
     @cached_property
     def judges(self) -> tuple[str, ...]:
@@ -99,37 +111,29 @@ class Layer:
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
 
     def pictures(self, style: str) -> Pictures:
-        """The pictures of one style; nothing is read before it is asked for."""
+        """The pictures of one style; arrays are read on first use."""
         if style not in self._styles:
-            known = ", ".join(self.styles)
-            raise MissingError(f"layer {self.name}: no style {style}{nearest(style, self.styles)}; it has {known}")
-        return Pictures(self._styles[style], self.units)
+            close, names = nearest(style, self.styles), ", ".join(self.styles)
+            raise MissingError(f"layer {self.name}: no style {style}{close}; it has {names}")
+        return self._styles[style]
 
-    @cached_property
-    def searches(self) -> tuple[str, ...]:
-        """The true names of the searches of priors' codes that the layer has pictures of."""
-        return tuple(self._searches)
-
-    def search(self, name: str) -> Search:
-        """The pictures of one search; nothing is read before it is asked for."""
-        if name not in self._searches:
-            known = ", ".join(self.searches) if self.searches else "none"
-            close = nearest(name, self.searches)
-            raise MissingError(f"layer {self.name}: no search {name}{close}; it has {known}")
-        return Search(self._searches[name], self.units)
+    def run(self, name: str) -> Run:
+        """The pictures of one run of DGN-AM; arrays are read on first use."""
+        if name not in self._runs:
+            close, names = nearest(name, self.runs), ", ".join(self.runs) if self.runs else "none"
+            raise MissingError(f"layer {self.name}: no run {name}{close}; it has {names}")
+        return self._runs[name]
 
     def scores(self, judge: str, name: str) -> Scores | None:
-        """What a judge saw in the pictures of a style, or of a search; None where it saw none of them."""
+        """What a judge saw in the pictures of a style, or of a run; None where it saw none of them."""
         if judge not in self.judges:
-            known = ", ".join(self.judges)
-            raise MissingError(f"layer {self.name}: no judge {judge}{nearest(judge, self.judges)}; it has {known}")
-        pictures: Climb = self.search(name) if name in self.searches else self.pictures(name)
-        group = self._judged.get((judge, pictures.path))
-        return None if group is None else Scores(group)
+            close, names = nearest(judge, self.judges), ", ".join(self.judges)
+            raise MissingError(f"layer {self.name}: no judge {judge}{close}; it has {names}")
+        return next((scores for scores in self.judged(self._climb(name)) if scores.judge == judge), None)
 
     def judged(self, pictures: Climb) -> tuple[Scores, ...]:
-        """What each judge saw in these pictures of the layer, those that saw any."""
-        return tuple(Scores(group) for (_, path), group in self._judged.items() if path == pictures.path)
+        """The scores of every judge that saw these pictures of the layer."""
+        return tuple(scores for scores in self._scores if scores.pictures == pictures.path)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -137,16 +141,16 @@ class Layer:
         return tuple(self._tops)
 
     def tops(self, kind: str = "largest") -> Tops:
-        """The images of the dataset that stand for the units; nothing is read before it is asked for."""
+        """The images of the dataset that stand for the units; arrays are read on first use."""
         if kind not in self._tops:
-            known = ", ".join(self.kinds) if self.kinds else "none"
-            raise MissingError(f"layer {self.name}: no hits of kind {kind}{nearest(kind, self.kinds)}; it has {known}")
+            close, names = nearest(kind, self.kinds), ", ".join(self.kinds) if self.kinds else "none"
+            raise MissingError(f"layer {self.name}: no hits of kind {kind}{close}; it has {names}")
         return self._tops[kind]
 
     @cached_property
     def statistics(self) -> Statistics | None:
-        """How the units behave over the dataset; None where no images were looked at."""
-        return Statistics(self.group["statistics"], self.units) if "statistics" in self.group else None
+        """The activations of the units over the dataset; None where no images were evaluated."""
+        return Statistics.of(self)
 
     def __len__(self) -> int:
         return len(self.units)
@@ -164,47 +168,44 @@ class Layer:
             return Unit(self, int(text))
         if text in self.labels:
             return Unit(self, int(self.units[self.labels.index(text)]))
-        known = [label for label in self.labels if label] + [str(number) for number in self.units.tolist()]
+        names = [label for label in self.labels if label] + [str(number) for number in self.units.tolist()]
         span = f"{self.units[0]} to {self.units[-1]}" if len(self) else "none"
-        close = "" if text.isdigit() else nearest(text, known)
+        close = "" if text.isdigit() else nearest(text, names)
         raise MissingError(f"layer {self.name}: no unit {text}{close}; it has {len(self)}, {span}")
 
     def to_csv(self, path: Path | str) -> Path:
-        """Write the layer's numbers as a table, a line a picture; the path is returned."""
-        return write_csv(self, Path(path))
+        """Write the numbers of the layer's styles as a table, a line a picture; the path is returned."""
+        return write_styles_csv(self, Path(path))
 
     def to_pandas(self) -> Any:
-        """The layer's numbers as a pandas.DataFrame, a row a picture, with the columns of `to_csv`."""
-        return frame(self)
+        """The numbers of the layer's styles as a pandas.DataFrame, a row a picture, with the columns of `to_csv`."""
+        import pandas
+
+        return pandas.DataFrame(picture_rows(self), columns=list(picture_columns(self)))
 
     def to_xarray(self, name: str) -> Any:
-        """The arrays of one style or search as an xarray.Dataset with dimensions, measures and settings, in memory."""
-        return dataset(self, name)
+        """The arrays of one style or run as an xarray.Dataset with dimensions, measures and settings, in memory."""
+        return arrays(self, self._climb(name))
+
+    def _climb(self, name: str) -> Climb:
+        """The run of this name, or the style."""
+        return self.run(name) if name in self.runs else self.pictures(name)
+
+    @cached_property
+    def _styles(self) -> dict[str, Pictures]:
+        return Pictures.of(self)
+
+    @cached_property
+    def _runs(self) -> dict[str, Run]:
+        return Run.of(self)
 
     @cached_property
     def _tops(self) -> dict[str, Tops]:
-        groups, dataset, size = self.group.get("tops", {}), self.atlas.dataset, self.atlas.input_size
-        if dataset is None:
-            return {}
-        return {kind: Tops(groups[kind], self.units, dataset, size) for kind in KINDS if kind in groups}
+        return Tops.of(self)
 
     @cached_property
-    def _judged(self) -> dict[tuple[str, str], h5py.Group]:
-        """The groups of scores, by judge and by which pictures were judged."""
-        return {
-            (str(judge.attrs["judge"]), str(judged.attrs["pictures"])): judged
-            for judge in self.group.get("scores", {}).values()
-            for judged in judge.values()
-            if isinstance(judged, h5py.Group)
-        }
-
-    @cached_property
-    def _styles(self) -> dict[str, h5py.Group]:
-        return {str(group.attrs["style"]): group for group in self.group.get("ascent", {}).values()}
-
-    @cached_property
-    def _searches(self) -> dict[str, h5py.Group]:
-        return {str(group.attrs["search"]): group for group in self.group.get("dgn", {}).values()}
+    def _scores(self) -> tuple[Scores, ...]:
+        return Scores.of(self)
 
 
 @dataclass(frozen=True)
@@ -235,24 +236,24 @@ class Unit:
         return f"{self.layer.atlas.cited}:{self.address}"
 
     def pictures(self, style: str) -> np.ndarray:
-        """(sample, y, x, rgb) uint8, true colours; zeros where a picture is not there (see `status`)."""
+        """(sample, y, x, rgb) uint8, true colours; zeros where a picture is missing (see `status`)."""
         return self.layer.pictures(style).pixels[self.row]
 
     def activation(self, style: str) -> np.ndarray:
-        """(sample,) activation of the stored pixels; NaN where a picture is not there."""
+        """(sample,) activation of the stored pixels; NaN where a picture is missing."""
         return self.layer.pictures(style).activation[self.row]
 
-    def status(self, style: str) -> tuple[format.Status, ...]:
+    def status(self, style: str) -> tuple[Status, ...]:
         """What became of each picture."""
         return self.layer.pictures(style).status[self.row]
 
-    def search(self, name: str) -> UnitSearch:
-        """The unit's pictures by one search of a prior's codes, last and best, with their codes."""
-        return self.layer.search(name).of(self.row)
+    def run(self, name: str) -> UnitRun:
+        """The unit's pictures by one run of DGN-AM, last and best, with their codes."""
+        return self.layer.run(name).at(self.row)
 
     def tops(self, kind: str = "largest") -> UnitTops:
         """The images of the dataset that stand for the unit: hits, patches, back-projections."""
-        return self.layer.tops(kind).of(self.row)
+        return self.layer.tops(kind).at(self.row)
 
     def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps (point,) and the activations there (sample, point); NaN after an early end."""

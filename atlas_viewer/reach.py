@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.layer import Layer
 from atlas_viewer.table import ratio
 

@@ -1,36 +1,30 @@
-"""A style search of one layer: its settings row by row and ranked, how each was judged, and how to ask for it."""
+"""The sweep of a layer: its settings along each axis and ranked, their scores, and the words that ask for one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.climb import NONE, RANDOM, Climb, SweepPlace
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.numbers import Number, Value, word
+from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures, Scores, SweepPlace
 
-AXES = ("decay", "blur", "norm", "contribution")  # in the order of the rows of Yosinski et al. 2015, figure 3
-NONE, RANDOM = "none", "random"
-REGULARIZERS = (
-    "decay", "blur_radius", "blur_every", "small_val_percentile", "small_norm_percentile", "px_benefit_percentile",
-    "px_abs_benefit_percentile",
-)  # fmt: skip
-STEPS = {  # the numbers that each policy of steps reads
-    "constant": ("rate",),
-    "progress": ("max_rate", "desired_progress"),
-    "progress01": ("max_rate", "early_progress", "late_progress_factor"),
-    "scale_free": ("step_start", "step_end"),
-}
-CLIMB = ("max_iter", "start_image", "keep", "keep_from")
+ASCENT, DGN = METHODS = "ascent", "dgn"
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one judge found the pictures of one setting.
+    """How one judge rates the pictures of one setting.
 
-    mean : of the target's probability over all pictures that were asked for, one that is not there counting 0.
-    first : share of them whose first class is the target. probability : (unit, sample), NaN where none was judged.
+    mean : mean probability of the target over all pictures that were asked for; a missing one counts as 0.
+    first : share of them whose first class is the target.
+    probability : (unit, sample), NaN where no picture was judged.
     """
 
     mean: float
@@ -40,92 +34,130 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One setting of a search. place : where it stands. scores : by the judge's name."""
+    """One setting of a sweep.
 
-    pictures: Pictures
+    pictures : its style, or its run.
+    place : its place in the sweep.
+    table : the numbers that the method has, in their order.
+    scores : by the judge's name.
+    """
+
+    pictures: Climb
     place: SweepPlace
+    table: tuple[Number, ...]
     scores: dict[str, Score]
 
     @property
     def name(self) -> str:
-        """The name of its style."""
-        return self.pictures.style
+        """The name of its style or run."""
+        return self.pictures.name
 
     @property
-    def numbers(self) -> dict[str, str | int | float | bool]:
-        """All numbers of its style, by name."""
+    def numbers(self) -> dict[str, Value]:
+        """All its numbers, by name."""
         return self.pictures.numbers
+
+    @cached_property
+    def read(self) -> dict[Number, Value]:
+        """The numbers of the table that decide its pictures, with their values."""
+        numbers = self.numbers
+        return {
+            number: numbers[number.name] for number in self.table if number.name in numbers and number.is_read(numbers)
+        }
+
+    @property
+    def active(self) -> dict[str, Value]:
+        """The numbers that can be switched off and are not, by name."""
+        return {n.name: value for n, value in self.read.items() if n.neutral and not n.is_neutral(value)}
 
     @property
     def activation(self) -> float:
         """The mean activation of its pictures; NaN without any."""
-        there = self.pictures.activation[self.pictures.there]
-        return float(there.mean()) if there.size else np.nan
+        stored = self.pictures.activation[self.pictures.there]
+        return float(stored.mean()) if stored.size else np.nan
 
     @property
     def override(self) -> str:
-        """The words that make an ordinary style of it, for `make atlas ARGS="…"`."""
-        style, numbers = f"style.{self.place.base}", self.numbers
-        wanted = (*REGULARIZERS, "policy", *STEPS.get(str(numbers.get("policy")), ()), *CLIMB)
-        words = [f"{style}.{name}={numbers[name]}" for name in wanted if name in numbers]
-        about = [f"styles=[{self.place.base}]", f"{style}.name=like_{self.name}"]
-        return " ".join([*about, *words, f"{style}.direction={self.pictures.direction}"])
+        """The words that make an ordinary style or run from it, for `make atlas ARGS="…"`."""
+        base, values = self.place.base, [f"{number.name}={word(value)}" for number, value in self.read.items()]
+        if isinstance(self.pictures, Run):
+            variant = f"+dgn.variants.like_{self.name.removeprefix(f'{base}-')}"
+            return " ".join([f"priors=[{base}]", *(f"{variant}.{value}" for value in values)])
+        style = f"style.{base}"
+        words = [f"styles=[{base}]", f"{style}.name=like_{self.name}", *(f"{style}.{value}" for value in values)]
+        return " ".join([*words, f"{style}.direction={self.pictures.direction}"])
 
 
 class Sweep:
-    """The style search of a layer; every list is empty where there was none."""
+    """The sweep of a layer by one method; every list is empty where there was none."""
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        self.settings = tuple(self._setting(layer.pictures(name)) for name in layer.searched)
+    def __init__(self, layer: Layer, method: str = ASCENT) -> None:
+        self.layer, self.method = layer, method
+        self.table = Number.of(layer.atlas, method)
+        climbs: dict[str, Climb] = {ASCENT: Pictures.of, DGN: Run.of}[method](layer)
+        self.settings = tuple(self._setting(climb) for climb in climbs.values() if climb.sweep is not None)
 
-    def _setting(self, pictures: Pictures) -> Setting:
-        judged = {judge: self.layer.scores(judge, pictures.style) for judge in self.layer.judges}
-        scores = {judge: _score(pictures, found) for judge, found in judged.items() if found is not None}
-        return Setting(pictures, pictures.sweep, scores)
+    def _setting(self, pictures: Climb) -> Setting:
+        scores = {judged.judge: _score(pictures, judged) for judged in self.layer.judged(pictures)}
+        return Setting(pictures, pictures.sweep, self.table, scores)
 
-    def row(self, axis: str) -> tuple[Setting, ...]:
-        """The settings that raise one regularizer, weakest first; the one without any before them."""
-        chosen = [setting for setting in self.settings if setting.place.axis in (NONE, axis)]
+    @cached_property
+    def axes(self) -> dict[str, tuple[Number, ...]]:
+        """The numbers that the sweep raises along each axis, the leading one first; in the order of the table."""
+        axes: dict[str, tuple[Number, ...]] = {}
+        for number in self.table:
+            if number.axis:
+                axes[number.axis] = (*axes.get(number.axis, ()), number)
+        return axes
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """The styles or priors that were swept."""
+        return tuple(sorted({setting.place.base for setting in self.settings}))
+
+    def row(self, axis: str, base: str | None = None) -> tuple[Setting, ...]:
+        """The settings that raise one axis of a base (by default the first): the one without, then weakest first."""
+        base = self.bases[0] if base is None and self.bases else base
+        chosen = [each for each in self.settings if each.place.axis in (NONE, axis) and each.place.base == base]
         return tuple(sorted(chosen, key=lambda setting: setting.place.place))
 
     @cached_property
     def units(self) -> tuple[int, ...]:
-        """The rows of the layer's units that the search is about."""
+        """The rows of the layer's units that were swept."""
         asked = [setting.pictures.asked.any(axis=1) for setting in self.settings]
         return tuple(np.flatnonzero(np.any(asked, axis=0)).tolist()) if asked else ()
 
     @cached_property
     def judges(self) -> tuple[str, ...]:
-        """Who scored, the atlas's own network first."""
-        found = {judge for setting in self.settings for judge in setting.scores}
-        return tuple(sorted(found, key=lambda judge: (judge != self.layer.atlas.model, judge)))
+        """The judges, the atlas's own network first."""
+        names = {judge for setting in self.settings for judge in setting.scores}
+        return tuple(sorted(names, key=lambda judge: (judge != self.layer.atlas.model, judge)))
 
     @property
     def judge(self) -> str | None:
-        """Whose score ranks the settings: one that took no part in making the pictures, else the network; or None."""
+        """The judge that ranks: one that took no part in making the pictures, else the network; None without any."""
         return self.judges[-1] if self.judges else None
 
     @cached_property
     def ranked(self) -> tuple[Setting, ...]:
-        """All settings, those that the judge finds best first; in their own order where nobody judged."""
+        """All settings, the best by the judge first; in their own order without a judge."""
         return self._ranked(self.settings)
 
     @cached_property
     def draws(self) -> tuple[Setting, ...]:
         """The random settings in that order."""
-        return self._ranked([setting for setting in self.settings if setting.place.axis == RANDOM])
+        return self._ranked(setting for setting in self.settings if setting.place.axis == RANDOM)
 
-    def _ranked(self, settings: list[Setting] | tuple[Setting, ...]) -> tuple[Setting, ...]:
+    def _ranked(self, settings: Iterable[Setting]) -> tuple[Setting, ...]:
         return tuple(sorted(settings, key=lambda one: (-self.worth(one), one.place.axis, one.place.place)))
 
     def worth(self, setting: Setting) -> float:
-        """What the ranking judge's score of a setting is; -1 where it has none."""
+        """The ranking judge's score of a setting; -1 where it has none."""
         score = setting.scores.get(self.judge) if self.judge is not None else None
         return -1.0 if score is None else score.mean
 
 
-def _score(pictures: Pictures, judged: Scores) -> Score:
+def _score(pictures: Climb, judged: Scores) -> Score:
     asked = pictures.asked & (judged.target >= 0)[:, None]
     probability = np.where(judged.target_rank >= 0, judged.target_probability, np.nan)
     count = max(int(asked.sum()), 1)

@@ -1,4 +1,4 @@
-"""What is wrong with an atlas file, held against the schema."""
+"""Compare an atlas file with the schema, and its groups with each other."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from atlas_viewer.dataset_faults import dataset_faults, layer_faults
-from atlas_viewer.dgn_faults import dgn_faults
-from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group, Status
+from atlas_viewer.evidence.registry import contradictions
+from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
 
 
 def check(file: h5py.File) -> list[str]:
-    """What in an atlas is missing, extra, misshaped or contradicts itself, a line each; [] when sound."""
+    """List what is missing, extra, misshaped or contradictory in an atlas, a line each; [] for a sound one.
+
+    Groups are compared with each other only where each is sound by itself.
+    """
     header = ROOT.faults({name: file.attrs[name] for name in file.attrs if name != "meaning"})
     if header or file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
         wanted = f"expected format {FORMAT!r}, version {VERSION}"
         return [f"/: {fault}" for fault in header] or [f"/: {wanted}, got {dict(file.attrs)}"]
     present = {"/": file}
     file.visititems(lambda name, thing: present.__setitem__("/" + name, thing))
-    found: list[str] = []
+    faults: list[str] = []
     for path, thing in present.items():
         if isinstance(thing, h5py.Dataset):
             kind = _kind(thing.parent.name)
             if kind is None or all(field.name != thing.name.split("/")[-1] for field in kind.fields):
-                found.append(f"{path}: a dataset that is not in the schema")
+                faults.append(f"{path}: a dataset that is not in the schema")
         elif _kind(path) is not None:
-            found += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
+            faults += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
         elif not any(_leads(path, kind.path) for kind in SCHEMA):
-            found.append(f"{path}: a group that is not in the schema")
+            faults.append(f"{path}: a group that is not in the schema")
     wanted = [kind.path for kind in SCHEMA if kind.required and "<" not in kind.path]
     wanted += [UNITS.at(layer=path.split("/")[2]) for path in present if _kind(path) is LAYER]
-    found += [f"{path}: the group is missing" for path in wanted if path not in present]
-    return found if found else _contradictions(file)
+    faults += [f"{path}: the group is missing" for path in wanted if path not in present]
+    if not faults:
+        faults = list(_unit_faults(file))
+    return faults if faults else [*_network_faults(file), *contradictions(file)]
 
 
 def _kind(path: str) -> Group | None:
@@ -99,61 +103,34 @@ def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:
     return tuple((names.get(code, str(code)), values[0] if values else 0) for code, _, values, _ in stages)
 
 
-def _contradictions(file: h5py.File) -> list[str]:
-    """What each group says that another denies; for a file whose groups are sound by themselves."""
-    found = [*dataset_faults(file), *dgn_faults(file)]
+def _unit_faults(file: h5py.File) -> Iterator[str]:
+    """Groups of a layer whose axis `unit` is not that of the layer's units."""
+    for kind in SCHEMA:
+        axes = {field.name: field.axes.index("unit") for field in kind.fields if "unit" in field.axes}
+        if not kind.path.startswith(f"{LAYER.path}/") or kind is UNITS:
+            continue
+        for group in kind.within(file):
+            expected = len(file["/".join(group.name.split("/")[:3])]["units/index"])
+            lengths = {group[name].shape[axis] for name, axis in axes.items() if name in group}
+            yield from (
+                f"{group.name}: {length} units, expected {expected} as in units/index"
+                for length in lengths
+                if length != expected
+            )
+
+
+def _network_faults(file: h5py.File) -> Iterator[str]:
+    """Contradictions between the network's graph, its layer table and the layers with units."""
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
     if edges.size and not (edges.min() >= 0 and edges.max() < nodes):
-        found.append(f"/network/graph/edges: a node outside 0 to {nodes - 1}")
+        yield f"/network/graph/edges: a node outside 0 to {nodes - 1}"
     names = group_names(layers)
-    for key, group in file.get("layers", {}).items():
+    for group in LAYER.within(file):
         layer, index = group.attrs["layer"], group["units/index"][...]
-        if names.get(layer) != key:
-            found.append(f"{group.name}: layer {layer!r} is not in the layer table under this group's name")
+        if names.get(layer) != group.name.rsplit("/", 1)[1]:
+            yield f"{group.name}: layer {layer!r} is not in the layer table under this group's name"
             continue
         channels = int(file["network/layers/channels"][layers.index(layer)])
         if index.size and not (index[0] >= 0 and index[-1] < channels and (np.diff(index) > 0).all()):
-            found.append(f"{group.name}/units/index: not rising within 0 to {channels - 1}")
-        found += layer_faults(file, group)
-        found += _sweep_faults(group)
-        for path, style in _leaves(group):
-            units = style["status" if "status" in style else "target"].shape[0]
-            if units != index.size:
-                found.append(f"{group.name}/{path}: {units} units, expected {index.size} as in units/index")
-            elif "status" in style:
-                status, activation = style["status"][...], style["activation"][...]
-                if status.size and status.max() > max(Status):
-                    found.append(f"{group.name}/{path}/status: a value that is no status")
-                if not np.isfinite(activation[status == Status.ok]).all():
-                    found.append(f"{group.name}/{path}/activation: not finite where status is ok")
-            elif (pictures := style.attrs["pictures"]) not in group:
-                found.append(f"{group.name}/{path}: attribute pictures names {pictures!r}, not there")
-            elif style["top1"].shape != group[pictures]["status"].shape:
-                found.append(f"{group.name}/{path}: units and samples are not those of {pictures}")
-    return found
-
-
-def _sweep_faults(layer: h5py.Group) -> Iterator[str]:
-    """Settings of a style search without a place of their own."""
-    taken: dict[tuple[str, int], str] = {}
-    for name, style in layer.get("ascent", {}).items():
-        if "sweep" not in style.attrs:
-            continue
-        missing = [part for part in ("sweep_place", "sweep_base") if part not in style.attrs]
-        if missing:
-            yield f"{style.name}: of a style search, but attribute {missing[0]} is missing"
-            continue
-        other = taken.setdefault((style.attrs["sweep"], int(style.attrs["sweep_place"])), name)
-        if other != name:
-            yield f"{style.name}: has the place of {other} in the style search"
-
-
-def _leaves(layer: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    for method in ("ascent", "dgn"):
-        for name, group in layer.get(method, {}).items():
-            yield f"{method}/{name}", group
-    for judge in layer.get("scores", {}):
-        for style, group in layer["scores"][judge].items():
-            if isinstance(group, h5py.Group):
-                yield f"scores/{judge}/{style}", group
+            yield f"{group.name}/units/index: not rising within 0 to {channels - 1}"

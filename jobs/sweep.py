@@ -141,7 +141,7 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
 def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
     """Say where the page is, and which settings came out best."""
     from atlas_viewer.atlas import Atlas
-    from atlas_viewer.evidence.sweep import Sweep
+    from atlas_viewer.sweep import Sweep
 
     with Atlas(out / "atlas.h5") as opened:
         for layer in units:
@@ -149,7 +149,7 @@ def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
             if swept.judge is not None:
                 print(f"best of {layer} by the score of {swept.judge}; the page has the words that ask for one:")
                 for setting in swept.ranked[:TOLD]:
-                    on = ", ".join(f"{name} {value:g}" for name, value in setting.raised.items())
+                    on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
                     print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")
             if pages:
                 print(f"open {out}/site/{opened[layer].key}/sweep.html", file=sys.stderr)

@@ -78,6 +78,7 @@ TABLE = {
     "pipeline.data": SOURCES,
     **{value: VALUE_FLOOR for value in VALUES.split()},
     "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's
+    "atlas_viewer.evidence": floor("atlas_viewer", "h5py numpy", "pandas xarray"),
     "atlas_viewer.site": floor("atlas_viewer", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),
 }
 

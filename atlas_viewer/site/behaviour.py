@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from atlas_viewer.dataset import Dataset
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.statistics import Statistics
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, plots
 from atlas_viewer.site.outline import Link
-from atlas_viewer.statistics import Statistics
 from atlas_viewer.table import ratio
 
 CLASSES = 6  # most selective classes shown
@@ -39,8 +39,8 @@ class Behaviour:
     bars: tuple[Bar, ...]
     mean_at: str
     notes: tuple[str, ...]
-    twin: Link | None
-    twin_text: str
+    nearest: Link | None
+    nearest_text: str
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ def behaviour(unit: Unit, reached: Mapping[str, float], noun: str) -> Behaviour 
         return None
     row = unit.row
     bars, mean_at = _bars(statistics, dataset, row)
-    twin, text = _twin(unit.layer, statistics, row)
+    nearest, text = _nearest(unit.layer, statistics, row)
     return Behaviour(
         histogram=_histogram(statistics, row, reached, noun),
         facts=_facts(statistics, row, noun),
         bars=bars,
         mean_at=mean_at,
         notes=_notes(statistics, row, noun),
-        twin=twin,
-        twin_text=text,
+        nearest=nearest,
+        nearest_text=text,
     )
 
 
@@ -84,10 +84,11 @@ def marks(layer: Layer, row: int, synthetic: float) -> Marks:
     if statistics.dead[row]:
         kinds.append("dead")
         words.append(("dead", "never varies" if statistics.never_varies[row] else "no image switched it on"))
-    if statistics.twin[row] >= 0:
-        correlation = captions.signed(float(statistics.correlation[row]))
-        kinds.append("twin")
-        words.append((f"≈ {statistics.twin[row]}", f"twin of unit {statistics.twin[row]}: correlation {correlation}"))
+    if statistics.redundant_unit[row] >= 0:
+        correlation = captions.signed(float(statistics.redundant_correlation[row]))
+        kinds.append("redundant")
+        number = int(statistics.redundant_unit[row])
+        words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
     most = float(statistics.most[row])
     found = {
         "most": most,
@@ -149,15 +150,15 @@ def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _twin(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | None, str]:
+def _nearest(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | None, str]:
     """The unit that goes with it most, if it has a page, and in words how closely."""
-    number, correlation = int(statistics.nearest[row]), float(statistics.correlation[row])
+    number, correlation = int(statistics.nearest[row]), float(statistics.redundant_correlation[row])
     if number < 0 or not np.isfinite(correlation):
         return None, ""
     link = Link(f"{number}.html", f"{layer.name}:{number}") if number in layer.units else None
     name = "" if link is not None else f"{layer.name}:{number}, "
-    near = statistics.twin[row] >= 0
-    return link, f"{name}{'a twin, ' if near else ''}correlation {captions.signed(correlation)}"
+    near = statistics.redundant_unit[row] >= 0
+    return link, f"{name}{'redundant, ' if near else ''}correlation {captions.signed(correlation)}"
 
 
 def _bars(statistics: Statistics, dataset: Dataset | None, row: int) -> tuple[tuple[Bar, ...], str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.format import Status
+from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.combination_page import groups, write_combinations
 from atlas_viewer.site.comparison_page import compared, write_board, write_comparison
@@ -27,6 +27,7 @@ from atlas_viewer.site.prior_page import write_priors
 from atlas_viewer.site.random_page import random_classes, write_random
 from atlas_viewer.site.sweep_page import sweep_pages, write_sweep
 from atlas_viewer.site.unit_page import write_units
+from atlas_viewer.sweep import METHODS
 
 KEY = ".key"  # in a layer's folder: what it was made of, and what was made
 BLOCK = 32  # units that a worker draws before it reports
@@ -47,8 +48,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process draws: of a layer units, a page of the montage or of the style search, the strip, the random
-    classes, or what the comparison of searches shows; or, without a layer, all combinations of units."""
+    """What one process draws: of a layer units, a page of the montage or of the sweep, the strip, the random
+    classes, or what the comparison of runs shows; or, without a layer, all combinations of units."""
 
     layer: str
     part: str
@@ -147,8 +148,9 @@ def _jobs(layer: Layer) -> Iterator[Job]:
     yield Job(layer.name, "strip", 0, 0)
     for page in range(1, pages(layer) + 1):
         yield Job(layer.name, "montage", page, page)
-    for page in range(1, sweep_pages(layer) + 1):
-        yield Job(layer.name, "sweep", page, page)
+    for method in METHODS:
+        for page in range(1, sweep_pages(layer, method) + 1):
+            yield Job(layer.name, f"sweep {method}", page, page)
     if random_classes(layer) is not None:
         yield Job(layer.name, "random", 0, 0)
     if compared(layer):
@@ -171,8 +173,8 @@ def _run(outline: Outline, new: Path, job: Job) -> None:
         write_strip(layer, folder)
     elif job.part == "montage":
         write_montage(outline, layer, job.start, folder)
-    elif job.part == "sweep":
-        write_sweep(outline, layer, job.start, folder)
+    elif job.part.startswith("sweep "):
+        write_sweep(outline, layer, job.part.removeprefix("sweep "), job.start, folder)
     elif job.part == "random":
         write_random(outline, layer, folder)
     elif job.part == "board":

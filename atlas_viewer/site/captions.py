@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from atlas_viewer.climb import Climb
-from atlas_viewer.format import Status
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.field import Status
 from atlas_viewer.layer import LayerInfo
-from atlas_viewer.pictures import Pictures, Scores
 
 REASONS = {
     Status.ok: "",
@@ -49,7 +50,7 @@ def number(value: float) -> str:
 
 def count(value: int, noun: str) -> str:
     """1 unit, 2 units, 1 064 units."""
-    plural = {"class": "classes", "search": "searches", "entry": "entries"}.get(noun, noun + "s")
+    plural = {"class": "classes", "entry": "entries"}.get(noun, noun + "s")
     return f"{thousands(value)} {noun if value == 1 else plural}"
 
 
@@ -118,8 +119,10 @@ def why(status: Status, reason: str) -> str:
     return REASONS[status]
 
 
-def aim(pictures: Pictures) -> str:
-    """What was maximized, and on which canvas, as a sentence."""
+def aim(pictures: Climb) -> str:
+    """What was maximized, and for a style on which canvas, in sentences."""
+    if not isinstance(pictures, Pictures):
+        return measured(pictures)
     canvas = "the whole input" if pictures.canvas == "image" else "the window alone"
     return f"{measured(pictures)} Canvas: {canvas}."
 
@@ -132,9 +135,11 @@ def measured(climb: Climb) -> str:
 
 
 def setting(value: str | int | float | bool) -> str:
-    """A number of a style as it is set."""
+    """A number of a style or run as it is set; infinity is no bound."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and math.isinf(value):
+        return "none"
     return f"{value:g}".replace("-", MINUS) if isinstance(value, float) else str(value)
 
 

@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
-from atlas_viewer.combinations import Combinations
-from atlas_viewer.format import Status, group_name
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.combinations import Combinations
+from atlas_viewer.field import Status
+from atlas_viewer.format import group_name
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
 from atlas_viewer.site.hits import Tile
-from atlas_viewer.site.outline import COMBINATIONS, Link, Outline, leading, render, safe, searches
-from atlas_viewer.site.search_panels import setting
+from atlas_viewer.site.outline import COMBINATIONS, Link, Outline, leading, render, runs, safe
 from atlas_viewer.site.sheets import PHOTO, Sheet, thumb_size, thumbs
 from atlas_viewer.site.unit_sheets import best_sheet, draw_best
 
@@ -190,7 +190,7 @@ def _name(group: Group, members: Members, at: int) -> str:
 def _singles(
     outline: Outline, group: Group, layer: Layer | None, items: Sequence[Members], stem: str, folder: Path
 ) -> dict[int, Single]:
-    """Each unit by itself, by its number; of a search with the same prior where there is one."""
+    """Each unit by itself, by its number; of a run with the same prior where there is one."""
     units = sorted({unit for members in items for unit, _ in members})
     names = {unit: _name(group, members, at) for members in items for at, (unit, _) in enumerate(members)}
     climb = None if layer is None else _alone(layer, group.sets[0].prior)
@@ -212,7 +212,7 @@ def _singles(
 
 
 def _alone(layer: Layer, prior: str) -> Climb | None:
-    return next((search for search in searches(layer) if search.prior == prior), leading(layer))
+    return next((run for run in runs(layer) if run.prior == prior), leading(layer))
 
 
 def _mixed(
@@ -258,5 +258,5 @@ def _summary(each: Combinations) -> Summary:
         pictures=int(each.there.sum()),
         even=captions.percent(even) if ratios.size else "",
         median=captions.number(median),
-        numbers=tuple((name, setting(value)) for name, value in each.numbers.items()),
+        numbers=tuple((name, captions.setting(value)) for name, value in each.numbers.items()),
     )

@@ -1,4 +1,4 @@
-"""Searches and styles held against each other: what each reaches, what judges see, and the same units in all of them.
+"""Runs and styles held against each other: what each reaches, what judges see, and the same units in all of them.
 
 The rows of Nguyen et al. 2016, figure S13, are priors for several code layers; here they are whatever the atlas has.
 """
@@ -11,25 +11,24 @@ from urllib.parse import quote
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.layer import Layer
 from atlas_viewer.reach import Reach, reach
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.hits import Tile
-from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, searches, styles
-from atlas_viewer.site.search_panels import setting
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, in_order, render, runs, styles
+from atlas_viewer.site.run_panels import listed
 from atlas_viewer.site.unit_sheets import best_sheet, draw_best
 
 PICTURES = 200  # on the page: more make browsers slow
 UNITS = 12  # at most, of the class layer; of another layer half as many
 SIDE = 128  # pixels: longest side of a picture
-QUIET = ("device", "trace_points", "fresh_starts")  # numbers that are no part of a setting's name for a reader
 
 
 @dataclass(frozen=True)
 class Line:
-    """One search or style over the whole atlas. rates : by judge: share first, share among five; "" for not judged."""
+    """One run or style over the whole atlas. rates : by judge: share first, share among five; "" for not judged."""
 
     name: str
     prior: str
@@ -54,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Band:
-    """One search or style of a layer: a tile and an activation a unit."""
+    """One run or style of a layer: a tile and an activation a unit."""
 
     name: str
     prior: str
@@ -63,7 +62,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Board:
-    """One layer: the same units in every search and style."""
+    """One layer: the same units in every run and style."""
 
     layer: str
     href: str
@@ -72,11 +71,11 @@ class Board:
 
 
 def compared(layer: Layer) -> tuple[Climb, ...]:
-    """What the page shows of a layer: its searches, then its styles; nothing where one row would stand alone.
+    """What the page shows of a layer: its runs, then its styles; nothing where one row would stand alone.
 
-    Of layers whose units are no classes, only those with several searches.
+    Of layers whose units are no classes, only those with several runs.
     """
-    found = searches(layer)
+    found = runs(layer)
     if len(found) < (1 if layer.info.class_layer else 2):
         return ()
     shown = (*found, *styles(layer))
@@ -84,7 +83,7 @@ def compared(layer: Layer) -> tuple[Climb, ...]:
 
 
 def shown_rows(outline: Outline, layer: Layer) -> list[int]:
-    """Rows of the units that are shown: evenly spaced over those with a picture of the leading search."""
+    """Rows of the units that are shown: evenly spaced over those with a picture of the leading run."""
     shown = sum(len(compared(each)) for each in outline.atlas)
     most = UNITS if layer.info.class_layer else UNITS // 2
     wanted = max(2, min(most, PICTURES // shown)) if shown else 0
@@ -106,18 +105,15 @@ def write_board(outline: Outline, layer: Layer, folder: Path) -> int:
 def write_comparison(outline: Outline, folder: Path) -> int:
     """Write the page; the sheets lie in the layers' folders already. Returns the pages written."""
     atlas = outline.atlas
-    if not atlas.searches:
+    if not atlas.runs:
         return 0
     layers = list(atlas)
     heads = [layer for layer in layers if layer.info.class_layer]
     judges = tuple(dict.fromkeys(judge for layer in heads for judge in layer.judges))
     names = tuple(dict.fromkeys(style.name for layer in layers for style in styles(layer)))
-    found = sorted(
-        (search for layer in layers for search in searches(layer)),
-        key=lambda each: (each.name != each.prior, -len(atlas.searches[each.name]), each.name),
-    )
-    first = {search.name: search for search in reversed(found)}
-    order = dict.fromkeys(search.name for search in found)
+    ordered = in_order(atlas, (run for layer in layers for run in runs(layer)))
+    first = {run.name: run for run in reversed(ordered)}
+    order = dict.fromkeys(run.name for run in ordered)
     boards = [_board(outline, layer) for layer in (*heads, *(each for each in layers if each not in heads))]
     lines = [_line(outline, layers, judges, first[name]) for name in order]
     lines += [_line(outline, layers, judges, _style(layers, name)) for name in names]
@@ -125,7 +121,7 @@ def write_comparison(outline: Outline, folder: Path) -> int:
         "comparison.html",
         root="",
         model=atlas.model,
-        title="Searches compared",
+        title="Runs compared",
         cited=atlas.cited,
         citation=atlas.cited,
         lines=lines,
@@ -133,7 +129,7 @@ def write_comparison(outline: Outline, folder: Path) -> int:
         layers=[layer.name for layer in layers],
         has_statistics=any(layer.statistics is not None for layer in layers),
         boards=tuple(board for board in boards if board is not None),
-        shared=_shared(first.values()),
+        shared=_shared(outline),
         noun=outline.noun,
         side=SIDE,
     )
@@ -147,7 +143,7 @@ def _style(layers: list[Layer], name: str) -> Climb:
 
 def _of(layer: Layer, like: Climb) -> Climb | None:
     """The pictures of a layer with the same kind of setting and its name."""
-    kind = searches(layer) if isinstance(like, Search) else styles(layer)
+    kind = runs(layer) if isinstance(like, Run) else styles(layer)
     return next((climb for climb in kind if climb.name == like.name), None)
 
 
@@ -160,7 +156,7 @@ def _line(outline: Outline, layers: list[Layer], judges: tuple[str, ...], climb:
     for layer, found in parts:
         if layer.info.class_layer:
             rates |= {scores.judge: scores.rates for scores in layer.judged(found)}
-    prior = climb.prior if isinstance(climb, Search) else ""
+    prior = climb.prior if isinstance(climb, Run) else ""
     card = outline.atlas.priors.get(prior)
     return Line(
         name=climb.name,
@@ -187,24 +183,20 @@ def _share(reached: Reach) -> str:
 
 
 def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
-    """The numbers of a search that are not the same in all searches."""
-    if not isinstance(climb, Search):
+    """The numbers of a run that are not the same in all runs."""
+    if not isinstance(climb, Run):
         return ()
-    shared = {name for name, _ in _shared(_each(outline))}
-    return tuple((n, setting(v)) for n, v in climb.numbers.items() if n not in shared and n not in QUIET)
+    shared = {name for name, _ in _shared(outline)}
+    numbers = listed(outline.atlas, climb.numbers)
+    return tuple((n.name, captions.setting(value)) for n, value in numbers.items() if n.name not in shared)
 
 
-def _each(outline: Outline) -> list[Search]:
-    """One search of every name."""
-    return [outline.atlas[layers[0]].search(name) for name, layers in outline.atlas.searches.items()]
-
-
-def _shared(found: object) -> tuple[tuple[str, str], ...]:
-    """The numbers that all searches have in common."""
-    every = [search.numbers for search in found]
-    names = [name for name in every[0] if name not in QUIET]
-    same = (name for name in names if all(name in each and each[name] == every[0][name] for each in every))
-    return tuple((name, setting(every[0][name])) for name in same)
+def _shared(outline: Outline) -> tuple[tuple[str, str], ...]:
+    """The numbers that all runs have in common."""
+    atlas = outline.atlas
+    first, *others = (listed(atlas, atlas[layers[0]].run(name).numbers) for name, layers in atlas.runs.items())
+    same = {number: value for number, value in first.items() if all(each.get(number) == value for each in others)}
+    return tuple((number.name, captions.setting(value)) for number, value in same.items())
 
 
 def _board(outline: Outline, layer: Layer) -> Board | None:
@@ -229,4 +221,4 @@ def _band(layer: Layer, climb: Climb, rows: list[int], folder: str) -> Band:
         crop = sheet.crop(cell, folder) if best >= 0 else None
         value = captions.number(float(climb.activation[row, best])) if best >= 0 else ""
         cells.append((Tile(crop, alt, "none"), value))
-    return Band(climb.name, climb.prior if isinstance(climb, Search) else "", tuple(cells))
+    return Band(climb.name, climb.prior if isinstance(climb, Run) else "", tuple(cells))

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from atlas_viewer import signals
-from atlas_viewer.format_dataset import ZERO_BYTE
+from atlas_viewer.evidence.tops import ZERO_BYTE, Hit, Tops
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import quad
 from atlas_viewer.site import captions
 from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
-from atlas_viewer.tops import Hit, Tops
 
 SIDE = 160  # pixels: longest side of a patch on a page; nine side by side are narrower than that
 COLUMNS = 9  # patches in a row of a sheet
@@ -115,7 +114,7 @@ def unit_images(unit: Unit, folder: Path) -> UnitImages:
 
 
 def _shown(tops: Tops, row: int) -> list[_Shown]:
-    return [_Shown(tops, hit, -1, {}) for hit in tops.of(row).hits]
+    return [_Shown(tops, hit, -1, {}) for hit in tops.at(row).hits]
 
 
 def _numbered(row: int, found: dict[str, list[_Shown]]) -> list[_Shown]:

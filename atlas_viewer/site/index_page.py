@@ -10,13 +10,13 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from atlas_viewer.climb import Climb
-from atlas_viewer.format import Status
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.layer_page import facts, unit_why
-from atlas_viewer.site.outline import COMPARISON, Link, Outline, Searched, leading, render, searched, searches, styles
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, SweepNote, leading, render, runs, styles, sweep_notes
 from atlas_viewer.site.random_page import random_link
 from atlas_viewer.site.sheets import Crop, Sheet
 from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
@@ -110,9 +110,9 @@ def write_index(outline: Outline, folder: Path) -> int:
         about_images=_about_images(outline),
         skipped=dataset.skipped[:FAILURES] if dataset is not None else (),
         has_images=any(layer.kinds for layer in layers),
-        searches=_searches(outline, layers),
+        sweeps=_sweeps(outline, layers),
         style_names=_style_names(layers),
-        search_names=tuple(atlas.searches),
+        run_names=tuple(atlas.runs),
         beyond=_beyond(outline, layers),
         links=links,
         table=atlas.table,
@@ -146,7 +146,7 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
 
 @dataclass(frozen=True)
 class _Sheets:
-    """The sheets of a layer's strip: of the leading style and search, those that there are, and of the best images."""
+    """The sheets of a layer's strip: of the leading style and run, those that there are, and of the best images."""
 
     climbs: tuple[tuple[Climb, Sheet], ...]
     images: Sheet | None
@@ -171,7 +171,7 @@ def _strip_rows(layer: Layer) -> list[int]:
 
 def _strip_sheets(layer: Layer) -> _Sheets:
     rows = _strip_rows(layer)
-    count, leads = len(rows), (*styles(layer)[:1], *searches(layer)[:1])
+    count, leads = len(rows), (*styles(layer)[:1], *runs(layer)[:1])
     climbs = [climb for climb in leads if count and (climb.best_sample[rows] >= 0).any()]
     sheets = tuple((climb, best_sheet(climb, count, "strip", STRIP, STRIP_SIDE)) for climb in climbs)
     return _Sheets(sheets, images_sheet(layer, count, "strip", STRIP, STRIP_SIDE))
@@ -249,7 +249,7 @@ def _classes(outline: Outline, layers: list[Layer]) -> list[tuple[str, str, int]
 def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
     found = []
     for layer in layers:
-        shown = (*styles(layer), *searches(layer))
+        shown = (*styles(layer), *runs(layer))
         for row, status in enumerate(layer.status):
             if status is not Status.ok and len(found) < FAILURES:
                 unit = int(layer.units[row])
@@ -258,10 +258,11 @@ def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
     return found
 
 
-def _searches(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, Searched], ...]:
-    """The style searches, each with its layer's name."""
-    found = ((layer.name, searched(layer, f"{quote(outline.folders[layer.name])}/")) for layer in layers)
-    return tuple((name, search) for name, search in found if search is not None)
+def _sweeps(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, SweepNote], ...]:
+    """The sweeps, each with its layer's name."""
+    return tuple(
+        (layer.name, note) for layer in layers for note in sweep_notes(layer, f"{quote(outline.folders[layer.name])}/")
+    )
 
 
 def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ...]:
@@ -271,9 +272,9 @@ def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ..
         link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
         if link is not None:
             found.append((link, "One picture each through the learned prior, drawn by lot, none chosen."))
-    if atlas.searches:
-        counted = captions.count(len(atlas.searches), "search")
-        link = Link(COMPARISON, "Searches compared")
+    if atlas.runs:
+        counted = captions.count(len(atlas.runs), "run")
+        link = Link(COMPARISON, "Runs compared")
         styled = " and the styles" if _style_names(layers) else ""
         found.append((link, f"{counted}{styled}: what each reaches, what judges see, the same units in all."))
     for group in groups(outline):
@@ -287,7 +288,7 @@ def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ..
 
 def _totals(layers: list[Layer]) -> tuple[str, ...]:
     """The sizes of the atlas in words."""
-    pictures = sum(int(p.there.sum()) for layer in layers for p in (*styles(layer), *searches(layer)))
+    pictures = sum(int(p.there.sum()) for layer in layers for p in (*styles(layer), *runs(layer)))
     found = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
     found += [captions.count(pictures, "picture")] if pictures else []
     return tuple(found)

@@ -9,11 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.layer import Layer
-from atlas_viewer.memorisation import Memorisation
 from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.comparison_page import shown_rows
-from atlas_viewer.site.outline import Outline, searches
+from atlas_viewer.site.outline import Outline, runs
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def layer_key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
         outline.neighbours(layer.name),
     )
     digest.update(repr((around, layer.info)).encode())
-    found = [(search.name, outline.prior_link(search.prior)) for search in searches(layer)]
+    found = [(run.name, outline.prior_link(run.prior)) for run in runs(layer)]
     together = [group.link() for group in groups(outline) if group.layer == layer.name]
     digest.update(repr((found, shown_rows(outline, layer), together)).encode())
     digest.update(atlas.mean.tobytes())
@@ -80,7 +80,7 @@ def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
 def _code() -> str:
     """A hash of what draws: our code, templates and styles, and the libraries that draw."""
     digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
-    for path in sorted((*HERE.parent.glob("*.py"), *HERE.rglob("*"))):
+    for path in sorted(HERE.parent.rglob("*")):
         if path.suffix in (".py", ".html", ".css", ".js"):
             digest.update(path.read_bytes())
     return digest.hexdigest()

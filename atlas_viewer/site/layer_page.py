@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
-from atlas_viewer.format import Status
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.behaviour import Marks, marks
 from atlas_viewer.site.combination_page import groups
@@ -24,22 +24,22 @@ from atlas_viewer.site.outline import (
     page_name,
     pages,
     render,
-    searched,
-    searches,
+    runs,
     styles,
+    sweep_notes,
 )
 from atlas_viewer.site.random_page import random_link
 from atlas_viewer.site.sheets import Crop
 from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
 
 THUMB = 112  # pixels: longest side of a picture in a montage
-SEARCHES = 4  # searches among the views of a montage: more make its page heavy
+RUNS = 4  # runs among the views of a montage: more make its page heavy
 COLUMNS = 20  # cells in a row of a sheet; the page flows its pictures as it likes
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to see the units: a style, a search, or the best images. crop : of a unit, None where it has none."""
+    """One way to see the units: a style, a run, or the best images. crop : of a unit, None where it has none."""
 
     id: str
     name: str
@@ -66,9 +66,9 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
     """Write one page of the layer, counted from 1, with its sheets; returns 1, the pages written."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
-    found = searches(layer)
-    shown: tuple[Climb, ...] = (*styles(layer), *found[:SEARCHES])
-    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(found[:SEARCHES]))]
+    found = runs(layer)
+    shown: tuple[Climb, ...] = (*styles(layer), *found[:RUNS])
+    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(found[:RUNS]))]
     views = [_view(layer, climb, id, rows, page, folder) for id, climb in zip(ids, shown, strict=True)]
     first = leading(layer)
     images = _images_view(outline, layer, rows, page, folder)
@@ -88,11 +88,11 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
         first=ids[[climb.path for climb in shown].index(first.path)] if first is not None else "images",
-        more=len(found) - SEARCHES,
-        compared=Link(f"../{COMPARISON}", "searches compared") if found else None,
+        more=len(found) - RUNS,
+        compared=Link(f"../{COMPARISON}", "runs compared") if found else None,
         random=random_link(layer),
         together=next((group.link("../") for group in groups(outline) if group.layer == layer.name), None),
-        search=searched(layer),
+        sweeps=sweep_notes(layer),
         cells=tuple(_cell(layer, shown, views, row, row - rows.start) for row in rows),
         noun=outline.noun,
         thumb=THUMB,
@@ -113,13 +113,13 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
 
 
 def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: Path) -> View:
-    """Draw the best picture of each unit in one style or of one search."""
+    """Draw the best picture of each unit in one style or of one run."""
     sheet = best_sheet(climb, len(rows), f"montage-{page}", COLUMNS, THUMB)
     draw_best(layer, climb, rows, sheet, folder)
     best = climb.best_sample[rows.start : rows.stop].tolist()
     values = [float(climb.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
     crops = tuple(sheet.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
-    if isinstance(climb, Search):
+    if isinstance(climb, Run):
         name = f"DGN {climb.name}"
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
     else:
@@ -155,7 +155,7 @@ def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
 
 
 def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
-    """Why pictures of a unit are not there, or empty; the reasons of styles and searches joined."""
+    """Why pictures of a unit are not there, or empty; the reasons of styles and runs joined."""
     status = layer.status[row]
     if status is Status.ok:
         return ""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.dataset import Dataset
+from atlas_viewer.evidence.dataset import Dataset
+from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.layer import Unit
-from atlas_viewer.memorisation import Memorisation
 from atlas_viewer.site import captions
-from atlas_viewer.site.outline import safe, searches
-from atlas_viewer.site.search_panels import search_sheet
+from atlas_viewer.site.outline import runs, safe
+from atlas_viewer.site.run_panels import run_sheet
 from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
 
 SIDE = 112  # pixels: longest side of an image here
@@ -44,9 +44,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Strip:
-    """The test of one search for one class, the best picture first. why : why there is nothing to show, or empty."""
+    """The test of one run for one class, the best picture first. why : why there is nothing to show, or empty."""
 
-    search: str
+    run: str
     spaces: tuple[str, ...]
     images: int
     rows: tuple[Compared, ...]
@@ -54,10 +54,10 @@ class Strip:
 
 
 def unit_strips(unit: Unit, folder: Path) -> tuple[Strip, ...]:
-    """Draw the nearest images of a class into its layer's folder; a strip a search that was tested is returned."""
+    """Draw the nearest images of a class into its layer's folder; a strip a run that was tested is returned."""
     tests, found = unit.layer.atlas.memorisation, []
-    for search in searches(unit.layer):
-        test = tests.get(search.name)
+    for run in runs(unit.layer):
+        test = tests.get(run.name)
         row = None if test is None or test.layer != unit.layer.name else test.row(unit.number)
         if row is not None:
             found.append(_strip(unit, test, row, folder))
@@ -65,26 +65,26 @@ def unit_strips(unit: Unit, folder: Path) -> tuple[Strip, ...]:
 
 
 def _strip(unit: Unit, test: Memorisation, row: int, folder: Path) -> Strip:
-    dataset, search = unit.layer.atlas.dataset, unit.layer.search(test.search)
+    dataset, run = unit.layer.atlas.dataset, unit.layer.run(test.run)
     images = int(test.images[row])
     if dataset is None or not (test.nearest[row] >= 0).any():
         why = "No image of this class was compared." if not images else "No distances yet."
-        return Strip(test.search, test.spaces, images, (), why)
+        return Strip(test.run, test.spaces, images, (), why)
     used = np.unique(test.nearest[row][test.nearest[row] >= 0]).tolist()
-    stem = f"{unit.number}-nearest.{safe(test.search)}"
+    stem = f"{unit.number}-nearest.{safe(test.run)}"
     sheet = Sheet(stem, thumb_size(unit.layer.atlas.input_size, SIDE), len(used), min(COLUMNS, len(used)), PHOTO)
     if dataset.has_pixels:
         pixels = np.stack([dataset.pixels(image) for image in used])
         sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, np.ones(len(used), bool))
-    own, best = search_sheet(search, unit.number), int(search.best_sample[unit.row])
+    own, best = run_sheet(run, unit.number), int(run.best_sample[unit.row])
     rows = []
-    for sample in sorted(range(search.samples), key=lambda sample: sample != best):
-        if search.there[unit.row, sample] and (test.nearest[row, sample] >= 0).any():
+    for sample in sorted(range(run.samples), key=lambda sample: sample != best):
+        if run.there[unit.row, sample] and (test.nearest[row, sample] >= 0).any():
             spaces = range(len(test.spaces))
             nearest = tuple(_near(dataset, test, (row, sample, space), used, sheet) for space in spaces)
-            alt = f"{unit.address}, search {test.search}, sample {sample}"
+            alt = f"{unit.address}, run {test.run}, sample {sample}"
             rows.append(Compared(sample, own.crop(sample), alt, nearest))
-    return Strip(test.search, test.spaces, images, tuple(rows), "" if rows else "No picture was compared.")
+    return Strip(test.run, test.spaces, images, tuple(rows), "" if rows else "No picture was compared.")
 
 
 def _near(dataset: Dataset, test: Memorisation, where: tuple[int, int, int], used: list[int], sheet: Sheet) -> Near:

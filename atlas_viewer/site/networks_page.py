@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.climb import Climb
 from atlas_viewer.errors import MissingError, nearest
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Scores
 from atlas_viewer.reach import reach
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.hits import Tile
@@ -139,7 +139,7 @@ def _tiles(subject: Subject, chosen: Sequence[str], at: int, folder: Path) -> tu
 
 def _entry(subject: Subject) -> Entry:
     climb = subject.climb
-    pictures = f"search {climb.name}, prior {climb.prior}" if isinstance(climb, Search) else f"style {climb.name}"
+    pictures = f"run {climb.name}, prior {climb.prior}" if isinstance(climb, Run) else f"style {climb.name}"
     return Entry(
         name=subject.atlas.model,
         cited=subject.atlas.cited,
@@ -153,7 +153,7 @@ def _entry(subject: Subject) -> Entry:
 
 
 def _judged(scores: Scores) -> str:
-    """What share of a search's pictures a judge recognises."""
+    """What share of a run's pictures a judge recognises."""
     rates = (("first", scores.rates.get("top1_rate")), ("first five", scores.rates.get("top5_rate")))
     said = ", ".join(f"{name} {captions.percent(rate)}" for name, rate in rates if isinstance(rate, float))
     return f"{scores.judge}: {said}" if said else scores.judge

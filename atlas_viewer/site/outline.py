@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,17 +13,17 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures
-from atlas_viewer.searches import Search
 from atlas_viewer.site.captions import roman
 from atlas_viewer.site.sheets import EXACT
-from atlas_viewer.sweep import Sweep
+from atlas_viewer.sweep import ASCENT, DGN, Sweep
 
 PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
-PRIORS, COMBINATIONS, COMPARISON = "priors", "combinations", "searches.html"  # of the cards, of pairs, of searches
+PRIORS, COMBINATIONS, COMPARISON = "priors", "combinations", "runs.html"  # of the cards, of pairs, of runs
 TAKEN = ("static", "index.html", PRIORS, COMBINATIONS, COMPARISON)  # at the top of a site, so no folder of a layer
 LEAD = "low_frequency"  # the best single setting by its authors' judgement (Yosinski et al. 2015, figure 5)
 
@@ -87,57 +88,91 @@ def page_name(page: int) -> str:
 def styles(layer: Layer) -> tuple[Pictures, ...]:
     """The layer's styles, the leading one first.
 
-    Settings of a style search are left to its own page; where there is nothing else, the best of them stands in.
+    The settings of a sweep are left to its own page; where there is nothing else, the best of them stands in.
     """
-    asked = sorted(set(layer.styles) - set(layer.searched), key=lambda name: (name != LEAD, name))
-    if not asked and layer.searched:
-        return (Sweep(layer).ranked[0].pictures,)
+    asked = sorted(set(layer.styles) - set(layer.swept), key=lambda name: (name != LEAD, name))
+    if not asked and layer.swept:
+        return (Sweep(layer, ASCENT).ranked[0].pictures,)
     return tuple(layer.pictures(name) for name in asked)
 
 
-def searches(layer: Layer) -> tuple[Search, ...]:
-    """The layer's searches of priors' codes, the leading one first: no variant, and of most layers of the atlas."""
-    reach = layer.atlas.searches
-    found = map(layer.search, layer.searches)
-    return tuple(sorted(found, key=lambda each: (each.name != each.prior, -len(reach[each.name]), each.name)))
+def runs(layer: Layer) -> tuple[Run, ...]:
+    """The layer's runs of DGN-AM, the leading one first.
+
+    The settings of a sweep are left to its own page; where there is nothing else, the best of them stands in.
+    """
+    asked = [layer.run(name) for name in layer.runs if name not in layer.swept_runs]
+    if not asked and layer.swept_runs:
+        return (Sweep(layer, DGN).ranked[0].pictures,)
+    return in_order(layer.atlas, asked)
+
+
+def in_order(atlas: Atlas, asked: Iterable[Run]) -> tuple[Run, ...]:
+    """The runs in the order in which pages show them: the first one leads.
+
+    Plain runs of a prior come before its variants; then runs as they were asked for; then those of most layers.
+    """
+    reach = atlas.runs
+
+    def key(run: Run) -> tuple[bool, float, int, str]:
+        place = math.inf if run.place is None else run.place
+        return run.name != run.prior, place, -len(reach[run.name]), run.name
+
+    return tuple(sorted(asked, key=key))
 
 
 def leading(layer: Layer) -> Climb | None:
     """What stands for a unit where there is room for one picture; None where the layer has none.
 
-    A search of a prior's codes where units see the whole image, for its pictures are of whole things; else a style.
+    A run of DGN-AM where units see the whole image, because its pictures show whole objects; else a style.
     """
-    found, shown = searches(layer), styles(layer)
-    if found and (not shown or found[0].size == layer.atlas.input_size):
-        return found[0]
-    return shown[0] if shown else None
+    by_prior, by_pixels = runs(layer), styles(layer)
+    if by_prior and (not by_pixels or by_prior[0].size == layer.atlas.input_size):
+        return by_prior[0]
+    return by_pixels[0] if by_pixels else None
 
 
-def searched(layer: Layer, root: str = "") -> Searched | None:
-    """The style search of a layer, as other pages speak of it; None where there was none.
-
-    root : the layer's folder, seen from the page that links to it.
-    """
-    if not layer.searched:
-        return None
-    alone = set(layer.searched) == set(layer.styles)
-    return Searched(f"{root}sweep.html", len(layer.searched), alone, Sweep(layer).judge)
+def sweep_name(method: str, page: int = 1) -> str:
+    """The file of one page of a layer's sweep by a method, counted from 1."""
+    stem = "sweep" if method == ASCENT else f"sweep-{method}"
+    return f"{stem}.html" if page == 1 else f"{stem}-{page}.html"
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A style search: where its page is, how many settings, whether there are no other styles, and who ranked them."""
+class SweepNote:
+    """The sentence on other pages about a sweep of a layer.
+
+    href : its page.
+    name : of the sweep.
+    settings : how many were computed.
+    alone : whether the layer has no other styles, or runs.
+    judge : the judge that ranks the settings, or None.
+    """
 
     href: str
+    name: str
     settings: int
     alone: bool
     judge: str | None
 
 
+def sweep_notes(layer: Layer, root: str = "") -> tuple[SweepNote, ...]:
+    """The sweeps of a layer. root : the layer's folder, seen from the page that links to it."""
+    notes = []
+    for method, name, swept, every in (
+        (ASCENT, "sweep", layer.swept, layer.styles),
+        (DGN, "sweep of DGN-AM", layer.swept_runs, layer.runs),
+    ):
+        if swept:
+            judge = Sweep(layer, method).judge
+            notes.append(SweepNote(f"{root}{sweep_name(method)}", name, len(swept), set(swept) == set(every), judge))
+    return tuple(notes)
+
+
 def furthest(shown: Iterable[Climb], row: int) -> float:
     """The largest activation of a unit's pictures with the settings that maximize; NaN without any."""
-    found = [pictures.activation[row, pictures.there[row]] for pictures in shown if pictures.direction == "maximize"]
-    values = np.concatenate(found) if found else np.zeros(0)
+    parts = [pictures.activation[row, pictures.there[row]] for pictures in shown if pictures.direction == "maximize"]
+    values = np.concatenate(parts) if parts else np.zeros(0)
     return float(values.max()) if values.size else np.nan
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.format import group_names
-from atlas_viewer.priors import PriorCard
 from atlas_viewer.site import captions, code_plot, markdown
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, safe
 
@@ -27,7 +27,7 @@ def write_priors(outline: Outline, folder: Path) -> int:
 
 def _page(outline: Outline, card: PriorCard) -> str:
     atlas = outline.atlas
-    used = [name for name, layers in atlas.searches.items() if atlas[layers[0]].search(name).prior == card.name]
+    used = [name for name, layers in atlas.runs.items() if atlas[layers[0]].run(name).prior == card.name]
     own = card.network_digest and card.network_digest == atlas.digest
     return render(
         "prior.html",
@@ -43,8 +43,8 @@ def _page(outline: Outline, card: PriorCard) -> str:
         bound=BOUND,
         long=LONG,
         about=_about_codes(card),
-        used=[(name, len(atlas.searches[name])) for name in sorted(used)],
-        compared=Link(f"../{COMPARISON}", "searches compared"),
+        used=[(name, len(atlas.runs[name])) for name in sorted(used)],
+        compared=Link(f"../{COMPARISON}", "runs compared"),
         counted=captions.count,
     )
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.format import Status
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Scores
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions
 from atlas_viewer.site.hits import Tile
-from atlas_viewer.site.outline import Link, Outline, render, searches
+from atlas_viewer.site.outline import Link, Outline, render, runs
 from atlas_viewer.site.sheets import PHOTO, Sheet, thumb_size, thumbs
 from atlas_viewer.site.unit_sheets import best_sheet, draw_chosen
 
@@ -46,9 +46,9 @@ class Recognised:
     five: int
 
 
-def random_classes(layer: Layer) -> Search | None:
-    """The search whose pictures the page shows; None where the layer has no such page."""
-    return next(iter(searches(layer)), None) if layer.info.class_layer else None
+def random_classes(layer: Layer) -> Run | None:
+    """The run whose pictures the page shows; None where the layer has no such page."""
+    return next(iter(runs(layer)), None) if layer.info.class_layer else None
 
 
 def random_link(layer: Layer, root: str = "") -> Link | None:
@@ -71,12 +71,12 @@ def drawn(layer: Layer, seed: int) -> list[int]:
 def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
     """Write the page with its sheets; returns 1, the pages written."""
     folder.mkdir(parents=True, exist_ok=True)
-    search = random_classes(layer)
-    rows = drawn(layer, search.seed)
-    judged = layer.judged(search)
+    run = random_classes(layer)
+    rows = drawn(layer, run.seed)
+    judged = layer.judged(run)
     others = [scores for scores in judged if scores.judge != outline.atlas.model]
     judge = next(iter((*others, *judged)), None)
-    pictures, images = _pictures(layer, search, rows, folder), _images(layer, rows, folder)
+    pictures, images = _pictures(layer, run, rows, folder), _images(layer, rows, folder)
     shown = tuple(
         Shown(
             href=f"{layer.units[row]}.html",
@@ -95,9 +95,9 @@ def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
         cited=outline.atlas.cited,
         citation=f"{outline.atlas.cited}:{layer.name}",
         layer=layer,
-        search=search,
-        card=outline.prior_link(search.prior),
-        measured=captions.measured(search),
+        run=run,
+        card=outline.prior_link(run.prior),
+        measured=captions.measured(run),
         shown=shown,
         total=len(layer),
         sample=SAMPLE,
@@ -112,14 +112,14 @@ def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
     return 1
 
 
-def _pictures(layer: Layer, search: Search, rows: list[int], folder: Path) -> list[Tile]:
-    sheet = best_sheet(search, len(rows), "random", COLUMNS, SIDE)
-    samples = np.where(search.there[rows, SAMPLE], SAMPLE, -1) if rows else np.zeros(0, int)
-    draw_chosen(layer, search, rows, samples, sheet, folder)
+def _pictures(layer: Layer, run: Run, rows: list[int], folder: Path) -> list[Tile]:
+    sheet = best_sheet(run, len(rows), "random", COLUMNS, SIDE)
+    samples = np.where(run.there[rows, SAMPLE], SAMPLE, -1) if rows else np.zeros(0, int)
+    draw_chosen(layer, run, rows, samples, sheet, folder)
     tiles = []
     for cell, (row, sample) in enumerate(zip(rows, samples.tolist(), strict=True)):
-        status = search.status[row][SAMPLE]
-        activation = captions.number(float(search.activation[row, SAMPLE]))
+        status = run.status[row][SAMPLE]
+        activation = captions.number(float(run.activation[row, SAMPLE]))
         alt = f"{layer.name}:{layer.units[row]}, sample {SAMPLE}, activation {activation}"
         why = "" if status is Status.ok else captions.BRIEF[status]
         tiles.append(Tile(sheet.crop(cell) if sample >= 0 else None, alt, why))

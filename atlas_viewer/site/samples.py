@@ -1,4 +1,4 @@
-"""What a picture of a unit reached, as its page says it: the same for styles of ascent and for searches of codes."""
+"""What a picture of a unit reached, as its page says it: the same for styles of ascent and for runs of codes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from atlas_viewer.format import Status
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
-from atlas_viewer.pictures import Pictures, Scores
-from atlas_viewer.searches import Search
 from atlas_viewer.site import captions, figures
 
 COLUMNS = 5  # pictures side by side on a wide screen
@@ -56,10 +57,8 @@ def reached(value: float, unrounded: float, most: float, noun: str) -> Reached:
     )
 
 
-def facts(
-    layer: Layer, made: Pictures | Search, judged: Sequence[Scores], where: tuple[int, int], found_by: str
-) -> Facts:
-    """What is said of the picture at `where`, row and sample; found_by : style or search, in words."""
+def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: tuple[int, int], found_by: str) -> Facts:
+    """What is said of the picture at `where`, row and sample; found_by : style or run, in words."""
     row, number = where
     status, best_step, activation = made.status[row][number], int(made.best_step[where]), float(made.activation[where])
     traces = made.trace[row]

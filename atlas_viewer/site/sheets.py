@@ -15,7 +15,7 @@ from atlas_viewer.montage import GREY, save
 
 FORMS = ("stretched", "true")
 PHOTO = ("photo",)  # images of a dataset have one form: their true colours
-ITERATES = ("last", "best")  # of a search of a prior's codes: true colours, the last picture and the furthest one
+ITERATES = ("last", "best")  # of a run of a prior's codes: true colours, the last picture and the furthest one
 CLASSES = {  # CSS
     **{"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"},
     **{"last": "i last", "best": "i best"},

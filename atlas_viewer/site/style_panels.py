@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Unit
 from atlas_viewer.montage import stretch
-from atlas_viewer.pictures import Pictures, Scores
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Outline, safe
 from atlas_viewer.site.samples import Facts, Reached, columns, facts, rates, reached

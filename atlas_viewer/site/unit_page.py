@@ -19,11 +19,11 @@ from atlas_viewer.site.outline import (
     furthest,
     page_name,
     render,
-    searched,
-    searches,
+    runs,
     styles,
+    sweep_notes,
 )
-from atlas_viewer.site.search_panels import Further, SearchPanel, further_searches, unit_searches
+from atlas_viewer.site.run_panels import Further, RunPanel, further_runs, unit_runs
 from atlas_viewer.site.style_panels import Plate, plate
 
 
@@ -32,7 +32,7 @@ class _Contents:
     """What a unit's page shows, and what its pictures reached, by method."""
 
     plates: tuple[Plate, ...]
-    searches: tuple[SearchPanel, ...]
+    runs: tuple[RunPanel, ...]
     further: tuple[Further, ...]
     strips: tuple[Strip, ...]
     images: UnitImages
@@ -48,11 +48,11 @@ def write_units(outline: Outline, layer: Layer, rows: range, folder: Path) -> in
         unit = Unit(layer, units[row])
         contents = _Contents(
             plates=tuple(plate(outline, unit, pictures, scores[pictures.style], folder) for pictures in shown),
-            searches=unit_searches(outline, unit, folder),
-            further=further_searches(unit, folder),
+            runs=unit_runs(outline, unit, folder),
+            further=further_runs(unit, folder),
             strips=unit_strips(unit, folder),
             images=unit_images(unit, folder),
-            reached={"ascent": furthest(shown, row), "DGN-AM": furthest(searches(layer), row)},
+            reached={"ascent": furthest(shown, row), "DGN-AM": furthest(runs(layer), row)},
         )
         before = _unit_link(layer, row - 1) if row > 0 else None
         after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
@@ -65,7 +65,7 @@ def _page(outline: Outline, unit: Unit, contents: _Contents, before: Link | None
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
     finest = [(plate, sample) for plate in contents.plates for sample in plate.samples if sample.facts.best]
-    drawn = [panel for panel in contents.searches if panel.lead is not None]
+    drawn = [panel for panel in contents.runs if panel.lead is not None]
     return render(
         "unit.html",
         root="../",
@@ -77,9 +77,9 @@ def _page(outline: Outline, unit: Unit, contents: _Contents, before: Link | None
         layer=layer,
         plate=outline.plate(layer.name),
         plates=contents.plates,
-        search=searched(layer),
+        sweeps=sweep_notes(layer),
         lead=finest[0] if finest else None,
-        searches=contents.searches,
+        runs=contents.runs,
         further=contents.further,
         compared=f"../{COMPARISON}",
         drawn=drawn[0] if drawn else None,

@@ -1,4 +1,4 @@
-"""Sheets with one picture a unit: of a style or a search the one that went furthest, or the four best patches."""
+"""Sheets with one picture a unit: of a style or a run the one that went furthest, or the four best patches."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.climb import Climb
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.layer import Layer
 from atlas_viewer.montage import quad_size, stretch
-from atlas_viewer.searches import Search
 from atlas_viewer.site.hits import quads
 from atlas_viewer.site.outline import safe
 from atlas_viewer.site.sheets import FORMS, PHOTO, Sheet, thumb_size, thumbs
 
 
 def best_sheet(climb: Climb, count: int, stem: str, columns: int, side: int) -> Sheet:
-    """The sheet for the best pictures of `count` units, each at most `side` pixels long; searches in true colours."""
+    """The sheet for the best pictures of `count` units, each at most `side` pixels long; runs in true colours."""
     size, columns = thumb_size(climb.size, side), max(1, min(columns, count))
-    if isinstance(climb, Search):
+    if isinstance(climb, Run):
         return Sheet(f"{stem}-dgn.{safe(climb.name)}", size, count, columns, PHOTO)
     return Sheet(f"{stem}.{safe(climb.name)}", size, count, columns, FORMS)
 
@@ -32,7 +32,7 @@ def draw_best(layer: Layer, climb: Climb, rows: Sequence[int], sheet: Sheet, fol
 def draw_chosen(
     layer: Layer, climb: Climb, rows: Sequence[int], samples: np.ndarray, sheet: Sheet, folder: Path
 ) -> None:
-    """Draw of each of these rows the sample that is named, none for -1; of a search the last iterate."""
+    """Draw of each of these rows the sample that is named, none for -1; of a run the last iterate."""
     read = np.zeros((len(rows), *climb.size, 3), np.uint8)
     for cell, (row, sample) in enumerate(zip(rows, samples.tolist(), strict=True)):
         if sample >= 0:

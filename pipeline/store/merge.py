@@ -75,7 +75,7 @@ def _write_numbers(merging: Merge) -> None:
         if method.numbers is None or not merging.plan.of(method.name):
             continue
         shown = {name: about for name, about in numbers(method.numbers).items() if name != "name" and about.shown}
-        group = NUMBERS.create(merging.file, {"method": method.name}, method=method.name)
+        group = NUMBERS.create(merging.file, {}, method=method.name)
         NUMBERS["name"].write(group, list(shown))
         for column in ("title", "symbol", "measured_in", "meaning", "axis", "read_when"):
             NUMBERS[column].write(group, [getattr(about, column) for about in shown.values()])

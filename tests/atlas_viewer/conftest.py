@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
+from atlas_viewer.evidence.scores import JUDGE, SCORES
 
 sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
-from generated_atlas import write_generated, write_search
+from generated_atlas import write_generated, write_run
 from mined_atlas import write_dataset, write_mined_layer
+from numbers_table import ASCENT, DGN, write_numbers
 
 LAYERS = ("conv1", "mixed/3a", "fc8")
 MINED = ("conv1", "relu1", "mixed/3a", "fc8")
@@ -50,7 +53,7 @@ def mined_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def generated_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The path of a sound atlas with a dataset and pictures by searches of priors' codes, that no test may change."""
+    """The path of a sound atlas with a dataset and pictures by runs of DGN-AM, that no test may change."""
     path = tmp_path_factory.mktemp("generated") / "atlas.h5"
     _write_atlas(path, mined=True, generated=True)
     return path
@@ -99,6 +102,9 @@ def _write_atlas(
         format.ROOT["settings"].write(root, "seed: 0\nname: <b>bold</b>\n")
         format.ROOT["packages"].write(root, "numpy 2.4.6\ntorch 2.13.0\n")
         write_network(file, layers)
+        write_numbers(file, "ascent", ASCENT)
+        if generated:
+            write_numbers(file, "dgn", DGN)
         if mined:
             write_dataset(file, pixels=pixels, shift=shift)
         names = format.group_names(layers)
@@ -107,7 +113,7 @@ def _write_atlas(
             if mined:
                 write_mined_layer(file, names[layer], layer, UNITS[layer])
             if generated and layer in LAYERS:
-                write_search(file, names[layer], layer, len(UNITS[layer]), SIDES[layer])
+                write_run(file, names[layer], layer, len(UNITS[layer]), SIDES[layer])
         if generated:
             write_generated(file, names["fc8"], LABELS)
 
@@ -163,7 +169,7 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
             "blur_width": blur,
             "policy": "constant",
         }
-        group = format.STYLE.create(file, attributes, layer=key, style=style)
+        group = STYLE.create(file, attributes, layer=key, style=style)
         write_style(group, statuses, side, samples, seed)
     if layer == "fc8":
         write_scores(file, key, samples=STYLES["sparse"][0])
@@ -179,10 +185,10 @@ def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int,
     activation = np.where(fine, generator.normal(40, 9, (units, samples)), np.nan)
     trace = np.where(fine[:, :, None], np.linspace(-1, 40, 5), np.nan)
     reason = ["the <gradient> overflowed" if value == format.Status.failed else "" for value in statuses]
-    stored = format.STYLE["pixels"].create(group, {"unit": units, "sample": samples, "y": side, "x": side})
+    stored = STYLE["pixels"].create(group, {"unit": units, "sample": samples, "y": side, "x": side})
     for row, sample in zip(*np.nonzero(fine), strict=True):
         chunk = pixels[row, sample][None, None]
-        stored.id.write_direct_chunk((row, sample, 0, 0, 0), format.STYLE["pixels"].encode(chunk))
+        stored.id.write_direct_chunk((row, sample, 0, 0, 0), STYLE["pixels"].encode(chunk))
     arrays = {
         "activation": activation,
         "activation_float": activation + 0.25,
@@ -194,17 +200,17 @@ def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int,
         "attempt": np.zeros((units, samples), "u1"),
     }
     for name, values in arrays.items():
-        format.STYLE[name].write(group, values)
+        STYLE[name].write(group, values)
 
 
 def write_scores(file: h5py.File, key: str, samples: int) -> None:
     said = {"judge": "squeeze", "judge_digest": DIGEST[::-1]}
-    judge = format.JUDGE.create(file, said, layer=key, judge="squeeze")
-    format.JUDGE["labels"].write(judge, LABELS)
+    judge = JUDGE.create(file, said, layer=key, judge="squeeze")
+    JUDGE["labels"].write(judge, LABELS)
     rates = {"pictures": "ascent/sparse", "top1_rate": 0.5, "top5_rate": 1.0}
-    group = format.SCORES.create(file, rates, layer=key, judge="squeeze", style="sparse")
+    group = SCORES.create(file, rates, layer=key, judge="squeeze", setting="sparse")
     units = len(LABELS)
-    format.SCORES["target"].write(group, range(units))
-    format.SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
-    format.SCORES["target_probability"].write(group, np.full((units, samples), 0.75))
-    format.SCORES["target_rank"].write(group, np.zeros((units, samples)))
+    SCORES["target"].write(group, range(units))
+    SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
+    SCORES["target_probability"].write(group, np.full((units, samples), 0.75))
+    SCORES["target_rank"].write(group, np.zeros((units, samples)))

@@ -1,4 +1,4 @@
-"""What learned priors add to the made-up atlas: two priors, searches, pairs with and without balance, memorisation."""
+"""What learned priors add to the made-up atlas: two priors, runs, pairs with and without balance, memorisation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.evidence.combinations import COMBINATION
+from atlas_viewer.evidence.dgn import RUN
+from atlas_viewer.evidence.memorisation import MEMORISATION
+from atlas_viewer.evidence.priors import PRIOR
+from atlas_viewer.evidence.scores import SCORES
 
 CODE = 7  # entries of a code
 PRIORS = ("toy", "toy <conv>")
-SEARCHES = {"toy": ("toy", 2), "toy-unbounded": ("toy", 1), "toy <conv>": ("toy <conv>", 1)}  # prior, samples
+RUNS = {"toy": ("toy", 2), "toy-unbounded": ("toy", 1), "toy <conv>": ("toy <conv>", 1)}  # prior, samples
 PAIRS = ((0, 1), (2, 5), (4, 3))
 ACTIVATIONS = {"pairs": (30.0, 24.0), "pairs-unbalanced": (40.0, 4.0)}  # of the first unit, and of the second
 SPACES = ("pixels", "conv1", "fc8")
@@ -26,16 +31,16 @@ Draws *toys* from codes. It was <b>never</b> [trained](https://example.org).
 """
 
 
-def write_search(file: h5py.File, key: str, layer: str, units: int, side: int) -> None:
-    """The searches of a layer: two of the class layer by one prior and one by another, one of any other layer."""
-    for name, (prior, samples) in SEARCHES.items() if layer == "fc8" else [("toy", SEARCHES["toy"])]:
-        about = {"search": name, "row": 3, "column": 3, "cut": [int(layer == "mixed/3a"), 0, 0, 0], **searched(prior)}
+def write_run(file: h5py.File, key: str, layer: str, units: int, side: int) -> None:
+    """The runs of a layer: two of the class layer by one prior and one by another, one of any other layer."""
+    for name, (prior, samples) in RUNS.items() if layer == "fc8" else [("toy", RUNS["toy"])]:
+        about = {"run": name, "row": 3, "column": 3, "cut": [int(layer == "mixed/3a"), 0, 0, 0], **by_prior(prior)}
         numbers = {"iterations": 20, "step_start": 8.0, "bounded": name != "toy-unbounded"}
-        group = format.DGN.create(file, about | numbers, layer=key, search=format.group_name(name))
+        group = RUN.create(file, about | numbers, layer=key, run=format.group_name(name))
         write_arrays(group, units, samples, side, sum(map(ord, layer + name)))
 
 
-def searched(prior: str) -> dict[str, object]:
+def by_prior(prior: str) -> dict[str, object]:
     return {"prior": prior, "prior_digest": digest(prior), "measure": "value of <it>, before its ReLU", "seed": 7}
 
 
@@ -50,7 +55,7 @@ def write_arrays(group: h5py.Group, units: int, samples: int, side: int, seed: i
     status[-1, -1] = format.Status.failed
     fine = status == format.Status.ok
     for name in ("pixels", "best_pixels"):
-        field = format.DGN[name]
+        field = RUN[name]
         stored = field.create(group, {"unit": units, "sample": samples, "y": side, "x": side})
         for row, sample in zip(*np.nonzero(fine), strict=True):
             picture = generator.integers(0, 255, (1, 1, side, side, 3), "u1")
@@ -72,34 +77,34 @@ def write_arrays(group: h5py.Group, units: int, samples: int, side: int, seed: i
         "trace_step": (0, 5, 10, 15, 19),
     }
     for name, values in arrays.items():
-        format.DGN[name].write(group, values)
+        RUN[name].write(group, values)
 
 
 def write_generated(file: h5py.File, key: str, labels: tuple[str, ...]) -> None:
-    """What belongs to no layer, and a judge's view of one search of the class layer."""
+    """What belongs to no layer, and a judge's view of one run of the class layer."""
     for prior in PRIORS:
         about = {"prior": prior, "digest": digest(prior), "network": "doodlenet", "network_digest": "", "height": 32}
         about |= {"width": 32, "code_layer": "conv1", "code_shape": [CODE], "trained_on": "drawings", "licence": "MIT"}
-        group = format.PRIOR.create(file, about, name=format.group_name(prior))
+        group = PRIOR.create(file, about, name=format.group_name(prior))
         for name, values in {"card": CARD, "mean": np.arange(CODE), "deviation": np.ones(CODE)}.items():
-            format.PRIOR[name].write(group, values)
+            PRIOR[name].write(group, values)
     for name in ACTIVATIONS:
         write_pairs(file, name, labels)
     write_memorisation(file)
     rates = {"pictures": "dgn/toy", "top1_rate": 0.75, "top5_rate": 1.0}
-    group = format.SCORES.create(file, rates, layer=key, judge="squeeze", style="toy")
-    units, samples = len(labels), SEARCHES["toy"][1]
-    format.SCORES["target"].write(group, range(units))
-    format.SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
-    format.SCORES["target_probability"].write(group, np.full((units, samples), 0.875))
-    format.SCORES["target_rank"].write(group, np.zeros((units, samples)))
+    group = SCORES.create(file, rates, layer=key, judge="squeeze", setting="toy")
+    units, samples = len(labels), RUNS["toy"][1]
+    SCORES["target"].write(group, range(units))
+    SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
+    SCORES["target_probability"].write(group, np.full((units, samples), 0.875))
+    SCORES["target_rank"].write(group, np.zeros((units, samples)))
 
 
 def write_pairs(file: h5py.File, name: str, labels: tuple[str, ...]) -> None:
-    about = {"name": name, "layer": "fc8", "balance": 0.5 if name == "pairs" else 0.0, **searched("toy")}
-    group = format.COMBINATION.create(file, about, name=name)
+    about = {"name": name, "layer": "fc8", "balance": 0.5 if name == "pairs" else 0.0, **by_prior("toy")}
+    group = COMBINATION.create(file, about, name=name)
     count, samples, side = len(PAIRS), 1, 24
-    field, generator = format.COMBINATION["pixels"], np.random.default_rng(len(name))
+    field, generator = COMBINATION["pixels"], np.random.default_rng(len(name))
     stored = field.create(group, {"item": count, "sample": samples, "y": side, "x": side})
     for item in range(count):
         picture = generator.integers(0, 255, (1, samples, side, side, 3), "u1")
@@ -113,14 +118,14 @@ def write_pairs(file: h5py.File, name: str, labels: tuple[str, ...]) -> None:
         "status": np.full((count, samples), int(format.Status.ok)),
     }
     for field_name, values in arrays.items():
-        format.COMBINATION[field_name].write(group, values)
+        COMBINATION[field_name].write(group, values)
 
 
 def write_memorisation(file: h5py.File) -> None:
     """The second unit has no images of its class."""
-    about = {"search": "toy", "pictures": "e" * 64, "layer": "fc8"}
-    group = format.MEMORISATION.create(file, about, search="toy")
-    units, samples, spaces = 3, SEARCHES["toy"][1], len(SPACES)
+    about = {"run": "toy", "pictures": "e" * 64, "layer": "fc8"}
+    group = MEMORISATION.create(file, about, run="toy")
+    units, samples, spaces = 3, RUNS["toy"][1], len(SPACES)
     nearest = np.arange(units * samples * spaces).reshape(units, samples, spaces) % 16
     nearest[1] = -1
     distance = np.where(nearest >= 0, 10.0 + nearest, np.nan)
@@ -133,4 +138,4 @@ def write_memorisation(file: h5py.File) -> None:
         "typical": np.where(np.array([True, False, True])[:, None], np.full((units, spaces), 12.0), np.nan),
     }
     for name, values in arrays.items():
-        format.MEMORISATION[name].write(group, values)
+        MEMORISATION[name].write(group, values)

@@ -7,51 +7,53 @@ import hashlib
 import h5py
 import numpy as np
 
-from atlas_viewer import format
+from atlas_viewer.evidence.dataset import DATASET, IMAGES
+from atlas_viewer.evidence.statistics import STATISTICS
+from atlas_viewer.evidence.tops import TOPS
 
-IMAGES, SIDE, RANKS = 16, 24, 3
+COUNT, SIDE, RANKS = 16, 24, 3
 CLASSES = ("tench, <i>Tinca</i>", "Schäferhund & Söhne", "", "空 sky")  # the third has no name
 FRAMES = {"conv1": 5, "relu1": 5, "mixed/3a": 12, "fc8": 24}  # sides of windows; of fc8, the image's
 EDGES = np.array([-np.inf, -4, -1, -0.001, 0.001, 1, 4, 16, 64, np.inf])
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-MAXIMA = np.linspace(2, 40, IMAGES)  # of every ordinary unit, image by image
+MAXIMA = np.linspace(2, 40, COUNT)  # of every ordinary unit, image by image
 
 
 def write_dataset(file: h5py.File, *, pixels: str, shift: int) -> None:
     """The group of the dataset. shift : is added to the images' levels, so that another number changes them all."""
     about = {"name": "odd <photos>", "kind": "tar", "digest": "f" * 64, "preprocess": "squash"}
-    about |= {"reduced_decoding": True, "images": IMAGES, "skipped": 2, "waiting": 3, "pixels": pixels}
-    group = format.DATASET.create(file, about)
-    format.DATASET["classes"].write(group, CLASSES)
-    format.DATASET["skipped_key"].write(group, ("a/cut.jpg", "<b>.png"))
-    format.DATASET["skipped_reason"].write(group, ("the file ends early", "the file is empty"))
-    images = format.IMAGES.create(file, {})
+    about |= {"reduced_decoding": True, "images": COUNT, "skipped": 2, "waiting": 3, "pixels": pixels}
+    group = DATASET.create(file, about)
+    DATASET["classes"].write(group, CLASSES)
+    DATASET["skipped_key"].write(group, ("a/cut.jpg", "<b>.png"))
+    DATASET["skipped_reason"].write(group, ("the file ends early", "the file is empty"))
+    images = IMAGES.create(file, {})
     stored = image_pixels(shift)
     hashes = [list(hashlib.sha256(image.tobytes()).digest()) for image in stored]
     arrays = {
-        "number": 10 * np.arange(IMAGES),
-        "key": [f"n{row}/<i>{row}.jpg" for row in range(IMAGES)],
+        "number": 10 * np.arange(COUNT),
+        "key": [f"n{row}/<i>{row}.jpg" for row in range(COUNT)],
         "hash": np.array(hashes, "u1"),
-        "label": [row % 4 if row else -1 for row in range(IMAGES)],
-        "placement": np.tile([10, 20, 58, 116], (IMAGES, 1)),  # two pixels a row, four a column
-        "size": np.tile([70, 140], (IMAGES, 1)),
+        "label": [row % 4 if row else -1 for row in range(COUNT)],
+        "placement": np.tile([10, 20, 58, 116], (COUNT, 1)),  # two pixels a row, four a column
+        "size": np.tile([70, 140], (COUNT, 1)),
     }
     for name, values in arrays.items():
-        format.IMAGES[name].write(images, values)
+        IMAGES[name].write(images, values)
     if pixels == "stored":
-        dataset = format.IMAGES["pixels"].create(images, {"image": IMAGES, "y": SIDE, "x": SIDE})
+        dataset = IMAGES["pixels"].create(images, {"image": COUNT, "y": SIDE, "x": SIDE})
         for row, image in enumerate(stored):
-            dataset.id.write_direct_chunk((row, 0, 0, 0), format.IMAGES["pixels"].encode(image[None]))
+            dataset.id.write_direct_chunk((row, 0, 0, 0), IMAGES["pixels"].encode(image[None]))
 
 
 def image_pixels(shift: int = 0) -> np.ndarray:
     """(image, y, x, rgb): red says the row, green the column, blue the image."""
-    image, y, x = np.indices((IMAGES, SIDE, SIDE))
+    image, y, x = np.indices((COUNT, SIDE, SIDE))
     return np.stack([10 * y + shift, 10 * x + shift, 10 * image], axis=-1).astype("u1")
 
 
 def write_mined_layer(file: h5py.File, key: str, layer: str, units: list[int]) -> None:
-    """Hits of every kind and statistics. The last unit is dead: no hits; the first two are twins."""
+    """Hits of every kind and statistics. The last unit is dead: no hits; the first two are redundant."""
     kinds = ("largest", "quantile", "smallest", *(["class"] if layer == "fc8" else []))
     for kind in kinds:
         write_tops(file, key, layer, units, kind)
@@ -61,7 +63,7 @@ def write_mined_layer(file: h5py.File, key: str, layer: str, units: list[int]) -
 def write_tops(file: h5py.File, key: str, layer: str, units: list[int], kind: str) -> None:
     side, rules = FRAMES[layer], ("deconvnet", "guided", "gradient") if kind == "largest" else ()
     about = {"kind": kind, "measure": f"value of {layer}, before its ReLU", "height": side, "width": side}
-    group = format.TOPS.create(file, about | {"lrn": "derivative"}, layer=key, kind=kind)
+    group = TOPS.create(file, about | {"lrn": "derivative"}, layer=key, kind=kind)
     shape = len(units), RANKS
     steps = {"largest": [15, 14, 13], "quantile": [15, 8, 0], "smallest": [0, 1, 2], "class": [14, 10, 6]}[kind]
     image = np.tile(np.array(steps), (len(units), 1))
@@ -78,19 +80,19 @@ def write_tops(file: h5py.File, key: str, layer: str, units: list[int], kind: st
         "frame": np.where(there[..., None], frame, -1),
     }
     for name, values in arrays.items():
-        format.TOPS[name].write(group, values)
+        TOPS[name].write(group, values)
     if kind == "quantile":
-        format.TOPS["quantile"].write(group, (1, 0.5, 0))
+        TOPS["quantile"].write(group, (1, 0.5, 0))
     for rule in rules:
         scale = np.where(there, 0.25, np.nan)
         scale[0, 2] = np.nan  # not computed
-        stored = format.TOPS[rule].create(group, {"unit": len(units), "rank": RANKS, "y": side, "x": side})
+        stored = TOPS[rule].create(group, {"unit": len(units), "rank": RANKS, "y": side, "x": side})
         for row, rank in zip(*np.nonzero(np.isfinite(scale)), strict=True):
             chunk = signal(side, window[rank], frame[rank])[None, None]
-            stored.id.write_direct_chunk((row, rank, 0, 0, 0), format.TOPS[rule].encode(chunk))
-        format.TOPS[f"{rule}_scale"].write(group, scale)
+            stored.id.write_direct_chunk((row, rank, 0, 0, 0), TOPS[rule].encode(chunk))
+        TOPS[f"{rule}_scale"].write(group, scale)
     if rules:
-        format.TOPS["reason"].write(group, ["out of <memory>", *[""] * (len(units) - 1)])
+        TOPS["reason"].write(group, ["out of <memory>", *[""] * (len(units) - 1)])
 
 
 def signal(side: int, window: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -102,14 +104,14 @@ def signal(side: int, window: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def write_statistics(file: h5py.File, key: str, layer: str, units: list[int]) -> None:
-    about = {"measure": f"value of {layer}, before its ReLU", "twin_threshold": 0.98, "sample": IMAGES}
-    group = format.STATISTICS.create(file, about, layer=key)
+    about = {"measure": f"value of {layer}, before its ReLU", "redundancy_threshold": 0.98, "sample": COUNT}
+    group = STATISTICS.create(file, about, layer=key)
     count, dead = len(units), np.arange(len(units)) == len(units) - 1
     maxima = np.where(dead[:, None], 0.0, MAXIMA)
     histogram = np.stack([np.histogram(row, EDGES)[0] for row in maxima])
     for what in ("image", "position"):
         arrays = {
-            "count": np.full(count, IMAGES),
+            "count": np.full(count, COUNT),
             "mean": maxima.mean(axis=1),
             "variance": maxima.var(axis=1),
             "min": maxima.min(axis=1),
@@ -118,7 +120,7 @@ def write_statistics(file: h5py.File, key: str, layer: str, units: list[int]) ->
             "quantiles": np.quantile(maxima, LEVELS, axis=1).T,
         }
         for name, values in arrays.items():
-            format.STATISTICS[f"{what}_{name}"].write(group, values)
+            STATISTICS[f"{what}_{name}"].write(group, values)
     means = np.stack([np.where(dead, 0, MAXIMA[number::4].mean()) for number in range(len(CLASSES))], axis=1)
     means[:, 2] = np.nan
     arrays = {
@@ -128,11 +130,11 @@ def write_statistics(file: h5py.File, key: str, layer: str, units: list[int]) ->
         "active_positions": np.where(dead, 0, 0.25),
         "dead": dead,
         "never_varies": dead,
-        "twin": [units[1], units[0], *[-1] * (count - 2)],
-        "twin_correlation": np.where(dead, np.nan, [0.99, 0.99, *[0.5] * (count - 2)]),
+        "redundant_unit": [units[1], units[0], *[-1] * (count - 2)],
+        "redundant_correlation": np.where(dead, np.nan, [0.99, 0.99, *[0.5] * (count - 2)]),
         "nearest": np.where(dead, -1, [units[1], units[0], *[units[0]] * (count - 2)]),
         "class_mean": means,
         "class_count": [3, 4, 0, 4],
     }
     for name, values in arrays.items():
-        format.STATISTICS[name].write(group, values)
+        STATISTICS[name].write(group, values)

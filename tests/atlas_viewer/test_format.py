@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.field import DTYPES
 
 
@@ -33,12 +34,12 @@ def test_a_layer_with_slashes_gets_dots_and_colliding_layers_stay_distinct():
 
 def test_a_picture_is_one_chunk_and_small_arrays_have_none():
     sizes = {"unit": 1000, "sample": 9, "y": 227, "x": 227, "point": 100}
-    assert format.STYLE["pixels"].chunks(sizes) == (1, 1, 227, 227, 3)
-    assert format.STYLE["pixels"].filters == (("deflate", 4),)
-    assert format.STYLE["trace"].filters == (("shuffle", 4), ("deflate", 4))
-    assert format.STYLE["trace"].chunks(sizes) == (72, 9, 100)
-    assert format.STYLE["attempt"].chunks({"unit": 4, "sample": 2}) is None
-    assert format.STYLE["pixels"].chunks(sizes | {"unit": 0}) is None
+    assert STYLE["pixels"].chunks(sizes) == (1, 1, 227, 227, 3)
+    assert STYLE["pixels"].filters == (("deflate", 4),)
+    assert STYLE["trace"].filters == (("shuffle", 4), ("deflate", 4))
+    assert STYLE["trace"].chunks(sizes) == (72, 9, 100)
+    assert STYLE["attempt"].chunks({"unit": 4, "sample": 2}) is None
+    assert STYLE["pixels"].chunks(sizes | {"unit": 0}) is None
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i4", "u8", "f4", "status"])
@@ -57,7 +58,7 @@ def test_a_chunk_encoded_by_hand_reads_back_and_decodes(tmp_path, dtype):
 def test_what_was_never_written_reads_as_missing(tmp_path):
     sizes = {"unit": 2, "sample": 2, "y": 3, "x": 3}
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        read = {name: format.STYLE[name].create(file, sizes)[...] for name in ("activation", "best_step", "status")}
+        read = {name: STYLE[name].create(file, sizes)[...] for name in ("activation", "best_step", "status")}
     assert np.isnan(read["activation"]).all()
     assert (read["best_step"] == -1).all()
     assert (read["status"] == format.Status.missing).all()
@@ -76,7 +77,7 @@ def test_a_dataset_refuses_values_of_another_shape(tmp_path):
         with pytest.raises(ValueError, match=r"got shape \(3,\), expected \(4,\)"):
             format.UNITS["window"].write(file, (1, 2, 3))
         with pytest.raises(ValueError, match="got 1 axes"):
-            format.STYLE["attempt"].write(file, (1, 2, 3))
+            STYLE["attempt"].write(file, (1, 2, 3))
 
 
 def test_equal_content_gives_equal_bytes_at_another_time(tmp_path, write_atlas):

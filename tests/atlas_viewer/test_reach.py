@@ -16,9 +16,9 @@ def atlas(generated_atlas):
 
 
 def test_a_unit_counts_once_with_its_best_picture(atlas):
-    parts = [(layer, layer.search("toy")) for layer in (atlas["conv1"], atlas["fc8"])]
+    parts = [(layer, layer.run("toy")) for layer in (atlas["conv1"], atlas["fc8"])]
     found = reach(parts)
-    best = np.concatenate([np.nanmax(search.activation, axis=1) for _, search in parts])
+    best = np.concatenate([np.nanmax(run.activation, axis=1) for _, run in parts])
     most = np.concatenate([layer.statistics.most for layer, _ in parts])
     assert found.units == 5 + 6
     assert found.above == (best >= most).sum() and found.share == (best >= most).mean()
@@ -34,7 +34,7 @@ def test_equal_is_reached(damaged):
     path = file.filename
     file.close()
     with Atlas(path) as atlas:
-        found = reach([(atlas["conv1"], atlas["conv1"].search("toy"))])
+        found = reach([(atlas["conv1"], atlas["conv1"].run("toy"))])
         assert (found.units, found.above, found.median) == (5, 5, 1.0)
 
 

@@ -6,7 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
+from atlas_viewer.evidence.priors import PRIOR
+from atlas_viewer.evidence.scores import SCORES
+from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.validator import check
 
 
@@ -20,7 +23,7 @@ def test_a_sound_atlas_with_a_dataset_has_no_faults(mined_atlas):
         assert check(file) == []
 
 
-def test_a_sound_atlas_with_searches_has_no_faults(generated_atlas):
+def test_a_sound_atlas_with_runs_has_no_faults(generated_atlas):
     with h5py.File(generated_atlas) as file:
         assert check(file) == []
 
@@ -62,11 +65,11 @@ def judged_with_other_samples(file: h5py.File) -> None:
     for name in ("top1", "target_probability", "target_rank"):
         values = file[f"layers/fc8/scores/squeeze/sparse/{name}"][:, :1]
         del file[f"layers/fc8/scores/squeeze/sparse/{name}"]
-        format.SCORES[name].write(file["layers/fc8/scores/squeeze/sparse"], values)
+        SCORES[name].write(file["layers/fc8/scores/squeeze/sparse"], values)
 
 
 DAMAGES = {
-    "another version": (attribute("/", "version", 99), "version 1, got"),
+    "another version": (attribute("/", "version", 99), "version 2, got"),
     "no format": (lambda file: file.attrs.__delitem__("format"), "attribute format is missing"),
     "no labels": (drop("network/labels"), "dataset labels is missing"),
     "no layer table": (drop("network/layers"), "/network/layers: the group is missing"),
@@ -111,7 +114,7 @@ DAMAGES = {
         assign("layers/fc8/ascent/sparse/activation", (0, 0), np.nan),
         "not finite where",
     ),
-    "scores of nothing": (drop("layers/fc8/ascent/sparse"), "names 'ascent/sparse', not there"),
+    "scores of nothing": (drop("layers/fc8/ascent/sparse"), "names 'ascent/sparse', which is missing"),
     "scores of other samples": (
         judged_with_other_samples,
         "units and samples are not those of ascent/sparse",
@@ -129,7 +132,7 @@ def test_damage_is_named(damaged, name):
 def test_a_style_with_other_units_than_the_layer_is_named(damaged):
     def how(file: h5py.File) -> None:
         style = file["layers/conv1/ascent/sparse"]
-        for field in format.STYLE.fields:
+        for field in STYLE.fields:
             if field.axes[0] == "unit" and field.name in style:
                 values = style[field.name][:2]
                 del style[field.name]
@@ -143,7 +146,7 @@ def without_scale(file: h5py.File) -> None:
 
 
 def of_other_units(file: h5py.File) -> None:
-    for field in format.STATISTICS.fields:
+    for field in STATISTICS.fields:
         if field.axes[0] == "unit" and field.name in file["layers/conv1/statistics"]:
             values = file["layers/conv1/statistics"][field.name][:2]
             del file["layers/conv1/statistics"][field.name]
@@ -186,7 +189,7 @@ def test_damage_to_the_dataset_side_is_named(damaged, name):
 def of_a_longer_code(file: h5py.File) -> None:
     for name in ("mean", "deviation"):
         del file[f"priors/toy/{name}"]
-        format.PRIOR[name].write(file["priors/toy"], np.ones(8))
+        PRIOR[name].write(file["priors/toy"], np.ones(8))
     file["priors/toy"].attrs["code_shape"] = [2, 2, 2]
 
 
@@ -207,7 +210,7 @@ GENERATED_DAMAGES = {
         assign("layers/fc8/dgn/toy/activation", (0, 0), np.nan),
         "/layers/fc8/dgn/toy/activation: not finite where status is ok",
     ),
-    "memorisation of no search": (drop("layers/fc8/dgn/toy"), "search 'toy' of layer 'fc8' is not there"),
+    "memorisation of no run": (drop("layers/fc8/dgn/toy"), "run 'toy' of layer 'fc8' is missing"),
     "pairs of no layer": (attribute(PAIRED, "layer", "fc9"), "pairs: layer 'fc9' is not in the layer table"),
     "a member past the layer": (assign(f"{PAIRED}/member_unit", (0, 1), 6), "pairs/member_unit: not within -1 to 5"),
     "no first member": (assign(f"{PAIRED}/member_unit", (0, 0), -1), "expected units first, then -1"),

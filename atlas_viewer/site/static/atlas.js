@@ -6,7 +6,7 @@
   const all = (query) => [...document.querySelectorAll(query)];
   const go = (query) => { const link = one(query); if (link) location.href = link.href; };
 
-  // What is chosen: colours, form and iterate by name, the view by its place among the styles or the searches (dgn-0,
+  // What is chosen: colours, form and iterate by name, the view by its place among the styles or the runs (dgn-0,
   // …), or as "images". It is kept in
   // the address, for links that are passed on, and in the browser's storage where that is allowed. A page without one
   // of the switches passes on what was chosen before.

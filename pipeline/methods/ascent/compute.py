@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
 from pipeline.climb.items import Climbed, Item, climb_items
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.task import AscentTask
@@ -33,7 +33,7 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
 
 
 def _arrays(climbed: Climbed) -> dict[str, np.ndarray | Pieces]:
-    encode, best = format.STYLE["pixels"].encode, climbed.best
+    encode, best = STYLE["pixels"].encode, climbed.best
     chunks = [
         encode(pixels[None, None]) if shown else None for pixels, shown in zip(best.pixels, climbed.shown, strict=True)
     ]

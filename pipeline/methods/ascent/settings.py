@@ -45,7 +45,7 @@ class StyleSettings:
         logarithmic=True,
     )
     blur_every: int = number(
-        title="Blur interval",
+        title="every",
         symbol="θ_b_every",
         measured_in="iterations",
         meaning="Iterations between two blurs, counted from the first, which blurs.",

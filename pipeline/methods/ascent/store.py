@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
 from pipeline.card import LayerCard
 from pipeline.methods.ascent.settings import StyleRecord
 from pipeline.methods.ascent.task import AscentTask
@@ -34,7 +35,7 @@ class StylesWriter(Writer):
     def _write_style(self, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str) -> np.ndarray:
         merge, plan = self.merge, self.merge.plan
         about = _attributes(plan, layer, record)
-        group = format.STYLE.create(merge.file, about, layer=layer_group, style=style_group)
+        group = STYLE.create(merge.file, about, layer=layer_group, style=style_group)
         rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
         grid = (len(rows), plan.samples("ascent", layer.name, record.name))
         points = record.ascent.trace_points
@@ -47,14 +48,14 @@ class StylesWriter(Writer):
             "attempt": np.zeros(grid, np.uint8),
         }
         size = layer.picture(record.ascent.canvas, plan.card.image)
-        pictures = PictureWriter(format.STYLE, group, grid, {"pixels": (*size, 3)}, small)
+        pictures = PictureWriter(STYLE, group, grid, {"pixels": (*size, 3)}, small)
         for task in self._tasks[layer.name, record.name]:
             shard, reason = merge.shard(task)
             addresses = [f"{task.layer}:{unit}" for unit in task.units]
             pictures.add([rows[unit] for unit in task.units], task.sample, addresses, shard, reason, merge.report)
             if shard is not None:
                 trace_step = shard.array("trace_step")
-        format.STYLE["trace_step"].write(group, trace_step)
+        STYLE["trace_step"].write(group, trace_step)
         return pictures.close(merge.report)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlas_viewer.format import DGN, Field
+from atlas_viewer.evidence.dgn import RUN
+from atlas_viewer.field import Field
 from pipeline.climb.items import Climbed, Item, Iterates, climb_items
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
@@ -74,8 +75,8 @@ def _arrays(climbed: Climbed) -> dict[str, np.ndarray | Pieces]:
 
 def _iterate(iterate: Iterates, shown: list[bool], prefix: str) -> dict[str, np.ndarray | Pieces]:
     return {
-        f"{prefix}pixels": _pieces(DGN[f"{prefix}pixels"], iterate.pixels, shown),
-        f"{prefix}code": _pieces(DGN[f"{prefix}code"], iterate.parameters, shown),
+        f"{prefix}pixels": _pieces(RUN[f"{prefix}pixels"], iterate.pixels, shown),
+        f"{prefix}code": _pieces(RUN[f"{prefix}code"], iterate.parameters, shown),
         f"{prefix}activation": iterate.activation,
         f"{prefix}activation_float": iterate.activation_float,
     }

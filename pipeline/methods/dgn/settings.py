@@ -40,7 +40,7 @@ class RunSettings:
         logarithmic=True,
     )
     step_end: float = number(
-        title="Last step",
+        title="to",
         measured_in="units",
         meaning="Mean change of a code's entry at the end; linear in between.",
         axis="step",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.evidence.scores import JUDGE, SCORES
 from pipeline.methods.registry import METHODS
 from pipeline.methods.scores.pictures import pictures_group
 from pipeline.methods.scores.settings import ScoreRecord
@@ -40,17 +41,17 @@ class ScoresWriter(Writer):
         file, layer = self.merge.file, self.merge.groups[asked.layer]
         if f"/layers/{layer}/scores/{judge}" not in file:
             about = {"judge": asked.judge, "judge_digest": asked.judge_digest}
-            group = format.JUDGE.create(file, about, layer=layer, judge=judge)
-            format.JUDGE["labels"].write(group, list(shard.facts["labels"]))
+            group = JUDGE.create(file, about, layer=layer, judge=judge)
+            JUDGE["labels"].write(group, list(shard.facts["labels"]))
         ranks = shard.array("target_rank")
         judged = ranks >= 0
         rates = {}
         if judged.any():
             rates = {"top1_rate": float((ranks[judged] == 0).mean()), "top5_rate": float((ranks[judged] < 5).mean())}
         about = {"pictures": pictures, **rates, "judged": int(judged.sum())}
-        scores = format.SCORES.create(file, about, layer=layer, judge=judge, setting=own)
+        scores = SCORES.create(file, about, layer=layer, judge=judge, setting=own)
         for name in FIELDS:
-            format.SCORES[name].write(scores, np.asarray(shard.array(name)))
+            SCORES[name].write(scores, np.asarray(shard.array(name)))
 
 
 WRITERS = {"scores": ScoresWriter}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from atlas_viewer import format
+from atlas_viewer.evidence.dataset import IMAGES
+from atlas_viewer.evidence.tops import TOPS
 from pipeline.data.batches import Skipped
 from pipeline.errors import DataError
 from pipeline.methods.tops.backproject import back_project, encode8
@@ -66,7 +67,7 @@ def _batches(
 def compute_images(task: ImagesTask, resources: Resources) -> bytes:
     """The shard of some images: pixels, and where each lies in its original."""
     read = read_images(task.dataset, resources, task.numbers)
-    encode = format.IMAGES["pixels"].encode
+    encode = IMAGES["pixels"].encode
     chunks = [encode(read[number].pixels) for number in task.numbers]
     places = [read[number].placements[0] for number in task.numbers]
     height, width = task.image
@@ -116,7 +117,7 @@ def compute_backprojections(task: BackprojectTask, resources: Resources) -> byte
     for rule, signals in zip(result.rules, result.signals, strict=True):
         signals = np.moveaxis(signals[:, order if len(order) == 3 else [0, 0, 0]], 1, -1)  # (hit, y, x, rgb)
         bytes8, scale = encode8(signals)
-        encode = format.TOPS[rule].encode
+        encode = TOPS[rule].encode
         arrays[rule] = Pieces("u1", bytes8.shape, [encode(picture[None, None]) for picture in bytes8])
         arrays[f"{rule}_scale"] = scale
     return encode_shard(task.record(), arrays, {"halved": result.halved, "packages": package_versions()})

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
-from atlas_viewer import format
+from atlas_viewer.evidence.dataset import DATASET, IMAGES
+from atlas_viewer.evidence.statistics import STATISTICS
+from atlas_viewer.evidence.tops import TOPS
 from pipeline.card import LayerCard
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.task import BackprojectTask, mining_of, top_units
@@ -37,23 +39,23 @@ class HitsWriter(Writer):
         (height, width), tops = arrays.frame, mining_of(plan).tops
         about = {"measure": layer.measure, "height": height, "width": width, "lrn": tops.lrn}
         for kind, fields in arrays.hits.items():
-            stored = format.TOPS.create(self.merge.file, {"kind": kind, **about}, layer=group, kind=kind)
+            stored = TOPS.create(self.merge.file, {"kind": kind, **about}, layer=group, kind=kind)
             image = np.vectorize(lambda number: self._row.get(number, -1), otypes=[np.int32])(fields["image"][rows])
             image[absent] = -1
-            format.TOPS["image"].write(stored, image)
+            TOPS["image"].write(stored, image)
             for name in ("activation", "position", "window", "frame"):
                 values = fields[name][rows]
                 values[absent] = np.nan if name == "activation" else -1
-                format.TOPS[name].write(stored, values)
+                TOPS[name].write(stored, values)
             if kind == "quantile":
-                format.TOPS["quantile"].write(stored, np.linspace(1, 0, image.shape[1]).astype(np.float32))
+                TOPS["quantile"].write(stored, np.linspace(1, 0, image.shape[1]).astype(np.float32))
             if kind == "largest":
                 self._write_backprojections(stored, layer, units, image.shape[1])
         about = {"measure": layer.measure, "redundancy_threshold": REDUNDANT, "sample": tops.sample}
-        stored = format.STATISTICS.create(self.merge.file, about, layer=group)
+        stored = STATISTICS.create(self.merge.file, about, layer=group)
         for name, values in arrays.statistics.items():
-            per_unit = "unit" in format.STATISTICS[name].axes
-            format.STATISTICS[name].write(stored, values[rows] if per_unit else values)
+            per_unit = "unit" in STATISTICS[name].axes
+            STATISTICS[name].write(stored, values[rows] if per_unit else values)
         return []
 
     def _write_backprojections(self, stored: h5py.Group, layer: LayerCard, units: Sequence[int], ranks: int) -> None:
@@ -70,7 +72,7 @@ class HitsWriter(Writer):
                 if rule not in datasets:
                     height, width = shard.shape(rule)[1:3]
                     sizes = {"unit": len(units), "rank": ranks, "y": height, "x": width}
-                    datasets[rule] = format.TOPS[rule].create(stored, sizes)
+                    datasets[rule] = TOPS[rule].create(stored, sizes)
                     scales[rule] = np.full((len(units), ranks), np.nan, np.float32)
                 scale, rank, before = shard.array(f"{rule}_scale"), 0, None
                 for index, hit in enumerate(task.hits):
@@ -79,8 +81,8 @@ class HitsWriter(Writer):
                     datasets[rule].id.write_direct_chunk((row, rank, 0, 0, 0), shard.chunk(rule, index))
                     scales[rule][row, rank] = scale[index]
         for rule, values in scales.items():
-            format.TOPS[f"{rule}_scale"].write(stored, values)
-        format.TOPS["reason"].write(stored, reasons)
+            TOPS[f"{rule}_scale"].write(stored, values)
+        TOPS["reason"].write(stored, reasons)
 
     def _note_missing(
         self, task: BackprojectTask, reason: str | None, place: dict[int, int], reasons: list[str]
@@ -114,16 +116,16 @@ class ImagesWriter(Writer):
             "skipped": len(result.skipped),
             "pixels": mining.tops.pixels,
         }
-        group = format.DATASET.create(merge.file, about)
-        format.DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
-        format.DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
-        format.DATASET["classes"].write(group, list(dataset.classes))
-        images, known = format.IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
-        format.IMAGES["number"].write(images, np.array(list(known), np.int32))
-        format.IMAGES["key"].write(images, [image.key for image in known.values()])
+        group = DATASET.create(merge.file, about)
+        DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
+        DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
+        DATASET["classes"].write(group, list(dataset.classes))
+        images, known = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
+        IMAGES["number"].write(images, np.array(list(known), np.int32))
+        IMAGES["key"].write(images, [image.key for image in known.values()])
         hashes = np.frombuffer(b"".join(image.hash for image in known.values()), np.uint8)
-        format.IMAGES["hash"].write(images, hashes.reshape(len(known), -1) if known else result.hashes)
-        format.IMAGES["label"].write(images, np.array([image.label for image in known.values()], np.int32))
+        IMAGES["hash"].write(images, hashes.reshape(len(known), -1) if known else result.hashes)
+        IMAGES["label"].write(images, np.array([image.label for image in known.values()], np.int32))
         self._write_pixels(images, {number: row for row, number in enumerate(known)})
 
     def _write_pixels(self, images: h5py.Group, row: dict[int, int]) -> None:
@@ -136,13 +138,13 @@ class ImagesWriter(Writer):
                 continue
             if pixels is None:
                 sizes = {"image": count, "y": task.image[0], "x": task.image[1]}
-                pixels = format.IMAGES["pixels"].create(images, sizes)
+                pixels = IMAGES["pixels"].create(images, sizes)
             rows = [row[number] for number in task.numbers]
             placement[rows], size[rows] = shard.array("placement"), shard.array("size")
             for index, at in enumerate(rows):
                 pixels.id.write_direct_chunk((at, 0, 0, 0), shard.chunk("pixels", index))
-        format.IMAGES["placement"].write(images, placement)
-        format.IMAGES["size"].write(images, size)
+        IMAGES["placement"].write(images, placement)
+        IMAGES["size"].write(images, size)
 
 
 WRITERS = {"tops": HitsWriter, "images": ImagesWriter}

@@ -107,7 +107,7 @@ def test_statistics_stand_on_the_page(site):
     said = text(site / "conv1" / "1.html")
     assert "best image 40.00" in said and "Most selective classes" in said
     assert "Active positions25.0\N{NARROW NO-BREAK SPACE}%" in said
-    assert re.search(r"Nearest unit ?conv1:0, a twin, correlation 0.990", said)
+    assert re.search(r"Nearest unit ?conv1:0, redundant, correlation 0.990", said)
     assert "0.html" in Page(site / "conv1" / "1.html").refers
 
 
@@ -123,7 +123,7 @@ def test_a_layer_page_has_the_best_images_beside_the_styles(site):
     assert views == ["style-0", "style-1", "style-images"]
     assert sum(found["src"] == "montage-1.images.photo.jpg" for found in page.images) == 4  # the dead unit has none
     cells = {found["id"]: found for tag, found in page.tags if tag == "a" and "data-name" in found}
-    assert cells["u4"]["data-marks"] == "dead" and "twin" in cells["u0"]["data-marks"]
+    assert cells["u4"]["data-marks"] == "dead" and "redundant" in cells["u0"]["data-marks"]
     assert cells["u0"]["data-most"] == "40" and float(cells["u0"]["data-picture"]) > 0
     assert "≈ 1" in page.text
 

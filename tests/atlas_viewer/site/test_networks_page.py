@@ -14,7 +14,7 @@ from atlas_viewer.site.networks_page import compare
 
 @pytest.fixture
 def two(write_atlas, tmp_path):
-    """Two atlases; the second has its classes in reverse, other synonyms, one class of its own, and no search."""
+    """Two atlases; the second has its classes in reverse, other synonyms, one class of its own, and no run."""
     paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
     write_atlas(paths[0], mined=True, generated=True)
     write_atlas(paths[1])
@@ -33,12 +33,12 @@ def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path)
     assert broken(tmp_path / "out") == []
     text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
     with Atlas(two[0]) as first, Atlas(two[1]) as second:
-        for atlas, climb in ((first, first["fc8"].search("toy")), (second, second["fc8"].pictures("low_frequency"))):
+        for atlas, climb in ((first, first["fc8"].run("toy")), (second, second["fc8"].pictures("low_frequency"))):
             layer = atlas["fc8"]
             for row, label in enumerate(layer.labels):
                 value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
                 assert (value in text) == (label not in ("b", "only here"))
-    assert "search toy, prior toy" in text and "style low_frequency" in text
+    assert "run toy, prior toy" in text and "style low_frequency" in text
     assert "other <net>" in text and "squeeze: first 75.0" in text
 
 

@@ -1,4 +1,4 @@
-"""The page of a style search: a row a regularizer, a column a strength; and what other pages make of its settings."""
+"""The page of a sweep: a row a regularizer, a column a strength; and what other pages make of its settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pages import CHROMIUM, Page, broken, browser, read
 from PIL import Image
-from searched_atlas import ROWS, add_search
+from swept_atlas import ROWS, add_sweep
 
 from atlas_viewer.site.build import build
 from atlas_viewer.site.sweep_page import PICTURES, UNITS
@@ -18,10 +18,10 @@ from atlas_viewer.site.sweep_page import PICTURES, UNITS
 
 @pytest.fixture(scope="module")
 def site(write_atlas, tmp_path_factory) -> Path:
-    """The site of an atlas with styles and a search of 70 draws in fc8."""
-    folder = tmp_path_factory.mktemp("searched")
+    """The site of an atlas with styles and a sweep of 70 draws in fc8."""
+    folder = tmp_path_factory.mktemp("swept")
     write_atlas(folder / "a.h5")
-    add_search(folder / "a.h5", "fc8", draws=70)
+    add_sweep(folder / "a.h5", "fc8", draws=70)
     build(folder / "a.h5", folder / "site")
     return folder / "site"
 
@@ -81,12 +81,12 @@ def test_each_setting_has_its_words_to_read_and_to_copy(site):
 def test_ordinary_pages_leave_the_settings_out_and_say_so(site):
     unit = (site / "fc8" / "3.html").read_text(encoding="utf-8")
     assert 'id="sparse"' in unit and 'id="random_001"' not in unit
-    assert "The 80 settings of the style search are on its own page." in text(site / "fc8" / "3.html")
+    assert "The 80 settings of the sweep are on its own page." in text(site / "fc8" / "3.html")
     assert "random_" not in (site / "fc8" / "index.html").read_text(encoding="utf-8")
     said = text(site / "index.html")
-    assert "Style search of fc8: 80 settings" in said and "The plate of fc8 leaves them out." in said
+    assert "Sweep of fc8: 80 settings" in said and "The plate of fc8 leaves them out." in said
     assert not list((site / "fc8").glob("*.random_*"))
-    assert "style search" not in text(site / "conv1" / "1.html")
+    assert "sweep" not in text(site / "conv1" / "1.html")
 
 
 def test_labels_are_escaped(site):
@@ -96,7 +96,7 @@ def test_labels_are_escaped(site):
 
 def test_the_judges_best_of_a_row_is_marked(write_atlas, tmp_path):
     write_atlas(tmp_path / "a.h5")
-    add_search(tmp_path / "a.h5", "fc8", draws=1)
+    add_sweep(tmp_path / "a.h5", "fc8", draws=1)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["layers/fc8/scores/squeeze/blur_2/target_probability"][...] = 0.875
     build(tmp_path / "a.h5", tmp_path / "site")
@@ -107,7 +107,7 @@ def test_the_judges_best_of_a_row_is_marked(write_atlas, tmp_path):
 
 def test_where_there_is_nothing_else_the_best_setting_stands_in(write_atlas, tmp_path):
     write_atlas(tmp_path / "a.h5")
-    add_search(tmp_path / "a.h5", "fc8")
+    add_sweep(tmp_path / "a.h5", "fc8")
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         for style in ("sparse", "low_frequency"):
             del file["layers/fc8/ascent"][style]
@@ -117,24 +117,24 @@ def test_where_there_is_nothing_else_the_best_setting_stands_in(write_atlas, tmp
     unit = (tmp_path / "site" / "fc8" / "3.html").read_text(encoding="utf-8")
     assert 'id="random_003"' in unit and 'id="random_002"' not in unit
     said = text(tmp_path / "site" / "fc8" / "index.html")
-    assert "Shown is the best by the score of squeeze of 14 settings; the style search has them all." in said
+    assert "Shown is the best by the score of squeeze of 14 settings; the sweep has them all." in said
 
 
 def test_of_many_units_some_are_shown_and_the_page_says_so(write_atlas, tmp_path, monkeypatch):
     monkeypatch.setattr("atlas_viewer.site.sweep_page.UNITS", 4)
     assert UNITS == 8
     write_atlas(tmp_path / "a.h5")
-    add_search(tmp_path / "a.h5", "fc8", draws=1)
+    add_sweep(tmp_path / "a.h5", "fc8", draws=1)
     build(tmp_path / "a.h5", tmp_path / "site")
     page = Page(tmp_path / "site" / "fc8" / "sweep.html")
-    assert "2 units of the search are left out here" in page.text
+    assert "2 units of the sweep are left out here" in page.text
     links = {found["href"] for tag, found in page.tags if tag == "a" and found.get("class") == "name"}
     assert links == {"0.html", "2.html", "3.html", "5.html"}
 
 
 def test_without_a_judge_the_page_ranks_nothing(write_atlas, tmp_path):
     write_atlas(tmp_path / "a.h5")
-    add_search(tmp_path / "a.h5", "mixed.3a", judged=False)
+    add_sweep(tmp_path / "a.h5", "mixed.3a", judged=False)
     build(tmp_path / "a.h5", tmp_path / "site")
     page = Page(tmp_path / "site" / "mixed.3a" / "sweep.html")
     assert "in the order of their draws" in page.text and "score" not in page.text
@@ -144,7 +144,7 @@ def test_without_a_judge_the_page_ranks_nothing(write_atlas, tmp_path):
 
 def test_several_processes_make_the_same_pages(write_atlas, tmp_path):
     write_atlas(tmp_path / "a.h5")
-    add_search(tmp_path / "a.h5", "fc8", draws=40)
+    add_sweep(tmp_path / "a.h5", "fc8", draws=40)
     build(tmp_path / "a.h5", tmp_path / "one")
     build(tmp_path / "a.h5", tmp_path / "two", workers=2)
     assert read(tmp_path / "one") == read(tmp_path / "two")

@@ -1,4 +1,4 @@
-"""What learned priors found, read back: searches with their codes, pairs, memorisation, priors."""
+"""What learned priors found, read back: runs with their codes, pairs, memorisation, priors."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ def atlas(generated_atlas):
 
 def test_an_atlas_without_priors_says_so(sound_atlas):
     with Atlas(sound_atlas) as atlas:
-        assert (atlas.priors, atlas.combinations, atlas.memorisation, atlas["fc8"].searches) == ({}, {}, {}, ())
-        with pytest.raises(MissingError, match="layer fc8: no search toy; it has none"):
-            atlas["fc8"].search("toy")
+        assert (atlas.priors, atlas.combinations, atlas.memorisation, atlas["fc8"].runs) == ({}, {}, {}, ())
+        with pytest.raises(MissingError, match="layer fc8: no run toy; it has none"):
+            atlas["fc8"].run("toy")
 
 
-def test_a_search_that_is_not_there_is_said_with_the_near_match(atlas):
-    assert set(atlas["fc8"].searches) == {"toy", "toy-unbounded", "toy <conv>"}
-    with pytest.raises(MissingError, match=r"layer fc8: no search toy-bounded \(nearest: toy-unbounded"):
-        atlas.unit("fc8:1").search("toy-bounded")
+def test_a_run_that_is_not_there_is_said_with_the_near_match(atlas):
+    assert set(atlas["fc8"].runs) == {"toy", "toy-unbounded", "toy <conv>"}
+    with pytest.raises(MissingError, match=r"layer fc8: no run toy-bounded \(nearest: toy-unbounded"):
+        atlas.unit("fc8:1").run("toy-bounded")
 
 
 def test_last_and_best_iterate_are_told_apart(atlas):
-    search = atlas["fc8"].search("toy")
-    assert (search.name, search.prior, search.samples, search.size) == ("toy", "toy", 2, (24, 24))
-    assert np.array_equal(search.there, np.isfinite(search.activation)) and not search.there[-1, -1]
-    there = search.there
-    assert np.allclose(search.best_activation[there], search.activation[there] + 2)
-    assert np.allclose(search.best_activation_float[there], search.activation[there] + 2.25)
-    assert search.best_sample[0] == search.activation[0].argmax() and search.best_sample[-1] == 0
-    assert search.reason[-1] == "the <code> overflowed"
-    assert search.numbers == {"bounded": True, "iterations": 20, "step_start": 8.0}
-    unit = atlas.unit("fc8:1").search("toy")
+    run = atlas["fc8"].run("toy")
+    assert (run.name, run.prior, run.samples, run.size) == ("toy", "toy", 2, (24, 24))
+    assert np.array_equal(run.there, np.isfinite(run.activation)) and not run.there[-1, -1]
+    there = run.there
+    assert np.allclose(run.best_activation[there], run.activation[there] + 2)
+    assert np.allclose(run.best_activation_float[there], run.activation[there] + 2.25)
+    assert run.best_sample[0] == run.activation[0].argmax() and run.best_sample[-1] == 0
+    assert run.reason[-1] == "the <code> overflowed"
+    assert run.numbers == {"bounded": True, "iterations": 20, "step_start": 8.0}
+    unit = atlas.unit("fc8:1").run("toy")
     assert not np.array_equal(unit.pixels, unit.best_pixels)
-    assert np.array_equal(unit.pixels, search.pixels[1]) and unit.status == (Status.ok, Status.ok)
+    assert np.array_equal(unit.pixels, run.pixels[1]) and unit.status == (Status.ok, Status.ok)
     assert unit.code.shape == unit.best_code.shape == (2, CODE)
-    assert np.allclose(np.linalg.norm(unit.code, axis=1), search.code_norm[1])
+    assert np.allclose(np.linalg.norm(unit.code, axis=1), run.code_norm[1])
     assert unit.trace[1].shape == (2, 5)
 
 
-def test_a_judge_is_asked_about_searches_and_styles_alike(atlas):
+def test_a_judge_is_asked_about_runs_and_styles_alike(atlas):
     layer = atlas["fc8"]
     assert layer.scores("squeeze", "toy").rates["top1_rate"] == 0.75
     assert layer.scores("squeeze", "sparse").rates["top1_rate"] == 0.5
     assert layer.scores("squeeze", "toy-unbounded") is None
-    assert [scores.judge for scores in layer.judged(layer.search("toy"))] == ["squeeze"]
+    assert [scores.judge for scores in layer.judged(layer.run("toy"))] == ["squeeze"]
 
 
 def test_a_pair_has_the_activation_of_both_units(atlas):
@@ -88,7 +88,7 @@ def test_the_ratio_of_a_combination_leaves_out_places_without_a_unit(damaged):
 
 def test_a_memorisation_test_names_images_of_the_dataset(atlas):
     test = atlas.memorisation["toy"]
-    assert (test.search, test.layer, test.spaces) == ("toy", "fc8", SPACES)
+    assert (test.run, test.layer, test.spaces) == ("toy", "fc8", SPACES)
     assert test.nearest.shape == test.distance.shape == (3, 2, len(SPACES))
     assert (test.row(2), test.row(5)) == (2, None)
     assert (test.nearest[1] == -1).all() and np.isnan(test.distance[1]).all()
@@ -101,27 +101,27 @@ def test_a_prior_has_its_card(atlas):
     assert prior.card == CARD and prior.mean.tolist() == list(range(CODE)) and prior.licence == "MIT"
 
 
-def test_tables_of_searches_have_a_line_a_picture(atlas, tmp_path):
+def test_tables_of_runs_have_a_line_a_picture(atlas, tmp_path):
     written = {path.name for path in atlas.to_csv(tmp_path)}
-    assert {"conv1.searches.csv", "mixed.3a.searches.csv", "fc8.searches.csv"} <= written
-    assert "relu1.searches.csv" not in written
-    with (tmp_path / "fc8.searches.csv").open(encoding="utf-8", newline="") as file:
+    assert {"conv1.runs.csv", "mixed.3a.runs.csv", "fc8.runs.csv"} <= written
+    assert "relu1.runs.csv" not in written
+    with (tmp_path / "fc8.runs.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 6 * (2 + 1 + 1)
-    line, search = lines[0], atlas["fc8"].search(lines[0]["search"])
+    line, run = lines[0], atlas["fc8"].run(lines[0]["run"])
     assert (line["unit"], line["sample"], line["status"]) == ("0", "0", "ok")
-    assert float(line["best_activation"]) == search.best_activation[0, 0]
-    assert float(line["code_norm"]) == search.code_norm[0, 0]
-    assert float(line["ratio"]) == pytest.approx(search.activation[0, 0] / float(line["image_max"]))
-    judged = {line["search"]: line["squeeze:target_rank"] for line in lines if line["unit"] == "1"}
+    assert float(line["best_activation"]) == run.best_activation[0, 0]
+    assert float(line["code_norm"]) == run.code_norm[0, 0]
+    assert float(line["ratio"]) == pytest.approx(run.activation[0, 0] / float(line["image_max"]))
+    judged = {line["run"]: line["squeeze:target_rank"] for line in lines if line["unit"] == "1"}
     assert judged == {"toy": "0", "toy-unbounded": "", "toy <conv>": ""}
     missing = [line for line in lines if line["status"] == "failed"]
     assert len(missing) == 3 and {line["activation"] for line in missing} == {""}
 
 
-def test_a_search_is_given_to_xarray_with_its_codes(atlas):
+def test_a_run_is_given_to_xarray_with_its_codes(atlas):
     pytest.importorskip("xarray")
     data = atlas["fc8"].to_xarray("toy")
     assert data["code"].dims == ("unit", "sample", "code") and data["best_pixels"].shape == (6, 2, 24, 24, 3)
-    assert data.attrs["search"] == "toy" and data.attrs["step_start"] == 8.0
-    assert np.array_equal(data["code_norm"].values, atlas["fc8"].search("toy").code_norm, equal_nan=True)
+    assert data.attrs["run"] == "toy" and data.attrs["step_start"] == 8.0
+    assert np.array_equal(data["code_norm"].values, atlas["fc8"].run("toy").code_norm, equal_nan=True)

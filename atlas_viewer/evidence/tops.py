@@ -1,19 +1,83 @@
-"""The images that stand for the units of a layer, read when asked for: hits, patches, back-projections."""
+"""Tops: the images of a dataset that excite the units of a layer most: hits, patches, back-projections."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from atlas_viewer.dataset import Dataset
 from atlas_viewer.errors import MissingError, nearest
-from atlas_viewer.format_dataset import RULES, ZERO_BYTE
-from atlas_viewer.table import hits_frame, write_hits_csv
+from atlas_viewer.evidence.climb import MEASURE
+from atlas_viewer.evidence.dataset import Dataset, input_size
+from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.table import write
+
+if TYPE_CHECKING:
+    from atlas_viewer.layer import Layer
+
+KINDS = ("largest", "quantile", "smallest", "class")  # of hits, as pages show them
+RULES = ("deconvnet", "guided", "gradient")  # back-projections, as pages show them
+ZERO_BYTE = 128  # what a back-projection of zero is stored as
+
+COLUMNS = ("layer", "unit", "label", "kind", "rank", "activation", "number", "key", "class", "row", "column")
+SIDES = ("top", "left", "bottom", "right")
+COLUMNS += (*(f"window_{side}" for side in SIDES), *(f"original_{side}" for side in SIDES), "quantile")
+
+
+def _back_projection(rule: str, meaning: str) -> tuple[Field, Field]:
+    """The two datasets of one rule."""
+    return (
+        Field(rule, "u1", ("unit", "rank", "y", "x", "rgb"),
+              f"{meaning}, cropped to the frame, zero outside the window; value = (byte - {ZERO_BYTE}) * scale, "
+              "red, green, blue", "activation per pixel level / scale", required=False),
+        Field(f"{rule}_scale", "f4", ("unit", "rank"), f"scale of {rule}; NaN where there is no back-projection",
+              "activation per pixel level", required=False),
+    )  # fmt: skip
+
+
+TOPS = Group(
+    "/layers/<layer>/tops/<kind>",
+    "images of the dataset that stand for each unit, one position an image: largest (most exciting first), smallest "
+    "(least exciting first), quantile (evenly spaced over the per-image maxima of a sample, from most to least), class "
+    "(most exciting of the unit's own class)",
+    (
+        Attribute("kind", "text", "largest, smallest, quantile or class, the group's own name"),
+        MEASURE,
+        Attribute("height", "int", "height of a frame in pixels: of the layer's whole window, at most the image's"),
+        Attribute("width", "int", "width of a frame in pixels"),
+        Attribute("lrn", "text",
+                  "how deconvnet passes local response normalization: derivative, or ignore (as it is)",
+                  required=False),
+    ),
+    (
+        Field("image", "i4", ("unit", "rank"), "row of the image in /dataset/images; -1 where there is no hit"),
+        Field("activation", "f4", ("unit", "rank"), "the unit's largest activation in the image", "activation"),
+        Field("position", "i4", ("unit", "rank", "plane"), "where in the layer's map it is; -1 where there is no hit",
+              "positions"),
+        Field("window", "i4", ("unit", "rank", "side"),
+              "pixels of the network's input that the position depends on, cut at the image's border; bottom and right "
+              "are the first outside; -1 where there is no hit", "pixels"),
+        Field("frame", "i4", ("unit", "rank", "plane"),
+              "row and column of the network's input where the frame begins: that of the window where it may stick "
+              "out of the image, so negative at near borders; 0 along a side where the frame is the whole image",
+              "pixels"),
+        Field("quantile", "f4", ("rank",), "quantile that each rank stands for, 1 the most; of kind quantile only",
+              "share", required=False),
+        *_back_projection("deconvnet", "what excited the unit, by the deconvnet rule (Zeiler & Fergus 2013)"),
+        *_back_projection("guided", "what excited the unit, by guided backpropagation (Springenberg et al. 2014)"),
+        *_back_projection("gradient", "derivative of the activation with respect to the pixels"),
+        Field("reason", "text", ("unit",), "why back-projections of the unit are not there, or empty", required=False),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+GROUPS = (TOPS,)
 
 
 @dataclass(frozen=True)
@@ -57,6 +121,14 @@ class Tops:
     units: np.ndarray
     dataset: Dataset
     input_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, layer: Layer) -> dict[str, Tops]:
+        """The hits of a layer by kind, in the order in which pages show them; empty without a dataset."""
+        groups, dataset, size = layer.group.get("tops", {}), layer.atlas.dataset, layer.atlas.input_size
+        if dataset is None:
+            return {}
+        return {kind: cls(groups[kind], layer.units, dataset, size) for kind in KINDS if kind in groups}
 
     @cached_property
     def kind(self) -> str:
@@ -167,9 +239,9 @@ class Tops:
 
     def to_pandas(self) -> Any:
         """The hits as a pandas.DataFrame, a row a hit, with the columns of `to_csv`."""
-        return hits_frame((self,))
+        return _frame((self,))
 
-    def of(self, row: int) -> UnitTops:
+    def at(self, row: int) -> UnitTops:
         """The hits of the unit in a row."""
         return UnitTops(self, row)
 
@@ -233,3 +305,69 @@ class UnitTops:
             original=dataset.original(row, window, tops.input_size),
             quantile=None if tops.quantile is None else float(tops.quantile[rank]),
         )
+
+
+def faults(file: h5py.File) -> Iterator[str]:
+    """Contradictions between the hits of an open file, the network's input and the dataset's images."""
+    for tops in TOPS.within(file):
+        kind = tops.name.rsplit("/", 1)[1]
+        if kind not in KINDS or tops.attrs["kind"] != kind:
+            yield f"{tops.name}: kind {tops.attrs['kind']!r}, expected the group's name, one of {', '.join(KINDS)}"
+        elif "dataset/images" not in file:
+            yield f"{tops.name}: hits, but no /dataset/images"
+        else:
+            yield from (f"{tops.name}{fault}" for fault in _hit_faults(file, tops))
+
+
+def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
+    image, activation, window = tops["image"][...], tops["activation"][...], tops["window"][...]
+    there, (height, width) = image >= 0, input_size(file)
+    size = int(tops.attrs["height"]), int(tops.attrs["width"])
+    rows = len(file["dataset/images/number"])
+    if image.size and image.max() >= rows:
+        yield f"/image: a row outside 0 to {rows - 1}"
+    if not np.isfinite(activation[there]).all():
+        yield "/activation: not finite where there is a hit"
+    sides = window[there]
+    if not ((sides[:, :2] >= 0) & (sides[:, :2] <= sides[:, 2:]) & (sides[:, 2:] <= (height, width))).all():
+        yield "/window: outside the network's input"
+    seen = (sides[:, :2] < sides[:, 2:]).all(axis=1)  # a position may see nothing but padding
+    sides, begins = sides[seen], tops["frame"][...][there][seen]
+    if not ((sides[:, :2] >= begins) & (sides[:, 2:] <= begins + size)).all():
+        yield "/window: outside the frame"
+    for rule in RULES:
+        if (rule in tops) != (f"{rule}_scale" in tops):
+            yield f"/{rule}: only one of {rule} and {rule}_scale is there"
+        elif rule in tops and tops[rule].shape[2:4] != size:
+            yield f"/{rule}: size {tops[rule].shape[2:4]}, expected the frame's {size}"
+
+
+def write_hits_csv(tops: Iterable[Tops], path: Path) -> Path:
+    """Write a line a hit, kind by kind. NaN stays empty."""
+    return write(path, COLUMNS, _rows(tops))
+
+
+def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
+    """Write <layer>.tops.csv, a line a hit, where the layer has hits."""
+    tops = Tops.of(layer)
+    if tops:
+        yield write_hits_csv(tops.values(), folder / f"{layer.key}.tops.csv")
+
+
+def _frame(tops: Iterable[Tops]) -> Any:
+    """A pandas.DataFrame, a row a hit."""
+    import pandas
+
+    return pandas.DataFrame(_rows(tops), columns=list(COLUMNS))
+
+
+def _rows(tops: Iterable[Tops]) -> Iterator[tuple[object, ...]]:
+    for kind in tops:
+        layer = kind.group.parent.parent
+        name, labels = layer.attrs["layer"], layer["units/label"].asstr()[...].tolist()
+        for row, unit in enumerate(kind.units.tolist()):
+            for hit in kind.at(row).hits:
+                where = (*hit.position, *hit.window, *hit.original)
+                about = (hit.rank, hit.activation, hit.number, hit.key, hit.class_name)
+                spaced = math.nan if hit.quantile is None else hit.quantile
+                yield (name, unit, labels[row], kind.kind, *about, *where, spaced)

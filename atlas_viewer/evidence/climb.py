@@ -1,20 +1,62 @@
-"""What all pictures found by climbing have in common: pixels, activations, traces, and which sample went furthest."""
+"""What styles of ascent and runs of DGN-AM share: attributes, arrays, the reader's properties, consistency checks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import h5py
 import numpy as np
 
-from atlas_viewer.field import Group, Status
+from atlas_viewer.field import Attribute, Field, Group, Status
+
+MEASURE = Attribute("measure", "text", "what an activation is: the value of which layer, before or after what")
+SEED = Attribute("seed", "int", "of all random starts; each picture's own start follows from it and its address")
+POSITION = (
+    Attribute("row", "int", "row of the position that was maximized"),
+    Attribute("column", "int", "column of the position that was maximized"),
+)
+CUT = Attribute("cut", "int[]", "pixels of the window outside the image, not shown: top, left, bottom, right")
+REASON = Field("reason", "text", ("unit",), "why pictures of the unit are missing, or empty", required=False)
+TRACE = (
+    Field("trace", "f4", ("unit", "sample", "point"), "activation during the ascent; NaN after an early end",
+          "activation"),
+    Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
+)  # fmt: skip
+STATUS = Field("status", "status", ("unit", "sample"), "what became of the picture")
+NONE, RANDOM = "none", "random"  # the places in a sweep that belong to no axis
+
+
+def sweep_attributes(base: str) -> tuple[Attribute, ...]:
+    """The attributes of a setting of a sweep. base : the meaning of `sweep_base`."""
+    return (
+        Attribute("sweep", "text", "role of a setting in a sweep: none (everything that the sweep raises is off), the "
+                  "axis whose numbers it raises (see /numbers/<method>), or random (all axes drawn)", required=False),
+        Attribute("sweep_place", "int", "its place in the sweep: 0 for none; along its axis, from 1, weakest first; "
+                  "the number of a draw, from 0", required=False),
+        Attribute("sweep_base", "text", base, required=False),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SweepPlace:
+    """The place of a setting in a sweep.
+
+    axis : "none", an axis of the table of numbers, or "random".
+    place : position along the axis, from 1, weakest first; 0 for none; for a draw, its number, from 0.
+    base : the style, or the prior, that all numbers outside of the sweep come from.
+    """
+
+    axis: str
+    place: int
+    base: str
 
 
 @dataclass(frozen=True)
 class Climb(ABC):
-    """Pictures of one layer with one setting. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
+    """The pictures of one layer with one setting. Arrays begin with (unit, sample); row i belongs to unit units[i]."""
 
     group: h5py.Group
     units: np.ndarray
@@ -36,7 +78,7 @@ class Climb(ABC):
 
     @property
     def path(self) -> str:
-        """Where the pictures lie in their layer: ascent/<style> or dgn/<search>."""
+        """Where the pictures lie in their layer: ascent/<style> or dgn/<run>."""
         return "/".join(self.group.name.split("/")[-2:])
 
     @cached_property
@@ -65,6 +107,19 @@ class Climb(ABC):
         return numbers(self.group, self.kind)
 
     @cached_property
+    def sweep(self) -> SweepPlace | None:
+        """The place of the setting in a sweep; None for a setting that was asked for by name."""
+        about = self.group.attrs
+        if "sweep" not in about:
+            return None
+        return SweepPlace(str(about["sweep"]), int(about["sweep_place"]), str(about["sweep_base"]))
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """(unit, sample) whether the picture was asked for and attempted, with any outcome."""
+        return self.group["status"][...] != Status.missing
+
+    @cached_property
     def samples(self) -> int:
         """How many pictures a unit has."""
         return self.group["pixels"].shape[1]
@@ -76,12 +131,12 @@ class Climb(ABC):
 
     @cached_property
     def pixels(self) -> h5py.Dataset:
-        """(unit, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is not there."""
+        """(unit, sample, y, x, rgb) uint8, read when indexed; zeros where a picture is missing."""
         return self.group["pixels"]
 
     @cached_property
     def activation(self) -> np.ndarray:
-        """(unit, sample) activation of the stored pixels; NaN where a picture is not there."""
+        """(unit, sample) activation of the stored pixels; NaN where a picture is missing."""
         return self.group["activation"][...]
 
     @cached_property
@@ -106,14 +161,14 @@ class Climb(ABC):
 
     @cached_property
     def reason(self) -> tuple[str, ...]:
-        """Why pictures of each unit are not there, or empty."""
+        """Why pictures of each unit are missing, or empty."""
         if "reason" not in self.group:
             return ("",) * len(self.units)
         return tuple(self.group["reason"].asstr()[...])
 
     @cached_property
     def trace(self) -> h5py.Dataset:
-        """(unit, sample, point) activation on the way, read when indexed; NaN after an early end."""
+        """(unit, sample, point) activation during the ascent, read when indexed; NaN after an early end."""
         return self.group["trace"]
 
     @cached_property
@@ -149,10 +204,32 @@ class Climb(ABC):
 
 def numbers(group: h5py.Group, kind: Group) -> dict[str, str | int | float | bool]:
     """The attributes of an open group beyond those that the schema names, by name."""
-    known = {"meaning", *(attribute.name for attribute in kind.attributes)}
-    return {name: scalar(group.attrs[name]) for name in sorted(group.attrs) if name not in known}
+    listed = {"meaning", *(attribute.name for attribute in kind.attributes)}
+    return {name: scalar(group.attrs[name]) for name in sorted(group.attrs) if name not in listed}
 
 
 def scalar(value: object) -> str | int | float | bool:
     """An attribute as a plain Python value."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def climb_faults(file: h5py.File, kind: Group) -> Iterator[str]:
+    """Contradictions inside the groups of one kind, styles or runs, and between the places of a sweep."""
+    taken: dict[tuple[object, ...], str] = {}
+    for group in kind.within(file):
+        status, activation = group["status"][...], group["activation"][...]
+        if status.size and status.max() > max(Status):
+            yield f"{group.name}/status: a value that is no status"
+        if not np.isfinite(activation[status == Status.ok]).all():
+            yield f"{group.name}/activation: not finite where status is ok"
+        if "sweep" not in group.attrs:
+            continue
+        absent = [part for part in ("sweep_place", "sweep_base") if part not in group.attrs]
+        if absent:
+            yield f"{group.name}: a setting of a sweep, but attribute {absent[0]} is missing"
+            continue
+        name = group.name.rsplit("/", 1)[1]
+        place = (group.parent.name, *(group.attrs[part] for part in ("sweep", "sweep_place", "sweep_base")))
+        other = taken.setdefault(place, name)
+        if other != name:
+            yield f"{group.name}: has the place of {other} in the sweep"

@@ -107,7 +107,7 @@ def test_pointers_have_everything_but_pixels(pointers):
 def test_statistics_are_read_by_unit(atlas):
     statistics = atlas["conv1"].statistics
     assert statistics.most.tolist() == [40, 40, 40, 40, 0]
-    assert statistics.twin.tolist() == [1, 0, -1, -1, -1]
+    assert statistics.redundant_unit.tolist() == [1, 0, -1, -1, -1]
     assert statistics.dead.tolist() == [False] * 4 + [True]
     assert statistics.deviation[0] == pytest.approx(MAXIMA.std())
     assert statistics["position_count"].tolist() == [16] * 5 and statistics.get("not_a_number") is None
@@ -131,7 +131,7 @@ def test_every_layer_exports_what_it_has(atlas, tmp_path):
     assert (lines[1]["key"], lines[1]["original_left"], lines[1]["quantile"]) == ("n14/<i>14.jpg", "44.0", "")
     with (tmp_path / "conv1.statistics.csv").open(newline="", encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
-    assert (last["dead"], last["twin"], last["twin_correlation"]) == ("True", "-1", "")
+    assert (last["dead"], last["redundant_unit"], last["redundant_correlation"]) == ("True", "-1", "")
 
 
 def test_pictures_are_compared_with_the_best_image(atlas, tmp_path):

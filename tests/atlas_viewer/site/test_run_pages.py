@@ -66,15 +66,15 @@ def test_a_rerun_gives_the_same_bytes_with_any_number_of_workers(site, generated
     assert read(tmp_path / "two") == read(site)
 
 
-def test_a_unit_page_shows_each_search_with_last_and_best_iterate(site, atlas):
+def test_a_unit_page_shows_each_run_with_last_and_best_iterate(site, atlas):
     page, layer = Page(site / "fc8" / "1.html"), atlas["fc8"]
     words = said(site / "fc8" / "1.html")
-    for name in layer.searches:
-        search = layer.search(name)
-        for sample in range(search.samples):
-            assert captions.number(float(search.activation[1, sample])) in words
-            assert captions.number(float(search.best_activation[1, sample])) in words
-            assert captions.number(float(search.code_norm[1, sample])) in words
+    for name in layer.runs:
+        run = layer.run(name)
+        for sample in range(run.samples):
+            assert captions.number(float(run.activation[1, sample])) in words
+            assert captions.number(float(run.best_activation[1, sample])) in words
+            assert captions.number(float(run.code_norm[1, sample])) in words
     assert {"iterate-last", "iterate-best"} <= page.ids
     forms = [image["class"] for image in page.images if "-dgn.toy." in image["src"]]
     assert forms.count("i last") == forms.count("i best") > 0
@@ -91,7 +91,7 @@ def test_the_first_picture_of_a_unit_stands_beside_the_style_and_the_images(site
     ]
 
 
-def test_a_search_picture_that_is_not_there_says_why(site):
+def test_a_run_picture_that_is_not_there_says_why(site):
     assert "its computation failed: the <code> overflowed" in said(site / "fc8" / "5.html")
 
 
@@ -108,7 +108,7 @@ def test_a_class_page_holds_pictures_against_the_nearest_images(site, atlas):
     assert "Drawn, or remembered?" not in said(site / "fc8" / "4.html")
 
 
-def test_a_montage_begins_with_the_search_where_units_see_the_whole_image(site):
+def test_a_montage_begins_with_the_run_where_units_see_the_whole_image(site):
     def first(folder: str) -> list[str]:
         inputs = [found for tag, found in Page(site / folder / "index.html").tags if tag == "input"]
         return [found["id"] for found in inputs if found.get("name") == "style" and "checked" in found]
@@ -116,8 +116,8 @@ def test_a_montage_begins_with_the_search_where_units_see_the_whole_image(site):
     assert (first("fc8"), first("mixed.3a")) == (["style-dgn-0"], ["style-0"])
 
 
-def test_the_leading_search_has_no_variant_and_reaches_most_layers(atlas):
-    assert [search.name for search in outline.searches(atlas["fc8"])] == ["toy", "toy <conv>", "toy-unbounded"]
+def test_the_leading_run_has_no_variant_and_reaches_most_layers(atlas):
+    assert [run.name for run in outline.runs(atlas["fc8"])] == ["toy", "toy <conv>", "toy-unbounded"]
     assert outline.leading(atlas["fc8"]).path == "dgn/toy"
     assert outline.leading(atlas["conv1"]).path == "ascent/low_frequency"
     assert outline.leading(atlas["relu1"]) is None
@@ -161,27 +161,27 @@ def test_pairs_take_several_pages_when_they_are_many(generated_atlas, tmp_path, 
     assert broken(tmp_path / "site") == []
 
 
-def best_ratios(layer, search) -> list[float]:
-    best, most = np.nanmax(layer.search(search).activation, axis=1), layer.statistics.most
+def best_ratios(layer, run) -> list[float]:
+    best, most = np.nanmax(layer.run(run).activation, axis=1), layer.statistics.most
     return (best[most > 0] / most[most > 0]).tolist()
 
 
-def test_searches_are_compared_by_what_they_reach(site, atlas):
+def test_runs_are_compared_by_what_they_reach(site, atlas):
     hidden = [atlas["conv1"], atlas["mixed/3a"]]
-    best = np.concatenate([np.nanmax(layer.search("toy").activation, axis=1) for layer in hidden])
+    best = np.concatenate([np.nanmax(layer.run("toy").activation, axis=1) for layer in hidden])
     share = (best >= np.concatenate([layer.statistics.most for layer in hidden])).mean()
     ratios = [ratio for layer in hidden for ratio in best_ratios(layer, "toy")]
     own = np.median(best_ratios(atlas["fc8"], "toy"))
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", (site / "searches.html").read_text())
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", (site / "runs.html").read_text())
     cells = [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in cells]
     at = cells.index("toybounded yes")
     expected = ["toy", "conv1", "75.0 %", "100.0 %", plain(f"{captions.percent(share)} of {len(best)}")]
     expected += [captions.number(float(np.median(ratios))), captions.number(float(own))]
     assert cells[at + 1 : at + 8] == expected
     assert cells[cells.index("low_frequency") + 1 :][:4] == ["–", "–", "–", "–"]  # no prior, and no judge saw it
-    assert "iterations 20" in said(site / "searches.html")
-    boards = [found for tag, found in Page(site / "searches.html").tags if found.get("class") == "boards"]
-    assert len(boards) == 1  # hidden layers have one search each
+    assert "iterations 20" in said(site / "runs.html")
+    boards = [found for tag, found in Page(site / "runs.html").tags if found.get("class") == "boards"]
+    assert len(boards) == 1  # hidden layers have one run each
 
 
 def test_a_prior_has_a_page_with_its_card_escaped(site):
@@ -235,7 +235,7 @@ def test_pairs_that_did_not_change_are_taken_over(write_atlas, tmp_path):
     assert pairs.stat().st_ino == before or not hasattr(os, "link")
 
 
-def test_an_atlas_of_searches_alone_has_its_pages(write_atlas, tmp_path):
+def test_an_atlas_of_runs_alone_has_its_pages(write_atlas, tmp_path):
     path = tmp_path / "a.h5"
     write_atlas(path, mined=True, generated=True)
 
@@ -252,19 +252,19 @@ def test_an_atlas_of_searches_alone_has_its_pages(write_atlas, tmp_path):
     assert "through a learned prior" in words and "styles" not in words.split("Plate I")[0]
 
 
-def test_of_many_searches_a_unit_page_shows_the_last_ones_by_one_picture(generated_atlas, atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlas_viewer.site.search_panels.PANELS", 1)
+def test_of_many_runs_a_unit_page_shows_the_last_ones_by_one_picture(generated_atlas, atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.run_panels.PANELS", 1)
     build(generated_atlas, tmp_path / "site")
     assert broken(tmp_path / "site") == []
     page = Page(tmp_path / "site" / "fc8" / "5.html")
-    further = said(page.path).split("Further searches")[1]
+    further = said(page.path).split("Further runs")[1]
     for name in ("toy <conv>", "toy-unbounded"):  # the one sample of its last unit is not there
         assert name in further
     assert further.count("none") == 2
     page = Page(tmp_path / "site" / "fc8" / "1.html")
-    further = said(page.path).split("Further searches")[1]
+    further = said(page.path).split("Further runs")[1]
     for name in ("toy <conv>", "toy-unbounded"):
-        assert captions.number(float(atlas["fc8"].search(name).activation[1, 0])) in further
+        assert captions.number(float(atlas["fc8"].run(name).activation[1, 0])) in further
     assert sum("1-dgn.photo" in image["src"] for image in page.images) == 2
 
 

@@ -1,0 +1,56 @@
+"""Every kind of evidence, in the order of the schema: the one place that a new kind is added to.
+
+A module offers `GROUPS`, its part of the schema, and `faults(file)`, which yields a line for each contradiction in an
+open file whose groups are sound by themselves. It may offer `write_tables(layer, folder)`, which writes its CSV files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+
+from atlas_viewer.evidence import (
+    ascent,
+    combinations,
+    dataset,
+    dgn,
+    memorisation,
+    numbers,
+    priors,
+    scores,
+    statistics,
+    tops,
+)
+
+if TYPE_CHECKING:
+    from atlas_viewer.layer import Layer
+
+EVIDENCE = (
+    numbers,
+    dataset,
+    priors,
+    ascent,
+    dgn,
+    tops,
+    statistics,
+    scores,
+    combinations,
+    memorisation,
+)
+GROUPS = tuple(group for evidence in EVIDENCE for group in evidence.GROUPS)
+
+
+def contradictions(file: h5py.File) -> Iterator[str]:
+    """Yield what the evidence of an open file contradicts, a line each."""
+    for evidence in EVIDENCE:
+        yield from evidence.faults(file)
+
+
+def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
+    """Write the tables of a layer into a folder; yield their paths."""
+    for evidence in EVIDENCE:
+        if hasattr(evidence, "write_tables"):
+            yield from evidence.write_tables(layer, folder)

@@ -1,0 +1,127 @@
+"""Scores: how a judge, the network itself or another one, classifies the pictures of a style or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from atlas_viewer.evidence.climb import scalar
+from atlas_viewer.field import Attribute, Field, Group
+
+if TYPE_CHECKING:
+    from atlas_viewer.layer import Layer
+
+JUDGE = Group(
+    "/layers/<layer>/scores/<judge>",
+    "how a judge classifies the pictures: the network itself, or one that took no part in making them",
+    (
+        Attribute("judge", "text", "true name of the judge"),
+        Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
+    ),
+    (Field("labels", "text", ("judge_class",), "names of the judge's classes", required=False),),
+    open=True,
+    required=False,
+)
+SCORES = Group(
+    "/layers/<layer>/scores/<judge>/<setting>",
+    "what the judge sees in each picture of one style or run; rates are among the further attributes",
+    (
+        Attribute("pictures", "text", "the pictures of this layer that were judged: ascent/<style> or dgn/<run>"),
+        Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
+                  required=False),
+        Attribute("top5_rate", "float", "share of the judged pictures with the target among the first five",
+                  required=False),
+    ),
+    (
+        Field("target", "i4", ("unit",),
+              "the judge's class that stands for the unit; -1 for no class"),
+        Field("top1", "i4", ("unit", "sample"), "the judge's first class; -1 for a picture that was not judged"),
+        Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's first class",
+              "probability", required=False),
+        Field("target_probability", "f4", ("unit", "sample"), "probability of the target", "probability"),
+        Field("target_rank", "i4", ("unit", "sample"),
+              "place of the target among the classes; 0 is the first"),
+    ),
+    open=True,
+    required=False,
+)  # fmt: skip
+GROUPS = (JUDGE, SCORES)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one judge saw in the pictures of one style or run; arrays begin with (unit, sample)."""
+
+    group: h5py.Group
+
+    @classmethod
+    def of(cls, layer: Layer) -> tuple[Scores, ...]:
+        """The scores of every judge for every style and run of a layer."""
+        judges = layer.group.get("scores", {}).values()
+        groups = (group for judge in judges for group in judge.values())
+        return tuple(cls(group) for group in groups if isinstance(group, h5py.Group))
+
+    @property
+    def pictures(self) -> str:
+        """The pictures that were judged, as a path in their layer: ascent/<style> or dgn/<run>."""
+        return str(self.group.attrs["pictures"])
+
+    @cached_property
+    def judge(self) -> str:
+        """The judge's true name."""
+        return str(self.group.parent.attrs["judge"])
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the judge's definition and weights."""
+        return str(self.group.parent.attrs["judge_digest"])
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the judge's classes; empty where they are not stored."""
+        return tuple(self.group.parent["labels"].asstr()[...]) if "labels" in self.group.parent else ()
+
+    @cached_property
+    def rates(self) -> dict[str, str | int | float | bool]:
+        """The rates over all judged pictures, by name."""
+        names = sorted(set(self.group.attrs) - {"meaning", "pictures"})
+        return {name: scalar(self.group.attrs[name]) for name in names}
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """(unit,) the judge's class that stands for the unit, or -1."""
+        return self.group["target"][...]
+
+    @cached_property
+    def top1(self) -> np.ndarray:
+        """(unit, sample) the judge's first class, or -1."""
+        return self.group["top1"][...]
+
+    @cached_property
+    def target_probability(self) -> np.ndarray:
+        """(unit, sample) probability of the target."""
+        return self.group["target_probability"][...]
+
+    @cached_property
+    def target_rank(self) -> np.ndarray:
+        """(unit, sample) place of the target among the classes; 0 is the first."""
+        return self.group["target_rank"][...]
+
+    def name(self, number: int) -> str:
+        """What the judge calls a class: its label, or its number."""
+        return self.labels[number] if 0 <= number < len(self.labels) else f"class {number}"
+
+
+def faults(file: h5py.File) -> Iterator[str]:
+    """Contradictions between the scores of an open file and the pictures that were judged."""
+    for scores in SCORES.within(file):
+        layer, pictures = scores.parent.parent.parent, scores.attrs["pictures"]
+        if pictures not in layer:
+            yield f"{scores.name}: attribute pictures names {pictures!r}, which is missing"
+        elif scores["top1"].shape != layer[pictures]["status"].shape:
+            yield f"{scores.name}: units and samples are not those of {pictures}"
