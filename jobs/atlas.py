@@ -15,12 +15,12 @@ from jobs.driver import RunReport
 from jobs.estimate import describe
 from jobs.folder import merge_atlas, output, read_plan, write_plan
 from jobs.opening import Priors, open_images, open_priors
-from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_units
+from jobs.request import AtlasRequest, read_request
 from jobs.run import Run
 from pipeline.card import NetworkCard
 from pipeline.methods.registry import METHODS, together
 from pipeline.plan import Plan
-from pipeline.request import Config, Request
+from pipeline.request import Request
 from pipeline.store.merging import MergeReport
 from pipeline.store.shard import ShardFolder
 from pipeline.units import select_units
@@ -33,30 +33,28 @@ def atlas(config: DictConfig) -> int:
     from pipeline.nets.model import open_network
     from pipeline.resources import Resources
 
-    asked, cluster, out, pages = read_config(config), read_cluster(config), read_out(config), read_flag(config, "pages")
-    model, addresses, plan_only = read_model(config.model), read_units(config), read_flag(config, "plan")
-    sections = {method.name: method.read(asked) for method in METHODS}  # checked before anything is opened
-    network = open_network(model)
+    asked = read_request(config)
+    network = open_network(asked.model)
     card = network_card(network)
-    units = select_units(card, addresses)
-    priors = open_priors(sections["dgn"] if "dgn" in asked.methods else None, asked, network, card)
-    source = open_images(sections["tops"].dataset if "tops" in asked.methods else None)
-    opened = {"priors": priors, "source": source}
-    plan = requested(Request(asked, card, units, sections, opened))
-    if plan_only:
-        print(describe(together(read_plan(out), plan), cluster, asked.device, out))
+    units = select_units(card, asked.units)
+    priors = open_priors(asked.section("dgn"), asked.config, network, card)
+    tops = asked.section("tops")
+    source = open_images(None if tops is None else tops.dataset)
+    plan = requested(Request(asked.config, card, units, asked.asked, {"priors": priors, "source": source}))
+    if asked.plan_only:
+        print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
         return DONE
-    with output(out, config), on_demand(cluster, asked.device) as places:
-        plan = together(read_plan(out), plan)
-        write_plan(plan, out)
-        _announce(card, asked, out, source, priors)
+    with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
+        plan = together(read_plan(asked.out), plan)
+        write_plan(plan, asked.out)
+        _announce(card, asked, source, priors)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
-        run = Run(Work(plan, ShardFolder(out / "shards"), resources), places)
+        run = Run(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
         run.compute_all()
-        merged = merge_atlas(run.work, out)
-        if pages:
-            site.build_pages(out, workers=None)
-    return _summary(run.report, run.work, merged, out, pages)
+        merged = merge_atlas(run.work, asked.out)
+        if asked.pages:
+            site.build_pages(asked.out, workers=None)
+    return _summary(run.report, run.work, merged, asked.out, asked.pages)
 
 
 def requested(request: Request) -> Plan:
@@ -68,12 +66,12 @@ def requested(request: Request) -> Plan:
     return plan
 
 
-def _announce(card: NetworkCard, asked: Config, out: Path, source: object, priors: Priors) -> None:
+def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: Priors) -> None:
     """Say what begins, and what is left out for want of images or of a prior."""
-    print(f"{card.name}@{card.digest[:12]} into {out}/", file=sys.stderr)
-    if "tops" in asked.methods and source is None:
+    print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
+    if "tops" in asked.config.methods and source is None:
         print("best images are left out, for there is no dataset; name one by DATASET=…", file=sys.stderr)
-    if "dgn" in asked.methods and not priors.opened:
+    if "dgn" in asked.config.methods and not priors.opened:
         print(
             f"pictures through a learned prior are left out, for there is none for {card.name}; name one by priors=[…]",
             file=sys.stderr,

@@ -1,8 +1,11 @@
-"""The parts of a configuration that several jobs share, as frozen settings."""
+"""What jobs are asked, as frozen settings out of a composed configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -12,9 +15,44 @@ from pipeline.methods.registry import METHODS
 from pipeline.request import Config, some_names
 from pipeline.settings import ClusterSettings, DeviceSettings, ModelSettings, check, check_choice
 
-__all__ = ["read_settings"]
-
 LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and seeds of samples follow one another
+
+
+@dataclass(frozen=True)
+class AtlasRequest:
+    """What `make atlas` is asked, checked before anything is opened.
+
+    units : addresses, or None for the units of all layers that an atlas shows.
+    asked : method → what its section of the configuration asks.
+    """
+
+    model: ModelSettings
+    units: tuple[str, ...] | None
+    config: Config
+    asked: Mapping[str, Any]
+    cluster: ClusterSettings
+    out: Path
+    plan_only: bool
+    pages: bool
+
+    def section(self, method: str) -> Any:
+        """What a method's section asks; None where the method is not asked for."""
+        return self.asked[method] if method in self.config.methods else None
+
+
+def read_request(config: DictConfig) -> AtlasRequest:
+    """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
+    shared = read_config(config)
+    return AtlasRequest(
+        model=read_model(config.model),
+        units=read_units(config),
+        config=shared,
+        asked={method.name: method.read(shared) for method in METHODS},
+        cluster=read_cluster(config),
+        out=read_out(config),
+        plan_only=read_flag(config, "plan"),
+        pages=read_flag(config, "pages"),
+    )
 
 
 def read_config(config: DictConfig, methods: tuple[str, ...] | None = None) -> Config:

@@ -56,6 +56,10 @@ class Work:
         self.tasks.setdefault(method, []).extend(kept)
         return kept
 
+    def with_images(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks, or none where this run has not opened the images that they read."""
+        return tasks if self.resources is None or self.resources.source is not None else ()
+
     def shard(self, task: Task) -> Shard | None:
         """A task's shard; a damaged one is set aside."""
         return self.shards.take(task.id, task.record(), self.problems)

@@ -11,16 +11,16 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jobs import console
-from jobs.atlas import device_kind
 from jobs.console import CONF, compose_config, groups, run_job
-from jobs.request import Request, read_model, read_request
+from jobs.request import read_model, read_request
 from pipeline.errors import SettingsError
-from pipeline.search_settings import PriorSettings
-from pipeline.settings import ModelSettings, StyleSettings
+from pipeline.methods.ascent.settings import StyleSettings
+from pipeline.settings import ModelSettings, PriorSettings
 
 ROOT = Path(__file__).parents[1]
 GENERIC = {
@@ -34,19 +34,27 @@ OTHER = {
     "small_norm_percentile": 12.5, "px_benefit_percentile": 13.5, "px_abs_benefit_percentile": 14.5,
     "policy": "progress01", "rate": 15.5, "max_rate": 16.5, "desired_progress": 17.5, "early_progress": 0.185,
     "late_progress_factor": 0.195, "step_start": 20.5, "step_end": 0.215, "max_iter": 222, "start_image": "randu",
-    "keep": "last", "keep_from": 1, "direction": "minimize",
+    "keep": "last", "keep_from": 1, "direction": "minimize", "jitter": 0.125,
 }  # fmt: skip
 
 
-def request(*overrides: str, device: str = "cpu") -> Request:
-    return read_request(compose_config("atlas", overrides), device)
+def request(*overrides: str, device: str = "cpu") -> SimpleNamespace:
+    """What the overrides ask, with what each method is asked by its own name."""
+    asked = read_request(compose_config("atlas", [f"device={device}", *overrides]))
+    shared, tops = asked.config, asked.asked["tops"]
+    return SimpleNamespace(
+        **{field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)},
+        methods=shared.methods, samples=shared.samples, seed=shared.seed, device=shared.device,
+        styles=asked.asked["ascent"], dgn=asked.asked["dgn"], tops=tops.kept, dataset=tops.dataset,
+        memorisation=asked.asked["memorisation"],
+    )  # fmt: skip
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, config: str = "atlas") -> str:
     """What a job says to arguments that it cannot take: one line, exit code 2, and no work."""
 
     def job(composed) -> int:
-        read_request(composed, device_kind(composed.device, composed.cluster.kind))
+        read_request(composed)
         raise AssertionError("was accepted")
 
     with pytest.raises(SystemExit) as stopped:
@@ -88,7 +96,8 @@ def test_a_generic_model_says_what_it_needs(capsys, model):
 @pytest.mark.parametrize("experiment", groups()["experiment"])
 @pytest.mark.parametrize("device", groups()["devices"])
 def test_every_experiment_composes_on_every_device(experiment, device):
-    assert request(f"experiment={experiment}", f"device={device}", device=device).device.kind == device
+    where = "cluster=ray"  # a machine without a GPU may ask a cluster for one
+    assert request(f"experiment={experiment}", where, device=device).device.kind == device
 
 
 @pytest.mark.parametrize("cluster", groups()["cluster"])
@@ -292,7 +301,7 @@ PRIORS = groups()["prior"]
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_every_prior_of_conf_is_on_offer(prior):
-    (settings,) = request(f"priors=[{prior}]").search.priors
+    (settings,) = request(f"priors=[{prior}]").dgn.priors
     assert settings.name == prior
 
 
@@ -300,7 +309,7 @@ def test_the_priors_of_the_published_generators_have_their_codes_and_images():
     from pipeline.priors.open import locate_prior
 
     for layer in ("fc6", "fc7", "pool5"):
-        (settings,) = request(f"priors=[deepsim_{layer}]").search.priors
+        (settings,) = request(f"priors=[deepsim_{layer}]").dgn.priors
         files = {file.role: file for file in locate_prior(settings)}
         assert files["definition"].present
         assert files["weights"].member == f"release_deepsim_v0/{layer}/generator.caffemodel"
@@ -326,7 +335,7 @@ def test_the_priors_of_the_published_generators_have_their_codes_and_images():
     ],
 )
 def test_every_number_of_a_search_can_be_set(override, value, expected):
-    assert value(request(override).search) == expected
+    assert value(request(override).dgn) == expected
 
 
 @pytest.mark.parametrize(
@@ -428,4 +437,4 @@ def test_a_folder_that_no_dataset_reads_is_refused(capsys):
 
 
 def test_best_images_alone_need_a_dataset(capsys):
-    assert "methods: got top alone, which needs a dataset" in refusal(capsys, "methods=[top]", "dataset=none")
+    assert "methods: got tops alone, which needs a dataset" in refusal(capsys, "methods=[tops]", "dataset=none")

@@ -46,7 +46,7 @@ def test_a_make_command_is_one_that_the_makefile_and_the_configuration_know(line
             continue
         config = compose_config(job[1], [part for part in shlex.split(job[2]) if part not in ("--cfg", "job")])
         if job[1] == "atlas" and config.model.name != "???":
-            read_request(config, "cpu")
+            read_request(config)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_overrides_of_the_table_compose():
         parts = shlex.split(text.replace("PATH", "/tmp/file"))
         if parts[0].startswith("model.build"):
             parts = ["model=torch", "model.size=[32,32]", *parts]
-        read_request(compose_config("atlas", parts), "cpu")
+        read_request(compose_config("atlas", parts))
 
 
 def test_the_format_page_is_the_schema():

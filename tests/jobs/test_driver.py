@@ -10,10 +10,10 @@ from cards import small_plan
 from jobs import driver
 from jobs.cluster import Done, Failed, Serial, attempt
 from jobs.progress import Bars
-from pipeline.cuts import ascent_tasks
 from pipeline.errors import ShardError
+from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.tops.task import ImagesTask
 from pipeline.store.shard import ShardFolder, encode_shard
-from pipeline.tasks import ImagesTask
 
 
 class Silent:
@@ -50,9 +50,10 @@ def work(task, shared) -> bytes:
 TASKS = ascent_tasks(small_plan(2))
 
 
-def run(folder, cluster=None, shared=None, tasks=TASKS):
+def run(folder, cluster=None, shared=None, tasks=TASKS, problems=None):
     progress = Silent()
-    return driver.run(tasks, folder, cluster or Serial, work, shared, "key", progress), progress
+    problems = [] if problems is None else problems
+    return driver.run(tasks, folder, cluster or Serial, work, shared, "key", progress, problems), progress
 
 
 @pytest.mark.parametrize("cluster", [Serial, Shuffled])
@@ -69,9 +70,10 @@ def test_a_second_run_computes_only_what_is_missing_or_damaged(tmp_path):
     run(folder)
     folder.path(TASKS[0].id).unlink()
     folder.path(TASKS[1].id).write_bytes(b"half a shard")
-    report, progress = run(folder)
+    problems = []
+    report, progress = run(folder, problems=problems)
     assert (report.kept, report.computed) == (len(TASKS) - 2, 2)
-    assert len(report.set_aside) == 1
+    assert len(problems) == 1
     assert (progress.total, progress.done) == (len(TASKS), len(TASKS) - 2)
     assert run(folder)[0].computed == 0
 
@@ -111,11 +113,11 @@ def test_attempt_turns_any_exception_into_an_outcome():
 
 
 def test_progress_counts_what_a_task_makes(capsys):
-    images = ImagesTask(mining=None, image=(4, 4), ground=(0, 0, 0), numbers=(1, 2, 5))
+    images = ImagesTask(dataset=None, image=(4, 4), fill=(0, 0, 0), numbers=(1, 2, 5))
     for tasks in (TASKS[:1], (images,)):
         bars = Bars()
         bars.start(tasks[0].method, tasks, [])
         bars.advance(tasks[0])
     said = capsys.readouterr().err
-    assert f"ascent: {TASKS[0].pictures}/{TASKS[0].pictures} pictures, " in said
+    assert f"ascent: {TASKS[0].count}/{TASKS[0].count} pictures, " in said
     assert "images: 3/3 images, " in said and " images/s, " in said

@@ -14,17 +14,18 @@ from tiny_network import LABELS, SMALL
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.validator import check
-from jobs.atlas import atlas, read_plan
+from jobs.atlas import atlas
 from jobs.console import compose_config
+from jobs.folder import read_plan, stored_work
 from jobs.pixels import pixels
 from jobs.request import read_model
 from jobs.site import build_pages
+from pipeline.methods.memorisation.pictures import memorisation_tasks
 from pipeline.nets.model import open_network
-from pipeline.store.memorisation_groups import memorisation_tasks
 from pipeline.store.shard import ShardFolder
 
-QUICK = ("dgn.iterations=4", "dgn.trace_points=2", "top.k=1", "top.batch=3", "top.quantiles=false",
-         "top.smallest=false", "top.own_class=false", "top.rules=[]", "top.whole_image_rules=[]",
+QUICK = ("dgn.iterations=4", "dgn.trace_points=2", "tops.k=1", "tops.batch=3", "tops.quantiles=false",
+         "tops.smallest=false", "tops.own_class=false", "tops.rules=[]", "tops.whole_image_rules=[]",
          "dataset.preprocess=resize", "dataset.block=6", "memorisation.samples=2",
          "memorisation.typical=3")  # fmt: skip
 COUNTS = {"round": 7, "square": 5}  # none is striped
@@ -47,7 +48,7 @@ def make(tmp_path_factory):
              f'dataset.labels="{folder / "names.txt"}"')  # fmt: skip
 
     def make(out: Path, *more: str) -> int:
-        asked = [*SMALL, *QUICK, *given, "methods=[dgn,top]", "units=[fc,conv1:0]", f'out="{out}"', *more]
+        asked = [*SMALL, *QUICK, *given, "methods=[dgn,tops]", "units=[fc,conv1:0]", f'out="{out}"', *more]
         return atlas(compose_config("atlas", asked))
 
     make.images = folder / "images"
@@ -113,7 +114,7 @@ def test_workers_change_nothing(tested, make, tmp_path):
 def test_lost_shards_are_computed_again_and_nothing_else(tested, make):
     before, content = shards(tested), (tested / "atlas.h5").read_bytes()
     folder = ShardFolder(tested / "shards")
-    tasks = [*memorisation_tasks(read_plan(tested), "untrained", folder, [])]
+    tasks = [*memorisation_tasks(stored_work(read_plan(tested), tested), "untrained")]
     assert [task.unit for task in tasks] == [0, 1, 2]
     lost = {folder.path(task.id).name for task in tasks[:2]}
     for name in lost:
@@ -131,7 +132,7 @@ def test_more_units_later_keep_what_is_there_and_equal_asking_at_once(tested, ma
         assert check(file) == []
         assert file[SEARCH]["unit"][:].tolist() == [1]
     folder = ShardFolder(late / "shards")
-    (first,) = memorisation_tasks(read_plan(late), "untrained", folder, [])
+    (first,) = memorisation_tasks(stored_work(read_plan(late), late), "untrained")
     written = folder.path(first.id).stat().st_mtime_ns
     assert make(late) == 0
     assert folder.path(first.id).stat().st_mtime_ns == written
@@ -180,7 +181,7 @@ def test_classes_that_are_not_the_networks_are_not_compared(make, tmp_path):
 
 def test_pointers_keep_no_pixels_until_they_are_filled_in(tested, make, tmp_path):
     out = tmp_path / "out"
-    assert make(out, "top.pixels=pointers") == 0
+    assert make(out, "tops.pixels=pointers") == 0
     with h5py.File(out / "atlas.h5") as file:
         assert check(file) == []
         assert "pixels" not in file["dataset/images"]

@@ -1,4 +1,4 @@
-"""A style search from a command line: ordinary styles, scored, on a page of its own, beside whatever is there."""
+"""A sweep from a command line: ordinary styles, scored, on a page of its own, beside whatever is there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from atlas_viewer.sweep import Sweep
 from atlas_viewer.validator import check
 from jobs.atlas import atlas
 from jobs.console import compose_config, run_job
-from jobs.request import read_request
-from jobs.sweep import read_sweep, sweep
+from jobs.request import read_config, read_request, read_settings
+from jobs.sweep import SweepSettings, sweep
 from pipeline.errors import DefinitionError
+from pipeline.methods.ascent.task import ASCENT
+from pipeline.request import Request
 
 MODEL = tuple(word for word in SMALL if word.startswith("model"))
 JUDGE = (
@@ -28,7 +30,7 @@ JUDGE = (
     "judge.size=[16,16]", "judge.class_layer=mean",
 )  # fmt: skip
 FEW = (
-    "sweep.max_iter=4", "sweep.rows.decay=[0.1,0.9]", "sweep.rows.blur_radius=[1]",
+    "sweep.iterations=4", "sweep.rows.decay=[0.1,0.9]", "sweep.rows.blur_radius=[1]",
     "sweep.rows.small_norm_percentile=[50]", "sweep.rows.px_abs_benefit_percentile=[50]", "ascent.trace_points=3",
     "cluster=serial", "device=cpu", "pages=false",
 )  # fmt: skip
@@ -48,15 +50,15 @@ def shards(out: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of three draws over the classes of the tiny network; no test may change it."""
-    out = tmp_path_factory.mktemp("searched") / "out"
-    assert run(out, "sweep.search.count=3", "pages=true") == 0
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of three draws over the classes of the tiny network; no test may change it."""
+    out = tmp_path_factory.mktemp("swept") / "out"
+    assert run(out, "sweep.draws.count=3", "pages=true") == 0
     return out
 
 
-def test_every_setting_is_an_ordinary_style_that_says_its_place(searched):
-    with h5py.File(searched / "atlas.h5") as file:
+def test_every_setting_is_an_ordinary_style_that_says_its_place(swept):
+    with h5py.File(swept / "atlas.h5") as file:
         assert check(file) == []
         styles = file["layers/fc/ascent"]
         assert sorted(styles) == sorted([*STYLES, "random_000", "random_001", "random_002"])
@@ -66,14 +68,14 @@ def test_every_setting_is_an_ordinary_style_that_says_its_place(searched):
         assert {style.attrs["max_iter"] for style in styles.values()} == {4}
 
 
-def test_all_settings_begin_at_the_same_noise(searched):
-    with h5py.File(searched / "atlas.h5") as file:
+def test_all_settings_begin_at_the_same_noise(swept):
+    with h5py.File(swept / "atlas.h5") as file:
         starts = {tuple(style["trace"][:, 0, 0].tolist()) for style in file["layers/fc/ascent"].values()}
     assert len(starts) == 1
 
 
-def test_the_network_and_the_judge_score_every_setting(searched):
-    with Atlas(searched / "atlas.h5") as opened:
+def test_the_network_and_the_judge_score_every_setting(swept):
+    with Atlas(swept / "atlas.h5") as opened:
         found = Sweep(opened["fc"])
         assert found.judges == ("tiny", "judge") and found.judge == "judge"
         assert len(found.ranked) == ROWS + 3
@@ -81,39 +83,39 @@ def test_the_network_and_the_judge_score_every_setting(searched):
         assert means == sorted(means, reverse=True)
 
 
-def test_the_page_is_there_and_what_is_said_at_the_end_leads_to_it(tmp_path, searched, capsys):
-    assert (searched / "site" / "fc" / "sweep.html").is_file()
-    assert run(searched, "sweep.search.count=3", "pages=true") == 0  # all is there already
+def test_the_page_is_there_and_what_is_said_at_the_end_leads_to_it(tmp_path, swept, capsys):
+    assert (swept / "site" / "fc" / "sweep.html").is_file()
+    assert run(swept, "sweep.draws.count=3", "pages=true") == 0  # all is there already
     said = capsys.readouterr()
     assert "best of fc by the score of judge" in said.out
-    assert said.err.splitlines()[-1] == f"open {searched}/site/fc/sweep.html"
+    assert said.err.splitlines()[-1] == f"open {swept}/site/fc/sweep.html"
 
 
-def test_more_draws_later_keep_what_is_there_and_equal_all_at_once(tmp_path, searched):
+def test_more_draws_later_keep_what_is_there_and_equal_all_at_once(tmp_path, swept):
     out = tmp_path / "out"
-    assert run(out, "sweep.search.count=1") == 0
+    assert run(out, "sweep.draws.count=1") == 0
     before = shards(out)
-    assert run(out, "sweep.search.count=3") == 0
+    assert run(out, "sweep.draws.count=3") == 0
     assert {name: shards(out)[name] for name in before} == before
-    assert (out / "atlas.h5").read_bytes() == (searched / "atlas.h5").read_bytes()
+    assert (out / "atlas.h5").read_bytes() == (swept / "atlas.h5").read_bytes()
 
 
-def test_a_search_lives_beside_the_styles_of_another_atlas(tmp_path):
+def test_a_sweep_lives_beside_the_styles_of_another_atlas(tmp_path):
     ordinary = {"job": atlas, "config": "atlas", "small": SMALL}
     assert run(tmp_path, "units=[fc,conv1:0-1]", **ordinary) == 0
-    assert run(tmp_path, "units=[fc:0-1]", "sweep.search.count=0") == 0
+    assert run(tmp_path, "units=[fc:0-1]", "sweep.draws.count=0") == 0
     assert run(tmp_path, "units=[fc]", "pages=true", **ordinary) == 0
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
         assert "sweep" not in file["layers/fc/ascent/low_frequency"].attrs
         assert "sweep" in file["layers/fc/ascent/decay_1"].attrs
-        asked, searched = file["settings"][()].decode().split("sweep:")
-        assert "decay_1" not in asked and "decay_1: decay 1" in searched
+        asked, places = file["settings"][()].decode().split("sweep:")
+        assert "decay_1" not in asked and "decay_1: decay 1" in places
     page = (tmp_path / "site" / "fc" / "1.html").read_text()
-    assert 'id="low_frequency"' in page and 'id="decay_1"' not in page and "style search" in page
+    assert 'id="low_frequency"' in page and 'id="decay_1"' not in page and "sweep" in page
 
 
-def test_a_setting_that_fails_is_a_gap_of_the_search_and_no_fault_of_the_unit(tmp_path, monkeypatch, capsys):
+def test_a_setting_that_fails_is_a_gap_of_the_sweep_and_no_fault_of_the_unit(tmp_path, monkeypatch, capsys):
     real = pipeline.compute.compute
 
     def faulty(task, resources):
@@ -123,7 +125,7 @@ def test_a_setting_that_fails_is_a_gap_of_the_search_and_no_fault_of_the_unit(tm
 
     with monkeypatch.context() as patched:
         patched.setattr(pipeline.compute, "compute", faulty)
-        assert run(tmp_path, "sweep.search.count=0", "pages=true") == 1
+        assert run(tmp_path, "sweep.draws.count=0", "pages=true") == 1
     assert "failed: ascent of fc, decay_2, sample 0: broken on purpose" in capsys.readouterr().err
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
@@ -131,16 +133,23 @@ def test_a_setting_that_fails_is_a_gap_of_the_search_and_no_fault_of_the_unit(tm
         assert file["layers/fc/units/status"][:].tolist() == [Status.ok] * 3
     with Atlas(tmp_path / "atlas.h5") as opened:
         assert Sweep(opened["fc"]).ranked[-1].name == "decay_2"
-    assert run(tmp_path, "sweep.search.count=0") == 0  # tried again
+    assert run(tmp_path, "sweep.draws.count=0") == 0  # tried again
+
+
+def swept_styles(config):
+    """The styles of a sweep's configuration."""
+    asked = read_settings(SweepSettings, config.sweep, "sweep")
+    request = Request(read_config(config, methods=("ascent",)), None, {})
+    return ASCENT.swept(asked.base, asked.iterations, asked.settings(ASCENT), request)
 
 
 @pytest.mark.parametrize("policy", ["constant", "progress", "progress01", "scale_free"])
 def test_the_words_of_a_setting_make_the_same_style(tmp_path, policy):
     given = (f"style.sparse.policy={policy}", "style.sparse.step_end=0.125", "style.sparse.max_rate=12345678.9")
     given += ("style.sparse.rate=0.00001", "sweep.base=sparse", "style.sparse.keep=last")
-    assert run(tmp_path, *given, "sweep.search.count=4", "units=[conv1:1]") == 0
-    config = compose_config("sweep", [*MODEL, *JUDGE, *FEW, *given, "sweep.search.count=4"])
-    asked = {record.name: record.style for record in read_sweep(config, "cpu").styles}
+    assert run(tmp_path, *given, "sweep.draws.count=4", "units=[conv1:1]") == 0
+    config = compose_config("sweep", [*MODEL, *JUDGE, *FEW, *given, "sweep.draws.count=4"])
+    asked = {record.name: record.style for record in swept_styles(config)}
     assert len(asked) == ROWS + 4
     late, steps = {"early_progress", "late_progress_factor"}, {"step_start", "step_end"}
     unread = {  # numbers that the policy does not look at
@@ -152,7 +161,7 @@ def test_the_words_of_a_setting_make_the_same_style(tmp_path, policy):
     with Atlas(tmp_path / "atlas.h5") as opened:
         for setting in Sweep(opened["conv1"]).settings:
             words = shlex.split(setting.override)
-            (record,) = read_request(compose_config("atlas", ["experiment=null", *words]), "cpu").styles
+            (record,) = read_request(compose_config("atlas", ["experiment=null", *words])).section("ascent")
             assert record.name == f"like_{setting.name}"
             expected = asdict(asked[setting.name]) | {"name": record.name}
             got = asdict(record.style)
@@ -162,7 +171,7 @@ def test_the_words_of_a_setting_make_the_same_style(tmp_path, policy):
 
 
 def test_units_that_are_no_classes_have_no_score(tmp_path, capsys):
-    assert run(tmp_path, "units=[conv1:1]", "sweep.search.count=2", "pages=true") == 0
+    assert run(tmp_path, "units=[conv1:1]", "sweep.draws.count=2", "pages=true") == 0
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert "scores" not in file["layers/conv1"]
     assert "best of" not in capsys.readouterr().out
@@ -170,7 +179,7 @@ def test_units_that_are_no_classes_have_no_score(tmp_path, capsys):
 
 
 def test_a_judge_without_the_classes_is_left_out_before_the_work(tmp_path, capsys):
-    assert run(tmp_path, "judge.labels=null", "sweep.search.count=0") == 0
+    assert run(tmp_path, "judge.labels=null", "sweep.draws.count=0") == 0
     said = capsys.readouterr()
     assert said.err.startswith("only tiny itself scores; judge judge: shares no class name")
     assert "best of fc by the score of tiny" in said.out
@@ -178,14 +187,14 @@ def test_a_judge_without_the_classes_is_left_out_before_the_work(tmp_path, capsy
 
 def test_a_dry_run_counts_the_settings_on_one_line_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "new"
-    assert run(out, "sweep.search.count=3", "plan=true", "sweep.units=2") == 0
+    assert run(out, "sweep.draws.count=3", "plan=true", "sweep.units=2") == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fc"))
-    assert line.split()[1:6] == ["search", "of", "9", "2", "18"]
+    assert line.split()[1:6] == ["sweep", "of", "9", "2", "18"]
     assert not out.exists()
 
 
-def test_other_strengths_in_the_same_folder_are_refused(tmp_path, searched, capsys):
-    assert run(searched, "sweep.rows.decay=[0.2,0.9]") == 2
+def test_other_strengths_in_the_same_folder_are_refused(tmp_path, swept, capsys):
+    assert run(swept, "sweep.rows.decay=[0.2,0.9]") == 2
     said = capsys.readouterr().err
     assert "style decay_1: the atlas has it with other numbers (style.decay: 0.1, now 0.2)" in said
     assert said.endswith("; choose another folder by OUT=…\n")
@@ -196,8 +205,8 @@ def test_other_strengths_in_the_same_folder_are_refused(tmp_path, searched, caps
     [
         ("sweep.base=low_freqency", "sweep.base: got 'low_freqency', expected one of .*nearest: low_frequency"),
         ("sweep.rows.decay=[0.1,1]", "sweep.rows.decay: got"),
-        ("sweep.search.blur_every=[1.5,3]", "sweep.search.blur_every: got 1.5, expected a whole number"),
-        ("sweep.search.cuont=3", "setting sweep.search.cuont: not known .nearest: sweep.search.count"),
+        ("sweep.draws.blur_every=[1.5,3]", "sweep.draws.blur_every: got 1.5, expected a whole number"),
+        ("sweep.draws.cuont=3", "setting sweep.draws.cuont: not known .nearest: sweep.draws.count"),
         ("sweep.units=0", "sweep.units: got 0, expected 1 or more"),
         ("units=[fc9]", "layer fc9: not in network tiny"),
         ("judge.name=tiny", "judge.name: got tiny, which is the network's own"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.card import LayerCard, NetworkCard
+from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings
 from pipeline.plan import Plan
-from pipeline.records import StyleRecord
-from pipeline.settings import AscentSettings, DeviceSettings, StyleSettings
+from pipeline.settings import DeviceSettings
+from pipeline.units import Units
 
 DEVICE = DeviceSettings(
     kind="cpu",
@@ -94,4 +96,11 @@ def network_card(digest: str = "a" * 64) -> NetworkCard:
 
 def small_plan(samples: int = 2, **units: tuple[int, ...]) -> Plan:
     chosen = units or {"conv1": tuple(range(20)), "fc8": (0, 1, 2, 3)}
-    return Plan.of_request(network_card(), chosen, [style_record()], samples)
+    return asking_styles(chosen, [style_record()], samples)
+
+
+def asking_styles(
+    units: Units, styles: Sequence[StyleRecord], samples: int, card: NetworkCard | None = None
+) -> Plan:
+    """The plan of one request for styles."""
+    return Plan(network_card() if card is None else card).asking("ascent", styles, units, samples)

@@ -1,4 +1,4 @@
-"""An untrained generator with code statistics, and a network to search with it."""
+"""An untrained generator with code statistics, and a network that reads its images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.methods.code_starts import CodeRange
-from pipeline.methods.dgn import Search
+from pipeline.card import PriorCard
+from pipeline.methods.dgn.codes import CodeRange
+from pipeline.methods.dgn.settings import RunRecord, RunSettings
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import InnerProduct, Relu, Softmax
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import Convolution
-from pipeline.search_settings import SearchSettings
+from pipeline.settings import DeviceSettings
 
-SETTINGS = SearchSettings(
+SETTINGS = RunSettings(
     iterations=12, unit="entry", step_start=0.5, step_end=1e-10, sigmas=3.0, clip=False, shrink=0.99, penalty=0.0,
     jitter=0.0,
     start="noise", image=None, fresh_starts=1, trace_points=4,
@@ -62,12 +63,31 @@ def network() -> Network:
     return builder.build("tiny", at, class_layer="fc")
 
 
-def known(rectified: bool = True) -> CodeRange:
+def real_codes(rectified: bool = True) -> CodeRange:
     random = np.random.RandomState(4)
     mean, deviation = random.uniform(0, 1, ENTRIES), random.uniform(0.2, 1, ENTRIES)
     return CodeRange(mean.astype(np.float32), deviation.astype(np.float32), rectified)
 
 
-def search(settings: SearchSettings = SETTINGS, **changes: object) -> Search:
-    values = {"name": "tiny", "seed": 0, "known": known(), "balance": 0.0, "image_code": None}
-    return Search(settings=settings, **(values | changes))
+@dataclass(frozen=True, eq=False)
+class TinyRun:
+    """A run with what it needs of its prior. balance : γ of the objective. image_code : (entry,), or None."""
+
+    record: RunRecord
+    codes: CodeRange
+    balance: float
+    image_code: np.ndarray | None
+
+    @property
+    def settings(self) -> RunSettings:
+        return self.record.settings
+
+
+def run_record(settings: RunSettings = SETTINGS, name: str = "tiny", seed: int = 0) -> RunRecord:
+    card = PriorCard("tiny", "d" * 64, "tiny", "", "fc", (ENTRIES,), True, 14, 15, "BGR", macs=1, bytes=1)
+    device = DeviceSettings("cpu", 1, batch_bytes=10**6, max_batch=8, task_seconds=0.2, macs_per_second=1e6)
+    return RunRecord(name, card, settings, None, seed, device)
+
+
+def tiny_run(settings: RunSettings = SETTINGS, *, balance: float = 0.0) -> TinyRun:
+    return TinyRun(run_record(settings), real_codes(), balance, None)

@@ -102,7 +102,7 @@ class Memorisation(Method):
         stored, tests = self.part("pictures"), []
         for run in tested_runs(work.plan):
             tasks = list(stored.memorisation_tasks(work, run))
-            yield tasks
+            yield work.with_images(tasks)
             test = stored.read_test(work, run, tasks)
             if test is not None:
                 tests.append(test)

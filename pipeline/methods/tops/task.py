@@ -199,14 +199,14 @@ class Tops(Method):
         if not work.plan.of(self.name):
             return
         mined = work.stage(self.name, mine_tasks(work.plan))
-        yield mined
+        yield work.with_images(mined)
         result = work.results[self.name] = self._result(work, mined)
         if result is None:
             return
         work.images |= result.images()
         work.left_out += [f"{key}: {reason}" for key, reason in result.skipped]
         hits = self.part("result").best_hits(work.plan, result.layers)
-        yield work.stage("backproject", backproject_tasks(work.plan, hits))
+        yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
         """Hits and statistics of all layers, read or put together; None where a block is missing."""
@@ -247,7 +247,7 @@ class Images(Method):
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         result = work.results.get(TOPS.name)
         if result is not None:
-            yield work.stage(self.name, image_tasks(work.plan, result.numbers, work.images))
+            yield work.with_images(work.stage(self.name, image_tasks(work.plan, result.numbers, work.images)))
 
 
 @dataclass(frozen=True)

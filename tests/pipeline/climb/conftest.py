@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from cards import STYLE
 
+from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.window import Window
-from pipeline.settings import AscentSettings, StyleSettings
-
-PLAIN = replace(STYLE, blur_radius=0.0, blur_every=0, max_iter=8)
 
 
 @dataclass
@@ -43,12 +40,6 @@ class LinearCone:
 def cone() -> LinearCone:
     weight = torch.from_numpy(np.random.default_rng(3).normal(0, 0.1, (7, 3, 5, 6))).float()
     return LinearCone(weight, torch.linspace(-1, 1, 7))
-
-
-@pytest.fixture
-def style():
-    """Makes a style from the plain one: style(name="x", decay=0.1)."""
-    return lambda **changes: replace(PLAIN, **changes)
 
 
 @pytest.fixture

@@ -30,6 +30,6 @@ def test_a_change_of_numbers_raises_the_revision(kind, now):
         if len(values) != len(kept["numbers"][array]) or not np.allclose(values, kept["numbers"][array], **TOLERANCE)
     ]
     assert moved == [], (
-        f"{kind}: the numbers of {', '.join(moved)} have changed, but shards and atlases made before would still count as "
-        f"the same results. If the change is meant, raise {where}, name it under Results in CHANGELOG.md, and {update}"
+        f"{kind}: the numbers of {', '.join(moved)} have changed, but shards and atlases made before would still count "
+        f"as the same results. If the change is meant, raise {where}, name it under Results in CHANGELOG.md, and {update}"
     )

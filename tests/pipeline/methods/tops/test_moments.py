@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.methods.moments import Moments, merge, of_groups
+from pipeline.methods.tops.moments import Moments, merge, of_groups
 
 
 def moments_of(values: np.ndarray, good: np.ndarray) -> Moments:

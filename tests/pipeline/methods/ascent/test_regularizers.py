@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.methods import regularizers
-from pipeline.methods.blur import blur
+from pipeline.methods.ascent import regularizers
+from pipeline.methods.ascent.regularizers import blur
 
 FEW_VALUES = st.sampled_from([0.0, -0.0, 0.1, 0.3, 1.0, 3e7])  # ties are the rule
 ANY_VALUE = st.floats(-1e6, 1e6, allow_nan=False, width=32)

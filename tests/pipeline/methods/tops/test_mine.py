@@ -15,15 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.methods import topk
-from pipeline.methods.blocks import BlockResult
-from pipeline.methods.mine import Batch, MineSettings, centred, mine_block
-from pipeline.methods.topk import Hits
+from pipeline.methods.tops import topk
+from pipeline.methods.tops.blocks import BlockResult
+from pipeline.methods.tops.mine import MineSettings, mine_block
+from pipeline.methods.tops.topk import Hits
 from pipeline.nets.caffe import caffe_network
+from pipeline.nets.device_images import Batch, centred
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import Preprocessing
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "nets"))  # the networks that tests of networks share
+sys.path.insert(0, str(Path(__file__).parents[2] / "nets"))  # the networks that tests of networks share
 
 from networks import NETWORKS
 

@@ -16,16 +16,19 @@ from tiny_network import SMALL
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.validator import check
-from jobs.atlas import atlas, read_plan
+from jobs.atlas import atlas
 from jobs.console import compose_config, run_job
+from jobs.folder import read_plan
 from jobs.request import read_model, read_request
 from jobs.score import score
 from pipeline.errors import AtlasError, MissingError, OutputError
-from pipeline.methods.decoder import Decoder
+from pipeline.methods import registry
+from pipeline.methods.dgn.adapter import Adapter
+from pipeline.methods.dgn.settings import RunRecord
 from pipeline.nets.cone import Cone
 from pipeline.nets.model import open_network
 from pipeline.priors.open import open_prior
-from pipeline.search_records import SearchRecord
+from pipeline.records import of_record
 
 QUICK = ("methods=[dgn]", "dgn.iterations=6", "dgn.trace_points=3", "dgn.step_start=0.5")
 SETS = "combinations={pairs:{random:3,samples:2},free:{random:3,balance:0},some:{units:[round+2*striped,square]}}"
@@ -66,11 +69,11 @@ def test_the_file_is_sound_and_has_what_was_asked_for(searched):
         for layer, units, (height, width) in (("conv1", 4, (3, 3)), ("conv2", 5, (7, 7)), ("fc", 3, (15, 15))):
             group = file[f"layers/{layer}/dgn"]
             assert list(group) == ["deepsim_fc6", "deepsim_fc6-free"]
-            for search in group.values():
-                assert search["pixels"].shape == (units, 2, height, width, 3)
-                assert search["code"].shape == (units, 2, ENTRIES)
-                assert set(search["status"][:].ravel()) <= {1, 4}
-                assert search.attrs["prior"] == "deepsim_fc6"
+            for run in group.values():
+                assert run["pixels"].shape == (units, 2, height, width, 3)
+                assert run["code"].shape == (units, 2, ENTRIES)
+                assert set(run["status"][:].ravel()) <= {1, 4}
+                assert run.attrs["prior"] == "deepsim_fc6"
         assert group["deepsim_fc6"].attrs["sigmas"] == 3
         assert np.isinf(group["deepsim_fc6-free"].attrs["sigmas"])
         assert file["priors/deepsim_fc6"].attrs["code_layer"] == "fc6"
@@ -85,17 +88,17 @@ def test_the_file_is_sound_and_has_what_was_asked_for(searched):
 
 
 def test_codes_give_the_stored_pictures_again(searched, folder):
-    request = read_request(compose_config("atlas", [*SMALL, *QUICK, *overrides(folder)]), "cpu")
-    network, prior = open_network(request.model), open_prior(request.search.priors[0])
+    request = read_request(compose_config("atlas", [*SMALL, *QUICK, *overrides(folder)]))
+    network, prior = open_network(request.model), open_prior(request.section("dgn").priors[0])
     with h5py.File(searched / "atlas.h5") as file:
         for layer in ("conv1", "conv2", "fc"):
             cone, group = Cone(network, layer), file[f"layers/{layer}/dgn/deepsim_fc6"]
-            decode = Decoder(prior, network.preprocessing, cone.window, torch.device("cpu"), torch.float32)
+            adapter = Adapter(prior, network.preprocessing, cone.window, torch.device("cpu"), torch.float32)
             for code, pixels, activation in (("code", "pixels", "activation"),
                                              ("best_code", "best_pixels", "best_activation")):  # fmt: skip
                 units, samples = group["status"].shape
                 with torch.no_grad():
-                    centred = decode(torch.from_numpy(group[code][:]).flatten(0, 1)).numpy()
+                    centred = adapter(torch.from_numpy(group[code][:]).flatten(0, 1)).numpy()
                 again = network.preprocessing.pixels(centred, cone.mean)
                 stored = group[pixels][:].reshape(again.shape)
                 assert np.abs(again.astype(int) - stored).max() <= 1  # another size of batch may round another way
@@ -147,13 +150,13 @@ def test_a_later_run_without_the_prior_keeps_its_pictures(make, folder, tmp_path
 
 def test_a_plan_is_read_back_as_it_was_written(searched):
     plan = read_plan(searched)
-    assert type(plan).of_record(plan.record()).record() == plan.record()
-    search = plan.searches["deepsim_fc6"]
-    jittered = replace(search, settings=replace(search.settings, jitter=0.25))
-    assert "jitter" not in search.record()["settings"]  # tasks and shards are those of before there was any
-    assert SearchRecord.of_record(search.record()) == search
-    assert SearchRecord.of_record(jittered.record()) == jittered
-    assert plan.combinations["pairs"].samples == 2
+    assert registry.read_plan(plan.record()).record() == plan.record()
+    run = plan.settings["dgn"]["deepsim_fc6"]
+    jittered = replace(run, settings=replace(run.settings, jitter=0.25))
+    assert "jitter" not in run.record()["settings"]  # tasks and shards are those of before there was any
+    assert of_record(RunRecord, run.record(), "run") == run
+    assert of_record(RunRecord, jittered.record(), "run") == jittered
+    assert plan.settings["combinations"]["pairs"].samples == 2
 
 
 @pytest.mark.parametrize(
@@ -161,10 +164,10 @@ def test_a_plan_is_read_back_as_it_was_written(searched):
     [
         (
             ("dgn.iterations=7",),
-            r"search deepsim_fc6: the atlas has it with other numbers \(settings.iterations: 6, now 7",
+            r"run deepsim_fc6: the atlas has it with other numbers \(settings.iterations: 6, now 7",
         ),
-        (("dgn.jitter=0.25",), r"search deepsim_fc6: .*\(settings.jitter: None, now 0.25\)"),
-        (("seed=1",), r"search deepsim_fc6: .*\(seed: 0, now 1\)"),
+        (("dgn.jitter=0.25",), r"run deepsim_fc6: .*\(settings.jitter: None, now 0.25\)"),
+        (("seed=1",), r"run deepsim_fc6: .*\(seed: 0, now 1\)"),
         (("combinations={pairs:{random:2,samples:2}}",), r"combinations pairs: .*\(other units\)"),
         (("combinations={pairs:{random:3,balance:2,samples:2}}",), r"combinations pairs: .*\(balance: 1.0, now 2.0\)"),
     ],
@@ -280,8 +283,9 @@ def test_combinations_that_cannot_be_are_refused(capsys, folder, tmp_path, sets,
 
 
 def test_a_prior_that_is_gone_fails_its_tasks_with_a_reason(searched):
-    from pipeline.compute import Resources, compute
-    from pipeline.search_cuts import dgn_tasks
+    from pipeline.compute import compute
+    from pipeline.methods.dgn.task import dgn_tasks
+    from pipeline.resources import Resources
 
     plan = read_plan(searched)
     network = open_network(read_model(compose_config("atlas", list(SMALL)).model))
@@ -302,23 +306,23 @@ def test_probabilities_have_the_classes_names_and_are_judged(make, tmp_path, cap
     capsys.readouterr()
     assert score(compose_config("score", [*JUDGE, built, f'out="{out}"'])) == 0
     table = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in table] == ["style", "deepsim_fc6", "prob: deepsim_fc6"]
+    assert [line.split("  ")[0] for line in table] == ["setting", "deepsim_fc6", "prob: deepsim_fc6"]
     with Atlas(out / "atlas.h5") as atlas_file:
         assert atlas_file["prob"].labels == ("square",)
         assert atlas_file["prob"].scores("judge", "deepsim_fc6").target.tolist() == [1]
 
 
-def test_judges_look_at_searches_too(make, tmp_path, capsys):
+def test_judges_see_the_pictures_of_runs_too(make, tmp_path, capsys):
     out = tmp_path / "out"
     assert make(out, "methods=[ascent,dgn]", "units=[fc]", "styles=[sparse]") == 0
     capsys.readouterr()
     assert score(compose_config("score", [*JUDGE, f'out="{out}"'])) == 0
     table = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in table] == ["style", "sparse", "deepsim_fc6"]
+    assert [line.split()[0] for line in table] == ["setting", "sparse", "deepsim_fc6"]
     with Atlas(out / "atlas.h5") as atlas_file:
         layer = atlas_file["fc"]
         seen = layer.scores("tiny", "deepsim_fc6")
-        own = layer.search("deepsim_fc6")
+        own = layer.run("deepsim_fc6")
         assert [scores.judge for scores in layer.judged(own)] == ["judge", "tiny"]
         best = own.best_sample
         assert seen.target.tolist() == [0, 1, 2]
@@ -333,11 +337,11 @@ def test_judges_look_at_searches_too(make, tmp_path, capsys):
 
 def test_the_reader_reads_what_was_written(searched):
     with Atlas(searched / "atlas.h5") as atlas_file:
-        search = atlas_file["conv2"].search("deepsim_fc6-free")
-        assert search.prior == "deepsim_fc6"
-        assert search.numbers["iterations"] == 6
-        assert search.code[0, 0].shape == (ENTRIES,)
-        np.testing.assert_allclose(search.code_norm[0, 0], np.linalg.norm(search.code[0, 0]), rtol=1e-5)
+        run = atlas_file["conv2"].run("deepsim_fc6-free")
+        assert run.prior == "deepsim_fc6"
+        assert run.numbers["iterations"] == 6
+        assert run.code[0, 0].shape == (ENTRIES,)
+        np.testing.assert_allclose(run.code_norm[0, 0], np.linalg.norm(run.code[0, 0]), rtol=1e-5)
         assert atlas_file.priors["deepsim_fc6"].code_layer == "fc6"
         assert atlas_file.combinations["some"].member_label[0] == ("round", "striped")
 

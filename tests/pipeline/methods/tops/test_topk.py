@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.methods.topk import MISSING, Hits, best_images, best_of_own_class, merge
+from pipeline.methods.tops.topk import MISSING, Hits, best_images, best_of_own_class, merge
 
 WIDTH = 3
 FEW = [-1.0, -0.0, 0.0, 0.5, float("inf"), float("-inf"), float("nan")]  # ties are the rule

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.errors import SettingsError, UnitError
-from pipeline.methods import backproject
-from pipeline.methods.backproject import back_project, decode8, encode8
+from pipeline.methods.tops import backproject
+from pipeline.methods.tops.backproject import back_project, decode8, encode8
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import GlobalPool, InnerProduct, Product, Relu

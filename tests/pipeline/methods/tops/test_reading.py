@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.methods import positions
-from pipeline.methods.histogram import Counter
-from pipeline.methods.positions import Memory, first_of
-from pipeline.methods.reading import MapReader, Reading
+from pipeline.methods.tops import positions
+from pipeline.methods.tops.histogram import Counter
+from pipeline.methods.tops.positions import Memory, first_of
+from pipeline.methods.tops.reading import MapReader, Reading
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.methods.blur import blur, blur_matrix
+from pipeline.methods.ascent.regularizers import blur, blur_matrix
 
 SIZES = st.integers(1, 12)
 RADII = st.floats(0.05, 9.0)  # reaches up to 36 pixels: the image is mirrored several times over

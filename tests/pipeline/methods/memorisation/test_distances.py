@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_prior import network
 
-from pipeline.methods.memorisation import Distances, class_distances
+from pipeline.methods.memorisation.distances import Distances, class_distances
 
 WINDOW = (1, 0, 10, 11)  # of 11 x 11
 LAYERS = ("conv1", "fc")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.methods.rates import step_rates, step_size
+from pipeline.methods.ascent.rates import step_rates, step_size
 
 GRADIENT = torch.stack([torch.full((3, 2, 2), 0.5), torch.full((3, 2, 2), -2.0)]).double()  # ‖g‖² = 3 and 48
 OBJECTIVE = torch.tensor([0.25, 0.999], dtype=torch.float64)

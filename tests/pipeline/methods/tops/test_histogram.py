@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.methods.histogram import BINS, EDGES, ZERO, Counter, positive_share, quantiles, rectified
+from pipeline.methods.tops.histogram import BINS, EDGES, ZERO, Counter, positive_share, quantiles, rectified
 
 
 def count(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from jobs.score import score
 from pipeline.errors import DataError, OutputError
 
 DRAWINGS = ["dataset.count=120", "dataset.block=50"]
-LITTLE = ["methods=[ascent,top]", "styles=[noise]", "samples=1", "pages=false", "top.k=4", "cluster=serial"]
+LITTLE = ["methods=[ascent,tops]", "styles=[noise]", "samples=1", "pages=false", "tops.k=4", "cluster=serial"]
 UNITS = "units=[conv3:0-3,fc8:0-5]"
 
 
@@ -134,7 +134,7 @@ def test_too_many_broken_images_stop_the_run(tmp_path):
 
 
 def test_pointers_keep_no_pixels_until_they_are_filled_in(drawn, tmp_path):
-    assert make(tmp_path / "out", *DRAWINGS, "top.pixels=pointers") == 0
+    assert make(tmp_path / "out", *DRAWINGS, "tops.pixels=pointers") == 0
     with h5py.File(tmp_path / "out" / "atlas.h5") as file:
         assert check(file) == []
         assert "pixels" not in file["dataset/images"]

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.methods import histogram, statistics
-from pipeline.methods.blocks import LayerBlock
-from pipeline.methods.histogram import BINS, ZERO
-from pipeline.methods.moments import of_groups
-from pipeline.methods.statistics import LEVELS, LayerResult, quantile_images, reduce, selective_classes
-from pipeline.methods.topk import best_images
+from pipeline.methods.tops import histogram, statistics
+from pipeline.methods.tops.blocks import LayerBlock
+from pipeline.methods.tops.histogram import BINS, ZERO
+from pipeline.methods.tops.moments import of_groups
+from pipeline.methods.tops.statistics import LEVELS, LayerResult, quantile_images, reduce, selective_classes
+from pipeline.methods.tops.topk import best_images
 
 WIDTH, AREA, K, CLASSES = 3, 9, 4, 5
 
@@ -93,12 +93,12 @@ def test_the_cut_into_blocks_moves_nothing_but_the_last_bits_of_moments(maps):
     np.testing.assert_allclose(a.class_mean, b.class_mean, rtol=1e-6)
 
 
-def test_twins_are_named_and_constant_units_have_none(maps):
+def test_redundant_units_are_named_and_constant_units_have_none(maps):
     found = whole(maps).statistics
-    assert found.nearest.tolist()[:2] == [1, 0] and found.twin.tolist()[:2] == [1, 0]
+    assert found.nearest.tolist()[:2] == [1, 0] and found.redundant_unit.tolist()[:2] == [1, 0]
     assert found.correlation[:2] == pytest.approx([-1, -1])
-    assert found.nearest[3] == found.twin[3] == -1
-    assert found.twin[4] == -1 and found.nearest[4] != -1  # one goes with it most, but not as a twin
+    assert found.nearest[3] == found.redundant_unit[3] == -1
+    assert found.redundant_unit[4] == -1 and found.nearest[4] != -1  # one goes with it most, but not as a twin
 
 
 @pytest.mark.parametrize(("gated", "dead"), [(False, [3]), (True, [2, 3])])

@@ -2,38 +2,61 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny_prior import ENTRIES, SETTINGS, network, prior, search
+from tiny_prior import ENTRIES, SETTINGS, network, prior, real_codes, run_record, tiny_run
 
+from pipeline.climb.items import Item, climb_items
+from pipeline.climb.starts import StartKey
 from pipeline.errors import SettingsError
-from pipeline.methods.code_climb import climb_codes, step_size
-from pipeline.methods.code_starts import CodeKey, start_code
-from pipeline.methods.decoder import Decoder
-from pipeline.methods.dgn import Searched, SearchItem, search_codes
-from pipeline.methods.jitter import jittered
+from pipeline.methods.dgn.adapter import Adapter
+from pipeline.methods.dgn.codes import Codes, start_code, step_size
+from pipeline.methods.dgn.compute import code_norm
 from pipeline.nets.cone import layer_cone
 
 CPU = torch.device("cpu")
 OK, ZERO_GRADIENT, NAN, NEVER_ACTIVE = 1, 2, 3, 4
-ARRAYS = ("pixels", "best_pixels", "code", "best_code", "activation", "activation_float", "best_activation")
+
+ITERATES = ("pixels", "code", "activation", "activation_float")
 
 
-def alone(units, samples=1) -> list[SearchItem]:
-    return [SearchItem(((unit, 1.0),), sample) for unit in units for sample in range(samples)]
+def item(members, sample=0) -> Item:
+    return Item(members, sample, run_record())  # run() puts its own run in place of this one
 
 
-def run(items, layer="fc", of=None, batch=4, net=None, generator=None, dtype=torch.float32) -> Searched:
-    of = search() if of is None else of
+def alone(units, samples=1) -> list[Item]:
+    return [item(((unit, 1.0),), sample) for unit in units for sample in range(samples)]
+
+
+def run(items, layer="fc", of=None, batch=4, net=None, generator=None, dtype=torch.float32) -> SimpleNamespace:
+    """DGN-AM with every item: the last and the best iterate's arrays, and how the climb went."""
+    of = tiny_run() if of is None else of
     net = network() if net is None else net
     own = prior() if generator is None else generator
     if dtype == torch.float64:
         net, own = net.to(dtype=dtype), replace(own, generator=copy.deepcopy(own.generator).double())
     cone = layer_cone(net, layer, "window")
-    decode = Decoder(own, net.preprocessing, cone.window, CPU, dtype)
-    return search_codes(cone, decode, items, of, batch=batch, device=CPU, dtype=dtype)
+    adapter = Adapter(own, net.preprocessing, cone.window, CPU, dtype)
+    climbed = climb_items(
+        cone,
+        Codes(adapter, layer, of.record, of.codes, of.image_code, dtype),
+        [replace(one, setting=of.record) for one in items],
+        fresh_starts=of.settings.fresh_starts,
+        trace_points=of.settings.trace_points,
+        batch=batch,
+        device=CPU,
+        balance=of.balance,
+        log_odds=True,
+        dtype=dtype,
+    )
+    arrays = {"code_norm": code_norm(climbed.last.parameters), "best_step": climbed.best.step}
+    for prefix, iterate in (("", climbed.last), ("best_", climbed.best)):
+        values = (iterate.pixels, iterate.parameters, iterate.activation, iterate.activation_float)
+        arrays |= {prefix + name: array for name, array in zip(ITERATES, values, strict=True)}
+    return SimpleNamespace(**arrays, status=climbed.status, attempt=climbed.attempt, trace=climbed.trace)
 
 
 def moved(image, share, seed, iteration):
@@ -59,9 +82,9 @@ def written_out(layer, unit, of, sample=0, dtype=np.float64):
     net, own = network().to(dtype=torch.float64), prior()
     generator = copy.deepcopy(own.generator).double()
     settings, height, width = of.settings, 11, 11
-    key = CodeKey(of.seed, layer, str(unit), of.name, sample, 0)
-    code = start_code(key, settings, of.known, of.image_code)
-    upper = None if settings.sigmas is None else of.known.mean + settings.sigmas * of.known.deviation.astype(np.float64)
+    key = StartKey(of.record.seed, layer, str(unit), of.record.name, sample, 0)
+    code = start_code(key, settings, of.codes, of.image_code)
+    upper = None if settings.sigmas is None else of.codes.mean + settings.sigmas * of.codes.deviation.astype(np.float64)
     mean = net.preprocessing.full_mean
     codes, crops, values = [], [], []
     row, column = net.layer(layer).centre
@@ -75,7 +98,7 @@ def written_out(layer, unit, of, sample=0, dtype=np.float64):
         top, left = (14 - height) // 2, (15 - width) // 2
         crop = levels[:, :, top : top + height, left : left + width].flip(1) - torch.from_numpy(mean.copy())
         image = crop.detach().requires_grad_()
-        seen = image if i == settings.iterations - 1 else moved(image, settings.jitter, of.seed, i)
+        seen = image if i == settings.iterations - 1 else moved(image, settings.jitter, of.record.seed, i)
         value = net.opened(layer).run(seen, [layer])[layer]
         value = value[0, unit] if value.dim() == 2 else value[0, unit, row, column]
         (g,) = torch.autograd.grad(value, image)
@@ -105,8 +128,8 @@ def written_out(layer, unit, of, sample=0, dtype=np.float64):
     ],
     ids=["bounded", "unbounded", "clipped", "reference", "entries"],
 )
-def test_a_search_is_the_published_loop_in_float64(layer, settings):
-    of = search(settings)
+def test_a_run_is_the_published_loop_in_float64(layer, settings):
+    of = tiny_run(settings)
     result = run(alone([2], samples=2), layer, of, dtype=torch.float64)
     for sample in range(2):
         codes, crops, values = written_out(layer, 2, of, sample)
@@ -122,8 +145,8 @@ def test_a_search_is_the_published_loop_in_float64(layer, settings):
         np.testing.assert_array_equal(result.pixels[sample], shown)
 
 
-def test_jitter_shifts_what_is_looked_at_but_nothing_that_is_kept():
-    of = search(replace(SETTINGS, jitter=0.2))
+def test_jitter_shifts_what_is_evaluated_but_nothing_that_is_kept():
+    of = tiny_run(replace(SETTINGS, jitter=0.2))
     result = run(alone([2], samples=2), "fc", of, dtype=torch.float64)
     for sample in range(2):
         codes, crops, values = written_out("fc", 2, of, sample)
@@ -136,33 +159,12 @@ def test_jitter_shifts_what_is_looked_at_but_nothing_that_is_kept():
         np.testing.assert_allclose(result.best_activation_float[sample, 0], kept, rtol=1e-5, atol=1e-6)
         shown = network().preprocessing.pixels(crops[best], network().preprocessing.full_mean)
         np.testing.assert_array_equal(result.best_pixels[sample], shown)
-    plain = run(alone([2], samples=2), "fc", search(SETTINGS), dtype=torch.float64)
+    plain = run(alone([2], samples=2), "fc", tiny_run(SETTINGS), dtype=torch.float64)
     assert not np.allclose(plain.code, result.code, rtol=1e-3)
 
 
-def test_a_shift_that_switches_a_unit_off_does_not_end_its_search():
-    """Rectified: on unless shifted, then off; a search fails only if it is off in every iteration."""
-    settings = replace(SETTINGS, jitter=0.4, iterations=30, shrink=1.0)
-
-    def objective(image):
-        whole = (image[:, 0, 0, 0] - image[:, 0, 1, 1]).abs() > 0.5  # edges repeated: a far shift is one colour
-        value = torch.where(whole & on, image.sum(dim=(1, 2, 3)), image.sum(dim=(1, 2, 3)) * 0)
-        return value[:, None], value
-
-    def decode(code):
-        row = torch.cat([code[:, :1], code[:, :1] + 5], dim=1)
-        return torch.stack([row, row], dim=1)[:, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-    on = torch.tensor([True, False])
-    seen = [objective(jittered(decode(torch.zeros(2, 1)), 0.4, 0, at))[0][0, 0] for at in range(29)]
-    assert any(value == 0 for value in seen) and any(value != 0 for value in seen)
-    climbed = climb_codes(decode, objective, torch.zeros(2, 1), None, settings, 1.0, 0)
-    assert climbed.ended.tolist() == [OK, ZERO_GRADIENT]
-    assert climbed.last.code[0, 0] != 0
-
-
 def test_a_batch_with_jitter_equals_one_at_a_time():
-    items, of = alone(range(4), samples=2), search(replace(SETTINGS, jitter=0.2))
+    items, of = alone(range(4), samples=2), tiny_run(replace(SETTINGS, jitter=0.2))
     assert_same(run(items, of=of, batch=1), run(items, of=of, batch=8))
 
 
@@ -174,9 +176,9 @@ def test_steps_are_the_published_schedule():
 
 
 def test_reference_starts_are_the_published_codes():
-    wide = replace(search().known, mean=np.zeros(4096, np.float32), deviation=np.ones(4096, np.float32))
+    wide = replace(real_codes(), mean=np.zeros(4096, np.float32), deviation=np.ones(4096, np.float32))
     own = replace(SETTINGS, start="reference")
-    zero, one = (start_code(CodeKey(0, "fc8", "3", "x", i, 0), own, wide, None) for i in range(2))
+    zero, one = (start_code(StartKey(0, "fc8", "3", "x", i, 0), own, wide, None) for i in range(2))
     np.testing.assert_allclose(zero[:4], [1.764052346, 0.4001572084, 0.9787379841, 2.240893199], rtol=1e-9)
     np.testing.assert_allclose(one[:2], [1.624345364, -0.6117564137], rtol=1e-9)
     np.testing.assert_allclose([np.linalg.norm(zero), np.linalg.norm(one)], [62.9483405337, 63.8164293579], rtol=1e-11)
@@ -184,12 +186,12 @@ def test_reference_starts_are_the_published_codes():
 
 
 def test_starts_are_what_they_are_called():
-    known = search().known
+    known = real_codes()
 
     def start(kind, attempt=0, unit="3", image=None):
         file = "x.png" if kind == "image" else None
         of = replace(SETTINGS, start=kind, image=file)
-        return start_code(CodeKey(0, "fc", unit, "x", 0, attempt), of, known, image)
+        return start_code(StartKey(0, "fc", unit, "x", 0, attempt), of, known, image)
 
     np.testing.assert_array_equal(start("mean"), known.mean)
     np.testing.assert_array_equal(start("image", image=np.arange(6.0)), np.arange(6.0))
@@ -203,13 +205,13 @@ def test_starts_are_what_they_are_called():
     np.testing.assert_allclose(many.std(axis=0)[open_mean], known.deviation[open_mean], rtol=0.1)
 
 
-def test_a_search_in_deviations_is_the_same_search_in_units_of_the_code():
+def test_a_run_in_deviations_is_the_same_run_in_units_of_the_code():
     """Steps and noise of half a unit, where the mean deviation is the unit."""
-    deviation = float(search().known.deviation.astype(np.float64).mean())
+    deviation = float(real_codes().deviation.astype(np.float64).mean())
     of = replace(SETTINGS, unit="deviation", start="mean")
     own = replace(SETTINGS, step_start=0.5 * deviation, step_end=1e-10 * deviation, start="mean")
-    assert_same(run(alone([1, 2]), of=search(of)), run(alone([1, 2]), of=search(own)))
-    noise = [start_code(CodeKey(0, "fc", "1", "x", 0, 0), replace(SETTINGS, unit=unit), search().known, None)
+    assert_same(run(alone([1, 2]), of=tiny_run(of)), run(alone([1, 2]), of=tiny_run(own)))
+    noise = [start_code(StartKey(0, "fc", "1", "x", 0, 0), replace(SETTINGS, unit=unit), real_codes(), None)
              for unit in ("deviation", "entry")]  # fmt: skip
     np.testing.assert_allclose(noise[0], noise[1] * deviation)
 
@@ -217,11 +219,11 @@ def test_a_search_in_deviations_is_the_same_search_in_units_of_the_code():
 def test_the_penalty_is_the_gradient_of_the_norm():
     """One step of maximizing Φ − λ‖y‖ with autograd doing all of it."""
     settings = replace(SETTINGS, iterations=2, penalty=0.7, shrink=1.0, sigmas=None)
-    result = run(alone([1]), of=search(settings), dtype=torch.float64)
-    (first, _), _, _ = written_out("fc", 1, search(settings))
+    result = run(alone([1]), of=tiny_run(settings), dtype=torch.float64)
+    (first, _), _, _ = written_out("fc", 1, tiny_run(settings))
     net, own = network().to(dtype=torch.float64), prior()
     cone = layer_cone(net, "fc", "window")
-    decode = Decoder(replace(own, generator=copy.deepcopy(own.generator).double()), net.preprocessing, cone.window, CPU,
+    decode = Adapter(replace(own, generator=copy.deepcopy(own.generator).double()), net.preprocessing, cone.window, CPU,
                      torch.float64)  # fmt: skip
     y = torch.tensor(first[None], requires_grad=True)
     (cone.activations(decode(y), torch.tensor([1])).sum() - 0.7 * y.norm()).backward()
@@ -229,7 +231,7 @@ def test_the_penalty_is_the_gradient_of_the_norm():
     np.testing.assert_allclose(result.code[0], expected, rtol=1e-6)
 
 
-def assert_same(one: Searched, other: Searched, order=None) -> None:
+def assert_same(one: SimpleNamespace, other: SimpleNamespace, order=None) -> None:
     order = range(len(one.status)) if order is None else order
     for name in ("status", "best_step", "attempt"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name)[list(order)])
@@ -252,7 +254,7 @@ def test_a_batch_equals_one_at_a_time_in_any_order(layer):
 
 
 def test_activations_are_those_of_the_stored_pixels_by_the_plain_network():
-    result = run(alone(range(5)), of=search(replace(SETTINGS, iterations=40, step_start=1.0)))
+    result = run(alone(range(5)), of=tiny_run(replace(SETTINGS, iterations=40, step_start=1.0)))
     net = network()
     for pixels, activation in ((result.pixels, result.activation), (result.best_pixels, result.best_activation)):
         with torch.no_grad():
@@ -263,16 +265,16 @@ def test_activations_are_those_of_the_stored_pixels_by_the_plain_network():
 
 
 def test_codes_give_the_pictures_again_and_stay_in_their_bounds():
-    of = search(replace(SETTINGS, iterations=40, step_start=2.0, shrink=1.0))
+    of = tiny_run(replace(SETTINGS, iterations=40, step_start=2.0, shrink=1.0))
     result = run(alone(range(5)), of=of, batch=5)
     net, own = network(), prior()
     cone = layer_cone(net, "fc", "window")
-    decode = Decoder(own, net.preprocessing, cone.window, CPU, torch.float32)
+    decode = Adapter(own, net.preprocessing, cone.window, CPU, torch.float32)
     for code, pixels in ((result.code, result.pixels), (result.best_code, result.best_pixels)):
         with torch.no_grad():
             again = net.preprocessing.pixels(decode(torch.from_numpy(code)).numpy(), cone.mean)
         np.testing.assert_array_equal(again, pixels)
-    low, high = of.known.bounds(of.settings)
+    low, high = of.codes.bounds(of.settings)
     assert (result.code >= low).all()
     assert (result.code <= high.astype(np.float32)).all()
     np.testing.assert_allclose(result.code_norm, np.linalg.norm(result.code, axis=1), rtol=1e-6)
@@ -282,7 +284,7 @@ def test_a_probability_is_ascended_where_its_own_gradient_vanishes():
     """Scaled up, the softmax is 0 or 1 in float32 nearly everywhere: a gradient of p would be zero at once."""
     net = network()
     net.operator(net.layer("fc").node).weight.mul_(3e4)
-    result = run(alone(range(5)), "prob", search(replace(SETTINGS, iterations=80, step_start=1.0)), net=net)
+    result = run(alone(range(5)), "prob", tiny_run(replace(SETTINGS, iterations=80, step_start=1.0)), net=net)
     assert (result.status == OK).all()
     off = result.trace[:, 0] == 0
     assert off.any()
@@ -291,20 +293,20 @@ def test_a_probability_is_ascended_where_its_own_gradient_vanishes():
 
 def test_the_gradient_of_the_logarithm_has_the_direction_of_the_probability():
     settings = replace(SETTINGS, iterations=3)
-    result = run(alone([2]), "prob", search(settings), dtype=torch.float64)
-    codes, _, values = written_out("prob", 2, search(settings))
+    result = run(alone([2]), "prob", tiny_run(settings), dtype=torch.float64)
+    codes, _, values = written_out("prob", 2, tiny_run(settings))
     np.testing.assert_allclose(result.code[0], codes[-1], rtol=1e-6)
     np.testing.assert_allclose(result.activation_float[0, 0], values[-1], rtol=1e-6)
 
 
-def pairs(*units) -> list[SearchItem]:
-    return [SearchItem(tuple((unit, 1.0) for unit in pair), 0) for pair in units]
+def pairs(*units) -> list[Item]:
+    return [item(tuple((unit, 1.0) for unit in pair), 0) for pair in units]
 
 
 def test_two_units_are_excited_together_and_the_balance_holds_them_level():
     items = pairs((0, 1), (2, 3), (4, 0))
     settings = replace(SETTINGS, iterations=60, step_start=1.0)
-    free, level = (run(items, of=search(settings, balance=balance)) for balance in (0.0, 1.0))
+    free, level = (run(items, of=tiny_run(settings, balance=balance)) for balance in (0.0, 1.0))
     assert free.activation.shape == (3, 2)
     assert (level.best_activation_float.sum(axis=1) <= free.best_activation_float.sum(axis=1) + 1e-4).all()
 
@@ -317,14 +319,14 @@ def test_two_units_are_excited_together_and_the_balance_holds_them_level():
 def test_weights_and_pairs_enter_the_objective_as_equation_2_says():
     """One step by hand, of 2·Φ0 − Φ3 − 0.4·|Φ0 − Φ3|, beside an item of one member."""
     settings = replace(SETTINGS, iterations=2, shrink=1.0, sigmas=None)
-    of = search(settings, balance=0.4)
-    items = [SearchItem(((0, 2.0), (3, -1.0)), 0), *alone([1])]
+    of = tiny_run(settings, balance=0.4)
+    items = [item(((0, 2.0), (3, -1.0)), 0), *alone([1])]
     result = run(items, of=of, dtype=torch.float64)
     net, own = network().to(dtype=torch.float64), prior()
     cone = layer_cone(net, "fc", "window")
-    decode = Decoder(replace(own, generator=copy.deepcopy(own.generator).double()), net.preprocessing, cone.window, CPU,
+    decode = Adapter(replace(own, generator=copy.deepcopy(own.generator).double()), net.preprocessing, cone.window, CPU,
                      torch.float64)  # fmt: skip
-    first = start_code(CodeKey(0, "fc", items[0].words, "tiny", 0, 0), SETTINGS, of.known, None)
+    first = start_code(StartKey(0, "fc", items[0].words, "tiny", 0, 0), SETTINGS, of.codes, None)
     y = torch.tensor(first[None], requires_grad=True)
     value = cone.values(decode(y))[0]
     (2 * value[0] - value[3] - 0.4 * (value[0] - value[3]).abs()).backward()
@@ -361,7 +363,7 @@ def test_means_cancel_exactly_where_prior_and_network_share_them():
     shared = replace(net.preprocessing, mean=np.array([120.0, 110.0, 100.0]))
     own = prior(gain=(1.0, 1.0, 1.0))
     cone = layer_cone(net, "fc", "window")
-    decode = Decoder(own, shared, cone.window, CPU, torch.float32)
+    decode = Adapter(own, shared, cone.window, CPU, torch.float32)
     code = torch.ones(1, ENTRIES)
     np.testing.assert_array_equal(decode(code).numpy(), own.generator(code)[:, :, 1:12, 2:13].flip(1).numpy())
 
@@ -374,7 +376,7 @@ def test_a_prior_may_have_a_mean_image():
     at, code = cone.window, torch.ones(1, ENTRIES)
     part = (slice(None), slice(1 + at.top, 1 + at.bottom), slice(2 + at.left, 2 + at.right))
     decode, plain = (
-        Decoder(prior(mean=mean), net.preprocessing, at, CPU, torch.float64).__call__ for mean in (levels, np.zeros(3))
+        Adapter(prior(mean=mean), net.preprocessing, at, CPU, torch.float64).__call__ for mean in (levels, np.zeros(3))
     )
     np.testing.assert_allclose((decode(code) - plain(code)).numpy()[0], levels[part][::-1], rtol=1e-9)
 
@@ -384,24 +386,11 @@ def test_images_that_the_network_cannot_read_are_refused(changes):
     net = network()
     cone = layer_cone(net, "fc", "window")
     with pytest.raises(SettingsError, match="prior tiny: makes .* the network reads RGB of 11 x 11"):
-        Decoder(prior(**changes), net.preprocessing, cone.window, CPU, torch.float32)
+        Adapter(prior(**changes), net.preprocessing, cone.window, CPU, torch.float32)
 
 
 def test_a_start_of_one_iteration_is_its_own_picture():
-    result = run(alone([0]), of=search(replace(SETTINGS, iterations=1, start="mean")))
+    result = run(alone([0]), of=tiny_run(replace(SETTINGS, iterations=1, start="mean")))
     assert result.status.tolist() == [OK]
-    np.testing.assert_array_equal(result.code[0], search().known.mean)
+    np.testing.assert_array_equal(result.code[0], real_codes().mean)
     assert result.best_step.tolist() == [0]
-
-
-def test_the_loop_takes_any_function_for_a_decoder():
-    """A bowl: the highest point is found from anywhere."""
-    goal = torch.tensor([0.2, 0.7, 0.4, 0.9, 0.1, 0.5])
-    settings = replace(SETTINGS, iterations=200, step_start=0.1, shrink=1.0)
-
-    def objective(image):
-        value = -(image[:, 0, 0] - goal).square().sum(dim=1)
-        return value[:, None], value
-
-    climbed = climb_codes(lambda code: code[:, None, None], objective, torch.randn(3, 6), None, settings, 1.0, 0)
-    assert (climbed.best.code - goal).abs().max() < 0.05

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tiny_prior import SETTINGS, run_record
 
-from pipeline.methods.climb import NAN, OK, ZERO_GRADIENT, climb
+from pipeline.climb import loop
+from pipeline.climb.loop import NAN, OK, ZERO_GRADIENT
+from pipeline.climb.transforms import jittered
+from pipeline.methods.ascent.pixels import regularized_steps
+from pipeline.methods.ascent.regularizers import clip_range
+from pipeline.methods.dgn.codes import code_steps
 
 # Ten iterations on a(x) = Σ w·x: activation at iterations 0, 1, 4, 9; best activation and its iteration; norm and
 # non-zero pixels of the last image. Computed once with numpy and scipy, one image at a time.
@@ -37,6 +44,27 @@ def weight():
 
 def linear(weight):
     return lambda image: (image * weight).sum(dim=(1, 2, 3))
+
+
+def climb(activations, start, styles, mean) -> SimpleNamespace:
+    """Climb with pixels: the kept image of every item, its one activation and its step, and how the climb went."""
+    signs = torch.tensor([style.sign for style in styles])
+
+    def objective(image):
+        value = activations(image)
+        return value[:, None], value * signs.to(value.dtype)
+
+    def bound(image):
+        clip_range(image, mean, out=image)
+
+    done = loop.climb(start, lambda image: image, objective, regularized_steps(styles), styles, seed=0, bound=bound)
+    return SimpleNamespace(
+        image=done.best.image,
+        activation=done.best.activation[:, 0],
+        step=done.best.step,
+        ended=done.ended,
+        history=done.history,
+    )
 
 
 def test_climb_follows_the_published_presets_digit_for_digit(published, start, weight):
@@ -129,3 +157,53 @@ def test_one_iteration_only_evaluates_the_start(style, start):
     assert done.ended.tolist() == [OK]
     assert torch.equal(done.image[0], start)
     assert done.activation == 3
+
+
+def test_a_shift_that_switches_a_unit_off_does_not_end_its_climb():
+    """Rectified: on unless shifted, then off; a climb fails only if it is off in every iteration."""
+    settings = replace(SETTINGS, jitter=0.4, iterations=30, shrink=1.0)
+
+    def objective(image):
+        whole = (image[:, 0, 0, 0] - image[:, 0, 1, 1]).abs() > 0.5  # edges repeated: a far shift is one colour
+        value = torch.where(whole & on, image.sum(dim=(1, 2, 3)), image.sum(dim=(1, 2, 3)) * 0)
+        return value[:, None], value
+
+    def decode(code):
+        row = torch.cat([code[:, :1], code[:, :1] + 5], dim=1)
+        return torch.stack([row, row], dim=1)[:, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    on = torch.tensor([True, False])
+    shares = [0.4, 0.4]
+    seen = [objective(jittered(decode(torch.zeros(2, 1)), shares, 0, at))[0][0, 0] for at in range(29)]
+    assert any(value == 0 for value in seen) and any(value != 0 for value in seen)
+    items = [run_record(settings)] * 2
+    climbed = loop.climb(torch.zeros(2, 1), decode, objective, code_steps(settings, 1.0, None), items, seed=0)
+    assert climbed.ended.tolist() == [OK, ZERO_GRADIENT]
+    assert climbed.last.parameters[0, 0] != 0
+
+
+def test_the_loop_takes_any_function_for_an_image():
+    """A bowl: the highest point is found from anywhere."""
+    goal = torch.tensor([0.2, 0.7, 0.4, 0.9, 0.1, 0.5])
+    settings = replace(SETTINGS, iterations=200, step_start=0.1, shrink=1.0)
+
+    def objective(image):
+        value = -(image[:, 0, 0] - goal).square().sum(dim=1)
+        return value[:, None], value
+
+    items = [run_record(settings)] * 3
+    climbed = loop.climb(
+        torch.randn(3, 6), lambda code: code[:, None, None], objective, code_steps(settings, 1.0, None), items, seed=0
+    )
+    assert (climbed.best.parameters - goal).abs().max() < 0.05
+
+
+def test_jitter_holds_for_pixels_and_for_the_items_that_ask_for_it_alone(style, start, weight):
+    """An item beside one with jitter climbs as it does alone; with jitter what is kept is measured unshifted."""
+    still, shaken = style(name="still", keep="last"), style(name="shaken", jitter=0.2, keep="last")
+    weights = torch.stack([weight, weight])
+    both = climb(linear(weights), start.expand(2, -1, -1, -1), [still, shaken], MEAN)
+    assert torch.equal(both.image[0], climb(linear(weight), start[None], [still], MEAN).image[0])
+    assert torch.equal(both.image[1], climb(linear(weight), start[None], [shaken], MEAN).image[0])
+    assert not torch.equal(both.image[0], both.image[1])
+    assert torch.equal(both.activation, linear(weights)(both.image))

@@ -1,26 +1,52 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.methods.ascent import AscentResult, Item, ascend, trace_points
-from pipeline.settings import StyleSettings
+from pipeline.climb.items import Item, climb_items, trace_steps
+from pipeline.methods.ascent.pixels import Pixels
+from pipeline.methods.ascent.settings import StyleSettings
 
 OK, ZERO_GRADIENT, NAN, NEVER_ACTIVE = 1, 2, 3, 4
 
 
-def run(cone, items, settings, batch=4, seed=0) -> AscentResult:
-    return ascend(cone, items, layer="conv1", seed=seed, settings=settings, batch=batch, device=torch.device("cpu"))
+def run(cone, items, settings, batch=4, seed=0) -> SimpleNamespace:
+    """Gradient ascent with every item: the kept image and activation of its one member, and how the climb went."""
+    climbed = climb_items(
+        cone,
+        Pixels(cone, "conv1", seed, settings),
+        items,
+        fresh_starts=settings.fresh_starts,
+        trace_points=settings.trace_points,
+        batch=batch,
+        device=torch.device("cpu"),
+    )
+    return SimpleNamespace(
+        pixels=climbed.best.pixels,
+        activation=climbed.best.activation[:, 0],
+        activation_float=climbed.best.activation_float[:, 0],
+        best_step=climbed.best.step,
+        status=climbed.status,
+        attempt=climbed.attempt,
+        trace=climbed.trace,
+        trace_steps=climbed.trace_steps,
+        halved=climbed.halved,
+    )
+
+
+def of_unit(unit: int, style: StyleSettings, sample: int) -> Item:
+    return Item(((unit, 1.0),), sample, style)
 
 
 def items_of(style: StyleSettings, units=range(7), samples=1) -> list[Item]:
-    return [Item(unit, style, sample) for unit in units for sample in range(samples)]
+    return [of_unit(unit, style, sample) for unit in units for sample in range(samples)]
 
 
-def assert_same(one: AscentResult, other: AscentResult, order=None) -> None:
+def assert_same(one: SimpleNamespace, other: SimpleNamespace, order=None) -> None:
     """Equal up to the last bits that a sum in another order moves; `order` is where each item of one is in other."""
     order = range(len(one.status)) if order is None else order
     for name in ("pixels", "best_step", "status", "attempt", "trace_steps"):
@@ -42,7 +68,7 @@ def test_every_unit_climbs_and_is_measured_on_its_own_pixels(cone, style, settin
 def test_micro_batches_have_one_shape(cone, style, settings):
     run(cone, items_of(style()), settings, batch=4)
     assert set(cone.calls) == {4}
-    assert len(cone.calls) == 2 * (8 + 1)  # two of them, eight iterations and a measurement each
+    assert len(cone.calls) == 2 * (8 + 2)  # two of them, eight iterations and a measurement of both iterates each
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -62,7 +88,7 @@ def test_results_do_not_depend_on_the_order_of_the_items(cone, published, settin
 
 def test_mixed_styles_equal_separate_runs(cone, published, settings):
     rows = [replace(row, max_iter=7 + at) for at, row in enumerate(published.values())]
-    mixed = run(cone, [Item(unit, row, 0) for unit in range(2) for row in rows], settings, batch=8)
+    mixed = run(cone, [of_unit(unit, row, 0) for unit in range(2) for row in rows], settings, batch=8)
     for at, row in enumerate(rows):
         alone = run(cone, items_of(row, range(2)), settings, batch=8)
         assert_same(alone, mixed, order=[at, at + len(rows)])
@@ -119,7 +145,7 @@ def test_a_dead_unit_ends_as_zero_gradient_and_the_others_as_without_it(cone, st
 def test_fresh_starts_are_for_the_failed_items_alone(cone, style, settings):
     cone.weight[2] = 0
     run(cone, items_of(style()), settings, batch=7)
-    assert len(cone.calls) == (8 + 1) + 2 * (1 + 1)  # a failed micro-batch stops at once and is measured
+    assert len(cone.calls) == (8 + 2) + 2 * (1 + 2)  # a failed micro-batch stops at once and is measured
 
 
 def test_what_is_not_a_number_ends_as_nan(cone, style, settings):
@@ -206,18 +232,18 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(cone, style, settings):
 
 
 def test_trace_keeps_first_and_last_iteration():
-    assert trace_points(500, 4).tolist() == [0, 166, 333, 499]
-    assert trace_points(3, 5).tolist() == [0, 1, 2, -1, -1]
-    assert trace_points(1, 2).tolist() == [0, -1]
+    assert trace_steps(500, 4).tolist() == [0, 166, 333, 499]
+    assert trace_steps(3, 5).tolist() == [0, 1, 2, -1, -1]
+    assert trace_steps(1, 2).tolist() == [0, -1]
     for length in range(1, 60):
-        steps = trace_points(length, 16)
+        steps = trace_steps(length, 16)
         assert steps[steps >= 0][[0, -1]].tolist() == [0, length - 1]
         assert (np.diff(steps[steps >= 0]) > 0).all()
 
 
 def test_trace_shows_the_climb_at_its_steps(cone, style, settings):
     short, long = style(max_iter=3, keep="last"), style(max_iter=20, keep="last")
-    result = run(cone, [Item(0, short, 0), Item(1, long, 0)], settings)
+    result = run(cone, [of_unit(0, short, 0), of_unit(1, long, 0)], settings)
     assert result.trace_steps.tolist() == [[0, 1, 2, -1], [0, 6, 13, 19]]
     assert np.isnan(result.trace[0, 3]) and not np.isnan(result.trace[1]).any()
     np.testing.assert_array_equal(result.trace[[0, 1], [2, 3]], result.activation_float)

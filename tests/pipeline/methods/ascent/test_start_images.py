@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.methods.starts import StartKey, start_image
+from pipeline.climb.starts import StartKey
+from pipeline.methods.ascent.pixels import start_image
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.window import Window
 
-KEY = StartKey(seed=0, layer="conv5", unit=151, style="sparse", sample=0, attempt=0)
+KEY = StartKey(seed=0, layer="conv5", unit=151, setting="sparse", sample=0, attempt=0)
 CAFFENET = Preprocessing(227, 227, "BGR", np.array([104.0, 117.0, 123.0]), np.ones(3))
 WHOLE = Window(0, 0, 227, 227)
 PART = Window(32, 30, 195, 193)
@@ -50,7 +51,7 @@ def test_reference_starts_are_the_published_ones(seed, first, centre, corner, to
 
 def test_reference_sample_is_added_to_the_seed_and_shared_by_all_units():
     first = reference(replace(KEY, seed=1))
-    assert np.array_equal(first, reference(replace(KEY, sample=1, unit=3, style="contribution", layer="fc8")))
+    assert np.array_equal(first, reference(replace(KEY, sample=1, unit=3, setting="contribution", layer="fc8")))
 
 
 def test_reference_window_is_cut_from_the_whole():
@@ -73,7 +74,7 @@ def test_mean_start_is_zero(start):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"layer": "conv4"}, {"unit": 150}, {"style": "noise"}, {"sample": 1}, {"attempt": 1}],
+    [{"seed": 1}, {"layer": "conv4"}, {"unit": 150}, {"setting": "noise"}, {"sample": 1}, {"attempt": 1}],
 )
 def test_item_start_depends_on_every_part_of_its_key(change):
     assert not np.array_equal(own(), own(replace(KEY, **change)))
