@@ -18,12 +18,11 @@ from pipeline.errors import SettingsError, TrainingError
 from pipeline.priors.generator import Generator
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pipeline.training.comparator import Comparator, centre, shifted
-from pipeline.training.course import epoch_rows, step_seed
 from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
 from pipeline.training.gang import Gang
 from pipeline.training.prior_losses import join_gradients, reconstruction_loss
 from pipeline.training.prior_recipe import PriorRecipe
-from pipeline.training.weights_file import autocast
+from pipeline.training.schedule import autocast, epoch_rows, step_seed
 
 _WON = 0.3  # share of all steps: a side that has not let the other learn for so long has won for good
 _CHANCE = 2 * math.log(2)  # loss of a discriminator that cannot tell real from made

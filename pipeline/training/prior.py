@@ -17,7 +17,6 @@ from pipeline.priors.generator import Generator, GeneratorShape
 from pipeline.priors.prior import Prior, read_prior, trained_prior, write_prior
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.comparator import Comparator
-from pipeline.training.course import arithmetic_threads
 from pipeline.training.discriminator import check_size
 from pipeline.training.gang import ALONE, Gang
 from pipeline.training.generator import CodeFacts, PriorTraining, recipe_text, train_generator
@@ -25,6 +24,7 @@ from pipeline.training.knowledge import knowledge_text, shares_told
 from pipeline.training.prior_card import card_text
 from pipeline.training.prior_recipe import PriorRecipe
 from pipeline.training.reconstructions import Errors, measure_errors, real_images, reconstruct
+from pipeline.training.schedule import arithmetic_threads
 from pipeline.training.weights_file import rounded
 
 _FACTS_BATCH = 100

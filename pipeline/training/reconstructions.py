@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.pictures import Pictures
-from pipeline.training.augment import blurred
+from pipeline.training.classifiers.augmentation import blurred
 from pipeline.training.comparator import Comparator, centre
 from pipeline.training.grid import axis_power, grid_decibels
 

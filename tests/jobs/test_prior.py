@@ -21,7 +21,7 @@ from jobs.console import compose_config, run_job
 from jobs.gang import Place
 from pipeline.errors import AtlasError, TrainingError
 from pipeline.priors.prior import read_prior
-from pipeline.training.course import epoch_rows
+from pipeline.training.schedule import epoch_rows
 
 SMALL = (
     "model=torch", "model.name=tiny", "model.build=tiny_network:tiny", "model.size=[16,16]", "layer=fc",
