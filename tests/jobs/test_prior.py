@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from jobs import photos, prior, prior_training
 from jobs.console import compose_config, run_job
-from jobs.gang import Place
+from jobs.processes import Member
 from pipeline.errors import AtlasError, TrainingError
 from pipeline.priors.prior import read_prior
 from pipeline.training.schedule import epoch_rows
@@ -121,16 +121,16 @@ def test_a_training_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path, i
 # Two processes ---------------------------------------------------------------------------------------
 
 
-def take_part(place: Place, job: prior_training.PriorJob) -> dict[str, torch.Tensor]:
+def take_part(member: Member, job: prior_training.PriorJob) -> dict[str, torch.Tensor]:
     """Train, and give back the generator and what this process learned from; the first gives both processes'."""
-    from pipeline.training import generator
+    from pipeline.training.priors import adversarial
 
     seen, kept = [], {}
-    images, learn = generator.PriorTraining._images, generator.PriorTraining.learn
+    images, learn = adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step
 
     def note_images(self, step, chance):
         share = self.recipe.batch
-        rows = epoch_rows(step, seed=self.recipe.seed, count=len(self.train), batch=share * self.gang.size)
+        rows = epoch_rows(step, seed=self.recipe.seed, count=len(self.train), batch=share * self.group.size)
         found = images(self, step, chance)
         seen.append(_rows(self.train, found, rows))
         return found
@@ -140,12 +140,12 @@ def take_part(place: Place, job: prior_training.PriorJob) -> dict[str, torch.Ten
         kept.update({name: value.clone() for name, value in self.generator.state_dict().items()})
         return measured
 
-    generator.PriorTraining._images, generator.PriorTraining.learn = note_images, note_weights
+    adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step = note_images, note_weights
     try:
-        prior_training.train_in(place, job)
+        prior_training.train_member(member, job)
     finally:
-        generator.PriorTraining._images, generator.PriorTraining.learn = images, learn
-    torch.save({"weights": kept, "seen": seen}, job.out / f"process-{place.rank}.pt")
+        adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step = images, learn
+    torch.save({"weights": kept, "seen": seen}, job.out / f"process-{member.rank}.pt")
     return kept
 
 
@@ -161,7 +161,7 @@ def _rows(pictures, images: torch.Tensor, rows: np.ndarray) -> list[int]:
 
 
 def test_two_processes_take_the_same_steps_from_pictures_of_their_own(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(prior, "train_in", take_part)
+    monkeypatch.setattr(prior, "train_member", take_part)
     train(tmp_path, images, "cluster=local", "processes=2")
     one, other = (torch.load(tmp_path / f"process-{rank}.pt") for rank in range(2))
     assert one["weights"].keys() == other["weights"].keys()
@@ -179,28 +179,28 @@ def test_two_processes_take_the_same_steps_from_pictures_of_their_own(tmp_path, 
     assert not torch.distributed.is_initialized()
 
 
-def stop_at_six(place: Place, job: prior_training.PriorJob) -> None:
+def stop_at_six(member: Member, job: prior_training.PriorJob) -> None:
     """Both processes fail after the checkpoint of step 4."""
-    from pipeline.training import generator
+    from pipeline.training.priors import adversarial
 
-    learn = generator.PriorTraining.learn
+    learn = adversarial.GeneratorTraining.step
 
     def fail(self, step):
         if step == 6:
             raise TrainingError("stopped for a test")
         return learn(self, step)
 
-    generator.PriorTraining.learn = fail
+    adversarial.GeneratorTraining.step = fail
     try:
-        prior_training.train_in(place, job)
+        prior_training.train_member(member, job)
     finally:
-        generator.PriorTraining.learn = learn
+        adversarial.GeneratorTraining.step = learn
 
 
 def test_two_processes_go_on_to_the_same_weights(tmp_path, images, monkeypatch, capsys):
     train(tmp_path / "whole", images, "cluster=local", "processes=2")
     with monkeypatch.context() as patched:
-        patched.setattr(prior, "train_in", stop_at_six)
+        patched.setattr(prior, "train_member", stop_at_six)
         with pytest.raises(TrainingError, match="stopped for a test"):
             train(tmp_path / "killed", images, "cluster=local", "processes=2")
     assert not torch.distributed.is_initialized()

@@ -1,4 +1,4 @@
-"""Training a prior: it learns, goes on where it was killed, keeps its opponents in balance, and says when it cannot."""
+"""Training a prior: it learns, resumes after it was killed, balances its two sides, and refuses invalid input."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import Convolution
 from pipeline.priors.generator import Generator
 from pipeline.priors.prior import Prior, read_prior
-from pipeline.training.comparator import Comparator, centre, half_squares, relative_error, shifted
-from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
-from pipeline.training.gang import ALONE
-from pipeline.training.generator import PriorTraining
-from pipeline.training.prior import PriorRequest, check_request, code_facts, generator_shape, train_prior
-from pipeline.training.prior_losses import join_gradients
-from pipeline.training.prior_recipe import PriorRecipe
-from pipeline.training.reconstructions import real_images, reconstruct
+from pipeline.training.priors.adversarial import GeneratorTraining
+from pipeline.training.priors.comparator import Comparator, centre, code_statistics, real_images, shifted
+from pipeline.training.priors.discriminator import Balance, build_discriminator
+from pipeline.training.priors.evaluation import reconstruct
+from pipeline.training.priors.losses import half_squares, join_gradients, realness_loss, relative_error
+from pipeline.training.priors.process_group import ALONE
+from pipeline.training.priors.recipe import PriorRecipe
+from pipeline.training.priors.training import PriorRequest, check_request, generator_shape, train_prior
 
 RECIPE = PriorRecipe(
     preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
@@ -44,7 +44,7 @@ class Killed(BaseException):
 
 
 def network() -> Network:
-    """A convolution, a ReLU and an inner product over images of SIDE pixels, weights by chance."""
+    """A convolution, a ReLU and an inner product over images of SIDE pixels, random weights."""
     random = np.random.RandomState(0)
     build = GraphBuilder(Preprocessing(SIDE, SIDE, "RGB", np.full(3, 120.0), np.full(3, 1 / 64)))
     filters = torch.from_numpy(random.normal(0, 0.3, (6, 3, 5, 5)).astype(np.float32))
@@ -56,7 +56,7 @@ def network() -> Network:
 
 
 def pictures(count: int = 24, fields: int = 4) -> Pictures:
-    """Pictures of fields × fields colours by chance."""
+    """Pictures of fields × fields random colours."""
     random = np.random.RandomState(1)
     coarse = random.randint(0, 256, (count, fields, fields, 3)).astype(np.uint8)
     stored = coarse.repeat(SIDE // fields, axis=1).repeat(SIDE // fields, axis=2)
@@ -74,7 +74,7 @@ def train(
 ):
     request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin, recipe.steps if until is None else until)
     kept, held_out = (pictures() if known is None else known).split(8, 0)
-    return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
+    return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, snapshot=lambda *images: None)
 
 
 def weights(folder: Path) -> bytes:
@@ -114,13 +114,13 @@ def test_the_shared_error_is_what_its_weight_says():
     """In float64: the derivative of shared_weight · mean(m²) by the images, m the running mean of their error."""
     net, known = network(), pictures()
     comparator = Comparator(net, RECIPE.comparator)
-    facts = code_facts(Comparator(net, ["fc"]), comparator, known, 24, 0, torch.device("cpu"))
+    facts = code_statistics(Comparator(net, ["fc"]), comparator, known, 24, 0, torch.device("cpu"))
     generator = Generator(generator_shape(RECIPE, net, "fc", facts.scale))
-    training = PriorTraining(RECIPE, generator, Comparator(net, ["fc"]), comparator, facts, known, ALONE)
+    training = GeneratorTraining(RECIPE, generator, Comparator(net, ["fc"]), comparator, facts, known, ALONE)
     errors = torch.randn(3, 4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     mean = torch.zeros(3, SIDE, SIDE, dtype=torch.float64)
     for step, error in enumerate(errors):
-        found = training._against_shared(error, step)
+        found = training._shared_gradient(error, step)
         keep = (1 + step) / (10 + step)
         mean = keep * mean + (1 - keep) * error.double().mean(0)
         images = error.double().requires_grad_()
@@ -171,7 +171,7 @@ def test_the_folder_is_the_prior(tmp_path):
 
 def test_facts_are_those_of_the_codes():
     net, known = network(), pictures()
-    facts = code_facts(Comparator(net, ["fc"]), Comparator(net, ["conv"]), known, 24, 0, torch.device("cpu"))
+    facts = code_statistics(Comparator(net, ["fc"]), Comparator(net, ["conv"]), known, 24, 0, torch.device("cpu"))
     centred = torch.from_numpy(net.preprocessing.centred(known.stored))
     code = net.run(centred, ["fc"])["fc"].clamp(min=0).double().numpy()
     np.testing.assert_allclose(facts.mean, code.mean(0), rtol=1e-5)
@@ -206,13 +206,13 @@ def test_the_discriminator_waits_below_and_learns_again_above():
     balance = Balance(0.1, 0.5)
     seen = []
     for loss in (1.0, 0.05, 0.3, 0.6, 0.3):
-        balance.note(loss, 1.0)
+        balance.update(loss, 1.0)
         seen.append(balance.learns)
     assert seen == [True, False, False, True, True]
 
 
 @pytest.mark.parametrize(("kind", "size"), [("patch", 32), ("patch", 96), ("published", 35), ("published", 96)])
-def test_discriminators_look_at_image_and_code(kind, size):
+def test_discriminators_depend_on_image_and_code(kind, size):
     torch.manual_seed(0)
     judge = build_discriminator(kind, 8, channels=4, size=size, scale=1.0).eval()
     image, code = torch.randn(3, 3, size, size), torch.rand(3, 8)
@@ -237,17 +237,13 @@ def test_images_are_shifted_alike_and_edges_repeat():
     assert torch.equal(centre(image, (2, 3)), image[..., 2:4, 1:4])
 
 
-def _with(change: dict, **recipe: object) -> PriorTraining:
+def _with(change: dict, **recipe: object) -> GeneratorTraining:
     net, known, own = network(), pictures(), replace(RECIPE, **recipe)
     encoder = Comparator(net, ["fc"])
-    facts = code_facts(encoder, encoder, known, 24, 0, torch.device("cpu"))
-    from pipeline.priors.generator import Generator
-    from pipeline.training.gang import ALONE
-    from pipeline.training.prior import generator_shape
-
+    facts = code_statistics(encoder, encoder, known, 24, 0, torch.device("cpu"))
     own = replace(own, comparator=("fc",))
     torch.manual_seed(0)
-    training = PriorTraining(own, Generator(generator_shape(own, net, "fc", facts.scale)), encoder, encoder, facts,
+    training = GeneratorTraining(own, Generator(generator_shape(own, net, "fc", facts.scale)), encoder, encoder, facts,
                              known, ALONE)  # fmt: skip
     for name, value in change.items():
         setattr(training, name, value)
@@ -265,26 +261,26 @@ def test_a_network_of_grey_images_has_no_prior():
 def test_a_side_that_wins_for_good_ends_the_training():
     training = _with({"waited": 199}, skip_below=10.0, resume_above=100.0, adversary_from=0.0, adversary_alone=0)
     with pytest.raises(TrainingError, match=r"discriminator has won.*skip_below"):
-        training.learn(0)
+        training.step(0)
     training = _with({"guessed": 199}, adversary_from=0.0, adversary_alone=0)
     with torch.no_grad():
         for value in training.discriminator.parameters():
             value.zero_()  # it guesses
     with pytest.raises(TrainingError, match=r"generator has won.*adversarial_weight"):
-        training.learn(0)
+        training.step(0)
 
 
 def test_what_was_learned_before_a_training_ended_becomes_a_prior(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     assert "until" not in whole.prior.trained_on
-    learn = PriorTraining.learn
+    take_step = GeneratorTraining.step
 
     def ends(self, step):
         if step == 10:
             raise TrainingError("a side has won; begin again")
-        return learn(self, step)
+        return take_step(self, step)
 
-    monkeypatch.setattr(PriorTraining, "learn", ends)
+    monkeypatch.setattr(GeneratorTraining, "step", ends)
     with pytest.raises(TrainingError, match="begin again; or make a prior of what was learned before, by until=8$"):
         train(tmp_path / "ended")
     rescued = train(tmp_path / "ended", until=8)

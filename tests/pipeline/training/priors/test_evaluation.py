@@ -1,4 +1,4 @@
-"""The measure of grids over images: found where there is one, at its period alone, and not where there is none."""
+"""The strength of grid artifacts: high at the period of a grid, low at longer periods and without a grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.grid import PERIODS, axis_power, grid_decibels, periods
+from pipeline.training.priors.evaluation import PERIODS, axis_power, grid_decibels, periods
 
 
 def noise(seed: int, rows: int = 64, columns: int = 64, count: int = 40) -> torch.Tensor:
