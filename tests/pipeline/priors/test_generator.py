@@ -1,4 +1,4 @@
-"""Generators: what they give for codes and images of any form, and the doubling that is computed before it."""
+"""Generators: codes and images of every form, and the two layers that double a map."""
 
 from __future__ import annotations
 
