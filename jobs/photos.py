@@ -30,9 +30,11 @@ def photos(config: DictConfig) -> int:
     changes = {name: value for name, value in config.recipe.items() if value is not None}
     recipe = read_settings(PhotoRecipe, {**asdict(shipped), **changes}, "recipe")
     if config.dataset.kind == "none":
-        raise SettingsError("dataset: got none, expected photos to learn from; name them by DATASET=…")
+        raise SettingsError("dataset: got none, expected photos to train on; name them by DATASET=…")
     if OmegaConf.is_missing(config, "held_out"):
-        raise SettingsError("held_out: missing; give photos of the same classes to measure on by HELD_OUT=…")
+        raise SettingsError(
+            "held_out: missing; give photos of the same classes, on which accuracy is measured, by HELD_OUT=…"
+        )
     dataset, out = read_settings(DatasetSettings, config.dataset, "dataset"), read_out(config)
     sources = [
         open_source(replace(dataset, root=root), cache=cache_folder())
@@ -40,7 +42,7 @@ def photos(config: DictConfig) -> int:
     ]
     train, held_out = (source.index for source in sources)
     if (train.class_ids, train.class_names) != (held_out.class_ids, held_out.class_names):
-        raise DataError("held_out: its classes are not those of the photos to learn from; give both the same classes")
+        raise DataError("held_out: its classes are not those of the photos to train on; give both the same classes")
 
     def read(source: object) -> Pictures:
         return read_pictures(
@@ -52,16 +54,16 @@ def photos(config: DictConfig) -> int:
             bad_share=dataset.bad_share,
             folder=out / "pictures",
             threads=recipe.threads,
-            log=_say,
+            log=_print_line,
         )
 
     with output(out, config):
-        train_on_photos(recipe, *map(read, sources), out, _say)
-    _say(f"{out}/{config.network}.safetensors; put it into pipeline/weights to use it")
+        train_on_photos(recipe, *map(read, sources), out, _print_line)
+    _print_line(f"{out}/{config.network}.safetensors; put it into pipeline/weights to use it")
     return DONE
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 

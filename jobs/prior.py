@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs.atlas import device_kind, output
 from jobs.console import DONE, run_job
-from jobs.prior_training import PriorJob, open_images, say, train_member
+from jobs.prior_training import PriorJob, open_images, print_line, train_member
 from jobs.processes import run_processes
 from jobs.request import read_device, read_model, read_out
 from jobs.settings_reader import read_settings, typed
@@ -60,13 +60,13 @@ def prior(config: DictConfig) -> int:
     if job.begin is not None:
         check_begin(read_prior(job.begin), job.recipe, network, job.layer)
     with output(job.out, config):
-        train, _ = open_images(job, network, say)
+        train, _ = open_images(job, network, print_line)
         together = job.recipe.batch * (processes or 1)
         check("recipe.batch", job.recipe.batch, f"{len(train)} images at most in a step", together <= len(train))
         run_processes(cluster, job.device, processes, train_member, job)
     folder = job.out / job.name
-    say(f"{folder}: a prior for {network.name}'s {job.layer}; use it by priors=[{folder}]")
-    say(f"{job.out}/index.html: its training")
+    print_line(f"{folder}: a prior for {network.name}'s {job.layer}; use it by priors=[{folder}]")
+    print_line(f"{job.out}/index.html: the page of its training")
     return DONE
 
 
@@ -103,7 +103,7 @@ def _begin(given: str | None) -> Path | None:
 def _check_early(config: DictConfig) -> None:
     """Check what can be checked before a network is opened."""
     if config.dataset.kind == "none":
-        raise SettingsError("dataset: got none, expected images to learn from; name them by DATASET=…")
+        raise SettingsError("dataset: got none, expected images to train on; name them by DATASET=…")
     name = str(config.name)
     if not name or not all(letter.isalnum() or letter in "_-." for letter in name) or name.startswith("."):
         raise SettingsError(f"name: got {name!r}, expected letters, digits, _, - and .; set it by name=…")

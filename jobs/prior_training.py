@@ -73,7 +73,7 @@ def train_member(member: Member, job: PriorJob) -> None:
     from pipeline.training.priors.report import error_table
     from pipeline.training.priors.training import PriorRequest, train_prior
 
-    log = say if member.rank == 0 else _discard
+    log = print_line if member.rank == 0 else _discard
     prepare(replace(job.device, threads=job.recipe.threads))
     network = open_network(job.model)
     train, held_out = open_images(job, network, log)
@@ -87,7 +87,7 @@ def train_member(member: Member, job: PriorJob) -> None:
 
     def metrics(step: int, measured: dict[str, float]) -> None:
         write_metrics(job.out / METRICS, step, measured)
-        say(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
+        print_line(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
     def snapshot(step: int, real: object, made: object) -> None:
         write_look(job.out, step, real, made)  # type: ignore[arg-type]
@@ -106,10 +106,10 @@ def train_member(member: Member, job: PriorJob) -> None:
     write_facts(job.out, replace(facts, errors=table))
     write_page(job.out)
     for row in table:
-        say("  ".join(f"{cell:>14}" for cell in row))
+        print_line("  ".join(f"{cell:>14}" for cell in row))
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)
 

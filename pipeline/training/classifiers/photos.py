@@ -133,7 +133,7 @@ def train_on_photos(
     the loss is not a finite number (the last checkpoint stays).
     """
     if train.names != held_out.names:
-        raise DataError("held-out photos: their classes are not those of the photos to learn from; give both alike")
+        raise DataError("held-out photos: their classes are not those of the photos to train on; give both alike")
     if len(train) < recipe.batch:
         raise DataError(f"photos: got {len(train)}, fewer than the {recipe.batch} of a step; set recipe.batch=…")
     if not len(held_out) or train.labels.min() < 0 or held_out.labels.min() < 0:

@@ -129,6 +129,6 @@ def test_a_flat_map_stays_flat_before_training(form):
     ("changes", "said"),
     [({"code": (3, 4)}, "expected \\(entry"), ({"image": (3, 64)}, "at least 8"), ({"scale": 0.0}, "all codes zero")],
 )
-def test_forms_that_cannot_be_are_refused(changes, said):
+def test_invalid_shapes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(SHAPE, **changes)

@@ -41,9 +41,9 @@ def test_the_error_is_that_of_the_decoder_as_a_share_of_the_energy():
     learner, images = with_decoder().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     code, target = learner.network[:5](images), learner.network[:2](images)
     rise = functional.relu(code @ learner.decoder.fc.weight.T + learner.decoder.fc.bias).reshape(2, 128, 4, 4)
-    found = functional.conv_transpose2d(rise, learner.decoder.up.weight, learner.decoder.up.bias, stride=2, padding=1)
-    wanted = target.detach().numpy()
-    share = np.square(found.detach().numpy() - wanted).sum() / np.square(wanted).sum()
+    decoded = functional.conv_transpose2d(rise, learner.decoder.up.weight, learner.decoder.up.bias, stride=2, padding=1)
+    expected = target.detach().numpy()
+    share = np.square(decoded.detach().numpy() - expected).sum() / np.square(expected).sum()
     np.testing.assert_allclose(float(learner(images)[1].detach()), share, rtol=1e-5)  # it is computed in float32
 
 

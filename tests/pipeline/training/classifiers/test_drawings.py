@@ -60,7 +60,7 @@ def test_a_short_training_learns_its_drawings(network: str, cache: Path, tmp_pat
 
 
 @pytest.mark.parametrize("network", ["doodlenet", "doodlejudge"])
-def test_a_killed_training_goes_on_to_the_same_weights(network: str, cache: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_weights(network: str, cache: Path, tmp_path: Path) -> None:
     settings = replace(SMALL, network=network)
     train_on_drawings(settings, tmp_path / "whole", lambda line: None, cache=cache)
 
@@ -77,7 +77,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(network: str, cache: Path
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_the_weights_file_says_what_it_is(cache: Path, tmp_path: Path) -> None:
+def test_the_weights_file_describes_itself(cache: Path, tmp_path: Path) -> None:
     metrics = train_on_drawings(SMALL, tmp_path, lambda line: None, cache=cache)
     network, labels = load(tmp_path / "doodlenet.safetensors")
     assert not network.training
@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_refused(cache: Path, tmp_path: Path) -> None:
         ("label_smoothing", 1.0, "below 1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(field: str, value: object, said: str) -> None:
+def test_invalid_recipes_are_refused(field: str, value: object, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         replace(SMALL, **{field: value})
 

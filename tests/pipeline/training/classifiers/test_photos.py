@@ -47,7 +47,7 @@ def test_a_short_training_learns_its_classes(network, tmp_path):
     assert photo_recipe(tmp_path / f"{network}.safetensors") == settings
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     photos, held_out = pictures(24), pictures(6, seed=1)
     train_on_photos(SMALL, photos, held_out, tmp_path / "whole", lambda line: None)
 
@@ -95,12 +95,12 @@ class Fixed(nn.Module):
         ([float("nan")] * 6, 0.0, 0.0),
     ],
 )
-def test_a_photo_is_named_right_by_the_place_of_its_class(values, top1, top5):
-    found = measure(SMALL, nn.Sequential(Fixed(values), nn.Softmax(dim=1)), pictures(24), pictures(12))
-    assert (found.top1, found.top5, found.photos) == (pytest.approx(top1), pytest.approx(top5), 12)
+def test_accuracy_counts_the_rank_of_a_photos_class(values, top1, top5):
+    metrics = measure(SMALL, nn.Sequential(Fixed(values), nn.Softmax(dim=1)), pictures(24), pictures(12))
+    assert (metrics.top1, metrics.top5, metrics.photos) == (pytest.approx(top1), pytest.approx(top5), 12)
 
 
-def test_a_network_sees_black_as_minus_one_and_white_as_one():
+def test_black_is_scaled_to_minus_one_and_white_to_one():
     pixels = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
     seen = logits(nn.Sequential(nn.Identity(), nn.Softmax(dim=1)), pixels)
     assert seen[0].unique().tolist() == [-1.0]
@@ -116,14 +116,14 @@ def test_a_network_sees_black_as_minus_one_and_white_as_one():
         (pictures(24), pictures(0), "none is held out"),
     ],
 )
-def test_photos_that_teach_nothing_are_refused(train, held_out, said, tmp_path):
+def test_unusable_photos_are_refused(train, held_out, said, tmp_path):
     with pytest.raises(DataError, match=said) as caught:
         train_on_photos(SMALL, train, held_out, tmp_path / "out", lambda line: None)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     with pytest.raises(TrainingError, match=r"no longer a number.*lower recipe.rate"):
         fit(replace(SMALL, rate=1e30), pictures(24), checkpoint=tmp_path / "c", log=lambda line: None)
 
@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
         ({"network": "tinyjudge"}, "tinyjudge has no fc6"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, said):
+def test_invalid_recipes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(SMALL, **changes)
 

@@ -54,9 +54,9 @@ def test_the_share_is_that_of_ridge_regression():
     centred = x - x.mean(0)
     ridge = 0.01 * np.square(centred).mean() * len(x) * np.eye(10)
     weights = np.linalg.solve(centred.T @ centred + ridge, centred.T @ (y - y.mean(0)))
-    wanted = new @ layer - y.mean(0)
-    error = wanted - (new @ code - x.mean(0)) @ weights
-    expected = 1 - np.square(error).sum() / np.square(wanted).sum()
+    target = new @ layer - y.mean(0)
+    error = target - (new @ code - x.mean(0)) @ weights
+    expected = 1 - np.square(error).sum() / np.square(target).sum()
     assert explained(code, layer=layer)["layer"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -65,6 +65,6 @@ def test_nothing_of_a_constant_layer_is_explained():
 
 
 def test_the_sentence_leaves_the_code_itself_out():
-    said = probe_text("fc6", {"pool2": 0.5, "conv4": -0.1, "fc6": 1.0})
-    assert said.startswith("a linear probe on fc6 explains these shares of variance: pool2 50 %, conv4 0 %")
+    text = probe_text("fc6", {"pool2": 0.5, "conv4": -0.1, "fc6": 1.0})
+    assert text.startswith("a linear probe on fc6 explains these shares of variance: pool2 50 %, conv4 0 %")
     assert probe_text("fc6", {"fc6": 1.0}) == ""
