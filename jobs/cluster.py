@@ -1,4 +1,4 @@
-"""Where tasks run: in this process, on this machine's cores, or on a Ray cluster. The one module that imports ray."""
+"""Run tasks in this process, on this machine's cores, or on a Ray cluster. No other module imports ray."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import AtlasError, SettingsError
 from pipeline.settings import ClusterSettings, DeviceSettings
 
 T = TypeVar("T")
-_ROOM = 60.0  # seconds that a cluster may take to make room for processes that run at once
+_ROOM = 60.0  # seconds to wait until a cluster has the resources for processes that run at once
 AHEAD = 2  # tasks in flight for each worker: one runs, one waits
 
 
@@ -28,10 +28,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a task has none; `detail` is for the log."""
+    """Why a task has no result."""
 
-    reason: str
-    detail: str
+    reason: str  # one line
+    detail: str  # for the log
 
 
 Outcome = Done | Failed
@@ -39,18 +39,24 @@ Work = Callable[[T, object], bytes]  # (task, what all tasks share) → result
 
 
 class Cluster(Protocol):
-    """One verb: send tasks, yield each with its outcome as it ends, with a bounded number on their way."""
+    """Runs tasks."""
 
-    workers: int
+    workers: int  # tasks that run at once
 
     def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
-        """shared : sent to each worker process once and kept there under `key`."""
+        """Yield each task with its outcome when it ends; a bounded number of tasks is submitted at once.
+
+        work : called as work(task, shared) in a worker.
+        shared : what all tasks use; it is sent to each worker process once.
+        key : the name under which a worker keeps `shared`.
+        tasks : read one by one, as workers become free.
+        """
 
     def close(self) -> None: ...
 
 
 def open_cluster(settings: ClusterSettings, device: DeviceSettings) -> Cluster:
-    """The cluster that the settings choose."""
+    """Return the cluster of the settings."""
     if settings.kind == "serial":
         return Serial()
     return RayCluster(settings, device)
@@ -58,7 +64,7 @@ def open_cluster(settings: ClusterSettings, device: DeviceSettings) -> Cluster:
 
 @contextmanager
 def on_demand(settings: ClusterSettings, device: DeviceSettings) -> Iterator[Callable[[], Cluster]]:
-    """A function that opens the cluster when it is first called; on the way out the cluster is closed."""
+    """Give a function that opens the cluster when it is first called; the cluster is closed when the context ends."""
     opened: list[Cluster] = []
 
     def cluster() -> Cluster:
@@ -69,12 +75,12 @@ def on_demand(settings: ClusterSettings, device: DeviceSettings) -> Iterator[Cal
     try:
         yield cluster
     finally:
-        for one in opened:
-            one.close()
+        for open_one in opened:
+            open_one.close()
 
 
 def attempt(work: Work, task: object, shared: object) -> Outcome:
-    """The outcome of a task; a fault of the task's own is an outcome too."""
+    """Return the outcome of a task; an exception of the task becomes a Failed."""
     try:
         return Done(work(task, shared))
     except AtlasError as error:
@@ -99,15 +105,20 @@ class Serial:
 class RayCluster:
     """Runs tasks as Ray tasks, on this machine ("local") or on the machines of a running cluster ("ray").
 
-    Tasks, not actors: a node that joins is used, the work of a lost one is sent again, and there is no pool to
-    look after. A worker process is kept from task to task, and with it what all tasks share.
+    With tasks instead of actors, Ray uses nodes that join and submits the tasks of a lost node again, and there is no
+    pool of actors to manage. A worker process runs many tasks and keeps what they share.
     """
 
     def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, heard: bool = False) -> None:
-        """heard : what tasks print is printed here."""
+        """
+        heard : print what the tasks print.
+        Raises SettingsError if Ray is not installed, or no cluster answers at the address.
+        """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if settings.kind == "ray" and _has_token():  # `ray start` asks for it; read when ray is imported
+        if (
+            settings.kind == "ray" and _has_token()
+        ):  # `ray start` requires it; ray reads the variable when it is imported
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
@@ -162,14 +173,17 @@ class RayCluster:
                 yield out.pop(ended), self._outcome(ended)
         finally:
             for reference in out:
-                with suppress(Exception):  # on the way out; what cannot be cancelled ends with the cluster
+                with suppress(Exception):  # a task that cannot be cancelled ends with the cluster
                     ray.cancel(reference, force=True)
 
     def together(self, calls: Sequence[Callable[[str], object]], farewell: float) -> list[object]:
-        """What calls return that run at once, each in a place of its own, told a URL at which they meet.
+        """Run calls at once, as a process group, and return their results.
 
-        Once a call is lost, which gives a Failed, the others have `farewell` seconds to end.
-        Raises SettingsError when the cluster has no room for all.
+        calls : each is called with the rendezvous, a URL at which the processes find each other. Each has its own
+            placement, with the CPUs and GPUs of one task.
+        farewell : seconds that the other calls get to end after one has failed.
+        The result of a call whose worker was lost is a Failed.
+        Raises SettingsError if the cluster has not enough resources for all calls.
         """
         ray = self._ray
         from ray.util.placement_group import placement_group, remove_placement_group
@@ -197,7 +211,7 @@ class RayCluster:
             ended, _ = ray.wait(out, num_returns=len(out), timeout=0)
             return [self._outcome(one) if one in ended else Failed("it did not end", "") for one in out]
         finally:
-            remove_placement_group(group)  # ends those that still run
+            remove_placement_group(group)  # this ends the calls that still run
 
     def close(self) -> None:
         self._held = {}
@@ -215,7 +229,7 @@ class RayCluster:
         return isinstance(outcome, Failed | AtlasError)
 
     def _places(self, device: DeviceSettings) -> int:
-        """How many tasks the cluster has room for."""
+        """Number of tasks that the cluster can run at once."""
         resources = self._ray.cluster_resources()
         if device.kind == "cuda":
             return max(1, int(resources.get("GPU", 0)))
@@ -223,13 +237,13 @@ class RayCluster:
 
 
 def _has_token() -> bool:
-    """Whether this machine knows a Ray cluster's token, where Ray looks for it."""
+    """Whether this machine has a Ray cluster's token, in one of the places that Ray reads."""
     named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
     return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _meeting() -> str:
-    """Runs where the first process will: an address of that machine with a port that is free."""
+    """Runs on the machine of the first process: a URL with its address and a free port."""
     import socket
 
     import ray
@@ -240,15 +254,15 @@ def _meeting() -> str:
 
 
 def _called(call: Callable[[str], object], meeting: str) -> object:
-    """Runs in a worker: one of the calls that run together."""
+    """Runs in a worker: call one member of a process group."""
     return call(meeting)
 
 
-_kept: dict[str, object] = {}  # in a worker process: what all tasks share, by key
+_kept: dict[str, object] = {}  # in a worker process: what the tasks share, by key
 
 
 def _remote(work: Work, task: object, held: list, key: str) -> Outcome:
-    """Runs in a worker: fetch what is shared unless this process has it, and do the task."""
+    """Runs in a worker: fetch what the tasks share, unless this process has it, and run the task."""
     if key not in _kept:
         import ray
 

@@ -1,4 +1,4 @@
-"""Train a network for small photos again, by the recipe that its shipped weights carry; goes on where stopped."""
+"""Train a network for small photos again, with the recipe in its shipped weights; resume where it was stopped."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, SettingsError
 from pipeline.settings import check_choice
 
-NETWORKS = ("tinynet", "tinyjudge")
-
 
 def photos(config: DictConfig) -> int:
-    """Train, leave the weights in the output folder, and say how good they are; return the exit code."""
+    """Train a network, write its weights into the output folder, report its accuracy, and return the exit code."""
     from pipeline.data.dataset import open_source
     from pipeline.data.pictures import Pictures, read_pictures
     from pipeline.nets.download import cache_folder
     from pipeline.nets.tinynet import SIZE
-    from pipeline.training.photo_recipe import PhotoSettings, photo_recipe
-    from pipeline.training.photos import GREY, train_on_photos
+    from pipeline.training.classifiers.photos import GREY, PHOTO_NETWORKS, PhotoRecipe, photo_recipe, train_on_photos
 
-    check_choice("network", config.network, NETWORKS)
+    check_choice("network", config.network, PHOTO_NETWORKS)
     shipped = photo_recipe(Path(str(files("pipeline") / "weights" / f"{config.network}.safetensors")))
     changes = {name: value for name, value in config.recipe.items() if value is not None}
-    settings = read_settings(PhotoSettings, {**asdict(shipped), **changes}, "recipe")
+    recipe = read_settings(PhotoRecipe, {**asdict(shipped), **changes}, "recipe")
     if config.dataset.kind == "none":
-        raise SettingsError("dataset: got none, expected photos to learn from; name them by DATASET=…")
+        raise SettingsError("dataset: got none, expected photos to train on; name them by DATASET=…")
     if OmegaConf.is_missing(config, "held_out"):
-        raise SettingsError("held_out: missing; give photos of the same classes to measure on by HELD_OUT=…")
+        raise SettingsError(
+            "held_out: missing; give photos of the same classes, on which accuracy is measured, by HELD_OUT=…"
+        )
     dataset, out = read_settings(DatasetSettings, config.dataset, "dataset"), read_out(config)
     sources = [
         open_source(replace(dataset, root=root), cache=cache_folder())
         for root in (dataset.root, typed(config.held_out, str, "held_out"))
     ]
-    learned, measured = (source.index for source in sources)
-    if (learned.class_ids, learned.class_names) != (measured.class_ids, measured.class_names):
-        raise DataError("held_out: its classes are not those of the photos to learn from; give both the same classes")
+    train, held_out = (source.index for source in sources)
+    if (train.class_ids, train.class_names) != (held_out.class_ids, held_out.class_names):
+        raise DataError("held_out: its classes are not those of the photos to train on; give both the same classes")
 
     def read(source: object) -> Pictures:
         return read_pictures(
@@ -54,17 +53,17 @@ def photos(config: DictConfig) -> int:
             ground=GREY,
             bad_share=dataset.bad_share,
             folder=out / "pictures",
-            threads=settings.threads,
-            log=_say,
+            threads=recipe.threads,
+            log=_print_line,
         )
 
     with output(out, config):
-        train_on_photos(settings, *map(read, sources), out, _say)
-    _say(f"{out}/{config.network}.safetensors; put it into pipeline/weights to use it")
+        train_on_photos(recipe, *map(read, sources), out, _print_line)
+    _print_line(f"{out}/{config.network}.safetensors; put it into pipeline/weights to use it")
     return DONE
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 

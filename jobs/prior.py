@@ -1,4 +1,4 @@
-"""Train a prior: a generator that turns codes of a network's layer back into images; goes on where it was stopped."""
+"""Train a prior: a generator that turns codes of a network's layer back into images; resume where it was stopped."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs.atlas import device_kind, output
 from jobs.console import DONE, run_job
-from jobs.gang import run_gang
-from jobs.prior_training import PriorJob, open_images, say, train_in
+from jobs.prior_training import PriorJob, open_images, print_line, train_member
+from jobs.processes import run_processes
 from jobs.request import read_device, read_model, read_out
 from jobs.settings_reader import read_settings, typed
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import SettingsError, UnitError, nearest
 from pipeline.settings import ClusterSettings, check, check_choice
-from pipeline.training.prior_recipe import PRESETS, PriorRecipe
+from pipeline.training.priors.recipe import PRESETS, PriorRecipe
 
-PUBLISHED_FROM = 192  # pixels: the preset of images of this size and more
-SHOWN = 12  # held-out images that are looked at: the fewest there can be
+PUBLISHED_FROM = 192  # pixels: larger images, and images of this size, take the preset `published`
+SHOWN = 12  # held-out images in a snapshot, and so the fewest that can be held out
 
 
 def prior(config: DictConfig) -> int:
-    """Train, leave the prior's folder in the output folder, and say how good it is; return the exit code."""
+    """Train a prior, write its folder into the output folder, report its errors, and return the exit code."""
     from pipeline.nets.model import open_network
     from pipeline.priors.prior import read_prior
-    from pipeline.training.prior import check_begin, check_request
+    from pipeline.training.priors.training import check_begin, check_request
 
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
     processes = typed(config.processes, int | None, "processes")
     model = read_model(config.model)
-    _check_words(config)
+    _check_early(config)
     network = open_network(model)
     size = network.preprocessing
     recipe = read_recipe(config, max(size.height, size.width))
@@ -60,18 +60,21 @@ def prior(config: DictConfig) -> int:
     if job.begin is not None:
         check_begin(read_prior(job.begin), job.recipe, network, job.layer)
     with output(job.out, config):
-        train, _ = open_images(job, network, say)
+        train, _ = open_images(job, network, print_line)
         together = job.recipe.batch * (processes or 1)
         check("recipe.batch", job.recipe.batch, f"{len(train)} images at most in a step", together <= len(train))
-        run_gang(cluster, job.device, processes, train_in, job)
+        run_processes(cluster, job.device, processes, train_member, job)
     folder = job.out / job.name
-    say(f"{folder}: a prior for {network.name}'s {job.layer}; use it by priors=[{folder}]")
-    say(f"{job.out}/index.html: its training")
+    print_line(f"{folder}: a prior for {network.name}'s {job.layer}; use it by priors=[{folder}]")
+    print_line(f"{job.out}/index.html: the page of its training")
     return DONE
 
 
 def read_recipe(config: DictConfig, side: int) -> PriorRecipe:
-    """The recipe that a configuration asks for. side : of the images, the longer one, pixels."""
+    """Return the recipe of a configuration.
+
+    side : rows or columns of the images, the larger number, pixels; it decides the preset unless one is chosen.
+    """
     preset = config.preset
     if preset is None:
         preset = "published" if side >= PUBLISHED_FROM else "small"
@@ -82,26 +85,25 @@ def read_recipe(config: DictConfig, side: int) -> PriorRecipe:
     return read_settings(PriorRecipe, {**values, **changes}, "recipe")  # type: ignore[dict-item]
 
 
-def _begin(place: str | None) -> Path | None:
-    """The folder of the prior to begin with: as it is given, or by the name of one that comes with the project."""
+def _begin(given: str | None) -> Path | None:
+    """The folder of the prior to begin with, given as a path or as the name of a prior of the project."""
     from pipeline.priors.open import SHIPPED
 
-    if place is None:
+    if given is None:
         return None
-    given = Path(place).expanduser()
-    for folder in (given, SHIPPED / place):
+    for folder in (Path(given).expanduser(), SHIPPED / given):
         if folder.is_dir():
             return folder
-    known = [each.name for each in SHIPPED.iterdir() if each.is_dir()]
+    names = [folder.name for folder in SHIPPED.iterdir() if folder.is_dir()]
     raise SettingsError(
-        f"begin: got {place}, no folder and no prior of the project{nearest(place, known)}; set begin=…"
+        f"begin: got {given}, no folder and no prior of the project{nearest(given, names)}; set begin=…"
     )
 
 
-def _check_words(config: DictConfig) -> None:
-    """What can be refused before a network is opened."""
+def _check_early(config: DictConfig) -> None:
+    """Check what can be checked before a network is opened."""
     if config.dataset.kind == "none":
-        raise SettingsError("dataset: got none, expected images to learn from; name them by DATASET=…")
+        raise SettingsError("dataset: got none, expected images to train on; name them by DATASET=…")
     name = str(config.name)
     if not name or not all(letter.isalnum() or letter in "_-." for letter in name) or name.startswith("."):
         raise SettingsError(f"name: got {name!r}, expected letters, digits, _, - and .; set it by name=…")

@@ -1,4 +1,4 @@
-"""What each process of a prior's training does: open network and images, train; the first also writes and speaks."""
+"""The work of each process that trains a prior: open network and images, train; the first also writes and logs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ from pathlib import Path
 
 from atlas_viewer.site.training_page import write_page
 from atlas_viewer.training_log import METRICS, TrainingFacts, write_facts, write_look, write_metrics
-from jobs.gang import Place
+from jobs.processes import Member
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError
 from pipeline.settings import DeviceSettings, ModelSettings
-from pipeline.training.prior_recipe import PriorRecipe
+from pipeline.training.priors.recipe import PriorRecipe
 
 
 @dataclass(frozen=True)
 class PriorJob:
-    """What `make prior` is asked. held_out : images that are never learned from. facts_images : whose codes are
-    measured. begin : folder of a prior to begin with. until : step to end with, at most the recipe's last. out : a
-    folder that all processes see."""
+    """What `make prior` is asked for."""
 
-    name: str
-    layer: str
+    name: str  # of the prior
+    layer: str  # its values, after their ReLU, are the codes
     model: ModelSettings
     dataset: DatasetSettings
     recipe: PriorRecipe
     device: DeviceSettings
-    held_out: int
-    facts_images: int
-    licence: str
-    begin: Path | None
-    until: int
-    out: Path
+    held_out: int  # images that are not trained on; errors are measured on them
+    facts_images: int  # images whose codes are measured
+    licence: str  # of the prior
+    begin: Path | None  # folder of a prior whose weights are the initial weights
+    until: int  # last step, at most the recipe's
+    out: Path  # a folder that all processes can reach
 
 
 def open_images(job: PriorJob, network: object, log: object):
-    """The images to learn from and those held out, decoded to the network's size, once for all processes."""
+    """Return the images to train on and those held out, decoded once for all processes.
+
+    network : its input size is the size of the images.
+    log : called with each line of the log.
+    Raises DataError if no image would be left to train on.
+    """
     from pipeline.cuts import ground
     from pipeline.data.dataset import open_source
     from pipeline.data.pictures import read_pictures
@@ -59,40 +62,43 @@ def open_images(job: PriorJob, network: object, log: object):
     return pictures.split(job.held_out, job.recipe.seed)
 
 
-def train_in(place: Place, job: PriorJob) -> None:
-    """Train as one of the processes; the first leaves the prior's folder, metrics, looks and the page."""
+def train_member(member: Member, job: PriorJob) -> None:
+    """Train as one of the processes; the first writes the prior's folder, the metrics, the snapshots and the page."""
     import torch
 
     from pipeline.compute.resources import prepare
     from pipeline.nets.model import open_network
     from pipeline.priors.prior import read_prior
-    from pipeline.training.gang import joined
-    from pipeline.training.prior import PriorRequest, train_prior
-    from pipeline.training.prior_card import error_table
+    from pipeline.training.priors.process_group import joined_process_group
+    from pipeline.training.priors.report import error_table
+    from pipeline.training.priors.training import PriorRequest, train_prior
 
-    speak = say if place.rank == 0 else _keep_silent
+    log = print_line if member.rank == 0 else _discard
     prepare(replace(job.device, threads=job.recipe.threads))
     network = open_network(job.model)
-    train, held_out = open_images(job, network, speak)
-    begin = None if job.begin is None else read_prior(job.begin)  # checked by the command that starts the processes
+    train, held_out = open_images(job, network, log)
+    begin = (
+        None if job.begin is None else read_prior(job.begin)
+    )  # the job has checked it before it started the processes
     request = PriorRequest(
         job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out), begin, job.until
     )
-    facts = _facts(job, network, place, len(train), len(held_out))
+    facts = _facts(job, network, member, len(train), len(held_out))
 
     def metrics(step: int, measured: dict[str, float]) -> None:
         write_metrics(job.out / METRICS, step, measured)
-        say(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
+        print_line(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
-    def look(step: int, real: object, made: object) -> None:
+    def snapshot(step: int, real: object, made: object) -> None:
         write_look(job.out, step, real, made)  # type: ignore[arg-type]
         write_page(job.out)
 
-    if place.rank == 0:
+    if member.rank == 0:
         write_facts(job.out, facts)
-    with joined(place.rank, place.size, torch.device(place.device), place.meeting) as gang:
+    device = torch.device(member.device)
+    with joined_process_group(member.rank, member.size, device, member.rendezvous) as group:
         trained = train_prior(
-            request, network, train, held_out, job.out, log=speak, metrics=metrics, look=look, gang=gang
+            request, network, train, held_out, job.out, log=log, metrics=metrics, snapshot=snapshot, group=group
         )
     if trained is None:
         return
@@ -100,31 +106,31 @@ def train_in(place: Place, job: PriorJob) -> None:
     write_facts(job.out, replace(facts, errors=table))
     write_page(job.out)
     for row in table:
-        say("  ".join(f"{cell:>14}" for cell in row))
+        print_line("  ".join(f"{cell:>14}" for cell in row))
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)
 
 
-def _keep_silent(line: str) -> None:
-    """What a process does that is not the first."""
+def _discard(line: str) -> None:
+    """The log of all processes but the first."""
 
 
-def _facts(job: PriorJob, network: object, place: Place, learned: int, held_out: int) -> TrainingFacts:
-    from pipeline.training.prior_card import recipe_numbers
+def _facts(job: PriorJob, network: object, member: Member, trained_on: int, held_out: int) -> TrainingFacts:
+    from pipeline.training.priors.report import recipe_numbers
 
     layer = network.layer(job.layer)  # type: ignore[attr-defined]
     code = " × ".join(map(str, network.shape(layer.node)))  # type: ignore[attr-defined]
-    device = "GPU" if place.device.startswith("cuda") else "CPU"
+    device = "GPU" if member.device.startswith("cuda") else "CPU"
     return TrainingFacts(
         title=job.name,
         facts=(
             ("Inverts", f"{network.name}, {network.digest[:12]}"),  # type: ignore[attr-defined]
             ("Code", f"{job.layer} after its ReLU, {code}"),
-            ("Images", f"{learned:,} of {job.dataset.title}, {held_out:,} held out"),
-            ("Trained on", f"{place.size} {device} process{'es' if place.size > 1 else ''}"),
+            ("Images", f"{trained_on:,} of {job.dataset.title}, {held_out:,} held out"),
+            ("Trained on", f"{member.size} {device} process{'es' if member.size > 1 else ''}"),
             ("Licence", job.licence),
         ),
         numbers=recipe_numbers(job.recipe),

@@ -1,4 +1,4 @@
-"""Train one of the networks for drawings again, by the recipe that its shipped weights carry; goes on where stopped."""
+"""Train one of the networks for drawings again, with the recipe in its shipped weights; resume where it was stopped."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from jobs.request import read_out
 from pipeline.errors import SettingsError
 from pipeline.settings import check_choice
 
-NETWORKS = ("doodlenet", "doodlejudge", "doodlevgg")
-
 
 def train(config: DictConfig) -> int:
-    """Train, leave the weights in the output folder, and say how good they are; return the exit code."""
-    from pipeline.training.classifier import train_classifier
-    from pipeline.training.recipe import recipe
+    """Train a network, write its weights into the output folder, report its accuracy, and return the exit code."""
+    from pipeline.training.classifiers.drawings import NETWORKS, drawing_recipe, train_on_drawings
 
     check_choice("network", config.network, NETWORKS)
-    settings = recipe(Path(str(files("pipeline") / "weights" / f"{config.network}.safetensors")))
+    recipe = drawing_recipe(Path(str(files("pipeline") / "weights" / f"{config.network}.safetensors")))
     changes = {name: value for name, value in config.recipe.items() if value is not None}
-    unknown = sorted(set(changes) - set(vars(settings)))
+    unknown = sorted(set(changes) - set(vars(recipe)))
     if unknown:
-        raise SettingsError(f"recipe.{unknown[0]}: not a setting; there are {', '.join(sorted(vars(settings)))}")
+        raise SettingsError(f"recipe.{unknown[0]}: not a setting; the settings are {', '.join(sorted(vars(recipe)))}")
     out = read_out(config)
-    train_classifier(replace(settings, **changes), out, lambda line: print(line, flush=True))
+    train_on_drawings(replace(recipe, **changes), out, lambda line: print(line, flush=True))
     print(f"{out}/{config.network}.safetensors; put it into pipeline/weights to use it")
     return DONE
 

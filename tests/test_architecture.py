@@ -197,7 +197,7 @@ def test_every_folder_has_a_place_in_the_table():
         ("pipeline.plan", "from pipeline.methods.registry import METHODS"),
         ("pipeline.nets.network", "from pipeline import store"),
         ("pipeline.nets.network", "from . import store"),
-        ("pipeline.compute", "from pipeline.training.classifier import train_classifier"),
+        ("pipeline.compute", "from pipeline.training.classifiers.drawings import train_on_drawings"),
         ("pipeline.plan", "import torch"),
         ("pipeline.store.shard", "from atlas_viewer.atlas import Atlas"),
         ("pipeline.somewhere", "import json"),

@@ -1,1 +1,1 @@
-"""Priors: trained generators with the code layers that they invert."""
+"""Priors: trained generators, each with the layer whose codes it turns into images."""

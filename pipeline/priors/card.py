@@ -1,4 +1,4 @@
-"""The card of a prior: what a plan says of it, with what one code costs, without the weights."""
+"""The card of a prior for a plan: its identity and form, and the cost of one code, without the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.priors.prior import Prior
 
 
 def prior_card(prior: Prior) -> PriorCard:
-    """What a plan says of the prior."""
+    """Return the card that a plan stores of a prior."""
     macs, kept = _costs(prior)
     return PriorCard(
         name=prior.name,
@@ -30,7 +30,7 @@ def prior_card(prior: Prior) -> PriorCard:
 
 
 def _costs(prior: Prior) -> tuple[int, int]:
-    """Multiply-accumulates of the generator's pass with one code, and bytes of the values of all its parts."""
+    """Multiply-accumulates of the generator's forward pass with one code, and bytes of its modules' outputs."""
     sizes: list[int] = []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:

@@ -1,4 +1,4 @@
-"""The code of an image: what the network that a prior inverts says of it."""
+"""The code of an image: the value of a prior's code layer in the network that the prior inverts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pipeline.priors.prior import Prior
 
 
 def file_code(prior: Prior, network: Network, path: Path) -> np.ndarray:
-    """The code of an image file, float32 (entry,): resized to the network's input whatever its shape.
+    """Return the code of an image file, float32 (entry,). The image is resized to the network's input size.
 
-    network : the one that the prior inverts. Raises SettingsError if the file cannot be read, or the network has no
-    such codes.
+    network : the network that the prior inverts.
+    path : of an image file, of any shape.
+    Raises SettingsError if the file cannot be read, or the network's codes have another shape.
     Source: Nguyen et al. 2016, the authors' program.
     """
     try:
@@ -30,7 +31,12 @@ def file_code(prior: Prior, network: Network, path: Path) -> np.ndarray:
 
 
 def codes(prior: Prior, network: Network, pixels: np.ndarray) -> np.ndarray:
-    """Codes of RGB uint8 pixels (picture, row, column, rgb) of the network's input size, float32 (picture, …)."""
+    """Return the codes of images, float32 (image, …).
+
+    network : the network that the prior inverts.
+    pixels : RGB uint8 (image, row, column, rgb), of the network's input size.
+    Raises SettingsError if the network's codes have another shape.
+    """
     layer = network.layer(prior.code_layer)
     with torch.no_grad():
         centred = torch.from_numpy(network.preprocessing.centred(pixels))

@@ -11,30 +11,23 @@ from torch.nn import functional
 
 from pipeline.errors import SettingsError
 
-SMALLEST_GRID, LARGEST_GRID = 4, 7  # pixels: where the doubling begins, along the longer side
-SMALLEST_IMAGE = 8  # pixels: below, nothing is doubled
+SMALLEST_GRID, LARGEST_GRID = 4, 7  # pixels: longer side of the grid that is doubled
+SMALLEST_IMAGE = 8  # pixels: smaller images need no doubling
 
 
 @dataclass(frozen=True)
 class GeneratorShape:
-    """What decides a generator's form.
+    """Everything that decides a generator's form."""
 
-    code : shape of a code, (entry,) or (channel, row, column). image : (rows, columns) that it must give at least.
-    hidden : width of the inner products before the grid, for a vector. grid_channels : of the start grid.
-    least_channels : of the last maps; each doubling halves the channels down to these. twice_up_to : maps of at most
-    so many rows get a second convolution. scale : what a code is divided by, about its root mean square. notch : once
-    trained, its images lack the frequency of a checkerboard, see `without_checkerboard`.
-    """
-
-    code: tuple[int, ...]
-    image: tuple[int, int]
-    hidden: int
-    grid_channels: int
-    least_channels: int
-    twice_up_to: int
-    slope: float
-    scale: float
-    notch: bool = False
+    code: tuple[int, ...]  # shape of a code: (entry,) or (channel, row, column)
+    image: tuple[int, int]  # smallest rows and columns of its images, pixels
+    hidden: int  # outputs of the first inner product; for a map, channels of the first convolution
+    grid_channels: int  # channels of the first grid
+    least_channels: int  # each doubling halves the channels, but not below this number
+    twice_up_to: int  # maps of at most this many rows get a second convolution
+    slope: float  # of the leaky ReLUs
+    scale: float  # a code is divided by this, about its root mean square
+    notch: bool = False  # in evaluation mode, apply `without_checkerboard` to the images
 
     def __post_init__(self) -> None:
         if len(self.code) not in (1, 3) or min(self.code) < 1:
@@ -46,12 +39,12 @@ class GeneratorShape:
 
     @property
     def doublings(self) -> int:
-        """How often the grid is doubled: the fewest times that leave at most LARGEST_GRID rows and columns."""
+        """Number of doublings: the smallest with which the grid has at most LARGEST_GRID rows and columns."""
         return max(0, math.ceil(math.log2(max(self.image) / LARGEST_GRID)))
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns where the doubling begins."""
+        """Rows and columns of the grid that is doubled."""
         return tuple(math.ceil(side / 2**self.doublings) for side in self.image)  # type: ignore[return-value]
 
     @property
@@ -61,17 +54,17 @@ class GeneratorShape:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of the grid and after each doubling but the last, which ends with the image."""
+        """Channels of the grid and of the map after each doubling except the last, whose result is the image."""
         return tuple(max(self.least_channels, self.grid_channels // 2**level) for level in range(self.doublings))
 
 
 class DoublingConvolution(nn.Module):
-    """Twice the rows and columns: (batch, channel, row, column) to twice the size, a 3 x 3 kernel for each of the four
-    places that a pixel becomes, and the mean of two by two places.
+    """Doubles rows and columns of (batch, channel, row, column): sub-pixel convolution, then a mean over 2 x 2 pixels.
 
-    The four kernels begin alike; whatever they become, the mean takes away what alternates from place to place, which
-    is all that a checkerboard is.
-    Source: Shi et al. 2016, sub-pixel convolution; Aitken et al. 2017, the start; Sugawara et al. 2019, the mean.
+    Each of the four pixels that replace one has its own 3 x 3 kernel. The four kernels are initialized alike. Whatever
+    they become, the mean removes what alternates from pixel to pixel, that is, a checkerboard.
+    Source: Shi et al. 2016, sub-pixel convolution; Aitken et al. 2017, the initialization; Sugawara et al. 2019,
+    the mean.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -85,24 +78,27 @@ class DoublingConvolution(nn.Module):
         return functional.avg_pool2d(functional.pad(doubled, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
 
     def initialise(self, slope: float) -> None:
-        """Kaiming's weights, the same for all four places."""
+        """Set random weights as Kaiming He et al. 2015 do, the same for all four pixels.
+
+        slope : of the leaky ReLU after the layer.
+        """
         with torch.no_grad():
             one = torch.empty(len(self.bias), *self.weight.shape[1:])
             self.weight.copy_(nn.init.kaiming_normal_(one, a=slope).repeat_interleave(4, 0))
 
 
 class RepeatingConvolution(nn.Module):
-    """Each pixel repeated two by two, then a 5 x 5 convolution: (batch, channel, row, column) to twice the size.
+    """Doubles rows and columns of (batch, channel, row, column): repeats each pixel 2 x 2 times, then convolves, 5 x 5.
 
-    It treats all pixels alike: a flat map stays flat (Odena et al. 2016). Computed before the repetition, where four
-    times fewer pixels are: each of the four places that a pixel becomes has a 3 x 3 kernel of sums of the taps.
+    All pixels are treated alike, so a flat map stays flat (Odena et al. 2016). It is computed before the repetition, on
+    a quarter of the pixels: each of the four pixels that replace one has a 3 x 3 kernel, made of sums of the taps.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 5, 5))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        sums = torch.zeros(2, 3, 5)  # which of the two places, tap of three, tap of the kernel
+        sums = torch.zeros(2, 3, 5)  # (pixel of two, tap of three, tap of the 5 x 5 kernel)
         for place in range(2):
             for tap in range(5):
                 sums[place, (place + tap - 2) // 2 + 1, tap] = 1
@@ -117,15 +113,20 @@ class RepeatingConvolution(nn.Module):
         return functional.pixel_shuffle(places, 2)
 
     def initialise(self, slope: float) -> None:
-        """Kaiming's weights."""
+        """Set random weights as Kaiming He et al. 2015 do.
+
+        slope : of the leaky ReLU after the layer.
+        """
         nn.init.kaiming_normal_(self.weight, a=slope)
 
 
 def without_checkerboard(images: Tensor) -> Tensor:
-    """Images, (batch, channel, row, column), without what alternates from pixel to pixel both ways.
+    """Return images without the alternation between pixels in both directions, by a notch filter of 3 x 3 taps.
 
-    A notch filter of 3 x 3 taps: it keeps 1 − sin²(u/2) sin²(v/2) of the frequency (u, v), so nothing at (π, π), where
-    photos have next to nothing, and all along the axes.
+    The filter multiplies the frequency (u, v) by 1 − sin²(u/2) sin²(v/2): by 0 at (π, π), where photos have almost no
+    power, and by 1 along the axes.
+
+    images : (batch, channel, row, column).
     """
     alternate = images.new_tensor([-0.25, 0.5, -0.25])
     taps = images.new_zeros(3, 3)
@@ -137,12 +138,12 @@ def without_checkerboard(images: Tensor) -> Tensor:
 
 
 class Generator(nn.Module):
-    """A code to an image: inner products (or convolutions, for a map) to a small grid, which is doubled.
+    """A generator: inner products (convolutions, if the code is a map) give a small grid, which is doubled to an image.
 
-    Takes (batch, *code), returns (batch, 3, row, column) in (-1, 1).
-    Source: Dosovitskiy & Brox 2016, section 3, with other doublings than transposed convolutions, whose kernels meet
-    unevenly and draw checkerboards (Odena et al. 2016), and a tanh at the end. The notch works in evaluation alone: in
-    training the losses have to see what they are to work against.
+    Source: Dosovitskiy & Brox 2016, section 3.
+    Departures: other doublings than transposed convolutions, whose kernels overlap unevenly and produce checkerboards
+    (Odena et al. 2016); a tanh at the end. The notch filter is applied only in evaluation mode: in training, the losses
+    have to measure the checkerboard in order to reduce it.
     """
 
     def __init__(self, shape: GeneratorShape) -> None:
@@ -165,23 +166,24 @@ class Generator(nn.Module):
         self._initialise()
 
     def forward(self, code: Tensor) -> Tensor:
+        """Return images in (-1, 1), (batch, 3, row, column), for codes (batch, *shape.code)."""
         shape = self.shape
-        value = self._bend(self.first(code / shape.scale))
-        value = self._bend(self.second(value))
+        value = self._activated(self.first(code / shape.scale))
+        value = self._activated(self.second(value))
         if len(shape.code) == 1:
             value = value.unflatten(1, (shape.channels[0], *shape.grid))
         elif tuple(value.shape[-2:]) != shape.grid:
             value = functional.interpolate(value, shape.grid, mode="bilinear", align_corners=False)
         for up, second in zip(self.ups, self.seconds, strict=True):
-            value = self._bend(up(value))
+            value = self._activated(up(value))
             if not isinstance(second, nn.Identity):
-                value = self._bend(second(value))
+                value = self._activated(second(value))
         image = self.last(value)
         if self.shape.notch and not self.training:
             image = without_checkerboard(image)
         return torch.tanh(image)
 
-    def _bend(self, value: Tensor) -> Tensor:
+    def _activated(self, value: Tensor) -> Tensor:
         return functional.leaky_relu(value, self.shape.slope)
 
     def _initialise(self) -> None:
@@ -192,4 +194,4 @@ class Generator(nn.Module):
             elif isinstance(module, DoublingConvolution | RepeatingConvolution):
                 module.initialise(self.shape.slope)
         with torch.no_grad():
-            self.last.weight *= 0.3  # else the tanh begins in its flat parts
+            self.last.weight *= 0.3  # otherwise the tanh is saturated at the start

@@ -1,4 +1,4 @@
-"""From the settings of a prior to the prior: a folder of ours, or a published generator in Caffe's form."""
+"""Open a prior from its settings: a folder that the project wrote, or a published generator in Caffe's format."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ SHIPPED = Path(__file__).parent.parent / "weights" / "priors"
 
 
 def open_prior(settings: PriorSettings, *, fetcher: Fetcher = fetch_published) -> Prior:
-    """The prior that the settings describe; published files that are missing are fetched first.
+    """Return the prior that the settings describe; missing published files are downloaded first.
 
-    Raises an AtlasError that names the setting when a file is missing, damaged, or does not belong to the rest.
+    fetcher : downloads a published file.
+    Raises an AtlasError that names the setting if a file is missing, is damaged, or does not fit the others.
     """
     if settings.folder is not None:
         return replace(read_prior(prior_folder(settings.folder, settings.name)), name=settings.name)
@@ -33,22 +34,27 @@ def open_prior(settings: PriorSettings, *, fetcher: Fetcher = fetch_published) -
 
 
 def prior_folder(folder: str, name: str) -> Path:
-    """The folder that a setting names. WeightsError with the near match if it is not there."""
+    """Return the folder that a setting names.
+
+    folder : a path, or package:NAME for a prior that the project ships.
+    name : of the prior, for the error.
+    Raises WeightsError, with the nearest name, if it does not exist.
+    """
     shipped = folder.startswith(PACKAGE)
     path = SHIPPED / folder.removeprefix(PACKAGE) if shipped else Path(folder).expanduser()
     if not path.is_dir():
-        known = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise WeightsError(
-            f"prior.{name}.folder {folder}: no such folder{nearest(path.name, known)}; give its place by "
+            f"prior.{name}.folder {folder}: no such folder{nearest(path.name, names)}; give its path by "
             f"prior.{name}.folder=PATH"
         )
     return path
 
 
 def locate_prior(settings: PriorSettings) -> tuple[NeededFile, ...]:
-    """The files that a generator in Caffe's form is read from, present or not; asks no network."""
+    """Return the files of a generator in Caffe's format, whether they exist or not; nothing is downloaded."""
     weights = Digests(sha1=settings.weights_sha1, sha256=settings.weights_sha256)
-    found = [
+    files = [
         needed_file("definition", settings.definition, None, Digests()),
         needed_file("weights", settings.weights, settings.weights_url, weights),
     ]
@@ -56,8 +62,8 @@ def locate_prior(settings: PriorSettings) -> tuple[NeededFile, ...]:
         source, digest = getattr(settings, role), getattr(settings, f"{role}_sha256")
         remote = source is not None and source.startswith(("http://", "https://"))
         given, url = (None, source) if remote else (source, None)
-        found.append(needed_file(role, given, url, Digests(sha256=digest)))
-    return tuple(file for file in found if file is not None)
+        files.append(needed_file(role, given, url, Digests(sha256=digest)))
+    return tuple(file for file in files if file is not None)
 
 
 def _caffe_prior(settings: PriorSettings, files: dict[str, Path]) -> Prior:
@@ -96,7 +102,7 @@ def _caffe_prior(settings: PriorSettings, files: dict[str, Path]) -> Prior:
 
 
 def _statistics(settings: PriorSettings, files: dict[str, Path], entries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of every entry, float32 (entry,), from the files of their sums."""
+    """Mean and standard deviation of every entry, float32 (entry,), from the files with mean + k deviations."""
     three = _read_range(f"prior.{settings.name}.range_3x", files["range_3x"], entries)
     if "range_1x" not in files:
         return np.zeros(entries, np.float32), (three / 3).astype(np.float32)
@@ -106,7 +112,7 @@ def _statistics(settings: PriorSettings, files: dict[str, Path], entries: int) -
 
 
 def _read_range(setting: str, path: Path, entries: int) -> np.ndarray:
-    """The numbers of a code's range, float64 (entry,).
+    """The numbers in a file with a range of codes, float64 (entry,).
 
     Source: Nguyen et al. 2016, the authors' act_range files: a line of integers, mean + k deviations of each entry.
     """
@@ -123,7 +129,7 @@ def _read_range(setting: str, path: Path, entries: int) -> np.ndarray:
 
 
 def _digest(head: list, generator: fx.GraphModule, statistics: tuple[np.ndarray, np.ndarray]) -> str:
-    """SHA-256 of a generator's operators and weights, of its images' form and of its codes' statistics."""
+    """SHA-256 of a generator's operators and weights, of the form of its images, and of the statistics of codes."""
     total = hashlib.sha256(json.dumps(head).encode())
     for name, operator in generator.named_children():
         total.update(json.dumps([name, type(operator).__name__, operator.settings()], sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""A prior: a generator, the layer whose codes it turns into images, and what codes of real images look like."""
+"""A prior: a generator, the layer whose codes it turns into images, and the statistics of real images' codes."""
 
 from __future__ import annotations
 
@@ -24,42 +24,38 @@ HEAD, WEIGHTS, STATISTICS, CARD = "prior.json", "generator.safetensors", "statis
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """A generator with its code layer.
-
-    network, network_digest : whose codes it inverts. code_layer, rectified : a code is the layer's value, after a
-    ReLU if `rectified`. code_shape : (entry,) or (channel, row, column). height, width, order : of the images.
-    mean, gain : what the generator gives is turned into pixel levels 0…255 by output / gain + mean; (channel,) or
-    (channel, height, width). generator : code (batch, *code_shape) → (batch, channel, row, column).
-    code_mean, code_deviation : float32 (entry,), over real images. trained_on : what it learned from, plain values.
-    """
+    """A generator with its code layer."""
 
     name: str
-    digest: str
-    network: str
-    network_digest: str
-    code_layer: str
-    rectified: bool
-    code_shape: tuple[int, ...]
-    height: int
+    digest: str  # of everything that decides its images
+    network: str  # name of the network whose codes it inverts
+    network_digest: str  # "" if it is not known
+    code_layer: str  # a code is the value of this layer …
+    rectified: bool  # … after a ReLU, if true
+    code_shape: tuple[int, ...]  # (entry,) or (channel, row, column)
+    height: int  # of the images, pixels
     width: int
-    order: str
-    mean: np.ndarray = field(repr=False)
-    gain: np.ndarray = field(repr=False)
-    generator: nn.Module = field(repr=False)
-    code_mean: np.ndarray = field(repr=False)
-    code_deviation: np.ndarray = field(repr=False)
-    trained_on: Mapping[str, object] = field(repr=False)
+    order: str  # of the images' channels: RGB, BGR or L
+    mean: np.ndarray = field(repr=False)  # pixel level 0…255 = output / gain + mean
+    gain: np.ndarray = field(repr=False)  # like mean: (channel,) or (channel, height, width)
+    generator: nn.Module = field(repr=False)  # code (batch, *code_shape) → (batch, channel, row, column)
+    code_mean: np.ndarray = field(repr=False)  # over real images, float32 (entry,)
+    code_deviation: np.ndarray = field(repr=False)  # standard deviation over real images, float32 (entry,)
+    trained_on: Mapping[str, object] = field(repr=False)  # images, recipe and more; plain values
     licence: str
-    card: str = field(repr=False)
+    card: str = field(repr=False)  # Markdown; "" if it has none
 
     def levels(self, code: Tensor) -> Tensor:
-        """Pixel levels, unclipped, (batch, channel, row, column) in `order`, of codes (batch, …), flat or shaped."""
+        """Return unclipped pixel levels, (batch, channel, row, column) in `order`.
+
+        code : (batch, entry) or (batch, *code_shape).
+        """
         image = self.generator(code.reshape(len(code), *self.code_shape))
         gain, mean = (torch.as_tensor(_plane(part)).to(image) for part in (self.gain, self.mean))
         return image / gain + mean
 
     def upper(self, sigmas: float) -> np.ndarray:
-        """The largest value that a search allows each entry, float32 (entry,): mean + sigmas · deviation."""
+        """Return DGN-AM's upper bound of each entry of a code, float32 (entry,): mean + sigmas · deviation."""
         return self.code_mean + np.float32(sigmas) * self.code_deviation
 
 
@@ -76,7 +72,7 @@ def trained_prior(
     licence: str,
     card: str,
 ) -> Prior:
-    """The prior of a generator that was trained here."""
+    """Return the prior of a generator that was trained by the project. The parameters are those of Prior."""
     shape = generator.shape
     mean, gain = np.full(3, 127.5), np.full(3, 1 / 127.5)
     head = _head(name, network, network_digest, code_layer, shape, trained_on, licence)
@@ -103,9 +99,11 @@ def trained_prior(
 
 
 def write_prior(folder: Path, prior: Prior, *, half: bool) -> None:
-    """Write a prior that was trained here into a folder, each file whole. half : weights in 16 bits.
+    """Write a prior that was trained by the project into a folder, each file atomically.
 
-    The prior read back has the digest of the weights as they are stored.
+    The digest of the prior that is read back is that of the weights as they are stored.
+
+    half : store the weights with 16 bits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = prior.generator.shape  # type: ignore[union-attr]
@@ -123,7 +121,10 @@ def write_prior(folder: Path, prior: Prior, *, half: bool) -> None:
 
 
 def read_prior(folder: Path) -> Prior:
-    """The prior that a folder holds. WeightsError, naming the file, when one is missing, damaged or does not fit."""
+    """Return the prior in a folder.
+
+    Raises WeightsError, with the file's name, if a file is missing, is damaged, or does not fit the others.
+    """
     head = _read_head(folder / HEAD)
     try:
         shape = GeneratorShape(**{key: _tuple(value) for key, value in head["generator"].items() if key != "form"})
@@ -137,12 +138,12 @@ def read_prior(folder: Path) -> Prior:
         ) from None
     generator = Generator(shape)
     state = {name: value.float() for name, value in _tensors(folder / WEIGHTS).items()}
-    wanted, found = ({name: _shape(value) for name, value in each.items()} for each in (generator.state_dict(), state))
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+    expected, got = ({name: _shape(value) for name, value in each.items()} for each in (generator.state_dict(), state))
+    for name in sorted(expected.keys() | got.keys()):
+        if expected.get(name) != got.get(name):
             raise WeightsError(
-                f"prior {folder / WEIGHTS}: does not fit {HEAD}: {name} is {found.get(name, 'missing')}, expected "
-                f"{wanted.get(name, 'none')}; restore the folder, or train an older prior again with make prior"
+                f"prior {folder / WEIGHTS}: does not fit {HEAD}: {name} is {got.get(name, 'missing')}, expected "
+                f"{expected.get(name, 'none')}; restore the folder, or train an older prior again with make prior"
             )
     generator.load_state_dict(state)
     statistics = _tensors(folder / STATISTICS)
@@ -189,7 +190,7 @@ def _head(
 
 
 def _digest(head: dict, generator: nn.Module, mean: np.ndarray, deviation: np.ndarray) -> str:
-    """SHA-256 of the generator, what codes are to it, and their statistics; of no name, card or licence."""
+    """SHA-256 of the generator, the form of codes and images, and the statistics; not of names, card or licence."""
     deciding = {key: head[key] for key in ("code", "image", "generator")}
     total = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     for name, value in sorted(generator.state_dict().items()):
@@ -223,7 +224,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plane(values: np.ndarray) -> np.ndarray:
-    """(channel,) as (channel, 1, 1); whole images as they are."""
+    """Reshape (channel,) to (channel, 1, 1); leave (channel, height, width)."""
     values = np.asarray(values, np.float64)
     return values.reshape(-1, 1, 1) if values.ndim == 1 else values
 

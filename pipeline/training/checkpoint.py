@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: written whole or not at all, and only read back by the same settings."""
+"""The checkpoint of a training: written atomically, and read back only by a training with the same settings."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.errors import OutputError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The step that comes next, and the state of everything that a training changes."""
+    """The next step, and the state of everything that a training changes."""
 
-    settings: str  # what decides the result, as text
+    settings: str  # everything that decides the result, as text
     step: int
-    states: dict[str, Any]  # name -> state dict, of networks and optimisers
+    states: dict[str, Any]  # name -> state dict, of networks and optimizers
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint at `path`, so that a kill at any moment leaves the old one or the new one."""
+    """Replace the checkpoint at `path`; if the process is killed, either the old file or the new one is there."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     content = {"settings": checkpoint.settings, "step": checkpoint.step, "states": checkpoint.states}
     with open(unfinished, "wb") as file:
@@ -33,16 +33,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, *, settings: str) -> Checkpoint | None:
-    """Return the checkpoint at `path`, or None when there is none.
+    """Return the checkpoint at `path`, or None if the file does not exist.
 
-    Raises OutputError when the file cannot be read, or is of a training with other settings.
+    settings : everything that decides the result, as text; it must equal the text in the checkpoint.
+    Raises OutputError if the file cannot be read, or belongs to a training with other settings.
     """
     if not path.exists():
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         checkpoint = Checkpoint(content["settings"], content["step"], content["states"])
-    except Exception as error:  # torch raises whatever its unpickler meets
+    except Exception as error:  # torch passes on any exception of its unpickler
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OutputError(f"{path}: cannot be read as a checkpoint ({reason}); remove it to start anew") from error
     if checkpoint.settings != settings:
@@ -54,7 +55,7 @@ def load_checkpoint(path: Path, *, settings: str) -> Checkpoint | None:
 
 
 def _difference(stored: str, asked: str) -> str:
-    """The first line of the settings that is not the same in both."""
+    """Name the first line in which two texts of settings differ."""
     for old, new in zip(stored.splitlines(), asked.splitlines(), strict=False):
         if old != new:
             return f"stored {old.rstrip(',')}, asked {new.rstrip(',')}"

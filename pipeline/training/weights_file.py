@@ -1,4 +1,4 @@
-"""Weight files that say how they were made."""
+"""Files of trained weights whose metadata holds the recipe and the measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -16,19 +15,26 @@ from pipeline.errors import WeightsError
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, object], *, half: bool) -> None:
-    """Write a state with what is to be known of it, whole or not at all. half : floats in 16 bits on disk."""
+    """Write a state dict and its description into one file, atomically.
+
+    about : plain values that become JSON.
+    half : store floating-point tensors with 16 bits.
+    """
     tensors = {
         name: (value.half() if half and value.is_floating_point() else value).contiguous()
         for name, value in state.items()
     }
-    content = save(tensors, metadata={"about": json.dumps(about)})  # one entry, for the order of several is random
+    content = save(tensors, metadata={"about": json.dumps(about)})  # one entry: the order of several is not fixed
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     unfinished.write_bytes(content)
     os.replace(unfinished, path)
 
 
 def read_about(path: Path) -> dict:
-    """What a weight file says of itself. Raises WeightsError when it is missing, damaged, or does not say."""
+    """Return the description in a file of weights.
+
+    Raises WeightsError if the file is missing, is damaged, or has no description.
+    """
     try:
         with safe_open(path, framework="np") as file:
             return json.loads((file.metadata() or {})["about"])
@@ -40,11 +46,5 @@ def read_about(path: Path) -> dict:
 
 
 def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state as a file in half precision gives it back."""
+    """Return a state dict with the values that a file of 16-bit weights gives back."""
     return {name: value.half().float() if value.is_floating_point() else value.clone() for name, value in state.items()}
-
-
-def autocast(kind: str, precision: str) -> torch.autocast:
-    """The context of mixed precision on a device: "bf16", or nothing for "fp32"."""
-
-    return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision != "fp32")

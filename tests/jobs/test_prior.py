@@ -1,4 +1,4 @@
-"""Training a prior from a command line: alone and in two processes, resumed, shown on a page, refused with one line."""
+"""`make prior`: with one and two processes, resumed after a kill, shown on a page, refused with one line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from jobs import photos, prior, prior_training
 from jobs.console import compose_config, run_job
-from jobs.gang import Place
+from jobs.processes import Member
 from pipeline.errors import AtlasError, TrainingError
 from pipeline.priors.prior import read_prior
-from pipeline.training.course import epoch_rows
+from pipeline.training.schedule import epoch_rows
 
 SMALL = (
     "model=torch", "model.name=tiny", "model.build=tiny_network:tiny", "model.size=[16,16]", "layer=fc",
@@ -63,10 +63,10 @@ def refusal(capsys, out: Path, images: Path, *overrides: str, job=prior.prior, c
 
 def test_a_command_leaves_a_prior_its_card_and_its_page(tmp_path, images, capsys):
     assert train(tmp_path, images) == 0
-    known = read_prior(tmp_path / "tiny_fc")
-    assert (known.network, known.code_layer, known.trained_on["count"]) == ("tiny", "fc", 28)
-    assert "| reconstruction |" in known.card
-    assert "| `steps` | 8 |" in known.card
+    trained = read_prior(tmp_path / "tiny_fc")
+    assert (trained.network, trained.code_layer, trained.trained_on["count"]) == ("tiny", "fc", 28)
+    assert "| reconstruction |" in trained.card
+    assert "| `steps` | 8 |" in trained.card
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 4, 8]
     page = (tmp_path / "index.html").read_text()
     assert "Finished, 8 steps" in page
@@ -76,7 +76,7 @@ def test_a_command_leaves_a_prior_its_card_and_its_page(tmp_path, images, capsys
     assert f"use it by priors=[{tmp_path}/tiny_fc]" in capsys.readouterr().out
 
 
-def test_no_steps_give_the_untrained_prior_that_others_have_to_beat(tmp_path, images):
+def test_zero_steps_give_an_untrained_prior(tmp_path, images):
     assert train(tmp_path, images, "recipe.steps=0") == 0
     assert "| `steps` | 0 |" in read_prior(tmp_path / "tiny_fc").card
     page = (tmp_path / "index.html").read_text()
@@ -84,7 +84,7 @@ def test_no_steps_give_the_untrained_prior_that_others_have_to_beat(tmp_path, im
     assert "blurred image" in page
 
 
-def test_the_same_command_goes_on_and_more_of_another_is_refused(tmp_path, images, capsys):
+def test_the_same_command_resumes_and_other_settings_are_refused(tmp_path, images, capsys):
     train(tmp_path, images)
     before = (tmp_path / "tiny_fc" / "generator.safetensors").read_bytes()
     capsys.readouterr()
@@ -94,7 +94,7 @@ def test_the_same_command_goes_on_and_more_of_another_is_refused(tmp_path, image
     assert "checkpoint of other settings" in refusal(capsys, tmp_path, images, "recipe.seed=1")
 
 
-def test_a_training_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path, images, capsys):
+def test_a_training_killed_at_any_moment_resumes_to_the_same_weights(tmp_path, images, capsys):
     steps = ("recipe.steps=200", "recipe.checkpoint_every=10", "recipe.show_every=200")
     train(tmp_path / "whole", images, *steps)
     killed = tmp_path / "killed"
@@ -121,47 +121,47 @@ def test_a_training_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path, i
 # Two processes ---------------------------------------------------------------------------------------
 
 
-def take_part(place: Place, job: prior_training.PriorJob) -> dict[str, torch.Tensor]:
-    """Train, and give back the generator and what this process learned from; the first gives both processes'."""
-    from pipeline.training import generator
+def take_part(member: Member, job: prior_training.PriorJob) -> dict[str, torch.Tensor]:
+    """Train, and write the generator's weights and the rows of this process's images into a file."""
+    from pipeline.training.priors import adversarial
 
     seen, kept = [], {}
-    images, learn = generator.PriorTraining._images, generator.PriorTraining.learn
+    images, learn = adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step
 
-    def note_images(self, step, chance):
+    def note_images(self, step, generator):
         share = self.recipe.batch
-        rows = epoch_rows(step, seed=self.recipe.seed, count=len(self.train), batch=share * self.gang.size)
-        found = images(self, step, chance)
-        seen.append(_rows(self.train, found, rows))
-        return found
+        rows = epoch_rows(step, seed=self.recipe.seed, count=len(self.train), batch=share * self.group.size)
+        batch = images(self, step, generator)
+        seen.append(_rows(self.train, batch, rows))
+        return batch
 
     def note_weights(self, step):
         measured = learn(self, step)
         kept.update({name: value.clone() for name, value in self.generator.state_dict().items()})
         return measured
 
-    generator.PriorTraining._images, generator.PriorTraining.learn = note_images, note_weights
+    adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step = note_images, note_weights
     try:
-        prior_training.train_in(place, job)
+        prior_training.train_member(member, job)
     finally:
-        generator.PriorTraining._images, generator.PriorTraining.learn = images, learn
-    torch.save({"weights": kept, "seen": seen}, job.out / f"process-{place.rank}.pt")
+        adversarial.GeneratorTraining._images, adversarial.GeneratorTraining.step = images, learn
+    torch.save({"weights": kept, "seen": seen}, job.out / f"process-{member.rank}.pt")
     return kept
 
 
 def _rows(pictures, images: torch.Tensor, rows: np.ndarray) -> list[int]:
-    """Which pictures of a step a process was given, by their pixels, mirrored or not."""
-    known = torch.from_numpy(pictures.pixels(rows)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    """The rows of a process's images among those of a step, by their pixels, mirrored or not."""
+    candidates = torch.from_numpy(pictures.pixels(rows)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return [
         int(rows[at])
         for image in images
         for at in range(len(rows))
-        if torch.allclose(image, known[at]) or torch.allclose(image, known[at].flip(2))
+        if torch.allclose(image, candidates[at]) or torch.allclose(image, candidates[at].flip(2))
     ]
 
 
-def test_two_processes_take_the_same_steps_from_pictures_of_their_own(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(prior, "train_in", take_part)
+def test_two_processes_take_the_same_steps_with_different_pictures(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(prior, "train_member", take_part)
     train(tmp_path, images, "cluster=local", "processes=2")
     one, other = (torch.load(tmp_path / f"process-{rank}.pt") for rank in range(2))
     assert one["weights"].keys() == other["weights"].keys()
@@ -172,35 +172,35 @@ def test_two_processes_take_the_same_steps_from_pictures_of_their_own(tmp_path, 
     for mine, theirs in zip(one["seen"], other["seen"], strict=True):
         assert (len(mine), len(theirs)) == (4, 4)
         assert not set(mine) & set(theirs)
-    known = read_prior(tmp_path / "tiny_fc")
-    assert "8 of 8 images" in known.card
+    trained = read_prior(tmp_path / "tiny_fc")
+    assert "8 of 8 images" in trained.card
     assert "2 CPU processes" in (tmp_path / "index.html").read_text()
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
     assert not torch.distributed.is_initialized()
 
 
-def stop_at_six(place: Place, job: prior_training.PriorJob) -> None:
+def stop_at_six(member: Member, job: prior_training.PriorJob) -> None:
     """Both processes fail after the checkpoint of step 4."""
-    from pipeline.training import generator
+    from pipeline.training.priors import adversarial
 
-    learn = generator.PriorTraining.learn
+    learn = adversarial.GeneratorTraining.step
 
     def fail(self, step):
         if step == 6:
             raise TrainingError("stopped for a test")
         return learn(self, step)
 
-    generator.PriorTraining.learn = fail
+    adversarial.GeneratorTraining.step = fail
     try:
-        prior_training.train_in(place, job)
+        prior_training.train_member(member, job)
     finally:
-        generator.PriorTraining.learn = learn
+        adversarial.GeneratorTraining.step = learn
 
 
-def test_two_processes_go_on_to_the_same_weights(tmp_path, images, monkeypatch, capsys):
+def test_two_processes_resume_to_the_same_weights(tmp_path, images, monkeypatch, capsys):
     train(tmp_path / "whole", images, "cluster=local", "processes=2")
     with monkeypatch.context() as patched:
-        patched.setattr(prior, "train_in", stop_at_six)
+        patched.setattr(prior, "train_member", stop_at_six)
         with pytest.raises(TrainingError, match="stopped for a test"):
             train(tmp_path / "killed", images, "cluster=local", "processes=2")
     assert not torch.distributed.is_initialized()
@@ -237,14 +237,14 @@ def test_two_processes_go_on_to_the_same_weights(tmp_path, images, monkeypatch, 
         ("processes=some", "processes: got 'some', expected a whole number"),
     ],
 )
-def test_a_prior_that_cannot_be_is_refused_before_anything_is_made(tmp_path, images, capsys, override, said):
+def test_an_invalid_request_is_refused_before_anything_is_written(tmp_path, images, capsys, override, said):
     assert re.search(said, refusal(capsys, tmp_path / "out", images, override))
     assert not (tmp_path / "out" / "training.checkpoint").exists()
     assert not (tmp_path / "out" / "tiny_fc").exists()
 
 
 def test_a_prior_needs_images(tmp_path, capsys):
-    with pytest.raises(AtlasError, match="dataset: got none, expected images to learn from"):
+    with pytest.raises(AtlasError, match="dataset: got none, expected images to train on"):
         prior.prior(compose_config("prior", ["dataset=none", f'out="{tmp_path}"']))
 
 
@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, images, capsys, jo
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("dataset=none", "held_out=x"), "dataset: got none, expected photos to learn from"),
+        (("dataset=none", "held_out=x"), "dataset: got none, expected photos to train on"),
         (("dataset=folder", "dataset.root=IMAGES"), "held_out: missing"),
         (("dataset=folder", "dataset.root=IMAGES", "held_out=NOWHERE"), "NOWHERE: "),
         (("dataset=folder", "dataset.root=CATS", "held_out=DOGS"), "classes are not those"),
@@ -276,7 +276,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, images, capsys, jo
         (("dataset=folder", "dataset.root=IMAGES", "held_out=IMAGES", "recipe.rate=-1"), "rate: got -1"),
     ],
 )
-def test_a_training_on_photos_that_cannot_be_is_refused(tmp_path, images, capsys, overrides, said):
+def test_an_invalid_training_on_photos_is_refused(tmp_path, images, capsys, overrides, said):
     for one, kind in (("cats", "cat"), ("dogs", "dog")):
         (tmp_path / one / kind).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / one / kind / "0.png")

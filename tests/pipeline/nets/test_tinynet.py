@@ -12,8 +12,7 @@ from pipeline.data.dataset import open_source
 from pipeline.data.pictures import Pictures, read_pictures
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.nets.tinynet import SIZE, tinyjudge, tinynet
-from pipeline.training.photo_recipe import photo_recipe
-from pipeline.training.photos import GREY, measure
+from pipeline.training.classifiers.photos import GREY, measure, photo_recipe
 from pipeline.training.weights_file import read_about
 
 WEIGHTS = Path(__file__).parents[3] / "pipeline" / "weights"

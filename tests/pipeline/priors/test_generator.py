@@ -1,4 +1,4 @@
-"""Generators: what they give for codes and images of any form, and the doubling that is computed before it."""
+"""Generators: codes and images of every form, and the two layers that double a map."""
 
 from __future__ import annotations
 
@@ -129,6 +129,6 @@ def test_a_flat_map_stays_flat_before_training(form):
     ("changes", "said"),
     [({"code": (3, 4)}, "expected \\(entry"), ({"image": (3, 64)}, "at least 8"), ({"scale": 0.0}, "all codes zero")],
 )
-def test_forms_that_cannot_be_are_refused(changes, said):
+def test_invalid_shapes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(SHAPE, **changes)

@@ -1,4 +1,4 @@
-"""Priors in the published form: what is read of them, and what is refused."""
+"""Priors in Caffe's format: what is read from them, and what is refused."""
 
 from __future__ import annotations
 

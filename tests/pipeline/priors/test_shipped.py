@@ -1,4 +1,4 @@
-"""The priors that come with the project: each is of the network that comes with it, and draws more than nothing."""
+"""The priors that the project ships: each inverts a shipped network, and beats the mean image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a code knows: all of a linear map of it, nothing of what it has not seen, and what ridge regression says."""
+"""The linear probe: it explains linear maps of the code, not the rest, and is ridge regression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.data.pictures import Pictures
-from pipeline.training.knowledge import knowledge_text, shares_told
+from pipeline.training.priors.linear_probe import explained_variance, probe_text
 
 SIDE = 4  # pixels; an image has 48 levels
 
@@ -28,17 +28,21 @@ def pictures(count: int, seed: int) -> Pictures:
     return Pictures(stored, np.arange(count), np.zeros(count, int), f"noise {seed}", ("noise",))
 
 
-def told(code: np.ndarray, **layers: np.ndarray) -> dict[str, float]:
-    return shares_told(Values(code=code), Values(**layers), pictures(300, 0), pictures(80, 1), torch.device("cpu"))
+def explained(code: np.ndarray, **layers: np.ndarray) -> dict[str, float]:
+    return explained_variance(
+        Values(code=code), Values(**layers), pictures(300, 0), pictures(80, 1), torch.device("cpu")
+    )
 
 
-def test_a_linear_map_of_the_code_is_told_and_the_rest_is_not():
+def test_a_linear_map_of_the_code_is_explained_and_the_rest_is_not():
     random = np.random.RandomState(0)
     every = random.randn(48, 48)
-    shares = told(every[:, :20], told=every[:, :20] @ random.randn(20, 7), half=every[:, 15:25], other=every[:, 20:])
-    assert shares["told"] > 0.99
+    shares = explained(
+        every[:, :20], linear=every[:, :20] @ random.randn(20, 7), half=every[:, 15:25], other=every[:, 20:]
+    )
+    assert shares["linear"] > 0.99
     assert 0.3 < shares["half"] < 0.8
-    assert shares["other"] < 0.6  # maps by chance are not at right angles
+    assert shares["other"] < 0.6  # random maps are not orthogonal
 
 
 def test_the_share_is_that_of_ridge_regression():
@@ -50,17 +54,17 @@ def test_the_share_is_that_of_ridge_regression():
     centred = x - x.mean(0)
     ridge = 0.01 * np.square(centred).mean() * len(x) * np.eye(10)
     weights = np.linalg.solve(centred.T @ centred + ridge, centred.T @ (y - y.mean(0)))
-    wanted = new @ layer - y.mean(0)
-    error = wanted - (new @ code - x.mean(0)) @ weights
-    expected = 1 - np.square(error).sum() / np.square(wanted).sum()
-    assert told(code, layer=layer)["layer"] == pytest.approx(expected, abs=1e-6)
+    target = new @ layer - y.mean(0)
+    error = target - (new @ code - x.mean(0)) @ weights
+    expected = 1 - np.square(error).sum() / np.square(target).sum()
+    assert explained(code, layer=layer)["layer"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_layer_that_never_changes_is_told_nothing_of():
-    assert told(np.eye(48)[:, :5], flat=np.zeros((48, 3)))["flat"] == 0.0
+def test_nothing_of_a_constant_layer_is_explained():
+    assert explained(np.eye(48)[:, :5], flat=np.zeros((48, 3)))["flat"] == 0.0
 
 
-def test_the_words_leave_the_code_itself_out():
-    said = knowledge_text("fc6", {"pool2": 0.5, "conv4": -0.1, "fc6": 1.0})
-    assert said.startswith("a linear map tells 50 % of pool2, 0 % of conv4 from fc6")
-    assert knowledge_text("fc6", {"fc6": 1.0}) == ""
+def test_the_sentence_leaves_the_code_itself_out():
+    text = probe_text("fc6", {"pool2": 0.5, "conv4": -0.1, "fc6": 1.0})
+    assert text.startswith("a linear probe on fc6 explains these shares of variance: pool2 50 %, conv4 0 %")
+    assert probe_text("fc6", {"fc6": 1.0}) == ""

@@ -1,4 +1,4 @@
-"""Training on photos: it learns, goes on where it was killed, measures what it says, and refuses what cannot be."""
+"""Training on photos: it learns, resumes after it was killed, measures accuracy, and refuses invalid input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from torch import nn
 from pipeline.data.pictures import Pictures
 from pipeline.errors import DataError, SettingsError, TrainingError, WeightsError
 from pipeline.nets.tinynet import SIZE, tinynet
-from pipeline.training.folding import fold
-from pipeline.training.photo_recipe import PhotoSettings, photo_recipe
-from pipeline.training.photos import fit, logits, measure, train_on_photos
+from pipeline.training.classifiers.loop import fold
+from pipeline.training.classifiers.photos import PhotoRecipe, fit, logits, measure, photo_recipe, train_on_photos
 from pipeline.training.weights_file import write_weights
 
-SMALL = PhotoSettings(
+SMALL = PhotoRecipe(
     network="tinynet", seed=0, epochs=2, batch=8, rate=0.02, momentum=0.9, weight_decay=1e-4, label_smoothing=0.05,
     least_area=0.5, most_aspect=1.3, recolour=0.2, blur=1.0, recall=1.0, first_size=32,
     first_share=0.5, closing_epochs=1, closing_area=0.9, closing_rate=0.005, precision="fp32", threads=1,
@@ -43,17 +42,17 @@ def pictures(count: int, seed: int = 0, names: tuple[str, ...] = ("red", "green"
 def test_a_short_training_learns_its_classes(network, tmp_path):
     settings = replace(SMALL, network=network, epochs=6, recall=1.0 if network == "tinynet" else 0.0)
     metrics = train_on_photos(settings, pictures(24), pictures(12, seed=1), tmp_path, lambda line: None)
-    assert metrics.top1 > 0.8  # chance is 1 in 3
+    assert metrics.top1 > 0.8  # a random guess is right once in 3
     assert (metrics.steps, metrics.photos, metrics.top5) == (21, 12, 1.0)
     assert photo_recipe(tmp_path / f"{network}.safetensors") == settings
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     photos, held_out = pictures(24), pictures(6, seed=1)
     train_on_photos(SMALL, photos, held_out, tmp_path / "whole", lambda line: None)
 
     def die(line: str) -> None:
-        if line.startswith("step 4"):  # whose checkpoint is not yet written
+        if line.startswith("step 4"):  # before its checkpoint is written
             raise Killed
 
     with pytest.raises(Killed):
@@ -92,16 +91,16 @@ class Fixed(nn.Module):
     [
         ([3.0, 2.0, 1.0], 1 / 3, 1.0),
         ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 0.0, 1 / 3),  # blue's 3 is the fifth
-        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 0.0, 0.0),  # a tie names nothing
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 0.0, 0.0),  # a tie counts as a miss
         ([float("nan")] * 6, 0.0, 0.0),
     ],
 )
-def test_a_photo_is_named_right_by_the_place_of_its_class(values, top1, top5):
-    found = measure(SMALL, nn.Sequential(Fixed(values), nn.Softmax(dim=1)), pictures(24), pictures(12))
-    assert (found.top1, found.top5, found.photos) == (pytest.approx(top1), pytest.approx(top5), 12)
+def test_accuracy_counts_the_rank_of_a_photos_class(values, top1, top5):
+    metrics = measure(SMALL, nn.Sequential(Fixed(values), nn.Softmax(dim=1)), pictures(24), pictures(12))
+    assert (metrics.top1, metrics.top5, metrics.photos) == (pytest.approx(top1), pytest.approx(top5), 12)
 
 
-def test_a_network_sees_black_as_minus_one_and_white_as_one():
+def test_black_is_scaled_to_minus_one_and_white_to_one():
     pixels = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
     seen = logits(nn.Sequential(nn.Identity(), nn.Softmax(dim=1)), pixels)
     assert seen[0].unique().tolist() == [-1.0]
@@ -117,14 +116,14 @@ def test_a_network_sees_black_as_minus_one_and_white_as_one():
         (pictures(24), pictures(0), "none is held out"),
     ],
 )
-def test_photos_that_teach_nothing_are_refused(train, held_out, said, tmp_path):
+def test_unusable_photos_are_refused(train, held_out, said, tmp_path):
     with pytest.raises(DataError, match=said) as caught:
         train_on_photos(SMALL, train, held_out, tmp_path / "out", lambda line: None)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     with pytest.raises(TrainingError, match=r"no longer a number.*lower recipe.rate"):
         fit(replace(SMALL, rate=1e30), pictures(24), checkpoint=tmp_path / "c", log=lambda line: None)
 
@@ -140,7 +139,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
         ({"network": "tinyjudge"}, "tinyjudge has no fc6"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, said):
+def test_invalid_recipes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(SMALL, **changes)
 

@@ -1,4 +1,4 @@
-"""The measure of grids over images: found where there is one, at its period alone, and not where there is none."""
+"""The strength of grid artifacts: high at the period of a grid, low at longer periods and without a grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.grid import PERIODS, axis_power, grid_decibels, periods
+from pipeline.training.priors.evaluation import PERIODS, axis_power, grid_decibels, periods
 
 
 def noise(seed: int, rows: int = 64, columns: int = 64, count: int = 40) -> torch.Tensor:
@@ -21,9 +21,9 @@ def lines(period: int, rows: int = 64, columns: int = 64) -> torch.Tensor:
 
 
 def test_noise_has_no_grid():
-    found = grid_decibels(axis_power(noise(0)))
-    assert tuple(found) == PERIODS
-    assert all(abs(value) < 2.5 for value in found.values()), found
+    decibels = grid_decibels(axis_power(noise(0)))
+    assert tuple(decibels) == PERIODS
+    assert all(abs(value) < 2.5 for value in decibels.values()), decibels
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -31,18 +31,18 @@ def test_noise_has_no_grid():
 def test_a_faint_grid_is_found_at_its_period(period, turned):
     mask = lines(period)
     images = noise(1) + 0.1 * period * (mask.T if turned else mask)
-    found = grid_decibels(axis_power(images))
-    assert found[period] > 10
+    decibels = grid_decibels(axis_power(images))
+    assert decibels[period] > 10
     for longer in (other for other in PERIODS if other > period):
-        assert found[longer] < 2.5, found
+        assert decibels[longer] < 2.5, decibels
 
 
 def test_the_power_is_the_discrete_fourier_transform_of_means_over_the_other_axis():
     images = noise(2, count=2)
     whole = np.abs(np.fft.fft2(images.double().numpy())) ** 2
-    found = axis_power(images)
-    np.testing.assert_allclose(found[0] * 64**2, whole[:, :, :33, 0].sum((0, 1)))
-    np.testing.assert_allclose(found[1] * 64**2, whole[:, :, 0, :33].sum((0, 1)))
+    power = axis_power(images)
+    np.testing.assert_allclose(power[0] * 64**2, whole[:, :, :33, 0].sum((0, 1)))
+    np.testing.assert_allclose(power[1] * 64**2, whole[:, :, 0, :33].sum((0, 1)))
 
 
 @given(rows=st.integers(8, 80), columns=st.integers(8, 80))

@@ -1,4 +1,4 @@
-"""Training a prior: it learns, goes on where it was killed, keeps its opponents in balance, and says when it cannot."""
+"""Training a prior: it learns, resumes after it was killed, balances its two sides, and refuses invalid input."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import Convolution
 from pipeline.priors.generator import Generator
 from pipeline.priors.prior import Prior, read_prior
-from pipeline.training.comparator import Comparator, centre, half_squares, relative_error, shifted
-from pipeline.training.discriminator import Balance, build_discriminator, realness_loss
-from pipeline.training.gang import ALONE
-from pipeline.training.generator import PriorTraining
-from pipeline.training.prior import PriorRequest, check_request, code_facts, generator_shape, train_prior
-from pipeline.training.prior_losses import join_gradients
-from pipeline.training.prior_recipe import PriorRecipe
-from pipeline.training.reconstructions import real_images, reconstruct
+from pipeline.training.priors.adversarial import GeneratorTraining
+from pipeline.training.priors.comparator import Comparator, centre, code_statistics, real_images, shifted
+from pipeline.training.priors.discriminator import Balance, build_discriminator
+from pipeline.training.priors.evaluation import reconstruct
+from pipeline.training.priors.losses import half_squares, join_gradients, realness_loss, relative_error
+from pipeline.training.priors.process_group import ALONE
+from pipeline.training.priors.recipe import PriorRecipe
+from pipeline.training.priors.training import PriorRequest, check_request, generator_shape, train_prior
 
 RECIPE = PriorRecipe(
     preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
@@ -44,7 +44,7 @@ class Killed(BaseException):
 
 
 def network() -> Network:
-    """A convolution, a ReLU and an inner product over images of SIDE pixels, weights by chance."""
+    """A convolution, a ReLU and an inner product over images of SIDE pixels, random weights."""
     random = np.random.RandomState(0)
     build = GraphBuilder(Preprocessing(SIDE, SIDE, "RGB", np.full(3, 120.0), np.full(3, 1 / 64)))
     filters = torch.from_numpy(random.normal(0, 0.3, (6, 3, 5, 5)).astype(np.float32))
@@ -56,7 +56,7 @@ def network() -> Network:
 
 
 def pictures(count: int = 24, fields: int = 4) -> Pictures:
-    """Pictures of fields × fields colours by chance."""
+    """Pictures of fields × fields random colours."""
     random = np.random.RandomState(1)
     coarse = random.randint(0, 256, (count, fields, fields, 3)).astype(np.uint8)
     stored = coarse.repeat(SIDE // fields, axis=1).repeat(SIDE // fields, axis=2)
@@ -68,20 +68,20 @@ def train(
     recipe: PriorRecipe = RECIPE,
     log=lambda line: None,
     metrics=lambda step, measured: None,
-    known: Pictures | None = None,
+    data: Pictures | None = None,
     begin: Prior | None = None,
     until: int | None = None,
 ):
     request = PriorRequest("tiny_fc", "fc", recipe, "free", 16, 8, begin, recipe.steps if until is None else until)
-    kept, held_out = (pictures() if known is None else known).split(8, 0)
-    return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, look=lambda *seen: None)
+    kept, held_out = (pictures() if data is None else data).split(8, 0)
+    return train_prior(request, network(), kept, held_out, out, log=log, metrics=metrics, snapshot=lambda *images: None)
 
 
 def weights(folder: Path) -> bytes:
     return (folder / "tiny_fc" / "generator.safetensors").read_bytes()
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     train(tmp_path / "whole")
 
     def die(step: int, measured: dict[str, float]) -> None:
@@ -99,45 +99,45 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["relative", "published"])
-def test_it_learns_to_give_images_back(tmp_path, loss):
+def test_it_learns_to_reconstruct_images(tmp_path, loss):
     more = {"steps": 150, "rate": 4e-3, "rate_with_adversary": 3e-3, "adversary_from": 0.8, "show_every": 50}
     if loss == "published":
         more |= {"loss": loss, "image_weight": 2e-4, "feature_weight": 1e-3, "adversarial_weight": 1e-2,
                  "discriminator": "published"}  # fmt: skip
-    trained = train(tmp_path, replace(RECIPE, **more), known=pictures(96, fields=1))
+    trained = train(tmp_path, replace(RECIPE, **more), data=pictures(96, fields=1))
     assert trained.errors["mean image"].shared < 1e-3 < trained.errors["reconstruction"].shared
     assert trained.errors["reconstruction"].pixel < trained.errors["mean image"].pixel
     assert trained.errors["reconstruction"].code < 0.8 * trained.errors["mean image"].code
 
 
-def test_the_shared_error_is_what_its_weight_says():
-    """In float64: the derivative of shared_weight · mean(m²) by the images, m the running mean of their error."""
-    net, known = network(), pictures()
+def test_the_gradient_of_the_shared_error_is_its_derivative():
+    """In float64: the derivative of shared_weight · mean(m²) by the images; m is the running mean of their error."""
+    net, data = network(), pictures()
     comparator = Comparator(net, RECIPE.comparator)
-    facts = code_facts(Comparator(net, ["fc"]), comparator, known, 24, 0, torch.device("cpu"))
-    generator = Generator(generator_shape(RECIPE, net, "fc", facts.scale))
-    training = PriorTraining(RECIPE, generator, Comparator(net, ["fc"]), comparator, facts, known, ALONE)
+    statistics = code_statistics(Comparator(net, ["fc"]), comparator, data, 24, 0, torch.device("cpu"))
+    generator = Generator(generator_shape(RECIPE, net, "fc", statistics.scale))
+    training = GeneratorTraining(RECIPE, generator, Comparator(net, ["fc"]), comparator, statistics, data, ALONE)
     errors = torch.randn(3, 4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     mean = torch.zeros(3, SIDE, SIDE, dtype=torch.float64)
     for step, error in enumerate(errors):
-        found = training._against_shared(error, step)
+        gradient = training._shared_gradient(error, step)
         keep = (1 + step) / (10 + step)
         mean = keep * mean + (1 - keep) * error.double().mean(0)
         images = error.double().requires_grad_()
-        share = mean + (images - images.detach()).mean(0)  # what an image adds to the expectation
-        (wanted,) = torch.autograd.grad(RECIPE.shared_weight * share.square().mean(), images)
-        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-10)
+        share = mean + (images - images.detach()).mean(0)  # the contribution of each image to the mean
+        (expected,) = torch.autograd.grad(RECIPE.shared_weight * share.square().mean(), images)
+        torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-10)
     torch.testing.assert_close(training.state()["shared"].double(), mean, rtol=1e-5, atol=1e-7)
 
 
-def test_its_weight_takes_marks_away(tmp_path):
-    """Where features alone are compared, nothing else keeps marks from the images."""
+def test_its_weight_removes_marks(tmp_path):
+    """Only features are compared here, so no other loss acts against marks."""
     more = {"steps": 200, "rate": 4e-3, "rate_with_adversary": 3e-3, "adversarial_weight": 0.0, "image_weight": 0.0}
     learned, _ = pictures(96).split(8, 0)
     images, shared = real_images(learned, slice(None)), []
     for weight in (0.0, 20.0):
         recipe = replace(RECIPE, **more, show_every=100, shared_weight=weight)
-        generator = train(tmp_path / str(weight), recipe, known=pictures(96)).prior.generator
+        generator = train(tmp_path / str(weight), recipe, data=pictures(96)).prior.generator
         made = centre(reconstruct(generator, Comparator(network(), ["fc"]), images), (SIDE, SIDE))
         shared.append(float((made - images).mean(0).square().mean()))
     assert shared[1] < shared[0] / 2
@@ -169,19 +169,19 @@ def test_the_folder_is_the_prior(tmp_path):
     assert prior.trained_on["recipe"]["steps"] == RECIPE.steps
 
 
-def test_facts_are_those_of_the_codes():
-    net, known = network(), pictures()
-    facts = code_facts(Comparator(net, ["fc"]), Comparator(net, ["conv"]), known, 24, 0, torch.device("cpu"))
-    centred = torch.from_numpy(net.preprocessing.centred(known.stored))
+def test_statistics_are_those_of_the_codes():
+    net, data = network(), pictures()
+    statistics = code_statistics(Comparator(net, ["fc"]), Comparator(net, ["conv"]), data, 24, 0, torch.device("cpu"))
+    centred = torch.from_numpy(net.preprocessing.centred(data.stored))
     code = net.run(centred, ["fc"])["fc"].clamp(min=0).double().numpy()
-    np.testing.assert_allclose(facts.mean, code.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(facts.deviation, code.std(0), rtol=1e-4)
-    np.testing.assert_allclose(facts.scale, np.sqrt(np.square(code).mean()), rtol=1e-5)
+    np.testing.assert_allclose(statistics.mean, code.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(statistics.deviation, code.std(0), rtol=1e-4)
+    np.testing.assert_allclose(statistics.scale, np.sqrt(np.square(code).mean()), rtol=1e-5)
     values = net.run(centred, ["conv"])["conv"].clamp(min=0).double()
-    np.testing.assert_allclose(facts.energies, [float(values.square().mean())], rtol=1e-5)
+    np.testing.assert_allclose(statistics.energies, [float(values.square().mean())], rtol=1e-5)
 
 
-def test_losses_are_what_their_names_say():
+def test_losses_agree_with_their_formulas():
     one, other = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]])
     assert float(half_squares(one, other)) == pytest.approx(17 / 4)
     assert float(relative_error(one, other, 2.0)) == pytest.approx(17 / 4 / 2)
@@ -190,7 +190,7 @@ def test_losses_are_what_their_names_say():
     assert float(realness_loss(logits, False)) == pytest.approx((np.log(2) + np.log1p(np.exp(2))) / 2)
 
 
-def test_the_adversary_is_enlarged_only_so_far():
+def test_the_factor_of_the_adversary_is_limited():
     rest, adversarial = torch.tensor([3.0, 4.0]), torch.tensor([0.0, 0.1])
     joined, weight, ratio = join_gradients(RECIPE, rest, adversarial, None)
     assert (weight, ratio) == pytest.approx((25.0, 50.0))
@@ -202,17 +202,17 @@ def test_the_adversary_is_enlarged_only_so_far():
     torch.testing.assert_close(joined, rest + 7 * adversarial)
 
 
-def test_the_discriminator_waits_below_and_learns_again_above():
+def test_the_discriminator_stops_learning_below_one_ratio_and_resumes_above_another():
     balance = Balance(0.1, 0.5)
     seen = []
     for loss in (1.0, 0.05, 0.3, 0.6, 0.3):
-        balance.note(loss, 1.0)
+        balance.update(loss, 1.0)
         seen.append(balance.learns)
     assert seen == [True, False, False, True, True]
 
 
 @pytest.mark.parametrize(("kind", "size"), [("patch", 32), ("patch", 96), ("published", 35), ("published", 96)])
-def test_discriminators_look_at_image_and_code(kind, size):
+def test_discriminators_depend_on_image_and_code(kind, size):
     torch.manual_seed(0)
     judge = build_discriminator(kind, 8, channels=4, size=size, scale=1.0).eval()
     image, code = torch.randn(3, 3, size, size), torch.rand(3, 8)
@@ -222,7 +222,7 @@ def test_discriminators_look_at_image_and_code(kind, size):
     assert not torch.allclose(whole, judge(image, code.flip(0))[1])
 
 
-def test_the_published_discriminator_needs_images_of_some_size():
+def test_the_published_discriminator_refuses_small_images():
     with pytest.raises(SettingsError, match=r"at least 35 pixels.*patch"):
         build_discriminator("published", 8, channels=4, size=34, scale=1.0)
 
@@ -232,23 +232,19 @@ def test_images_are_shifted_alike_and_edges_repeat():
     one, other = shifted([image, 2 * image], 2, torch.Generator().manual_seed(3))
     torch.testing.assert_close(other, 2 * one)
     assert one.shape == image.shape
-    known = set(image.flatten().tolist())
-    assert set(one.flatten().tolist()) <= known
+    data = set(image.flatten().tolist())
+    assert set(one.flatten().tolist()) <= data
     assert torch.equal(centre(image, (2, 3)), image[..., 2:4, 1:4])
 
 
-def _with(change: dict, **recipe: object) -> PriorTraining:
-    net, known, own = network(), pictures(), replace(RECIPE, **recipe)
+def _with(change: dict, **recipe: object) -> GeneratorTraining:
+    net, data, changed = network(), pictures(), replace(RECIPE, **recipe)
     encoder = Comparator(net, ["fc"])
-    facts = code_facts(encoder, encoder, known, 24, 0, torch.device("cpu"))
-    from pipeline.priors.generator import Generator
-    from pipeline.training.gang import ALONE
-    from pipeline.training.prior import generator_shape
-
-    own = replace(own, comparator=("fc",))
+    statistics = code_statistics(encoder, encoder, data, 24, 0, torch.device("cpu"))
+    changed = replace(changed, comparator=("fc",))
     torch.manual_seed(0)
-    training = PriorTraining(own, Generator(generator_shape(own, net, "fc", facts.scale)), encoder, encoder, facts,
-                             known, ALONE)  # fmt: skip
+    generator = Generator(generator_shape(changed, net, "fc", statistics.scale))
+    training = GeneratorTraining(changed, generator, encoder, encoder, statistics, data, ALONE)
     for name, value in change.items():
         setattr(training, name, value)
     return training
@@ -262,29 +258,29 @@ def test_a_network_of_grey_images_has_no_prior():
         check_request(RECIPE, build.build("grey", at, class_layer="conv"), "conv")
 
 
-def test_a_side_that_wins_for_good_ends_the_training():
+def test_a_side_that_keeps_winning_ends_the_training():
     training = _with({"waited": 199}, skip_below=10.0, resume_above=100.0, adversary_from=0.0, adversary_alone=0)
     with pytest.raises(TrainingError, match=r"discriminator has won.*skip_below"):
-        training.learn(0)
+        training.step(0)
     training = _with({"guessed": 199}, adversary_from=0.0, adversary_alone=0)
     with torch.no_grad():
         for value in training.discriminator.parameters():
-            value.zero_()  # it guesses
+            value.zero_()  # its logits are 0: it guesses
     with pytest.raises(TrainingError, match=r"generator has won.*adversarial_weight"):
-        training.learn(0)
+        training.step(0)
 
 
-def test_what_was_learned_before_a_training_ended_becomes_a_prior(tmp_path, monkeypatch):
+def test_the_last_checkpoint_of_a_failed_training_becomes_a_prior(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     assert "until" not in whole.prior.trained_on
-    learn = PriorTraining.learn
+    take_step = GeneratorTraining.step
 
     def ends(self, step):
         if step == 10:
             raise TrainingError("a side has won; begin again")
-        return learn(self, step)
+        return take_step(self, step)
 
-    monkeypatch.setattr(PriorTraining, "learn", ends)
+    monkeypatch.setattr(GeneratorTraining, "step", ends)
     with pytest.raises(TrainingError, match="begin again; or make a prior of what was learned before, by until=8$"):
         train(tmp_path / "ended")
     rescued = train(tmp_path / "ended", until=8)
@@ -293,12 +289,12 @@ def test_what_was_learned_before_a_training_ended_becomes_a_prior(tmp_path, monk
     assert rescued.prior.trained_on["until"] == 8
     assert "| Steps | 8 of 12, each of 4 images |" in rescued.prior.card
     monkeypatch.undo()
-    assert train(tmp_path / "ended").prior.digest == whole.prior.digest  # and can be trained to its end
+    assert train(tmp_path / "ended").prior.digest == whole.prior.digest  # and it can be trained to the end
     with pytest.raises(SettingsError, match="until: got 8, but .* is of step 12"):
         train(tmp_path / "ended", until=8)
 
 
-def test_losses_that_are_no_numbers_end_the_training_and_the_checkpoint_stays(tmp_path):
+def test_losses_that_are_not_finite_end_the_training_and_the_checkpoint_stays(tmp_path):
     with pytest.raises(TrainingError, match=r"no longer numbers.*recipe.rate") as caught:
         train(tmp_path, replace(RECIPE, rate=1e30, rate_with_adversary=1e30, checkpoint_every=1))
     assert (tmp_path / "training.checkpoint").is_file()
@@ -322,12 +318,12 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         ({"precision": "fp8"}, "fp32, bf16"),
     ],
 )
-def test_recipes_that_cannot_be_are_refused(changes, said):
+def test_invalid_recipes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(RECIPE, **changes)
 
 
-def test_pictures_that_are_held_out_are_not_learned_from():
+def test_held_out_pictures_are_not_trained_on():
     kept, held_out = pictures().split(8, 3)
     assert sorted([*kept.rows, *held_out.rows]) == list(range(24))
     assert len(held_out) == 8
@@ -335,7 +331,7 @@ def test_pictures_that_are_held_out_are_not_learned_from():
         pictures().split(24, 0)
 
 
-def test_the_rate_falls_to_the_adversary_and_then_to_zero():
+def test_the_rate_falls_until_the_adversary_begins_and_then_to_zero():
     rates = [RECIPE.rate_at(step) for step in range(13)]
     assert rates[0] == RECIPE.rate
     assert rates[3] == RECIPE.rate_with_adversary
@@ -343,7 +339,7 @@ def test_the_rate_falls_to_the_adversary_and_then_to_zero():
     assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
 
 
-def test_metrics_of_a_killed_run_are_written_over(tmp_path):
+def test_metrics_of_a_killed_run_are_overwritten(tmp_path):
     from atlas_viewer.training_log import write_metrics
 
     for step in (1, 2, 3, 2):

@@ -1,4 +1,4 @@
-"""Discriminators: networks that tell photos from what a generator makes of their codes."""
+"""Discriminators, which separate photos from images that a generator makes of the photos' codes; when they learn."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from torch.nn import functional
 
 from pipeline.errors import SettingsError
 
-_SMALLEST = 35  # pixels: smaller images leave the published discriminator's last convolution nothing to see
+_SMALLEST = 35  # pixels: on smaller images the published discriminator's last convolution has no input
 
 
 class PatchDiscriminator(nn.Module):
-    """Whether an image is real: a map of logits for its patches, and one for the whole image with its code.
+    """Logits that an image is real: a map for its patches, and one for the whole image with its code.
 
-    image : (batch, 3, row, column) in (-1, 1). code : (batch, …). Returns (batch, row, column) and (batch,).
-    Real and made images go through in batches of their own, for batch normalisation tells a mixed batch apart at once;
-    of several processes each normalises its own share.
+    Real and generated images must be passed in separate batches: in a mixed batch, batch normalization makes the two
+    easy to separate. Each process of a group normalizes its own share.
     Source: Isola et al. 2017 for the map; Dosovitskiy & Brox 2016 for the code.
     """
 
     def __init__(self, entries: int, *, channels: int, size: int, scale: float) -> None:
+        """
+        entries : numbers in a code.
+        channels : channels of the first convolution.
+        size : rows and columns of the images, the smaller number, pixels.
+        scale : codes are divided by this, about their root mean square.
+        """
         super().__init__()
         self.scale = scale
         widths = [channels, 2 * channels, 4 * channels]
-        depth = max(3, round(math.log2(size / 8)))  # halvings until the patches' map has about 8 rows
+        depth = max(3, round(math.log2(size / 8)))  # halvings until the map of patches has about 8 rows
         widths += [4 * channels] * (depth - 3)
         layers: list[nn.Module] = []
         inner = 3
@@ -44,6 +49,11 @@ class PatchDiscriminator(nn.Module):
         self.joint = nn.Sequential(nn.Linear(2 * top, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1))
 
     def forward(self, image: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of patches, (batch, row, column), and of whole images, (batch,).
+
+        image : (batch, 3, row, column) in (-1, 1).
+        code : (batch, …).
+        """
         body = self.body(image)
         top = self.top(body).mean(dim=(2, 3))
         code = functional.leaky_relu(self.code(code.flatten(1) / self.scale), 0.2)
@@ -51,11 +61,12 @@ class PatchDiscriminator(nn.Module):
 
 
 class PublishedDiscriminator(nn.Module):
-    """The published discriminator: five convolutions, their mean joined with the code, two inner products.
+    """The published discriminator: five convolutions, their spatial mean joined with the code, two inner products.
 
-    Takes and returns what PatchDiscriminator does; its map is the one logit of the whole image.
-    Source: Dosovitskiy & Brox 2016, supplement; sizes as in reference implementations. Departure: one logit for the
-    two-way softmax, which is the same function. Raises SettingsError for images that are too small.
+    It has the interface of PatchDiscriminator; its map of patches is the single logit of the whole image.
+    Source: Dosovitskiy & Brox 2016, supplement; sizes as in reference implementations.
+    Departure: one logit instead of a two-way softmax, which is the same function.
+    Raises SettingsError if the images are too small.
     """
 
     def __init__(self, entries: int, *, channels: int, size: int, scale: float) -> None:
@@ -87,7 +98,11 @@ class PublishedDiscriminator(nn.Module):
 
 
 def check_size(kind: str, size: int) -> None:
-    """Raise SettingsError for images, of `size` pixels a side or more, that a discriminator is too large for."""
+    """Raise SettingsError if images are too small for a discriminator.
+
+    kind : "patch" or "published".
+    size : rows or columns of the images, the smaller number, pixels.
+    """
     if kind == "published" and size < _SMALLEST:
         raise SettingsError(
             f"discriminator: published needs images of at least {_SMALLEST} pixels, these have {size}; "
@@ -96,22 +111,22 @@ def check_size(kind: str, size: int) -> None:
 
 
 def build_discriminator(kind: str, entries: int, *, channels: int, size: int, scale: float) -> nn.Module:
-    """A discriminator by name. scale : what codes are divided by."""
+    """Return an untrained discriminator.
+
+    kind : "patch" or "published".
+    entries : numbers in a code.
+    channels : channels of the first convolution.
+    size : rows or columns of the images, the smaller number, pixels.
+    scale : codes are divided by this.
+    """
     form = PatchDiscriminator if kind == "patch" else PublishedDiscriminator
     return form(entries, channels=channels, size=size, scale=scale)
 
 
-def realness_loss(logits: tuple[Tensor, Tensor], real: bool) -> Tensor:
-    """Mean cross-entropy of saying `real` (or not): half from the patches, half from the whole image."""
-    sign = -1.0 if real else 1.0
-    patches, whole = (functional.softplus(sign * part.float()).mean() for part in logits)
-    return (patches + whole) / 2
-
-
 class Balance:
-    """Which of the two opponents learns, by the ratio of the discriminator's loss to the generator's adversarial one.
+    """Decides whether the discriminator learns, from its loss over the generator's adversarial loss.
 
-    The discriminator waits once the ratio is below `skip_below`, and learns again above `resume_above`.
+    The discriminator is not trained once this ratio is below `skip_below`, until it is above `resume_above`.
     Source: Dosovitskiy & Brox 2016, section 4; the thresholds are settings.
     """
 
@@ -119,8 +134,8 @@ class Balance:
         self.skip_below, self.resume_above = skip_below, resume_above
         self.learns = True
 
-    def note(self, discriminator_loss: float, adversarial_loss: float) -> None:
-        """Take in the losses of a step."""
+    def update(self, discriminator_loss: float, adversarial_loss: float) -> None:
+        """Update `learns` with the losses of a step."""
         ratio = discriminator_loss / max(adversarial_loss, 1e-12)
         if ratio < self.skip_below:
             self.learns = False

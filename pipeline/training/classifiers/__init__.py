@@ -1,0 +1,1 @@
+"""Training the small classifiers that the project ships: for drawings and for photos."""
