@@ -19,7 +19,10 @@ from jobs import console
 from jobs.console import CONF, compose_config, groups, run_job
 from jobs.request import read_model, read_request
 from pipeline.errors import SettingsError
-from pipeline.methods.ascent.settings import StyleSettings
+from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
+from pipeline.methods.dgn.settings import RunSettings
+from pipeline.methods.memorisation.settings import MemorisationSettings
+from pipeline.methods.tops.settings import TopsSettings
 from pipeline.settings import ModelSettings, PriorSettings
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +31,7 @@ GENERIC = {
     "torch": ["model.build=package.module:build"],
 }
 STYLES = groups()["style"]
+METHODS = sorted((CONF / "method").glob("*.yaml"))
 # A value for every field of a style that no style of conf/ has.
 OTHER = {
     "name": "other", "decay": 0.123, "blur_radius": 3.25, "blur_every": 7, "small_val_percentile": 11.5,
@@ -275,10 +279,11 @@ def test_composing_leaves_no_folders_and_stays_where_it_is(tmp_path, monkeypatch
 def test_every_key_of_conf_carries_a_comment(path):
     """On its line or above it; what a model or an experiment only sets is explained where it has its first value."""
     explained = {"defaults"}
-    if path.parent.name in ("model", "prior") and path.stem != "_fields":
+    if path.parent.name in ("model", "prior", "style") and path.stem != "_fields":
         explained |= _keys(path.with_name("_fields.yaml"))
     if path.parent.name == "experiment":
-        explained |= _keys(CONF / "atlas.yaml") | _keys(CONF / "style" / f"{STYLES[0]}.yaml") | {"style", *STYLES}
+        explained |= _keys(CONF / "atlas.yaml") | _keys(CONF / "style" / "_fields.yaml") | {"style", *STYLES}
+        explained |= {path.stem for path in METHODS} | {key for path in METHODS for key in _keys(path)}
     lines = path.read_text().splitlines()
     bare = []
     for at, line in enumerate(lines):
@@ -292,8 +297,15 @@ def test_conf_has_the_fields_of_the_settings_and_no_others():
     keys = _keys(CONF / "model" / "_fields.yaml")
     assert keys == {field.name for field in dataclasses.fields(ModelSettings)}
     assert _keys(CONF / "prior" / "_fields.yaml") == {field.name for field in dataclasses.fields(PriorSettings)}
+    assert _keys(CONF / "style" / "_fields.yaml") == {field.name for field in dataclasses.fields(StyleSettings)}
     for style in STYLES:
-        assert _keys(CONF / "style" / f"{style}.yaml") == {field.name for field in dataclasses.fields(StyleSettings)}
+        assert _keys(CONF / "style" / f"{style}.yaml") <= {"defaults", *_keys(CONF / "style" / "_fields.yaml")}
+    beside = {"samples", "units", "variants", "variants_of"}
+    for name, kind, more in (
+        ("ascent", AscentSettings, set()), ("dgn", RunSettings, beside), ("tops", TopsSettings, set()),
+        ("memorisation", MemorisationSettings, set()),
+    ):  # fmt: skip
+        assert _keys(CONF / "method" / f"{name}.yaml") == {field.name for field in dataclasses.fields(kind)} | more
 
 
 PRIORS = groups()["prior"]

@@ -99,8 +99,6 @@ def small_plan(samples: int = 2, **units: tuple[int, ...]) -> Plan:
     return asking_styles(chosen, [style_record()], samples)
 
 
-def asking_styles(
-    units: Units, styles: Sequence[StyleRecord], samples: int, card: NetworkCard | None = None
-) -> Plan:
+def asking_styles(units: Units, styles: Sequence[StyleRecord], samples: int, card: NetworkCard | None = None) -> Plan:
     """The plan of one request for styles."""
     return Plan(network_card() if card is None else card).asking("ascent", styles, units, samples)

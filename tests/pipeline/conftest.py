@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the cards that these tests share
 
-from cards import STYLE  # noqa: E402
+from cards import STYLE
 
-from pipeline.methods.ascent.settings import StyleSettings  # noqa: E402
+from pipeline.methods.ascent.settings import StyleSettings
 
 PLAIN = replace(STYLE, blur_radius=0.0, blur_every=0, max_iter=8)
 

@@ -4,15 +4,18 @@ import json
 from dataclasses import replace
 
 import pytest
-from cards import network_card, small_plan, style_record
+from cards import asking_styles, network_card, small_plan, style_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cuts import ascent_tasks
-from pipeline.dataset_settings import MemorisationSettings
 from pipeline.errors import OutputError
+from pipeline.methods.ascent.settings import StyleRecord
+from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.memorisation.settings import MemorisationSettings
+from pipeline.methods.memorisation.task import settings_of
+from pipeline.methods.registry import read_plan, together
 from pipeline.plan import Plan
-from pipeline.records import StyleRecord
+from pipeline.records import of_record, to_record
 
 UNITS = st.sets(st.integers(0, 19), min_size=1).map(lambda units: tuple(sorted(units)))
 
@@ -37,9 +40,7 @@ def test_union_does_not_depend_on_the_order_of_asking(first, second, samples):
 
 def test_more_samples_or_styles_keep_every_task_that_is_there():
     plan = small_plan(2)
-    more = plan.union(small_plan(5)).union(
-        Plan.of_request(network_card(), {"conv1": (1,)}, [style_record("other", decay=0.1)], 1)
-    )
+    more = plan.union(small_plan(5)).union(asking_styles({"conv1": (1,)}, [style_record("other", decay=0.1)], 1))
     assert {task.id for task in ascent_tasks(plan)} < {task.id for task in ascent_tasks(more)}
 
 
@@ -52,16 +53,16 @@ def test_more_units_keep_whole_blocks():
 
 def test_a_record_read_back_is_the_plan():
     plan = small_plan()
-    assert Plan.of_record(json.loads(json.dumps(plan.record()))) == plan
-    tested = plan.with_memorisation(MemorisationSettings(2, 50, 10))
-    assert Plan.of_record(json.loads(json.dumps(tested.record()))) == tested
+    assert read_plan(json.loads(json.dumps(plan.record()))) == plan
+    tested = plan.asking("memorisation", [MemorisationSettings(2, 50, 10)])
+    assert read_plan(json.loads(json.dumps(tested.record()))) == tested
 
 
 def test_the_memorisation_test_that_was_asked_for_last_counts():
     plan = small_plan()
-    old, new = (plan.with_memorisation(MemorisationSettings(samples, 50, 10)) for samples in (1, 2))
-    assert old.union(new).memorisation.samples == 2
-    assert new.union(plan).memorisation == new.memorisation
+    old, new = (plan.asking("memorisation", [MemorisationSettings(samples, 50, 10)]) for samples in (1, 2))
+    assert settings_of(together(old, new)).samples == 2
+    assert settings_of(together(new, plan)) == settings_of(new)
 
 
 def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_else():
@@ -87,17 +88,32 @@ def test_micro_batches_of_a_task_have_equal_rounds():
 
 
 def test_the_same_name_with_other_numbers_is_refused_and_the_difference_named():
-    changed = Plan.of_request(network_card(), {"conv1": (1,)}, [style_record(max_iter=7)], 1)
+    changed = asking_styles({"conv1": (1,)}, [style_record(max_iter=7)], 1)
     with pytest.raises(OutputError, match=r"max_iter: 6, now 7.*style\.plain\.name"):
-        small_plan().union(changed)
+        together(small_plan(), changed)
 
 
 def test_an_atlas_of_other_weights_is_refused():
-    other = Plan.of_request(network_card("b" * 64), {"conv1": (1,)}, [style_record()], 1)
+    other = asking_styles({"conv1": (1,)}, [style_record()], 1, network_card("b" * 64))
     with pytest.raises(OutputError, match="another definition or other weights"):
-        small_plan().union(other)
+        together(small_plan(), other)
 
 
 def test_a_style_record_survives_json():
     record = style_record(decay=0.25)
-    assert StyleRecord.of_record(json.loads(json.dumps(record.record()))) == record
+    assert of_record(StyleRecord, json.loads(json.dumps(to_record(record))), "style plain") == record
+
+
+def test_the_order_of_asking_leads_and_the_order_in_the_record_is_canonical():
+    first, second = (asking_styles({"conv1": (1,)}, [style_record(name)], 1) for name in ("zebra", "ape"))
+    both = together(first, second)
+    assert both.order["ascent"] == ("ape", "zebra")
+    assert together(second, first).order["ascent"] == ("zebra", "ape")
+    assert list(both.record()["settings"]["ascent"]) == ["ape", "zebra"] == list(both.of("ascent"))
+    assert both.place("ascent", "ape") == 0
+
+
+def test_a_method_that_is_not_known_is_refused():
+    record = small_plan().record()
+    with pytest.raises(OutputError, match="plan.json: method dreams is not known to this version; update the program"):
+        read_plan(record | {"settings": {**record["settings"], "dreams": {}}})

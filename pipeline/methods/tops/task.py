@@ -222,7 +222,7 @@ class Tops(Method):
         work.shards.write(
             record_digest(stored.tops_record(work.plan, mined)), stored.encode_tops(work.plan, mined, result)
         )
-        return result
+        return stored.read_tops(work.plan, mined, work.shards, work.problems)  # as a later run will read it
 
     def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
         for mining in plan.of(self.name).values():

@@ -78,9 +78,9 @@ def _kinds(folder: Path) -> Iterator[tuple[str, Mapping[str, list[float]]]]:
     run = RunRecord("golden", _card(prior), _run_settings(), None, 0, DEVICE)
     model = net.digest
     made = ascent.AscentTask(model, "conv1", (0, 1, 2, 3), 0, style, 4, 1)
-    yield "ascent", _numbers(made, resources, ("activation", "activation_float", "trace"))
+    yield "ascent", _numbers(made, resources, ("activation", "activation_float", "best_step", "trace"))
     made = dgn.DgnTask(model, "fc", (((1, 1.0),), ((2, 1.0), (4, 0.5))), 0, run, 0.5, 2, 1)
-    yield "dgn", _numbers(made, resources, ("activation", "best_activation_float", "code_norm", "trace"))
+    yield "dgn", _numbers(made, resources, ("activation", "best_activation_float", "best_step", "code_norm", "trace"))
     plan = _mined_plan(net, source)
     (mined,) = tops.mine_tasks(plan)
     yield "mine", _numbers(mined, resources, None)
@@ -106,7 +106,8 @@ def _kinds(folder: Path) -> Iterator[tuple[str, Mapping[str, list[float]]]]:
 def _numbers(task: Task, resources: Resources, names: tuple[str, ...] | None) -> dict[str, list[float]]:
     shard = Shard(compute(task, resources), "golden")
     chosen = [name for name in shard.names if "histogram" not in name] if names is None else names
-    return _rounded({name: shard.array(name) for name in chosen})
+    arrays = {name: shard.array(name) for name in chosen}
+    return _rounded({name: array for name, array in arrays.items() if array.dtype.kind != "U"})
 
 
 def _rounded(arrays: Mapping[str, np.ndarray]) -> dict[str, list[float]]:

@@ -31,5 +31,6 @@ def test_a_change_of_numbers_raises_the_revision(kind, now):
     ]
     assert moved == [], (
         f"{kind}: the numbers of {', '.join(moved)} have changed, but shards and atlases made before would still count "
-        f"as the same results. If the change is meant, raise {where}, name it under Results in CHANGELOG.md, and {update}"
+        f"as the same results. If the change is meant, raise {where}, name it under Results in CHANGELOG.md, and "
+        f"{update}"
     )

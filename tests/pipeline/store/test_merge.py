@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
-from cards import network_card, small_plan, style_record
+from cards import asking_styles, small_plan, style_record
 
 from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.validator import check
-from pipeline.cuts import ascent_tasks
+from pipeline.methods.ascent.task import AscentTask, ascent_tasks
+from pipeline.methods.registry import cut
 from pipeline.plan import Plan
 from pipeline.store.merge import merge
+from pipeline.store.merging import MergeReport
 from pipeline.store.shard import Pieces, ShardFolder, encode_shard
-from pipeline.tasks import AscentTask
+from pipeline.work import Work
 
 POINTS = 4
 
@@ -24,7 +29,7 @@ def fake_shard(task: AscentTask, dead: int | None = None) -> bytes:
     """What computing the task would store, with pictures that tell unit and sample."""
     count = len(task.units)
     status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
-    encode = format.STYLE["pixels"].encode
+    encode = STYLE["pixels"].encode
     chunks = [None if unit == dead else encode(picture(task, unit)[None, None]) for unit in task.units]
     arrays = {
         "pixels": Pieces("u1", (count, 9, 9, 3), chunks),
@@ -44,6 +49,12 @@ def store(plan: Plan, folder: ShardFolder, order=lambda tasks: tasks, dead: int 
         folder.write(task.id, fake_shard(task, dead))
 
 
+def merged(plan: Plan, folder: ShardFolder, target: Path) -> tuple[MergeReport, Work]:
+    """The report of a merge, and the work that was merged."""
+    work = cut(Work(plan, folder))
+    return merge(work, target, "a: 1", lambda _: None), work
+
+
 @pytest.fixture
 def plan() -> Plan:
     return small_plan(2, conv1=tuple(range(20)))
@@ -51,7 +62,7 @@ def plan() -> Plan:
 
 def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
     store(plan, ShardFolder(tmp_path), dead=3)
-    report = merge(plan, ShardFolder(tmp_path), tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    report, _ = merged(plan, ShardFolder(tmp_path), tmp_path / "atlas.h5")
     assert (report.pictures, report.missing, report.failed) == (40, 0, 0)
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
@@ -70,7 +81,7 @@ def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path, plan):
     for name, order in (("one", lambda tasks: tasks), ("two", lambda tasks: tasks[::-1])):
         folder = ShardFolder(tmp_path / name)
         store(plan, folder, order)
-        merge(plan, folder, tmp_path / name / "atlas.h5", "a: 1", lambda _: None)
+        merged(plan, folder, tmp_path / name / "atlas.h5")
         atlases.append((tmp_path / name / "atlas.h5").read_bytes())
     assert atlases[0] == atlases[1]
 
@@ -83,10 +94,10 @@ def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan
     folder.path(failed.id).unlink()
     folder.write_reason(failed.id, "no room")
     folder.path(damaged.id).write_bytes(b"x" * 100)
-    report = merge(plan, folder, tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    report, work = merged(plan, folder, tmp_path / "atlas.h5")
     assert report.missing == len(gone.units) + len(damaged.units)
     assert report.failed == len(failed.units)
-    assert len(report.set_aside) == 1
+    assert len(work.problems) == 1
     assert set(report.reasons.values()) == {"no room"}
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
@@ -97,12 +108,12 @@ def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan
 
 
 def test_what_nobody_asked_for_is_no_gap(tmp_path):
-    plan = Plan.of_request(network_card(), {"conv1": (0, 1, 2)}, [style_record()], 2).union(
-        Plan.of_request(network_card(), {"conv1": (1,)}, [style_record("other")], 1)
+    plan = asking_styles({"conv1": (0, 1, 2)}, [style_record()], 2).union(
+        asking_styles({"conv1": (1,)}, [style_record("other")], 1)
     )
     folder = ShardFolder(tmp_path)
     store(plan, folder)
-    report = merge(plan, folder, tmp_path / "atlas.h5", "a: 1", lambda _: None)
+    report, _ = merged(plan, folder, tmp_path / "atlas.h5")
     assert (report.pictures, report.missing, report.statuses) == (7, 0, {"ok": 7})
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert set(file["layers/conv1/units/status"]) == {format.Status.ok}
@@ -118,8 +129,8 @@ def test_an_old_atlas_stays_when_the_new_one_cannot_be_written(tmp_path, plan, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.store.merge.write_scores", full)
+    monkeypatch.setattr("pipeline.methods.scores.store.ScoresWriter.write_rest", full)
     with pytest.raises(OSError, match="cannot be written"):
-        merge(plan, folder, target, "a: 1", lambda _: None)
+        merged(plan, folder, target)
     assert target.read_bytes() == b"old"
     assert not list(tmp_path.glob(".atlas*"))

@@ -1,0 +1,74 @@
+"""A plan.json of version 1 goes on: the same tasks under the same ids, and more of what it asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import OutputError
+from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.dgn.task import combination_tasks, dgn_tasks, prior_tasks
+from pipeline.methods.memorisation.settings import MemorisationSettings
+from pipeline.methods.memorisation.task import settings_of
+from pipeline.methods.registry import read_plan, together
+from pipeline.methods.scores.task import score_tasks
+from pipeline.methods.tops.result import tops_record
+from pipeline.methods.tops.task import mine_tasks, top_units
+from pipeline.plan import Plan, SweepPlace
+from pipeline.records import record_digest
+
+# A plan of version 1 with all methods, and the ids of the tasks that the program of that version cut from it.
+STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return read_plan(STORED["plan"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "tasks"),
+    [
+        ("ascent", ascent_tasks),
+        ("dgn", dgn_tasks),
+        ("combinations", lambda plan: [task for tasks in combination_tasks(plan).values() for task in tasks]),
+        ("mine", mine_tasks),
+        ("priors", prior_tasks),
+        ("scores", score_tasks),
+    ],
+)
+def test_tasks_keep_their_ids(plan, kind, tasks):
+    assert STORED["ids"][kind]
+    assert [task.id for task in tasks(plan)] == STORED["ids"][kind]
+
+
+def test_what_was_put_together_from_mining_is_taken_again(plan):
+    assert record_digest(tops_record(plan, mine_tasks(plan))) == STORED["tops"]
+
+
+def test_everything_that_was_asked_is_asked(plan):
+    assert {method: sorted(asked) for method, asked in plan.settings.items() if method != "scores"} == {
+        "ascent": ["blur_1", "low_frequency"],
+        "dgn": ["doodlenet_conv5-free", "doodlenet_fc6"],
+        "combinations": ["pairs"],
+        "tops": ["dataset"],
+        "memorisation": ["test"],
+    }
+    assert plan.sweep == {"ascent": {"blur_1": SweepPlace("blur", 1, "low_frequency")}}
+    assert settings_of(plan) == MemorisationSettings(3, 200, 40)
+    assert top_units(plan, "conv3") == tuple(range(16))
+    assert plan.samples("ascent", "conv3", "low_frequency") == 2
+
+
+def test_it_is_stored_as_a_plan_of_today_and_joins_what_is_asked_now(plan):
+    again = read_plan(json.loads(json.dumps(plan.record())))
+    assert again == plan
+    assert again.record() == plan.record()
+    assert together(plan, plan) == plan
+
+
+def test_a_version_that_is_not_known_is_refused(plan):
+    with pytest.raises(OutputError, match=r"plan\.json: version 3, expected 2; update the program, or choose another"):
+        read_plan(plan.record() | {"version": 3})
