@@ -6,11 +6,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from jobs.atlas import device_kind, output
 from jobs.console import DONE, run_job
+from jobs.folder import output
 from jobs.prior_training import PriorJob, open_images, print_line, train_member
 from jobs.processes import run_processes
-from jobs.request import read_device, read_model, read_out
+from jobs.request import device_kind, read_device, read_model, read_out
 from jobs.settings_reader import read_settings, typed
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import SettingsError, UnitError, nearest

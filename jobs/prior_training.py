@@ -66,9 +66,9 @@ def train_member(member: Member, job: PriorJob) -> None:
     """Train as one of the processes; the first writes the prior's folder, the metrics, the snapshots and the page."""
     import torch
 
-    from pipeline.resources import prepare
     from pipeline.nets.model import open_network
     from pipeline.priors.prior import read_prior
+    from pipeline.resources import prepare
     from pipeline.training.priors.process_group import joined_process_group
     from pipeline.training.priors.report import error_table
     from pipeline.training.priors.training import PriorRequest, train_prior

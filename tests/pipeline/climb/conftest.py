@@ -22,6 +22,7 @@ class LinearCone:
     bias: torch.Tensor
     gates: bool = False
     rectified: bool = False
+    normalized: bool = False
     calls: list[int] = field(default_factory=list)  # batch sizes of every evaluation
 
     def __post_init__(self) -> None:
@@ -34,6 +35,10 @@ class LinearCone:
     def activations(self, image: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
         self.calls.append(len(image))
         return (self.weight[units] * image).flatten(1).sum(dim=1) + self.bias[units]
+
+    def values(self, image: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(image))
+        return torch.stack([(weight * image).flatten(1).sum(dim=1) for weight in self.weight], dim=1) + self.bias
 
 
 @pytest.fixture

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.climb.items import Item, climb_items, trace_steps
+from pipeline.climb.items import Climbed, Item, climb_items, trace_steps
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import StyleSettings
 
 OK, ZERO_GRADIENT, NAN, NEVER_ACTIVE = 1, 2, 3, 4
 
 
-def run(cone, items, settings, batch=4, seed=0) -> SimpleNamespace:
-    """Gradient ascent with every item: the kept image and activation of its one member, and how the climb went."""
-    climbed = climb_items(
+def climb_pixels(cone, items, settings, batch=4, seed=0, balance=0.0) -> Climbed:
+    return climb_items(
         cone,
         Pixels(cone, "conv1", seed, settings),
         items,
@@ -24,7 +23,13 @@ def run(cone, items, settings, batch=4, seed=0) -> SimpleNamespace:
         trace_points=settings.trace_points,
         batch=batch,
         device=torch.device("cpu"),
+        balance=balance,
     )
+
+
+def run(cone, items, settings, batch=4, seed=0) -> SimpleNamespace:
+    """Gradient ascent with every item: the kept image and activation of its one member, and how the climb went."""
+    climbed = climb_pixels(cone, items, settings, batch, seed)
     return SimpleNamespace(
         pixels=climbed.best.pixels,
         activation=climbed.best.activation[:, 0],
@@ -253,3 +258,46 @@ def test_no_items_give_an_empty_result(cone, settings):
     result = run(cone, [], settings)
     assert result.pixels.shape == (0, 5, 6, 3)
     assert result.trace.shape == (0, 4)
+
+
+def test_several_units_are_climbed_together_and_balanced_with_pixels_too(cone, style, settings):
+    items = [Item(((0, 1.0), (6, 1.0)), 0, style(max_iter=30)), Item(((2, 1.0),), 0, style(max_iter=30))]
+    free, level = (climb_pixels(cone, items, settings, balance=balance) for balance in (0.0, 0.9))
+    for result in (free, level):
+        assert result.status.tolist() == [OK, OK]
+        assert np.isnan(result.best.activation[1]).tolist() == [False, True]
+        assert (result.best.activation_float[:, 0] > result.trace[:, 0]).all()
+    gaps = [np.abs(np.diff(result.best.activation_float[0])).item() for result in (free, level)]
+    assert gaps[1] < gaps[0] / 2
+    assert level.best.activation_float[0].sum() <= free.best.activation_float[0].sum()
+
+
+def test_a_single_unit_climbs_the_same_beside_a_pair(cone, style, settings):
+    pair, single = Item(((0, 1.0), (6, 1.0)), 0, style()), of_unit(2, style(), 0)
+    both, alone = climb_pixels(cone, [pair, single], settings), climb_pixels(cone, [single], settings)
+    np.testing.assert_array_equal(both.best.pixels[1], alone.best.pixels[0])
+    np.testing.assert_allclose(both.trace[1], alone.trace[0], rtol=1e-5)
+
+
+def test_a_weighted_unit_starts_elsewhere_than_the_unit_itself(cone, style, settings):
+    items = [Item(((0, weight),), 0, style(max_iter=1)) for weight in (1.0, 2.0)]
+    one, other = climb_pixels(cone, items, settings).best.pixels
+    assert not np.array_equal(one, other)
+
+
+def test_the_last_iterate_is_there_beside_the_best(cone, style, settings):
+    draining = style(decay=0.9, step_start=0.01, step_end=0.01, max_iter=6)
+    result = climb_pixels(cone, items_of(draining), settings)
+    assert result.last.step.tolist() == [5] * 7
+    np.testing.assert_array_equal(result.last.activation_float[:, 0], result.trace[:, -1])
+    assert (result.last.activation_float <= result.best.activation_float).all()
+    assert (result.last.activation_float < result.best.activation_float).any()
+
+
+def test_the_first_iterate_may_be_the_best(cone, style, settings):
+    """Its step is 0, not the −1 of what has none."""
+    one = run(cone, items_of(style(max_iter=1)), settings)
+    assert one.best_step.tolist() == [0] * 7
+    np.testing.assert_array_equal(one.activation_float, one.trace[:, 0])
+    falling = run(cone, items_of(style(decay=0.9, step_start=0.01, step_end=0.01)), settings)
+    assert 0 in falling.best_step and -1 not in falling.best_step

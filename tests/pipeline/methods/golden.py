@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def _kinds(folder: Path) -> Iterator[tuple[str, Mapping[str, list[float]]]]:
     net, source = network(), _source(folder)
     prior = _prior()
     resources = Resources(net, source, {prior.digest: prior})
-    style = StyleRecord(STYLE, ASCENT, 0, DEVICE)
+    regularized = {"decay": 0.01, "blur_radius": 1.0, "blur_every": 2, "small_norm_percentile": 20.0,
+                   "px_abs_benefit_percentile": 10.0}  # fmt: skip
+    style = StyleRecord(replace(STYLE, **regularized), ASCENT, 0, DEVICE)
     run = RunRecord("golden", _card(prior), _run_settings(), None, 0, DEVICE)
     model = net.digest
     made = ascent.AscentTask(model, "conv1", (0, 1, 2, 3), 0, style, 4, 1)
@@ -186,11 +189,12 @@ def _card(prior: _Prior) -> PriorCard:
 def _run_settings() -> RunSettings:
     return RunSettings(
         iterations=8, unit="entry", step_start=0.5, step_end=1e-10, sigmas=3.0, clip=False, shrink=0.99, penalty=0.01,
-        jitter=0.1, start="noise", image=None, fresh_starts=1, trace_points=4,
+        jitter=0.15, start="noise", image=None, fresh_starts=1, trace_points=4,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    FILE.write_text(json.dumps(results(), indent=1) + "\n")
+    text = json.dumps(results(), indent=1)
+    FILE.write_text(re.sub(r"\[[^][]*\]", lambda found: " ".join(found[0].split()), text) + "\n")  # a line an array
     print(f"wrote {FILE}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden import FILE, REVISIONS, results
 
-TOLERANCE = {"rtol": 2e-3, "atol": 2e-3}  # another processor or version of torch moves last bits; a changed rule more
+TOLERANCE = {"rtol": 5e-4, "atol": 5e-4}  # another processor or version of torch moves last bits; a changed rule more
 
 
 @pytest.fixture(scope="module")

@@ -394,3 +394,18 @@ def test_a_start_of_one_iteration_is_its_own_picture():
     assert result.status.tolist() == [OK]
     np.testing.assert_array_equal(result.code[0], real_codes().mean)
     assert result.best_step.tolist() == [0]
+
+
+def test_a_minimized_run_descends_and_keeps_the_lowest():
+    result = run(alone(range(5)), of=tiny_run(replace(SETTINGS, direction="minimize")))
+    assert result.status.tolist() == [OK] * 5
+    assert (result.best_activation_float[:, 0] < result.trace[:, 0]).all()
+    assert (result.best_activation_float[:, 0] <= np.nanmin(result.trace, axis=1)).all()
+
+
+def test_a_start_that_is_not_drawn_is_not_tried_again():
+    """A unit without a gradient: another attempt from the same code would end in the same way."""
+    net = network()
+    net.operator(net.layer("fc").node).weight[1] = 0
+    result = run(alone([1]), net=net, of=tiny_run(replace(SETTINGS, start="mean")))
+    assert (result.status.tolist(), result.attempt.tolist()) == ([ZERO_GRADIENT], [0])

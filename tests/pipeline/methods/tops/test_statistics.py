@@ -98,7 +98,9 @@ def test_redundant_units_are_named_and_constant_units_have_none(maps):
     assert found.nearest.tolist()[:2] == [1, 0] and found.redundant_unit.tolist()[:2] == [1, 0]
     assert found.correlation[:2] == pytest.approx([-1, -1])
     assert found.nearest[3] == found.redundant_unit[3] == -1
-    assert found.redundant_unit[4] == -1 and found.nearest[4] != -1  # one goes with it most, but not as a twin
+    assert (
+        found.redundant_unit[4] == -1 and found.nearest[4] != -1
+    )  # the nearest one correlates too little
 
 
 @pytest.mark.parametrize(("gated", "dead"), [(False, [3]), (True, [2, 3])])
@@ -137,7 +139,7 @@ def test_few_images_are_all_quantile_hits_and_none_is_there_twice():
     assert quantile_images(np.zeros(0, int), values[:0], values[:0], WIDTH, 2).image.tolist() == [[-1, -1]] * 2
 
 
-def test_quantiles_and_twins_look_at_the_sample_alone(maps):
+def test_quantiles_and_redundant_units_follow_from_the_sample_alone(maps):
     sampled = np.arange(0, 24, 2)
     found = whole(maps, (9,), sampled=sampled)
     assert set(found.hits["quantile"].image[0].tolist()) <= set(sampled.tolist())
