@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from jobs.atlas import output
 from jobs.console import DONE, run_job
+from jobs.folder import output
 from jobs.request import read_out, read_settings
 from jobs.settings_reader import typed
 from pipeline.dataset_settings import DatasetSettings
