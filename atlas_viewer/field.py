@@ -14,6 +14,7 @@ import numpy as np
 DEFLATE = 4  # the level past which pictures shrink by less than one percent and cost twice the time
 CHUNK_BYTES = 256 * 1024  # a chunk is read whole, so it stays well below HDF5's own cache of 1 MiB
 CONTIGUOUS_BYTES = 4096  # below this the index of a chunked dataset is larger than its data
+ROWS_OF_IMAGES = "/dataset/images"  # the one group whose rows other groups name
 FIXED_AXES = {"rgb": 3, "side": 4, "plane": 2, "end": 2, "byte": 32}  # a side: top, left, bottom, right
 
 
@@ -44,7 +45,10 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Field:
-    """One dataset of a group: its axes, and what a number in it means and is measured in."""
+    """One dataset of a group: its axes, and what a number in it means and is measured in.
+
+    rows_of : the group whose rows the numbers name, or empty.
+    """
 
     name: str
     dtype: str
@@ -52,6 +56,7 @@ class Field:
     meaning: str
     measure: str = ""
     required: bool = True
+    rows_of: str = ""
 
     @property
     def is_image(self) -> bool:

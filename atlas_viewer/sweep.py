@@ -11,7 +11,7 @@ import numpy as np
 from atlas_viewer.evidence.ascent import Pictures
 from atlas_viewer.evidence.climb import NONE, RANDOM, Climb, SweepPlace
 from atlas_viewer.evidence.dgn import Run
-from atlas_viewer.evidence.numbers import Number, Value, word
+from atlas_viewer.evidence.numbers import Number, Value, effective, word
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer
 
@@ -60,10 +60,7 @@ class Setting:
     @cached_property
     def read(self) -> dict[Number, Value]:
         """The numbers of the table that decide its pictures, with their values."""
-        numbers = self.numbers
-        return {
-            number: numbers[number.name] for number in self.table if number.name in numbers and number.is_read(numbers)
-        }
+        return effective(self.table, self.numbers)
 
     @property
     def active(self) -> dict[str, Value]:

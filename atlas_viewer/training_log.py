@@ -84,13 +84,13 @@ def write_look(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> P
     rows, columns = real.shape[1:3]
     top, left = (made.shape[1] - rows) // 2, (made.shape[2] - columns) // 2
     made = made[:, top : top + rows, left : left + columns]
-    sheet = np.zeros((2 * rows + 3 * _GAP, len(real) * (columns + _GAP) + _GAP, 4), np.uint8)  # clear between
+    sprite = np.zeros((2 * rows + 3 * _GAP, len(real) * (columns + _GAP) + _GAP, 4), np.uint8)  # clear between
     for place, pair in enumerate(zip(real, made, strict=True)):
         for row, picture in enumerate(pair):
             y, x = _GAP + row * (rows + _GAP), _GAP + place * (columns + _GAP)
-            sheet[y : y + rows, x : x + columns, :3] = picture
-            sheet[y : y + rows, x : x + columns, 3] = 255
-    image = Image.fromarray(sheet)
+            sprite[y : y + rows, x : x + columns, :3] = picture
+            sprite[y : y + rows, x : x + columns, 3] = 255
+    image = Image.fromarray(sprite)
     if max(rows, columns) > _LONGEST:
         share = _LONGEST / max(rows, columns)
         image = image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.LANCZOS)

@@ -16,7 +16,7 @@ from pipeline.settings import check
 
 def compare(config: DictConfig) -> int:
     """Make the page; return the exit code."""
-    from atlas_viewer.site.networks_page import compare as make_page
+    from atlas_viewer.site.pages.networks import compare as make_page
 
     out, folders = read_out(config), _folders(config)
     for folder in folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atlas_viewer.site.training_page import write_page
+from atlas_viewer.site.pages.training import write_page
 from atlas_viewer.training_log import METRICS, TrainingFacts, write_facts, write_look, write_metrics
 from jobs.processes import Member
 from pipeline.dataset_settings import DatasetSettings

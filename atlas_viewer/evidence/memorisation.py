@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.dgn import RUN
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
+    from atlas_viewer.layer import Layer
 
 MEMORISATION = Group(
     "/memorisation/<run>",
@@ -31,7 +32,7 @@ MEMORISATION = Group(
         Field("unit", "i4", ("unit",), "the units of the class layer, rising"),
         Field("images", "i4", ("unit",), "images of the unit's class that were compared"),
         Field("nearest", "i4", ("unit", "sample", "space"),
-              "row of the nearest image in /dataset/images; -1 for none"),
+              "row of the nearest image in /dataset/images; -1 for none", rows_of=ROWS_OF_IMAGES),
         Field("distance", "f4", ("unit", "sample", "space"), "its distance, of that space"),
         Field("typical", "f4", ("unit", "space"),
               "for comparison: the median, over the class's images, of the distance to the nearest other one"),
@@ -97,6 +98,11 @@ class Memorisation:
         """The index of a unit on the axis unit; None where it was not compared."""
         rows = np.flatnonzero(self.units == unit)
         return int(rows[0]) if rows.size else None
+
+
+def shown_beside(layer: Layer) -> Iterator[h5py.Group]:
+    """The tests of a layer's pictures, which its pages show."""
+    return (test.group for test in Memorisation.of(layer.atlas).values() if test.layer == layer.name)
 
 
 def faults(file: h5py.File) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from atlas_viewer.field import Field, Group
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
+    from atlas_viewer.layer import Layer
 
 Value = str | int | float | bool
 
@@ -92,6 +93,16 @@ class Number:
         """Whether the number is read in a setting with these numbers."""
         name, _, values = self.read_when.partition("=")
         return not name or (name in numbers and word(numbers[name]) in values.split(","))
+
+
+def effective(table: Iterable[Number], numbers: Mapping[str, Value]) -> dict[Number, Value]:
+    """The numbers of a table that decide the pictures of a setting, with their values, in the table's order."""
+    return {n: numbers[n.name] for n in table if n.name in numbers and n.is_read(numbers)}
+
+
+def shown_beside(layer: Layer) -> Iterator[h5py.Group]:
+    """The tables, which the pages of every layer show."""
+    return NUMBERS.within(layer.atlas.file)
 
 
 def word(value: Value) -> str:

@@ -1,7 +1,10 @@
 """Every kind of evidence, in the order of the schema: the one place that a new kind is added to.
 
 A module offers `GROUPS`, its part of the schema, and `faults(file)`, which yields a line for each contradiction in an
-open file whose groups are sound by themselves. It may offer `write_tables(layer, folder)`, which writes its CSV files.
+open file whose groups are sound by themselves. It may also offer
+
+- `write_tables(layer, folder)`, which writes its CSV files of a layer and yields their paths;
+- `shown_beside(layer)`, which yields the groups outside of a layer's own that the layer's pages show.
 """
 
 from __future__ import annotations
@@ -54,3 +57,10 @@ def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
     for evidence in EVIDENCE:
         if hasattr(evidence, "write_tables"):
             yield from evidence.write_tables(layer, folder)
+
+
+def shown_beside(layer: Layer) -> Iterator[h5py.Group]:
+    """Yield the groups outside of a layer's own that the layer's pages show."""
+    for evidence in EVIDENCE:
+        if hasattr(evidence, "shown_beside"):
+            yield from evidence.shown_beside(layer)

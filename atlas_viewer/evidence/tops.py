@@ -15,7 +15,7 @@ import numpy as np
 from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.evidence.climb import MEASURE
 from atlas_viewer.evidence.dataset import Dataset, input_size
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group
 from atlas_viewer.table import write
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ TOPS = Group(
                   required=False),
     ),
     (
-        Field("image", "i4", ("unit", "rank"), "row of the image in /dataset/images; -1 where there is no hit"),
+        Field("image", "i4", ("unit", "rank"), "row of the image in /dataset/images; -1 where there is no hit",
+              rows_of=ROWS_OF_IMAGES),
         Field("activation", "f4", ("unit", "rank"), "the unit's largest activation in the image", "activation"),
         Field("position", "i4", ("unit", "rank", "plane"), "where in the layer's map it is; -1 where there is no hit",
               "positions"),

@@ -1,19 +1,21 @@
-"""What the folders of a site were made from, as hashes: equal ones are taken over from the site before."""
+"""Hashes of everything that decides a folder of a site: equal ones are taken over from the site before."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from atlas_viewer.evidence.memorisation import Memorisation
+from atlas_viewer.evidence.registry import shown_beside
+from atlas_viewer.field import ROWS_OF_IMAGES
+from atlas_viewer.format import SCHEMA
 from atlas_viewer.layer import Layer
-from atlas_viewer.site.combination_page import groups
-from atlas_viewer.site.comparison_page import shown_rows
-from atlas_viewer.site.outline import Outline, runs
+from atlas_viewer.site.outline import Outline
+from atlas_viewer.site.pieces import kinds, panels
 
 HERE = Path(__file__).parent
 
@@ -30,46 +32,48 @@ def layer_key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
         outline.neighbours(layer.name),
     )
     digest.update(repr((around, layer.info)).encode())
-    found = [(run.name, outline.prior_link(run.prior)) for run in runs(layer)]
-    together = [group.link() for group in groups(outline) if group.layer == layer.name]
-    digest.update(repr((found, shown_rows(outline, layer), together)).encode())
+    digest.update(repr([piece.depends(outline, layer) for piece in (*kinds(), *panels())]).encode())
     digest.update(atlas.mean.tobytes())
-    _hash_images(digest, layer)
-    with atlas_path.open("rb") as raw:
-        layer.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
-        for test in _tests(layer):
-            _hash_object(digest, raw, "", test.group)
-            test.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
+    groups = [layer.group, *shown_beside(layer)]
+    _hash_images(digest, layer, groups)
+    hash_groups(digest, atlas_path, groups)
     return digest.hexdigest()
 
 
-def combinations_key(outline: Outline, atlas_path: Path, layers: dict[str, str]) -> str:
-    """A hash of everything that decides the pages of combined units. layers : the keys of the layers."""
+def folder_key(atlas_path: Path, around: object, groups: list[h5py.Group]) -> str:
+    """A hash of the drawing code, of what lies around a folder, and of groups of the atlas."""
     digest = hashlib.sha256(_code().encode())
-    shown = groups(outline)
-    around = [(group.layer, layers.get(group.layer), group.name(1)) for group in shown]
-    links = [outline.prior_link(each.prior) for group in shown for each in group.sets]
-    digest.update(repr((outline.atlas.cited, around, links)).encode())
-    with atlas_path.open("rb") as raw:
-        for each in (each for group in shown for each in group.sets):
-            _hash_object(digest, raw, "", each.group)
-            each.group.visititems(lambda name, thing: _hash_object(digest, raw, name, thing))
+    digest.update(repr(around).encode())
+    hash_groups(digest, atlas_path, groups)
     return digest.hexdigest()
 
 
-def _tests(layer: Layer) -> list[Memorisation]:
-    """The memorisation tests that the layer's pages show."""
-    return [test for test in layer.atlas.memorisation.values() if test.layer == layer.name]
+def hash_groups(digest: hashlib._Hash, atlas_path: Path, groups: list[h5py.Group]) -> None:
+    """Take in whole groups of the atlas, but for rows of images, which shift with the hits of other layers."""
+    with atlas_path.open("rb") as raw:
+        for group in groups:
+            rows = {dataset.name for dataset in _rows_of_images(group)}
+            _hash_object(digest, raw, "", group)
+            group.visititems(lambda name, thing, rows=rows: _hash_object(digest, raw, name, thing, thing.name in rows))
 
 
-def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
+def _rows_of_images(group: h5py.Group) -> Iterator[h5py.Dataset]:
+    """The datasets in a group of the atlas whose numbers are rows of /dataset/images."""
+    for kind in SCHEMA:
+        names = [field.name for field in kind.fields if field.rows_of == ROWS_OF_IMAGES]
+        for each in kind.within(group.file) if names else ():
+            if each == group or each.name.startswith(f"{group.name}/"):
+                yield from (each[name] for name in names)
+
+
+def _hash_images(digest: hashlib._Hash, layer: Layer, groups: list[h5py.Group]) -> None:
     """Take in what the layer's pages show of the dataset; the pixels follow from content, preprocessing, packages."""
     dataset = layer.atlas.dataset
     if dataset is None:
         return
     about = [(name, repr(value)) for name, value in sorted(dataset.group.attrs.items())]
     digest.update(repr((about, dataset.classes, layer.atlas.packages)).encode())
-    for rows in (*(layer.tops(kind).image for kind in layer.kinds), *(test.nearest for test in _tests(layer))):
+    for rows in (stored[...] for group in groups for stored in _rows_of_images(group)):
         used = np.unique(rows[rows >= 0])
         for part in (dataset.number, dataset.hash, dataset.label, dataset.placement):
             digest.update(part[used].tobytes())
@@ -78,7 +82,7 @@ def _hash_images(digest: hashlib._Hash, layer: Layer) -> None:
 
 
 def _code() -> str:
-    """A hash of what draws: our code, templates and styles, and the libraries that draw."""
+    """A hash of everything that draws: our code, templates and style sheets, and the libraries that draw."""
     digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
     for path in sorted(HERE.parent.rglob("*")):
         if path.suffix in (".py", ".html", ".css", ".js"):
@@ -86,12 +90,14 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _hash_object(digest: hashlib._Hash, raw: object, name: str, thing: h5py.Group | h5py.Dataset) -> None:
+def _hash_object(
+    digest: hashlib._Hash, raw: object, name: str, thing: h5py.Group | h5py.Dataset, rows_of_images: bool = False
+) -> None:
     """Take in a group's attributes, or a dataset; chunks as they are stored, so that nothing is unpacked."""
     about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs)]
     digest.update(repr((name, about)).encode())
-    if isinstance(thing, h5py.Group) or (name.startswith("tops/") and name.endswith("/image")) or name == "nearest":
-        return  # rows of images shift with the hits of other layers; which images they are is taken in elsewhere
+    if isinstance(thing, h5py.Group) or rows_of_images:
+        return
     digest.update(repr((thing.shape, str(thing.dtype))).encode())
     if thing.chunks is None:
         values = thing[()]

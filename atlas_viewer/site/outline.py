@@ -19,12 +19,13 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.captions import roman
-from atlas_viewer.site.sheets import EXACT
+from atlas_viewer.site.pieces import kinds
+from atlas_viewer.site.sprites import EXACT
 from atlas_viewer.sweep import ASCENT, DGN, Sweep
 
 PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
 PRIORS, COMBINATIONS, COMPARISON = "priors", "combinations", "runs.html"  # of the cards, of pairs, of runs
-TAKEN = ("static", "index.html", PRIORS, COMBINATIONS, COMPARISON)  # at the top of a site, so no folder of a layer
+STATIC = "static"  # the folder of style sheet and script
 LEAD = "low_frequency"  # the best single setting by its authors' judgement (Yosinski et al. 2015, figure 5)
 
 
@@ -179,7 +180,13 @@ def furthest(shown: Iterable[Climb], row: int) -> float:
 def safe(name: str) -> str:
     """The name with every character that an address or a file system may mind as =XX; one to one."""
     text = re.sub(r"[^A-Za-z0-9._~+-]", lambda found: "".join(f"={b:02X}" for b in found[0].encode()), name)
-    return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in TAKEN else text
+    return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in _taken() else text
+
+
+@lru_cache(maxsize=1)
+def _taken() -> frozenset[str]:
+    """The names at the top of a site that no folder of a layer may have."""
+    return frozenset((STATIC, *(name for page in kinds() for name in page.top)))
 
 
 def render(template: str, **values: object) -> str:

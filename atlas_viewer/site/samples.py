@@ -1,4 +1,4 @@
-"""What a picture of a unit reached, as its page says it: the same for styles of ascent and for runs of codes."""
+"""The numbers and words under one picture of a unit: the same for styles and for runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
 
 COLUMNS = 5  # pictures side by side on a wide screen
+ACTIVATION = (  # without its last words: which step the dot marks
+    "The number under each picture is the unit’s activation for exactly these pixels, measured again after rounding to "
+    "8 bits. The line is its activation during the ascent, on one scale within a style; the dot is the step"
+)
 
 
 @dataclass(frozen=True)
 class Reached:
-    """An activation, and what it is of the dataset's best. below : whether that image excites the unit more."""
+    """An activation, and its ratio to the dataset's best. below : whether that image excites the unit more."""
 
     activation: str
     ratio: str
@@ -30,7 +34,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is said of one picture, however it was found. trace : of the climb, as a figure."""
+    """The facts about one picture. trace : of the ascent, as a figure."""
 
     number: int
     alt: str
@@ -57,8 +61,8 @@ def reached(value: float, unrounded: float, most: float, noun: str) -> Reached:
     )
 
 
-def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: tuple[int, int], found_by: str) -> Facts:
-    """What is said of the picture at `where`, row and sample; found_by : style or run, in words."""
+def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: tuple[int, int], made_by: str) -> Facts:
+    """The facts about the picture at `where`, row and sample. made_by : the style or run, in words."""
     row, number = where
     status, best_step, activation = made.status[row][number], int(made.best_step[where]), float(made.activation[where])
     traces = made.trace[row]
@@ -66,7 +70,7 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
     ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)  # one scale for all samples
     return Facts(
         number=number,
-        alt=f"{layer.name}:{layer.units[row]}, {found_by}, sample {number}, activation {captions.number(activation)}",
+        alt=f"{layer.name}:{layer.units[row]}, {made_by}, sample {number}, activation {captions.number(activation)}",
         best=bool(made.there[where]) and number == made.best_sample[row],
         best_step=best_step,
         start=captions.start(made.seed, int(made.attempt[where])),

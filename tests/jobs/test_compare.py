@@ -35,7 +35,7 @@ def folders(tmp_path):
 
 def test_folders_and_classes_reach_the_page(folders, tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr("atlas_viewer.site.networks_page.compare", lambda *given: asked.append(given) or ("house",))
+    monkeypatch.setattr("atlas_viewer.site.pages.networks.compare", lambda *given: asked.append(given) or ("house",))
     spoken = f"atlases=\"{folders[0]} '{folders[1]}'\""
     assert run(spoken, f'out="{tmp_path}/page"', "classes=[house]") == 0
     assert run(f'atlases=["{folders[0]}","{folders[1]}"]', "count=3") == 0

@@ -174,7 +174,7 @@ def test_a_build_that_fails_leaves_the_old_site(site, sound_atlas, tmp_path, mon
     out = tmp_path / "site"
     shutil.copytree(site, out)
     before = read(out)
-    monkeypatch.setattr("atlas_viewer.site.build.write_index", lambda *_: 1 / 0)
+    monkeypatch.setattr("atlas_viewer.site.pages.index.IndexPage.write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build(sound_atlas, out)
     assert read(out) == before
@@ -182,7 +182,7 @@ def test_a_build_that_fails_leaves_the_old_site(site, sound_atlas, tmp_path, mon
 
 
 def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tmp_path, monkeypatch):
-    for module in ("outline", "layer_page", "unit_page"):
+    for module in ("outline", "pages.layer", "pages.unit"):
         monkeypatch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
     build(sound_atlas, tmp_path / "site")
     folder = tmp_path / "site" / "fc8"

@@ -89,8 +89,8 @@ def test_a_back_projection_that_is_not_there_says_why(site):
 def test_the_range_is_in_order_and_its_images_are_not_drawn_twice(site):
     said = text(site / "conv1" / "1.html")
     assert re.search("From most to least .* most ?50\N{NARROW NO-BREAK SPACE}% ?least", said)
-    with Image.open(site / "conv1" / "1.images.photo.png") as sheet:
-        assert sheet.size == (8 * 8, 8)  # 15 to 13; 8 and 0 of the range; 0 to 2, 0 at another position
+    with Image.open(site / "conv1" / "1.images.photo.png") as sprite:
+        assert sprite.size == (8 * 8, 8)  # 15 to 13; 8 and 0 of the range; 0 to 2, 0 at another position
 
 
 def test_a_picture_is_compared_with_the_best_image(write_atlas, tmp_path):

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from generated_atlas import ACTIVATIONS, PAIRS
 from pages import Page, broken, read
+from swept_atlas import add_number, add_run_sweep
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.site import captions, outline, random_page
+from atlas_viewer.site import captions, outline
 from atlas_viewer.site.build import build
+from atlas_viewer.site.pages import random_classes
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +127,18 @@ def test_the_leading_run_has_no_variant_and_reaches_most_layers(atlas):
 
 def test_random_classes_are_drawn_by_lot_and_their_first_pictures_are_shown(site, atlas, monkeypatch):
     layer = atlas["fc8"]
-    drawn = random_page.drawn(layer, 7)
-    assert sorted(drawn) == list(range(6)) and drawn == random_page.drawn(layer, 7)
-    orders = {tuple(random_page.drawn(layer, seed)) for seed in range(20)}
+    drawn = random_classes.drawn(layer, 7)
+    assert sorted(drawn) == list(range(6)) and drawn == random_classes.drawn(layer, 7)
+    orders = {tuple(random_classes.drawn(layer, seed)) for seed in range(20)}
     assert len(orders) > 15
     page = Page(site / "fc8" / "random.html")
     shown = [found["href"] for tag, found in page.tags if tag == "a" and re.fullmatch(r"\d\.html", found["href"])]
     assert shown == [f"{row}.html" for row in drawn]
     assert "drawn by lot with the seed 7" in said(site / "fc8" / "random.html")
     assert "squeeze puts the right class first for 6 of these 6 pictures, among its first five for 6" in page.text
-    monkeypatch.setattr(random_page, "CLASSES", 4)
-    assert random_page.drawn(layer, 7) == drawn[:4]
-    assert random_page.random_link(layer).name == "4 random classes"
+    monkeypatch.setattr(random_classes, "CLASSES", 4)
+    assert random_classes.drawn(layer, 7) == drawn[:4]
+    assert random_classes.random_link(layer).name == "4 random classes"
 
 
 def test_a_pair_stands_between_its_units_with_both_activations(site, atlas):
@@ -154,7 +156,7 @@ def test_a_pair_stands_between_its_units_with_both_activations(site, atlas):
 
 
 def test_pairs_take_several_pages_when_they_are_many(generated_atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlas_viewer.site.combination_page.PICTURES", 4)
+    monkeypatch.setattr("atlas_viewer.site.pages.combinations.PICTURES", 4)
     build(generated_atlas, tmp_path / "site")
     pages = {path.name for path in (tmp_path / "site" / "combinations").glob("*.html")}
     assert pages == {"fc8.html", "fc8-2.html", "fc8-3.html"}
@@ -253,7 +255,7 @@ def test_an_atlas_of_runs_alone_has_its_pages(write_atlas, tmp_path):
 
 
 def test_of_many_runs_a_unit_page_shows_the_last_ones_by_one_picture(generated_atlas, atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlas_viewer.site.run_panels.PANELS", 1)
+    monkeypatch.setattr("atlas_viewer.site.panels.runs.PANELS", 1)
     build(generated_atlas, tmp_path / "site")
     assert broken(tmp_path / "site") == []
     page = Page(tmp_path / "site" / "fc8" / "5.html")
@@ -281,3 +283,72 @@ def test_a_prior_without_a_card_says_what_is_known_and_folds_what_is_long(write_
     page = Page(tmp_path / "site" / "priors" / "toy.html")
     assert "Its card" not in page.text and "Its card" in Page(page.path.with_name("toy=20=3Cconv=3E.html")).text
     assert [tag for tag, _ in page.tags].count("details") == 1
+
+
+def copied(file, *names: str) -> None:
+    """Runs of the class layer that are copies of its first one, under these names."""
+    for name in names:
+        file.copy("layers/fc8/dgn/toy", f"layers/fc8/dgn/{name}")
+        file[f"layers/fc8/dgn/{name}"].attrs["run"] = name
+
+
+def test_nearest_images_stand_beside_pictures_of_a_run_without_a_panel(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+
+    def many(file):
+        copied(file, "toy-a", "toy-b", "toy-z")
+        file.copy("memorisation/toy", "memorisation/toy-z")
+        file["memorisation/toy-z"].attrs["run"] = "toy-z"
+
+    change(path, many)
+    build(path, tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    page = Page(tmp_path / "site" / "fc8" / "0.html")
+    assert sum("0-dgn.toy-z.last" in image["src"] for image in page.images) == 2
+    assert "0-dgn.toy-b.last.png" in {image["src"] for image in page.images}  # has a panel, for comparison
+    assert not list((tmp_path / "site" / "fc8").glob("0-dgn.toy-unbounded.*"))  # has neither panel nor test
+
+
+def test_the_run_that_was_asked_for_first_leads(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+
+    def order(file):
+        for layer in file["layers"].values():
+            for run in layer.get("dgn", {}).values():
+                run.attrs["place"] = ("toy-unbounded", "toy <conv>", "toy").index(run.attrs["run"])
+
+    with Atlas(path) as atlas:
+        assert outline.leading(atlas["fc8"]).name == "toy"
+    change(path, order)
+    with Atlas(path) as atlas:
+        assert [run.name for run in outline.runs(atlas["fc8"])] == ["toy <conv>", "toy", "toy-unbounded"]
+        assert outline.leading(atlas["fc8"]).name == "toy <conv>"
+
+
+def test_a_number_of_the_table_is_shown_with_each_run_without_an_edit(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+    row = ("variation", "Total variation", "tv", "weight", "Smooths the code.", "variation", "0.0", "0.5", "")
+    change(path, lambda file: add_number(file, "dgn", row, {"toy": 0.125}))
+    build(path, tmp_path / "site")
+    assert "variation 0.125 published 0.5" in said(tmp_path / "site" / "fc8" / "1.html")
+
+
+def test_runs_that_were_swept_have_a_page_of_their_own(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+    add_run_sweep(path, "fc8")
+    row = ("variation", "Total variation", "tv", "weight", "Smooths the code.", "variation", "0.0", "", "")
+    numbers = {"toy-shrink_1": 0.125, "toy-shrink_2": 0.25}
+    change(path, lambda file: add_number(file, "dgn", row, numbers))
+    change(path, lambda file: [file[f"layers/fc8/dgn/{n}"].attrs.__setitem__("sweep", "variation") for n in numbers])
+    build(path, tmp_path / "site")
+    assert broken(tmp_path / "site") == []
+    page, words = Page(tmp_path / "site" / "fc8" / "sweep-dgn.html"), said(tmp_path / "site" / "fc8" / "sweep-dgn.html")
+    assert {"sigmas", "variation"} <= page.ids and "Bound of the code" in words and "Total variation" in words
+    assert "+dgn.variants.like_shrink_2.variation=0.25" in words
+    unit = said(tmp_path / "site" / "fc8" / "1.html")
+    assert "The 7 settings of the sweep of DGN-AM are on its own page." in unit and "toy-sigmas_1" not in unit
+    assert "toy-sigmas_1" not in said(tmp_path / "site" / "runs.html")

@@ -17,9 +17,9 @@ from atlas_viewer.layer import Layer
 from atlas_viewer.reach import reach
 from atlas_viewer.site import captions
 from atlas_viewer.site.folder import replacing
-from atlas_viewer.site.hits import Tile
 from atlas_viewer.site.outline import leading, render
-from atlas_viewer.site.unit_sheets import best_sheet, draw_best
+from atlas_viewer.site.sprites import Tile
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 from atlas_viewer.table import ratio
 
 PICTURES = 200  # on the page: more make browsers slow
@@ -124,15 +124,15 @@ def _chosen(shared: Sequence[str], classes: Sequence[str], count: int) -> list[s
 
 def _tiles(subject: Subject, chosen: Sequence[str], at: int, folder: Path) -> tuple[tuple[Tile, str, str], ...]:
     layer, climb, rows = subject.layer, subject.climb, [subject.rows[name] for name in chosen]
-    sheet = best_sheet(climb, len(rows), f"network-{at + 1}", BLOCK, SIDE)
-    draw_best(layer, climb, rows, sheet, folder)
+    sprite = best_sprite(climb, len(rows), f"network-{at + 1}", BLOCK, SIDE)
+    draw_best(layer, climb, rows, sprite, folder)
     most, found = (None if layer.statistics is None else layer.statistics.most), []
     for cell, row in enumerate(rows):
         best = int(climb.best_sample[row])
         value = float(climb.activation[row, best]) if best >= 0 else float("nan")
         times = ratio(value, float(most[row])) if most is not None and best >= 0 else float("nan")
         alt = f"{subject.atlas.model} {layer.name}:{layer.units[row]}, {climb.path}"
-        tile = Tile(sheet.crop(cell) if best >= 0 else None, alt, "none")
+        tile = Tile(sprite.crop(cell) if best >= 0 else None, alt, "none")
         found.append((tile, captions.number(value), f"{times:.2f} ×" if times == times else ""))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.behaviour import Marks, marks
-from atlas_viewer.site.combination_page import groups
 from atlas_viewer.site.outline import (
     COMPARISON,
     PAGE_UNITS,
@@ -28,13 +27,25 @@ from atlas_viewer.site.outline import (
     styles,
     sweep_notes,
 )
-from atlas_viewer.site.random_page import random_link
-from atlas_viewer.site.sheets import Crop
-from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
+from atlas_viewer.site.pages.combinations import groups
+from atlas_viewer.site.pages.random_classes import random_link
+from atlas_viewer.site.pieces import Page, Part
+from atlas_viewer.site.sprites import Crop
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
+from atlas_viewer.table import ratio
 
 THUMB = 112  # pixels: longest side of a picture in a montage
 RUNS = 4  # runs among the views of a montage: more make its page heavy
-COLUMNS = 20  # cells in a row of a sheet; the page flows its pictures as it likes
+COLUMNS = 20  # cells in a row of a sprite; the page flows its pictures as it likes
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The marks of a unit in the montage: words with their meaning, kinds to filter by, numbers to sort by."""
+
+    kinds: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -62,9 +73,26 @@ class Cell:
     synthetic: str
 
 
-def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> int:
-    """Write one page of the layer, counted from 1, with its sheets; returns 1, the pages written."""
-    folder.mkdir(parents=True, exist_ok=True)
+class LayerPages(Page):
+    """The montages of a layer."""
+
+    order = 20
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the pages of the montage, counted from 1."""
+        for page in range(1, pages(layer) + 1):
+            yield Part(start=page)
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Write one page of the layer, with its sprites."""
+        _write(outline, layer, part.start, folder)
+
+    def depends(self, outline: Outline, layer: Layer) -> object:
+        """The page of the layer's combined units."""
+        return [group.link() for group in groups(outline) if group.layer == layer.name]
+
+
+def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
     rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
     found = runs(layer)
     shown: tuple[Climb, ...] = (*styles(layer), *found[:RUNS])
@@ -109,16 +137,15 @@ def write_montage(outline: Outline, layer: Layer, page: int, folder: Path) -> in
         after=before_after[1],
     )
     (folder / page_name(page)).write_text(text, encoding="utf-8")
-    return 1
 
 
 def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: Path) -> View:
     """Draw the best picture of each unit in one style or of one run."""
-    sheet = best_sheet(climb, len(rows), f"montage-{page}", COLUMNS, THUMB)
-    draw_best(layer, climb, rows, sheet, folder)
+    sprite = best_sprite(climb, len(rows), f"montage-{page}", COLUMNS, THUMB)
+    draw_best(layer, climb, rows, sprite, folder)
     best = climb.best_sample[rows.start : rows.stop].tolist()
     values = [float(climb.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
-    crops = tuple(sheet.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
+    crops = tuple(sprite.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
     if isinstance(climb, Run):
         name = f"DGN {climb.name}"
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
@@ -130,11 +157,11 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: P
 
 def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder: Path) -> View | None:
     """Draw the best patches of each unit; None where there are none, or no pixels."""
-    sheet = images_sheet(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
-    if sheet is None:
+    sprite = images_sprite(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
+    if sprite is None:
         return None
-    there = draw_images(layer, list(rows), sheet, folder)
-    crops = tuple(sheet.crop(cell) if has else None for cell, has in enumerate(there.tolist()))
+    there = draw_images(layer, list(rows), sprite, folder)
+    crops = tuple(sprite.crop(cell) if has else None for cell, has in enumerate(there.tolist()))
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
@@ -171,6 +198,38 @@ def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, c
         activations=tuple(view.activations[cell] for view in views),
         why=unit_why(layer, shown, row),
         brief=captions.BRIEF[layer.status[row]],
-        marks=marks(layer, row, synthetic),
+        marks=_marks(layer, row, synthetic),
         synthetic=f"{synthetic:.5g}" if np.isfinite(synthetic) else "",
+    )
+
+
+def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
+    """The marks of a unit, and the numbers that the montage can be sorted by."""
+    statistics = layer.statistics
+    if statistics is None:
+        return Marks((), (), ())
+    kinds, words = [], []
+    if statistics.dead[row]:
+        kinds.append("dead")
+        words.append(("dead", "never varies" if statistics.never_varies[row] else "no image switched it on"))
+    if statistics.redundant_unit[row] >= 0:
+        correlation = captions.signed(float(statistics.redundant_correlation[row]))
+        kinds.append("redundant")
+        number = int(statistics.redundant_unit[row])
+        words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
+    most = float(statistics.most[row])
+    numbers = {
+        "most": most,
+        "mean": float(statistics.mean[row]),
+        "deviation": float(statistics.deviation[row]),
+        "active": float(statistics.active_images[row]),
+        "ratio": ratio(synthetic, most),
+    }
+    if synthetic < most:
+        kinds.append("below")
+        words.append(("below", "its picture excites the unit less than the best image does"))
+    return Marks(
+        tuple(kinds),
+        tuple(words),
+        tuple((name, f"{value:.5g}") for name, value in numbers.items() if np.isfinite(value)),
     )

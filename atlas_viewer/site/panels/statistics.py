@@ -1,9 +1,10 @@
-"""How a unit behaves over the whole dataset, as pages show it: a histogram, classes, numbers, and marks in lists."""
+"""The activations of a unit over the whole dataset: a histogram, the most selective classes, and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -12,8 +13,8 @@ from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.statistics import Statistics
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, plots
-from atlas_viewer.site.outline import Link
-from atlas_viewer.table import ratio
+from atlas_viewer.site.outline import Link, Outline
+from atlas_viewer.site.pieces import Panel, panels
 
 CLASSES = 6  # most selective classes shown
 BOX = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -32,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What stands in the section on statistics. mean_at : where the mean over all images lies among the bars."""
+    """The statistics as they are shown. mean_at : where the mean over all images lies among the bars."""
 
     histogram: Markup
     facts: tuple[tuple[str, str], ...]
@@ -43,66 +44,31 @@ class Behaviour:
     nearest_text: str
 
 
-@dataclass(frozen=True)
-class Marks:
-    """What a list says of a unit: marks to read with what they mean, their kinds, and numbers to sort by."""
+class StatisticsPanel(Panel):
+    """The statistics of a unit."""
 
-    kinds: tuple[str, ...]
-    words: tuple[tuple[str, str], ...]
-    numbers: tuple[tuple[str, str], ...]
+    order = 20
+    template = "panels/statistics.html"
 
-
-def behaviour(unit: Unit, reached: Mapping[str, float], noun: str) -> Behaviour | None:
-    """The statistics of a unit; None where there are none.
-
-    reached : activation of its best synthetic picture by how it was found, NaN for none. noun : what an image of the
-    dataset is.
-    """
-    statistics, dataset = unit.layer.statistics, unit.layer.atlas.dataset
-    if statistics is None:
-        return None
-    row = unit.row
-    bars, mean_at = _bars(statistics, dataset, row)
-    nearest, text = _nearest(unit.layer, statistics, row)
-    return Behaviour(
-        histogram=_histogram(statistics, row, reached, noun),
-        facts=_facts(statistics, row, noun),
-        bars=bars,
-        mean_at=mean_at,
-        notes=_notes(statistics, row, noun),
-        nearest=nearest,
-        nearest_text=text,
-    )
-
-
-def marks(layer: Layer, row: int, synthetic: float) -> Marks:
-    """What the montage says of a unit, and the numbers that its order may follow."""
-    statistics = layer.statistics
-    if statistics is None:
-        return Marks((), (), ())
-    kinds, words = [], []
-    if statistics.dead[row]:
-        kinds.append("dead")
-        words.append(("dead", "never varies" if statistics.never_varies[row] else "no image switched it on"))
-    if statistics.redundant_unit[row] >= 0:
-        correlation = captions.signed(float(statistics.redundant_correlation[row]))
-        kinds.append("redundant")
-        number = int(statistics.redundant_unit[row])
-        words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
-    most = float(statistics.most[row])
-    found = {
-        "most": most,
-        "mean": float(statistics.mean[row]),
-        "deviation": float(statistics.deviation[row]),
-        "active": float(statistics.active_images[row]),
-        "ratio": ratio(synthetic, most),
-    }
-    if synthetic < most:
-        kinds.append("below")
-        words.append(("below", "its picture excites the unit less than the best image does"))
-    return Marks(
-        tuple(kinds), tuple(words), tuple((name, f"{value:.5g}") for name, value in found.items() if np.isfinite(value))
-    )
+    def draw(self, outline: Outline, unit: Unit, folder: Path) -> Behaviour | None:
+        """Histogram, numbers and most selective classes; None without statistics."""
+        statistics, dataset, noun = unit.layer.statistics, unit.layer.atlas.dataset, outline.noun
+        if statistics is None:
+            return None
+        reached: dict[str, float] = {}
+        for panel in sorted(panels(), key=lambda panel: panel.lead_order):
+            reached |= panel.reached(unit)
+        bars, mean_at = _bars(statistics, dataset, unit.row)
+        nearest, text = _nearest(unit.layer, statistics, unit.row)
+        return Behaviour(
+            histogram=_histogram(statistics, unit.row, reached, noun),
+            facts=_facts(statistics, unit.row, noun),
+            bars=bars,
+            mean_at=mean_at,
+            notes=_notes(statistics, unit.row, noun),
+            nearest=nearest,
+            nearest_text=text,
+        )
 
 
 def _histogram(statistics: Statistics, row: int, reached: Mapping[str, float], noun: str) -> Markup:
@@ -122,36 +88,36 @@ def _histogram(statistics: Statistics, row: int, reached: Mapping[str, float], n
 
 
 def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str], ...]:
-    found = [
+    facts = [
         (f"{noun.capitalize()}s", captions.thousands(int(statistics.count[row]))),
         ("Mean", captions.number(float(statistics.mean[row]))),
         ("Standard deviation", captions.number(float(statistics.deviation[row]))),
     ]
     middle = np.flatnonzero(statistics.quantile == np.float32(0.5))
     if middle.size:
-        found.append(("Median", captions.number(float(statistics.quantiles[row, middle[0]]))))
+        facts.append(("Median", captions.number(float(statistics.quantiles[row, middle[0]]))))
     ends = [captions.number(float(values[row])) for values in (statistics.least, statistics.most)]
-    found.append(("Range", " to ".join(ends)))
-    found.append((f"Active {noun}s", captions.percent(float(statistics.active_images[row]))))
+    facts.append(("Range", " to ".join(ends)))
+    facts.append((f"Active {noun}s", captions.percent(float(statistics.active_images[row]))))
     if np.isfinite(statistics.active_positions[row]):
-        found.append(("Active positions", captions.percent(float(statistics.active_positions[row]))))
-    return tuple(found)
+        facts.append(("Active positions", captions.percent(float(statistics.active_positions[row]))))
+    return tuple(facts)
 
 
 def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
-    found = []
+    facts = []
     if statistics.never_varies[row]:
-        found.append(f"It never varies: it has one value at every position of every {noun}.")
+        facts.append(f"It never varies: it has one value at every position of every {noun}.")
     elif statistics.dead[row]:
-        found.append(f"It is dead: no {noun} switched it on.")
+        facts.append(f"It is dead: no {noun} switched it on.")
     left_out = statistics.get("not_a_number")
     if left_out is not None and left_out[row] > 0:
-        found.append(f"{captions.count(int(left_out[row]), noun)} left out, because a value was not a number.")
-    return tuple(found)
+        facts.append(f"{captions.count(int(left_out[row]), noun)} left out, because a value was not a number.")
+    return tuple(facts)
 
 
 def _nearest(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | None, str]:
-    """The unit that goes with it most, if it has a page, and in words how closely."""
+    """The most correlated unit, if it has a page, and the correlation in words."""
     number, correlation = int(statistics.nearest[row]), float(statistics.redundant_correlation[row])
     if number < 0 or not np.isfinite(correlation):
         return None, ""

@@ -13,7 +13,7 @@ from PIL import Image
 from swept_atlas import ROWS, add_sweep
 
 from atlas_viewer.site.build import build
-from atlas_viewer.site.sweep_page import PICTURES, UNITS
+from atlas_viewer.site.pages.sweep import PICTURES, UNITS
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_where_there_is_nothing_else_the_best_setting_stands_in(write_atlas, tmp
 
 
 def test_of_many_units_some_are_shown_and_the_page_says_so(write_atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlas_viewer.site.sweep_page.UNITS", 4)
+    monkeypatch.setattr("atlas_viewer.site.pages.sweep.UNITS", 4)
     assert UNITS == 8
     write_atlas(tmp_path / "a.h5")
     add_sweep(tmp_path / "a.h5", "fc8", draws=1)

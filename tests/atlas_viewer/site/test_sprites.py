@@ -1,4 +1,4 @@
-"""Sheets: the crop that a page shows is the picture, and no neighbour shines in."""
+"""Sprites: the crop that a page shows is the picture, and no neighbour shines in."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from atlas_viewer.montage import GREY
-from atlas_viewer.site.sheets import Sheet, thumb_size, thumbs
+from atlas_viewer.site.sprites import Sprite, thumb_size, thumbs
 
 
 def cut(image: np.ndarray, crop, size: tuple[int, int]) -> np.ndarray:
-    """What a browser leaves of a sheet: percentages are of the tile, which is as large as the picture."""
+    """What a browser leaves of a sprite: percentages are of the tile, which is as large as the picture."""
     left, top, width, height = (float(part) / 100 for part in re.findall(r":(-?[\d.]+)", crop.css))
     assert (round(width * size[1]), round(height * size[0])) == (crop.width, crop.height) == image.shape[1::-1]
     y, x = round(-top * size[0]), round(-left * size[1])
@@ -23,34 +23,34 @@ def cut(image: np.ndarray, crop, size: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("size", [(7, 7), (11, 9), (64, 64), (22, 30)])
 def test_a_crop_shows_exactly_its_picture(tmp_path, size):
     pictures = np.random.default_rng(0).integers(0, 256, (5, *size, 3)).astype("u1")
-    sheet = Sheet("3.sparse", size, count=5, columns=2)
-    sheet.draw(tmp_path, pictures, 255 - pictures, np.ones(5, bool))
+    sprite = Sprite("3.sparse", size, count=5, columns=2)
+    sprite.draw(tmp_path, pictures, 255 - pictures, np.ones(5, bool))
     for form, drawn in (("true", pictures), ("stretched", 255 - pictures)):
-        image = np.asarray(Image.open(tmp_path / sheet.name(form)))
+        image = np.asarray(Image.open(tmp_path / sprite.name(form)))
         for cell in range(5):
-            assert (cut(image, sheet.crop(cell), size) == drawn[cell]).all()
+            assert (cut(image, sprite.crop(cell), size) == drawn[cell]).all()
 
 
 def test_a_picture_is_surrounded_by_its_own_edge(tmp_path):
     pictures = np.stack([np.full((6, 6, 3), level, "u1") for level in (10, 200)])
-    sheet = Sheet("a", (6, 6), count=2, columns=2)
-    sheet.draw(tmp_path, pictures, pictures, np.ones(2, bool))
+    sprite = Sprite("a", (6, 6), count=2, columns=2)
+    sprite.draw(tmp_path, pictures, pictures, np.ones(2, bool))
     image = np.asarray(Image.open(tmp_path / "a.true.png"))
     assert (image[:, :8] == 10).all() and (image[:, 8:] == 200).all()
 
 
 def test_a_cell_without_a_picture_is_grey(tmp_path):
     pictures = np.zeros((2, 6, 6, 3), "u1")
-    Sheet("a", (6, 6), count=2, columns=2).draw(tmp_path, pictures, pictures, np.array([True, False]))
+    Sprite("a", (6, 6), count=2, columns=2).draw(tmp_path, pictures, pictures, np.array([True, False]))
     assert (np.asarray(Image.open(tmp_path / "a.true.png"))[:, 8:] == GREY).all()
 
 
 def test_large_pictures_stay_close_to_themselves(tmp_path):
     y, x = np.mgrid[0:96, 0:96] / 96
     picture = np.stack([128 + 60 * np.sin(9 * x), 128 + 60 * np.sin(7 * y), 128 + 50 * x * y], -1).astype("u1")
-    sheet = Sheet("a", (96, 96), count=1, columns=1)
-    sheet.draw(tmp_path, picture[None], picture[None], np.ones(1, bool))
-    shown = cut(np.asarray(Image.open(tmp_path / "a.true.jpg")), sheet.crop(0), (96, 96))
+    sprite = Sprite("a", (96, 96), count=1, columns=1)
+    sprite.draw(tmp_path, picture[None], picture[None], np.ones(1, bool))
+    shown = cut(np.asarray(Image.open(tmp_path / "a.true.jpg")), sprite.crop(0), (96, 96))
     assert np.abs(shown.astype(int) - picture).mean() < 1.5
 
 
@@ -62,15 +62,15 @@ def test_thumbs_keep_the_proportion_and_never_grow():
 
 
 def test_a_crop_can_leave_out_what_is_outside_the_image():
-    sheet = Sheet("a", (10, 20), count=1, columns=1)
-    assert sheet.crop(0).clip == ""
-    crop = sheet.crop(0, inside=(0.1, 0.2, 0.7, 1))
+    sprite = Sprite("a", (10, 20), count=1, columns=1)
+    assert sprite.crop(0).clip == ""
+    crop = sprite.crop(0, inside=(0.1, 0.2, 0.7, 1))
     assert crop.clip == "clip-path:inset(10% 0 30% 20%)"  # CSS goes round from the top: right, bottom, left
 
 
 def test_grey_pictures_make_grey_files(tmp_path):
-    sheet = Sheet("a", (6, 6), count=2, columns=2, forms=("norm",))
-    sheet.draw_forms(tmp_path, {"norm": np.full((2, 6, 6), 9, "u1")}, np.ones(2, bool))
+    sprite = Sprite("a", (6, 6), count=2, columns=2, forms=("norm",))
+    sprite.draw_forms(tmp_path, {"norm": np.full((2, 6, 6), 9, "u1")}, np.ones(2, bool))
     image = Image.open(tmp_path / "a.norm.png")
     assert image.mode == "L" and (np.asarray(image) == 9).all()
-    assert sheet.crop(1).images == (("f norm", "a.norm.png"),)
+    assert sprite.crop(1).images == (("f norm", "a.norm.png"),)

@@ -5,6 +5,7 @@ The rows of Nguyen et al. 2016, figure S13, are priors for several code layers; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,13 +14,15 @@ import numpy as np
 
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.numbers import Number, Value, effective
 from atlas_viewer.layer import Layer
 from atlas_viewer.reach import Reach, reach
 from atlas_viewer.site import captions
-from atlas_viewer.site.hits import Tile
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, in_order, render, runs, styles
-from atlas_viewer.site.run_panels import listed
-from atlas_viewer.site.unit_sheets import best_sheet, draw_best
+from atlas_viewer.site.pieces import Page, Part
+from atlas_viewer.site.sprites import Tile
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best
+from atlas_viewer.sweep import DGN
 
 PICTURES = 200  # on the page: more make browsers slow
 UNITS = 12  # at most, of the class layer; of another layer half as many
@@ -93,20 +96,43 @@ def shown_rows(outline: Outline, layer: Layer) -> list[int]:
     return [there[at] for at in np.linspace(0, len(there) - 1, wanted).round().astype(int).tolist()]
 
 
-def write_board(outline: Outline, layer: Layer, folder: Path) -> int:
-    """Draw the sheets of a layer that the page shows into the layer's folder; returns 0, for it is no page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = shown_rows(outline, layer)
-    for climb in compared(layer):
-        draw_best(layer, climb, rows, best_sheet(climb, len(rows), "compared", UNITS, SIDE), folder)
-    return 0
+class ComparisonPage(Page):
+    """The runs and styles of the atlas, compared."""
+
+    order = 60
+    top = (COMPARISON,)
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the sprites of a layer that is compared."""
+        if compared(layer):
+            yield Part()
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Draw the sprites of a layer into its folder."""
+        rows = shown_rows(outline, layer)
+        for climb in compared(layer):
+            draw_best(layer, climb, rows, best_sprite(climb, len(rows), "compared", UNITS, SIDE), folder)
+
+    def write(self, outline: Outline, site: Path) -> None:
+        """Write the page; the sprites lie in the layers' folders already."""
+        if outline.atlas.runs:
+            _write(outline, site)
+
+    def links(self, outline: Outline) -> Iterator[tuple[Link, str]]:
+        """Yield the link to the page, where the atlas has runs."""
+        atlas = outline.atlas
+        if atlas.runs:
+            styled = " and the styles" if any(styles(layer) for layer in atlas) else ""
+            about = "what each reaches, what judges see, the same units in all."
+            yield Link(COMPARISON, "Runs compared"), f"{captions.count(len(atlas.runs), 'run')}{styled}: {about}"
+
+    def depends(self, outline: Outline, layer: Layer) -> object:
+        """The units that are shown, whose number follows from the whole atlas."""
+        return shown_rows(outline, layer)
 
 
-def write_comparison(outline: Outline, folder: Path) -> int:
-    """Write the page; the sheets lie in the layers' folders already. Returns the pages written."""
+def _write(outline: Outline, folder: Path) -> None:
     atlas = outline.atlas
-    if not atlas.runs:
-        return 0
     layers = list(atlas)
     heads = [layer for layer in layers if layer.info.class_layer]
     judges = tuple(dict.fromkeys(judge for layer in heads for judge in layer.judges))
@@ -134,7 +160,6 @@ def write_comparison(outline: Outline, folder: Path) -> int:
         side=SIDE,
     )
     (folder / COMPARISON).write_text(text, encoding="utf-8")
-    return 1
 
 
 def _style(layers: list[Layer], name: str) -> Climb:
@@ -186,17 +211,21 @@ def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
     """The numbers of a run that are not the same in all runs."""
     if not isinstance(climb, Run):
         return ()
-    shared = {name for name, _ in _shared(outline)}
-    numbers = listed(outline.atlas, climb.numbers)
+    shared = dict(_shared(outline))
+    numbers = _effective(outline, climb)
     return tuple((n.name, captions.setting(value)) for n, value in numbers.items() if n.name not in shared)
 
 
 def _shared(outline: Outline) -> tuple[tuple[str, str], ...]:
     """The numbers that all runs have in common."""
     atlas = outline.atlas
-    first, *others = (listed(atlas, atlas[layers[0]].run(name).numbers) for name, layers in atlas.runs.items())
+    first, *others = (_effective(outline, atlas[layers[0]].run(name)) for name, layers in atlas.runs.items())
     same = {number: value for number, value in first.items() if all(each.get(number) == value for each in others)}
     return tuple((number.name, captions.setting(value)) for number, value in same.items())
+
+
+def _effective(outline: Outline, run: Climb) -> dict[Number, Value]:
+    return effective(Number.of(outline.atlas, DGN), run.numbers)
 
 
 def _board(outline: Outline, layer: Layer) -> Board | None:
@@ -213,12 +242,12 @@ def _board(outline: Outline, layer: Layer) -> Board | None:
 
 
 def _band(layer: Layer, climb: Climb, rows: list[int], folder: str) -> Band:
-    sheet = best_sheet(climb, len(rows), "compared", UNITS, SIDE)
+    sprite = best_sprite(climb, len(rows), "compared", UNITS, SIDE)
     cells = []
     for cell, row in enumerate(rows):
         best = int(climb.best_sample[row])
         alt = f"{layer.name}:{layer.units[row]}, {climb.path}"
-        crop = sheet.crop(cell, folder) if best >= 0 else None
+        crop = sprite.crop(cell, folder) if best >= 0 else None
         value = captions.number(float(climb.activation[row, best])) if best >= 0 else ""
         cells.append((Tile(crop, alt, "none"), value))
     return Band(climb.name, climb.prior if isinstance(climb, Run) else "", tuple(cells))

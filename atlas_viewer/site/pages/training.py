@@ -18,7 +18,7 @@ from atlas_viewer.training_log import LOOKS, METRICS, Measured, TrainingFacts, l
 
 PAGE = "index.html"
 _EARLIER = 10  # looks below the latest
-_STYLES = Path(__file__).parent / "static" / "atlas.css"
+_STYLES = Path(__file__).parents[1] / "static" / "atlas.css"
 _ABOUT = {
     "rest": "The errors that the generator lowers whatever the discriminator says: of pixels, and all together.",
     "features": "The error in each compared layer. Where losses are shares, 1 is what an image gets that has nothing "

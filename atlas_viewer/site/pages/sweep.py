@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import stretch
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Link, Outline, render, sweep_name
-from atlas_viewer.site.sheets import Crop, Sheet, thumb_size, thumbs
-from atlas_viewer.sweep import ASCENT, Setting, Sweep
+from atlas_viewer.site.pieces import Page, Part
+from atlas_viewer.site.sprites import Crop, Sprite, thumb_size, thumbs
+from atlas_viewer.sweep import ASCENT, METHODS, Setting, Sweep
 
 SIDE = 128  # pixels: longest side of a picture here
 UNITS = 8  # units shown; a sweep covers a few
@@ -67,9 +69,23 @@ def sweep_pages(layer: Layer, method: str) -> int:
     return max(1, -(-len(sweep.draws) // _per_page(sweep)))
 
 
-def write_sweep(outline: Outline, layer: Layer, method: str, page: int, folder: Path) -> int:
-    """Write one page of a sweep, counted from 1, with its sheets; returns 1, the pages written."""
-    folder.mkdir(parents=True, exist_ok=True)
+class SweepPages(Page):
+    """The pages of a layer's sweeps."""
+
+    order = 40
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the pages of the sweep by each method, counted from 1."""
+        for method in METHODS:
+            for page in range(1, sweep_pages(layer, method) + 1):
+                yield Part(method, page)
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Write one page of a sweep, with its sprites."""
+        _write(outline, layer, part.what, part.start, folder)
+
+
+def _write(outline: Outline, layer: Layer, method: str, page: int, folder: Path) -> None:
     sweep = Sweep(layer, method)
     stem = sweep_name(method).removesuffix(".html")
     shown, step = _shown(sweep), _per_page(sweep)
@@ -105,7 +121,6 @@ def write_sweep(outline: Outline, layer: Layer, method: str, page: int, folder: 
         counted=captions.count,
     )
     (folder / sweep_name(method, page)).write_text(text, encoding="utf-8")
-    return 1
 
 
 def _shown(sweep: Sweep) -> tuple[int, ...]:
@@ -120,7 +135,7 @@ def _per_page(sweep: Sweep) -> int:
 
 
 def _rows(sweep: Sweep, shown: tuple[int, ...], stem: str, folder: Path) -> tuple[Row, ...]:
-    """A row for each base and axis that has settings, drawn on one sheet."""
+    """A row for each base and axis that has settings, drawn on one sprite."""
     settings = {(base, axis): sweep.row(axis, base) for base in sweep.bases for axis in sweep.axes}
     alone = list(dict.fromkeys(setting for row in settings.values() for setting in row))
     columns = dict(zip(alone, _columns(sweep, alone, shown, stem, folder), strict=True))
@@ -155,18 +170,18 @@ def _strength(sweep: Sweep, setting: Setting, axis: str) -> str:
 def _columns(
     sweep: Sweep, settings: list[Setting] | tuple[Setting, ...], shown: tuple[int, ...], stem: str, folder: Path
 ) -> tuple[Column, ...]:
-    """Draw the settings on one sheet, a line a setting, and collect the numbers of each."""
+    """Draw the settings on one sprite, a line a setting, and collect the numbers of each."""
     if not settings or not shown:
         return ()
     layer = sweep.layer
     size = thumb_size(settings[0].pictures.size, SIDE)
-    sheet = Sheet(stem, size, len(settings) * len(shown), len(shown))
+    sprite = Sprite(stem, size, len(settings) * len(shown), len(shown))
     read = np.concatenate([_read(setting.pictures, shown) for setting in settings])
     there = np.concatenate([setting.pictures.best_sample[list(shown)] >= 0 for setting in settings])
     if there.any():
         mean = settings[0].pictures.mean_under(layer.atlas.mean, layer.window)
-        sheet.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), there)
-    return tuple(_column(sweep, setting, shown, sheet, at * len(shown)) for at, setting in enumerate(settings))
+        sprite.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), there)
+    return tuple(_column(sweep, setting, shown, sprite, at * len(shown)) for at, setting in enumerate(settings))
 
 
 def _read(pictures: Climb, shown: tuple[int, ...]) -> np.ndarray:
@@ -179,7 +194,7 @@ def _read(pictures: Climb, shown: tuple[int, ...]) -> np.ndarray:
     return read
 
 
-def _column(sweep: Sweep, setting: Setting, shown: tuple[int, ...], sheet: Sheet, first: int) -> Column:
+def _column(sweep: Sweep, setting: Setting, shown: tuple[int, ...], sprite: Sprite, first: int) -> Column:
     scores = [setting.scores.get(judge) for judge in sweep.judges]
     judge = setting.scores.get(sweep.judge) if sweep.judge is not None else None
     return Column(
@@ -190,18 +205,18 @@ def _column(sweep: Sweep, setting: Setting, shown: tuple[int, ...], sheet: Sheet
         scores=tuple(_share(np.nan if score is None else score.mean) for score in scores),
         first=_share(np.nan if judge is None else judge.first),
         override=setting.override,
-        cells=tuple(_cell(sweep, setting, row, sheet, first + at) for at, row in enumerate(shown)),
+        cells=tuple(_cell(sweep, setting, row, sprite, first + at) for at, row in enumerate(shown)),
         best=False,
     )
 
 
-def _cell(sweep: Sweep, setting: Setting, row: int, sheet: Sheet, cell: int) -> Cell:
+def _cell(sweep: Sweep, setting: Setting, row: int, sprite: Sprite, cell: int) -> Cell:
     pictures, number = setting.pictures, int(sweep.layer.units[row])
     sample = int(pictures.best_sample[row])
     judged = [setting.scores[judge].probability[row, sample] if judge in setting.scores else np.nan
               for judge in sweep.judges]  # fmt: skip
     return Cell(
-        crop=sheet.crop(cell) if sample >= 0 else None,
+        crop=sprite.crop(cell) if sample >= 0 else None,
         alt=f"{sweep.layer.name}:{number}, {setting.name}",
         why="" if sample >= 0 else captions.BRIEF[pictures.status[row][0]],
         activation=captions.number(float(pictures.activation[row, sample]) if sample >= 0 else np.nan),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,34 @@ import numpy as np
 from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.format import group_names
 from atlas_viewer.site import captions, code_plot, markdown
-from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, safe
+from atlas_viewer.site.outline import COMPARISON, PRIORS, Link, Outline, render, safe
+from atlas_viewer.site.pieces import Page
 
 BOUND = 3  # deviations: the authors' bound
 LONG = 160  # characters: more of one fact is folded away
 
 
-def write_priors(outline: Outline, folder: Path) -> int:
-    """Write a page a prior; how many is returned."""
-    names = group_names(outline.atlas.priors)
-    if names:
-        folder.mkdir(parents=True, exist_ok=True)
-    for prior, card in outline.atlas.priors.items():
-        (folder / f"{safe(names[prior])}.html").write_text(_page(outline, card), encoding="utf-8")
-    return len(names)
+class PriorPages(Page):
+    """The card of each prior."""
+
+    order = 80
+    top = (PRIORS,)
+
+    def write(self, outline: Outline, site: Path) -> None:
+        """Write a page for each prior."""
+        names = group_names(outline.atlas.priors)
+        if names:
+            (site / PRIORS).mkdir(parents=True, exist_ok=True)
+        for prior, card in outline.atlas.priors.items():
+            (site / PRIORS / f"{safe(names[prior])}.html").write_text(_page(outline, card), encoding="utf-8")
+
+    def links(self, outline: Outline) -> Iterator[tuple[Link, str]]:
+        """Yield the link to the card of each prior."""
+        for prior, card in outline.atlas.priors.items():
+            about = (
+                f"The learned prior’s card. It draws images from values of {card.network}’s layer {card.code_layer}."
+            )
+            yield Link(outline.prior_link(prior, root="").href, f"Prior {prior}"), about
 
 
 def _page(outline: Outline, card: PriorCard) -> str:

@@ -9,7 +9,7 @@ from pages import Page, broken, read
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import AtlasError, MissingError
 from atlas_viewer.site import captions
-from atlas_viewer.site.networks_page import compare
+from atlas_viewer.site.pages.networks import compare
 
 
 @pytest.fixture

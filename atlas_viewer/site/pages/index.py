@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,13 +14,13 @@ from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.combination_page import groups
-from atlas_viewer.site.layer_page import facts, unit_why
-from atlas_viewer.site.outline import COMPARISON, Link, Outline, SweepNote, leading, render, runs, styles, sweep_notes
-from atlas_viewer.site.random_page import random_link
-from atlas_viewer.site.sheets import Crop, Sheet
-from atlas_viewer.site.unit_sheets import best_sheet, draw_best, draw_images, images_sheet
+from atlas_viewer.site.outline import Outline, SweepNote, leading, render, runs, styles, sweep_notes
+from atlas_viewer.site.pages.layer import facts, unit_why
+from atlas_viewer.site.pieces import Page, Part, kinds
+from atlas_viewer.site.sprites import Crop, Sprite
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
 
+NAME = "index.html"
 STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class layer
 PAIRS = 6  # units of a layer on the first page where each has a picture and, under it, its best images
 STRIP_SIDE = 160  # pixels: longest side of a picture there
@@ -67,19 +67,30 @@ class Failure:
     why: str
 
 
-def write_strip(layer: Layer, folder: Path) -> int:
-    """Write the layer's strip for the first page; returns 0, for it is no page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, sheets = _strip_rows(layer), _strip_sheets(layer)
-    for climb, sheet in sheets.climbs:
-        draw_best(layer, climb, rows, sheet, folder)
-    if sheets.images is not None:
-        draw_images(layer, rows, sheets.images, folder)
-    return 0
+class IndexPage(Page):
+    """The first page."""
+
+    order = 10
+    top = (NAME,)
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the layer's strip."""
+        yield Part()
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Draw the layer's strip into its folder."""
+        rows, sprites = _strip_rows(layer), _strip_sprites(layer)
+        for climb, sprite in sprites.climbs:
+            draw_best(layer, climb, rows, sprite, folder)
+        if sprites.images is not None:
+            draw_images(layer, rows, sprites.images, folder)
+
+    def write(self, outline: Outline, site: Path) -> None:
+        """Write the page; the strips lie in the layers' folders already."""
+        _write(outline, site)
 
 
-def write_index(outline: Outline, folder: Path) -> int:
-    """Write the first page; the layers' strips lie in their folders already. Returns 1, the pages written."""
+def _write(outline: Outline, folder: Path) -> None:
     atlas = outline.atlas
     layers = list(atlas)
     plates = tuple(_layer_plate(outline, layer) for layer in layers)
@@ -113,7 +124,7 @@ def write_index(outline: Outline, folder: Path) -> int:
         sweeps=_sweeps(outline, layers),
         style_names=_style_names(layers),
         run_names=tuple(atlas.runs),
-        beyond=_beyond(outline, layers),
+        beyond=[link for page in kinds() for link in page.links(outline)],
         links=links,
         table=atlas.table,
         pair=captions.pair,
@@ -125,8 +136,7 @@ def write_index(outline: Outline, folder: Path) -> int:
         settings=atlas.settings.strip(),
         packages=atlas.packages.strip(),
     )
-    (folder / "index.html").write_text(text, encoding="utf-8")
-    return 1
+    (folder / NAME).write_text(text, encoding="utf-8")
 
 
 def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
@@ -145,16 +155,16 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
 
 
 @dataclass(frozen=True)
-class _Sheets:
-    """The sheets of a layer's strip: of the leading style and run, those that there are, and of the best images."""
+class _Sprites:
+    """The sprites of a layer's strip: of the leading style and run, those that there are, and of the best images."""
 
-    climbs: tuple[tuple[Climb, Sheet], ...]
-    images: Sheet | None
+    climbs: tuple[tuple[Climb, Sprite], ...]
+    images: Sprite | None
 
     @property
-    def all(self) -> tuple[Sheet, ...]:
-        """The sheets in the order in which they are shown."""
-        return (*(sheet for _, sheet in self.climbs), *([self.images] if self.images is not None else []))
+    def all(self) -> tuple[Sprite, ...]:
+        """The sprites in the order in which they are shown."""
+        return (*(sprite for _, sprite in self.climbs), *([self.images] if self.images is not None else []))
 
 
 def _strip_rows(layer: Layer) -> list[int]:
@@ -169,12 +179,12 @@ def _strip_rows(layer: Layer) -> list[int]:
     return _spaced(there.tolist(), FRIEZE if layer.info.class_layer else STRIP)
 
 
-def _strip_sheets(layer: Layer) -> _Sheets:
+def _strip_sprites(layer: Layer) -> _Sprites:
     rows = _strip_rows(layer)
     count, leads = len(rows), (*styles(layer)[:1], *runs(layer)[:1])
     climbs = [climb for climb in leads if count and (climb.best_sample[rows] >= 0).any()]
-    sheets = tuple((climb, best_sheet(climb, count, "strip", STRIP, STRIP_SIDE)) for climb in climbs)
-    return _Sheets(sheets, images_sheet(layer, count, "strip", STRIP, STRIP_SIDE))
+    sprites = tuple((climb, best_sprite(climb, count, "strip", STRIP, STRIP_SIDE)) for climb in climbs)
+    return _Sprites(sprites, images_sprite(layer, count, "strip", STRIP, STRIP_SIDE))
 
 
 def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
@@ -182,28 +192,28 @@ def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
     heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
     found: list[Shown] = []
     for layer in heads:
-        sheets, first = _strip_sheets(layer), leading(layer)
-        chosen = [sheet for climb, sheet in sheets.climbs if climb.path == first.path]
-        sheet = chosen[0] if chosen else sheets.images
-        found += _crops(outline, layer, sheet, range(len(_strip_rows(layer)))) if sheet is not None else ()
+        sprites, first = _strip_sprites(layer), leading(layer)
+        chosen = [sprite for climb, sprite in sprites.climbs if climb.path == first.path]
+        sprite = chosen[0] if chosen else sprites.images
+        found += _crops(outline, layer, sprite, range(len(_strip_rows(layer)))) if sprite is not None else ()
     shown = tuple(found[:FRIEZE])
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
 def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
     """A layer's pictures for the first page, by kind; of several kinds a row each, with fewer units."""
-    sheets, cells = _strip_sheets(layer).all, list(range(len(_strip_rows(layer))))
-    chosen = _spaced(cells, PAIRS if len(sheets) > 1 else STRIP)
-    return tuple(_crops(outline, layer, sheet, chosen) for sheet in sheets)
+    sprites, cells = _strip_sprites(layer).all, list(range(len(_strip_rows(layer))))
+    chosen = _spaced(cells, PAIRS if len(sprites) > 1 else STRIP)
+    return tuple(_crops(outline, layer, sprite, chosen) for sprite in sprites)
 
 
-def _crops(outline: Outline, layer: Layer, sheet: Sheet, cells: Sequence[int]) -> tuple[Shown, ...]:
+def _crops(outline: Outline, layer: Layer, sprite: Sprite, cells: Sequence[int]) -> tuple[Shown, ...]:
     rows, units, folder = _strip_rows(layer), layer.units.tolist(), quote(outline.folders[layer.name]) + "/"
     return tuple(
         Shown(
             f"{folder}{units[rows[cell]]}.html",
             layer.labels[rows[cell]] or str(units[rows[cell]]),
-            sheet.crop(cell, folder),
+            sprite.crop(cell, folder),
         )
         for cell in cells
     )
@@ -263,27 +273,6 @@ def _sweeps(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, SweepNote
     return tuple(
         (layer.name, note) for layer in layers for note in sweep_notes(layer, f"{quote(outline.folders[layer.name])}/")
     )
-
-
-def _beyond(outline: Outline, layers: list[Layer]) -> tuple[tuple[Link, str], ...]:
-    """The pages that belong to no single layer or unit, each with what it shows."""
-    atlas, found = outline.atlas, []
-    for layer in layers:
-        link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
-        if link is not None:
-            found.append((link, "One picture each through the learned prior, drawn by lot, none chosen."))
-    if atlas.runs:
-        counted = captions.count(len(atlas.runs), "run")
-        link = Link(COMPARISON, "Runs compared")
-        styled = " and the styles" if _style_names(layers) else ""
-        found.append((link, f"{counted}{styled}: what each reaches, what judges see, the same units in all."))
-    for group in groups(outline):
-        link = Link(group.link().href, f"Units of {group.layer} together")
-        found.append((link, f"{captions.count(len(group.items), 'combination')}, each between its units alone."))
-    for prior, card in atlas.priors.items():
-        about = f"The learned prior’s card. It draws images from values of {card.network}’s layer {card.code_layer}."
-        found.append((Link(outline.prior_link(prior, root="").href, f"Prior {prior}"), about))
-    return tuple(found)
 
 
 def _totals(layers: list[Layer]) -> tuple[str, ...]:

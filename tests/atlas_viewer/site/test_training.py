@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atlas_viewer.errors import FormatError
 from atlas_viewer.site.curves import BASE, LEFT, RIGHT, TOP, WIDTH, Line, Panel, draw
-from atlas_viewer.site.training_page import write_page
+from atlas_viewer.site.pages.training import write_page
 from atlas_viewer.training_log import (
     TrainingFacts,
     looks,

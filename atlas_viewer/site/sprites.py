@@ -1,4 +1,4 @@
-"""Sheets: image files that hold many pictures on a raster, and the crops that show one of them."""
+"""Sprites: image files that hold many pictures on a raster, and the crops that show one of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pic
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of a sheet: a file a form, the sheet's size, and the CSS that leaves just the picture.
+    """One picture of a sprite: a file a form, the sprite's size, and the CSS that leaves just the picture.
 
     images : (CSS class, file) pairs, one a form. clip : the CSS that leaves only the part inside the image, or empty.
     """
@@ -42,7 +42,16 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Tile:
+    """A picture, or why there is none."""
+
+    crop: Crop | None
+    alt: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Sprite:
     """A raster of pictures of one size; `stem` is the files' name up to the form, relative to the page."""
 
     stem: str
@@ -71,7 +80,7 @@ class Sheet:
         return f"{self.stem}.{form}{self.suffix}"
 
     def crop(self, cell: int, folder: str = "", inside: Sequence[float] = (0, 0, 1, 1)) -> Crop:
-        """The picture in a cell, seen from a page that has the sheet in `folder`.
+        """The picture in a cell, seen from a page that has the sprite in `folder`.
 
         inside : which part of it is shown, top, left, bottom, right as shares of its sides.
         """

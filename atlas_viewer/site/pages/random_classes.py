@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -13,16 +15,16 @@ from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
-from atlas_viewer.site.hits import Tile
 from atlas_viewer.site.outline import Link, Outline, render, runs
-from atlas_viewer.site.sheets import PHOTO, Sheet, thumb_size, thumbs
-from atlas_viewer.site.unit_sheets import best_sheet, draw_chosen
+from atlas_viewer.site.pieces import Page, Part
+from atlas_viewer.site.sprites import PHOTO, Sprite, Tile, thumb_size, thumbs
+from atlas_viewer.site.unit_sprites import best_sprite, draw_chosen
 
 NAME = "random.html"
 CLASSES = 120  # as in the paper's figure
 SAMPLE = 0  # the picture of every class: the first one, so that nothing is chosen
 SIDE = 128  # pixels: longest side of a picture
-COLUMNS = 12  # cells in a row of a sheet; the page flows its pictures as it likes
+COLUMNS = 12  # cells in a row of a sprite; the page flows its pictures as it likes
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,29 @@ def drawn(layer: Layer, seed: int) -> list[int]:
     return sorted(range(len(layer)), key=lot)[:CLASSES]
 
 
-def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
-    """Write the page with its sheets; returns 1, the pages written."""
-    folder.mkdir(parents=True, exist_ok=True)
+class RandomClassesPage(Page):
+    """Random classes of the class layer."""
+
+    order = 50
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the one page of a class layer with runs."""
+        if random_classes(layer) is not None:
+            yield Part()
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Write the page with its sprites."""
+        _write(outline, layer, folder)
+
+    def links(self, outline: Outline) -> Iterator[tuple[Link, str]]:
+        """Yield the link to the page of each class layer."""
+        for layer in outline.atlas:
+            link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
+            if link is not None:
+                yield link, "One picture each through the learned prior, drawn by lot, none chosen."
+
+
+def _write(outline: Outline, layer: Layer, folder: Path) -> None:
     run = random_classes(layer)
     rows = drawn(layer, run.seed)
     judged = layer.judged(run)
@@ -88,7 +110,7 @@ def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
         for cell, row in enumerate(rows)
     )
     text = render(
-        "random.html",
+        "random_classes.html",
         root="../",
         model=outline.atlas.model,
         title=f"Random classes, {layer.name}",
@@ -109,20 +131,19 @@ def write_random(outline: Outline, layer: Layer, folder: Path) -> int:
         side=SIDE,
     )
     (folder / NAME).write_text(text, encoding="utf-8")
-    return 1
 
 
 def _pictures(layer: Layer, run: Run, rows: list[int], folder: Path) -> list[Tile]:
-    sheet = best_sheet(run, len(rows), "random", COLUMNS, SIDE)
+    sprite = best_sprite(run, len(rows), "random", COLUMNS, SIDE)
     samples = np.where(run.there[rows, SAMPLE], SAMPLE, -1) if rows else np.zeros(0, int)
-    draw_chosen(layer, run, rows, samples, sheet, folder)
+    draw_chosen(layer, run, rows, samples, sprite, folder)
     tiles = []
     for cell, (row, sample) in enumerate(zip(rows, samples.tolist(), strict=True)):
         status = run.status[row][SAMPLE]
         activation = captions.number(float(run.activation[row, SAMPLE]))
         alt = f"{layer.name}:{layer.units[row]}, sample {SAMPLE}, activation {activation}"
         why = "" if status is Status.ok else captions.BRIEF[status]
-        tiles.append(Tile(sheet.crop(cell) if sample >= 0 else None, alt, why))
+        tiles.append(Tile(sprite.crop(cell) if sample >= 0 else None, alt, why))
     return tiles
 
 
@@ -134,13 +155,13 @@ def _images(layer: Layer, rows: list[int], folder: Path) -> list[Tile]:
     there = tops.there[rows, 0] if tops.image.shape[1] else np.zeros(len(rows), bool)
     if not there.any():
         return []
-    sheet = Sheet("random.images", thumb_size(tops.frame_size, SIDE), len(rows), min(COLUMNS, len(rows)), PHOTO)
+    sprite = Sprite("random.images", thumb_size(tops.frame_size, SIDE), len(rows), min(COLUMNS, len(rows)), PHOTO)
     pixels = np.stack([tops.patch(row, 0).pixels for row in rows])
-    sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, there)
+    sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, there)
     tiles = []
     for cell, (row, has) in enumerate(zip(rows, there.tolist(), strict=True)):
         alt = f"best {layer.labels[row]} of {tops.dataset.name}"
-        tiles.append(Tile(sheet.crop(cell) if has else None, alt, "none of this class"))
+        tiles.append(Tile(sprite.crop(cell) if has else None, alt, "none of this class"))
     return tiles
 
 

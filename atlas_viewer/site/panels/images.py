@@ -1,9 +1,9 @@
-"""The images that stand for a unit, as panels of its page: patches, and under each what excited the unit in it."""
+"""The images that excite a unit: patches, with back-projections under them; and the range from most to least."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +11,15 @@ import numpy as np
 
 from atlas_viewer import signals
 from atlas_viewer.evidence.tops import ZERO_BYTE, Hit, Tops
-from atlas_viewer.layer import Layer, Unit
-from atlas_viewer.montage import quad
+from atlas_viewer.layer import Unit
 from atlas_viewer.site import captions
-from atlas_viewer.site.sheets import PHOTO, Crop, Sheet, thumb_size, thumbs
+from atlas_viewer.site.outline import Outline
+from atlas_viewer.site.pieces import Panel
+from atlas_viewer.site.sprites import PHOTO, Sprite, Tile, thumb_size, thumbs
 
 SIDE = 160  # pixels: longest side of a patch on a page; nine side by side are narrower than that
-COLUMNS = 9  # patches in a row of a sheet
+COLUMNS = 9  # patches in a row of a sprite
 RULES = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gradient"}
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A patch or a back-projection; without a crop, why."""
-
-    crop: Crop | None
-    alt: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Hits:
     """Hits side by side. rows : a name and a tile a column each; the patches first, then the back-projections."""
 
     kind: str
@@ -53,18 +45,23 @@ class Panel:
 
 @dataclass(frozen=True)
 class UnitImages:
-    """Everything that a unit's page shows of the dataset's images; panels without hits are left out.
+    """All that a unit's page shows of the dataset's images; kinds without hits are left out.
 
-    rules_agree : whether several rules of back-projection give the same, as they do where no ReLU is on the way.
+    measure : what an activation is.
+    lrn : how deconvnet passes local response normalization, or empty.
+    rules_agree : whether all rules of back-projection give the same, as they do without a ReLU on the way.
+    reduced : whether patches are shown smaller than they are.
     """
 
-    panels: tuple[Panel, ...]
+    measure: str
+    lrn: str
+    panels: tuple[Hits, ...]
     has_signals: bool
     rules_agree: bool
     reduced: bool
 
-    def panel(self, kind: str) -> Panel | None:
-        """The panel of a kind, if it has hits."""
+    def panel(self, kind: str) -> Hits | None:
+        """The hits of a kind, if there are any."""
         return next((panel for panel in self.panels if panel.kind == kind), None)
 
     @property
@@ -76,7 +73,7 @@ class UnitImages:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A hit that the page shows, with its cell in the sheet of patches and those in the sheet of back-projections."""
+    """A hit that the page shows, with its cell in the sprite of patches and those in the sprite of back-projections."""
 
     tops: Tops
     hit: Hit
@@ -84,33 +81,59 @@ class _Shown:
     signals: dict[str, int]
 
 
-def unit_images(unit: Unit, folder: Path) -> UnitImages:
-    """Draw the sheets of a unit's patches and back-projections into its layer's folder; what to show is returned."""
+class ImagesPanel(Panel):
+    """The images of the dataset that excite a unit."""
+
+    order = 10
+    template = "panels/images.html"
+    lead_template, lead_order = "panels/images_lead.html", 30
+
+    def draw(self, outline: Outline, unit: Unit, folder: Path) -> UnitImages | None:
+        """Patches and back-projections of the hits; None without hits."""
+        return _images(unit, folder)
+
+    def leads(self, shown: UnitImages) -> bool:
+        """Whether there are most exciting images."""
+        return shown.panel("largest") is not None
+
+    def switches(self, shown: UnitImages) -> Mapping[str, tuple[str, ...]]:
+        """The form of the back-projections."""
+        return {"form": signals.FORMS} if shown.has_signals else {}
+
+    def footnote(self, outline: Outline, shown: UnitImages) -> str:
+        """The colours and the size of the images."""
+        size = f", here at most {SIDE} pixels long" if shown.reduced else ""
+        return f"{outline.noun.capitalize()}s are always in true colours{size}."
+
+
+def _images(unit: Unit, folder: Path) -> UnitImages | None:
+    """Draw the sprites of a unit's patches and back-projections."""
     layer = unit.layer
     kinds = {kind: layer.tops(kind) for kind in layer.kinds}
     found = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
     numbered = _numbered(unit.row, found)
     if not numbered:
-        return UnitImages((), False, False, False)
+        return None
     frame = numbered[0].tops.frame_size
     size = thumb_size(frame, SIDE)
     count = 1 + max(shown.cell for shown in numbered)
-    patches = Sheet(f"{unit.number}.images", size, count, min(COLUMNS, count), PHOTO)
+    patches = Sprite(f"{unit.number}.images", size, count, min(COLUMNS, count), PHOTO)
     has_pixels = numbered[0].tops.dataset.has_pixels
     if has_pixels:
         _draw_patches(unit.row, numbered, patches, folder)
     count = sum(len(shown.signals) for shown in numbered)
-    back = Sheet(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
-    found_signals = _signals(unit.row, numbered)
+    back = Sprite(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
+    projected = _signals(unit.row, numbered)
     if count:
-        stacked = np.stack([values for _, values in itertools.chain(*found_signals)])
+        stacked = np.stack([values for _, values in itertools.chain(*projected)])
         back.draw_forms(folder, signals.forms(stacked, back.size), np.ones(count, bool))
     by_kind = {kind: [shown for shown in numbered if shown.tops is tops] for kind, tops in kinds.items()}
     by_kind["range"] = _range(by_kind)
     panels = tuple(
         _panel(unit, kind, shown, patches if has_pixels else None, back) for kind, shown in by_kind.items() if shown
     )
-    return UnitImages(panels, count > 0, _agree(found_signals), size != frame)
+    first = layer.tops(layer.kinds[0])
+    return UnitImages(first.measure, first.lrn, panels, count > 0, _agree(projected), size != frame)
 
 
 def _shown(tops: Tops, row: int) -> list[_Shown]:
@@ -143,10 +166,10 @@ def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
     return [*before, *quantiles, *after]
 
 
-def _draw_patches(row: int, numbered: Iterable[_Shown], sheet: Sheet, folder: Path) -> None:
+def _draw_patches(row: int, numbered: Iterable[_Shown], sprite: Sprite, folder: Path) -> None:
     drawn = {shown.cell: shown for shown in numbered}
-    pixels = np.stack([drawn[cell].tops.patch(row, drawn[cell].hit.rank).pixels for cell in range(sheet.count)])
-    sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, np.ones(sheet.count, bool))
+    pixels = np.stack([drawn[cell].tops.patch(row, drawn[cell].hit.rank).pixels for cell in range(sprite.count)])
+    sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, np.ones(sprite.count, bool))
 
 
 def _signals(row: int, numbered: Sequence[_Shown]) -> list[list[tuple[float, np.ndarray]]]:
@@ -174,29 +197,29 @@ def _agree(found: Sequence[Sequence[tuple[float, np.ndarray]]]) -> bool:
     )
 
 
-def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sheet | None, back: Sheet) -> Panel:
+def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sprite | None, back: Sprite) -> Hits:
     rows = [("", tuple(_patch_tile(unit, shown, patches) for shown in found))]
     for rule in RULES:
         if any(rule in shown.signals for shown in found):
             tiles = tuple(_signal_tile(unit, shown, rule, back) for shown in found)
             rows.append((RULES[rule], tiles))
-    return Panel(kind, tuple(_column(shown, kind) for shown in found), tuple(rows))
+    return Hits(kind, tuple(_column(shown, kind) for shown in found), tuple(rows))
 
 
-def _patch_tile(unit: Unit, shown: _Shown, sheet: Sheet | None) -> Tile:
+def _patch_tile(unit: Unit, shown: _Shown, sprite: Sprite | None) -> Tile:
     hit = shown.hit
     alt = f"{unit.address}, {shown.tops.dataset.name} {hit.key}, activation {captions.number(hit.activation)}"
-    if sheet is None:
+    if sprite is None:
         return Tile(None, alt, "pixels are not stored")
-    return Tile(sheet.crop(shown.cell, inside=_share(shown, unit.row)), alt, "")
+    return Tile(sprite.crop(shown.cell, inside=_share(shown, unit.row)), alt, "")
 
 
-def _signal_tile(unit: Unit, shown: _Shown, rule: str, sheet: Sheet) -> Tile:
+def _signal_tile(unit: Unit, shown: _Shown, rule: str, sprite: Sprite) -> Tile:
     alt = f"{unit.address}, {RULES[rule]} in {shown.hit.key}"
     if rule not in shown.signals:
         reason = shown.tops.reason[unit.row]
         return Tile(None, alt, f"not computed: {reason}" if reason else "not computed yet")
-    return Tile(sheet.crop(shown.signals[rule], inside=_share(shown, unit.row)), alt, "")
+    return Tile(sprite.crop(shown.signals[rule], inside=_share(shown, unit.row)), alt, "")
 
 
 def _share(shown: _Shown, row: int) -> tuple[float, float, float, float]:
@@ -219,18 +242,3 @@ def _column(shown: _Shown, kind: str) -> Column:
         position=f"{hit.position[0]}, {hit.position[1]}",
         original=f"{top} to {bottom}, {left} to {right}".replace("-", captions.MINUS),
     )
-
-
-def quads(layer: Layer, rows: Sequence[int], side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The four best patches of each of these units in one picture, and which units have any.
-
-    The pictures are (unit, y, x, rgb), at most `side` pixels long.
-    """
-    tops = layer.tops("largest")
-    ranks = range(min(4, tops.image.shape[1]))
-    drawn = []
-    for row in rows:
-        patches = [tops.patch(row, rank) for rank in ranks]
-        pixels, inside = np.stack([p.pixels for p in patches]), np.stack([p.inside for p in patches])
-        drawn.append(quad(pixels, inside, side))
-    return np.stack(drawn), tops.there[list(rows)].any(axis=1)

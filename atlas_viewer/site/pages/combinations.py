@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +16,15 @@ from atlas_viewer.field import Status
 from atlas_viewer.format import group_name
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
-from atlas_viewer.site.hits import Tile
+from atlas_viewer.site.keys import folder_key
 from atlas_viewer.site.outline import COMBINATIONS, Link, Outline, leading, render, runs, safe
-from atlas_viewer.site.sheets import PHOTO, Sheet, thumb_size, thumbs
-from atlas_viewer.site.unit_sheets import best_sheet, draw_best
+from atlas_viewer.site.pieces import Folder, Job, Page, Part
+from atlas_viewer.site.sprites import PHOTO, Sprite, Tile, thumb_size, thumbs
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 
 PICTURES = 200  # on a page: more make browsers slow
 SIDE = 144  # pixels: longest side of a picture
-COLUMNS = 12  # pictures in a row of a sheet
+COLUMNS = 12  # pictures in a row of a sprite
 EVEN = 0.5  # of the activations' ratio: from there on neither unit has the picture to itself
 
 Members = tuple[tuple[int, float], ...]  # number and weight of each unit of a combination
@@ -120,13 +121,34 @@ def groups(outline: Outline) -> tuple[Group, ...]:
     )
 
 
-def write_combinations(outline: Outline, folder: Path) -> int:
-    """Write all pages with their sheets; how many is returned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for group in groups(outline):
-        for page in range(1, group.pages + 1):
-            _write(outline, group, page, folder)
-    return sum(group.pages for group in groups(outline))
+class CombinationPages(Page):
+    """The pages of units excited together, in a folder of their own."""
+
+    order = 70
+    top = (COMBINATIONS,)
+
+    def folders(self, outline: Outline, atlas_path: Path, layers: Mapping[str, str]) -> Iterator[Folder]:
+        """Yield the folder, where the atlas has combinations."""
+        shown = groups(outline)
+        if not shown:
+            return
+        around = [(group.layer, layers.get(group.layer), group.name(1)) for group in shown]
+        sets = [each for group in shown for each in group.sets]
+        links = [outline.prior_link(each.prior) for each in sets]
+        key = folder_key(atlas_path, (outline.atlas.cited, around, links), [each.group for each in sets])
+        yield Folder(COMBINATIONS, key, (Job(__name__, "", COMBINATIONS, Part()),))
+
+    def draw(self, outline: Outline, layer: None, part: Part, folder: Path) -> None:
+        """Write all pages with their sprites."""
+        for group in groups(outline):
+            for page in range(1, group.pages + 1):
+                _write(outline, group, page, folder)
+
+    def links(self, outline: Outline) -> Iterator[tuple[Link, str]]:
+        """Yield the link to the first page of each layer's combinations."""
+        for group in groups(outline):
+            about = f"{captions.count(len(group.items), 'combination')}, each between its units alone."
+            yield Link(group.link().href, f"Units of {group.layer} together"), about
 
 
 def _write(outline: Outline, group: Group, page: int, folder: Path) -> None:
@@ -197,16 +219,16 @@ def _singles(
     there = [] if layer is None else [unit for unit in units if unit in layer.units]
     rows = [] if layer is None else np.searchsorted(layer.units, there).tolist()
     best = climb.best_sample[rows].tolist() if climb is not None and rows else [-1] * len(there)
-    sheet = best_sheet(climb, len(rows), stem, COLUMNS, SIDE) if climb is not None and rows else None
-    if sheet is not None:
-        draw_best(layer, climb, rows, sheet, folder)
+    sprite = best_sprite(climb, len(rows), stem, COLUMNS, SIDE) if climb is not None and rows else None
+    if sprite is not None:
+        draw_best(layer, climb, rows, sprite, folder)
     found = {}
     for unit in units:
         at = there.index(unit) if unit in there else -1
-        shown = at >= 0 and sheet is not None and best[at] >= 0
+        shown = at >= 0 and sprite is not None and best[at] >= 0
         activation = captions.number(float(climb.activation[rows[at], best[at]])) if shown else ""
         href = f"../{quote(outline.folders[group.layer])}/{unit}.html" if at >= 0 else ""
-        tile = Tile(sheet.crop(at) if shown else None, f"{group.layer}:{unit} alone", "no picture of it alone")
+        tile = Tile(sprite.crop(at) if shown else None, f"{group.layer}:{unit} alone", "no picture of it alone")
         found[unit] = Single(names[unit], href, tile, activation)
     return found
 
@@ -222,25 +244,25 @@ def _mixed(
     where = [(places[members], sample) for members in items if members in places for sample in range(each.samples)]
     there = np.array([each.there[item, sample] for item, sample in where], bool)
     count = max(1, len(where))
-    sheet = Sheet(stem, thumb_size(each.size, SIDE), count, min(COLUMNS, count), PHOTO)
+    sprite = Sprite(stem, thumb_size(each.size, SIDE), count, min(COLUMNS, count), PHOTO)
     if there.any():
         pixels = np.stack([each.pixels[item, sample] for item, sample in where])
-        sheet.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sheet.size)}, there)
-    tiles = {place: _tile(each, place, sheet, cell) for cell, place in enumerate(where)}
+        sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, there)
+    tiles = {place: _tile(each, place, sprite, cell) for cell, place in enumerate(where)}
     return [
         tuple(tiles[places[members], sample] for sample in range(each.samples)) if members in places else ()
         for members in items
     ]
 
 
-def _tile(each: Combinations, where: tuple[int, int], sheet: Sheet, cell: int) -> Mixed:
+def _tile(each: Combinations, where: tuple[int, int], sprite: Sprite, cell: int) -> Mixed:
     item, sample = where
     there, status = bool(each.there[where]), each.status[item][sample]
     values, share = each.member_activation[where].tolist(), float(each.ratio[where])
     names = " and ".join(str(unit) for unit in each.member_unit[item].tolist() if unit >= 0)
     why = "" if status is Status.ok else captions.why(status, each.reason[item])
     return Mixed(
-        tile=Tile(sheet.crop(cell) if there else None, f"{each.layer}:{names}, set {each.name}, sample {sample}", why),
+        tile=Tile(sprite.crop(cell) if there else None, f"{each.layer}:{names}, set {each.name}, sample {sample}", why),
         activations=tuple(map(captions.number, values[: len(_members(each, item))])) if there else (),
         ratio=captions.number(share) if there and np.isfinite(share) else "",
         uneven=there and not share >= EVEN,

@@ -1,0 +1,97 @@
+"""The page of one unit: real images and synthetic pictures side by side, in the panels of their kinds of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.site import captions, figures
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render
+from atlas_viewer.site.pieces import Page, Panel, Part, panels
+
+BLOCK = 32  # units that a process draws before it reports
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A panel with what it shows of a unit."""
+
+    panel: Panel
+    shown: Any
+
+
+class UnitPages(Page):
+    """The pages of a layer's units."""
+
+    order = 30
+
+    def parts(self, layer: Layer) -> Iterator[Part]:
+        """Yield the units in blocks of rows."""
+        for start in range(0, len(layer), BLOCK):
+            yield Part(start=start, stop=min(start + BLOCK, len(layer)))
+
+    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
+        """Write sprites and pages of these rows into the layer's folder."""
+        units = layer.units.tolist()
+        for row in range(part.start, part.stop):
+            unit = Unit(layer, units[row])
+            drawn = ((panel, panel.draw(outline, unit, folder)) for panel in panels())
+            filled = tuple(Filled(panel, shown) for panel, shown in drawn if shown is not None)
+            before = _unit_link(layer, row - 1) if row > 0 else None
+            after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
+            text = _page(outline, unit, filled, before, after)
+            (folder / f"{units[row]}.html").write_text(text, encoding="utf-8")
+
+
+def _page(outline: Outline, unit: Unit, filled: Sequence[Filled], before: Link | None, after: Link | None) -> str:
+    layer = unit.layer
+    sides, whole = layer.window, layer.window_unclipped
+    layer_before, layer_after = outline.neighbours(layer.name)
+    leads = [each for each in filled if each.panel.leads(each.shown)]
+    switches: dict[str, tuple[str, ...]] = {}
+    for each in filled:
+        switches |= each.panel.switches(each.shown)
+    return render(
+        "unit.html",
+        root="../",
+        model=outline.atlas.model,
+        title=unit.label if unit.label else unit.address,
+        cited=outline.atlas.cited,
+        citation=unit.citation,
+        unit=unit,
+        layer=layer,
+        plate=outline.plate(layer.name),
+        filled=filled,
+        leads=sorted(leads, key=lambda each: each.panel.lead_order),
+        switches=switches,
+        remark=next(filter(None, (each.panel.remark(each.shown) for each in filled)), ""),
+        footnotes=list(filter(None, (each.panel.footnote(outline, each.shown) for each in filled))),
+        dataset=outline.atlas.dataset,
+        noun=outline.noun,
+        thousands=captions.thousands,
+        counted=captions.count,
+        window=figures.window(outline.atlas.input_size, sides, whole),
+        window_size=captions.pair((sides[2] - sides[0], sides[3] - sides[1])),
+        input_size=captions.pair(outline.atlas.input_size),
+        cut=[
+            f"{n} {side}" for n, side in zip(_cut(sides, whole), ("top", "left", "bottom", "right"), strict=True) if n
+        ],
+        back=Link(f"{page_name(unit.row // PAGE_UNITS + 1)}#u{unit.number}", layer.name),
+        before=before,
+        after=after,
+        layer_before=layer_before,
+        layer_after=layer_after,
+    )
+
+
+def _cut(shown: Sequence[int], whole: Sequence[int]) -> tuple[int, int, int, int]:
+    """Pixels of the window outside the image: top, left, bottom, right."""
+    return shown[0] - whole[0], shown[1] - whole[1], whole[2] - shown[2], whole[3] - shown[3]
+
+
+def _unit_link(layer: Layer, row: int) -> Link:
+    unit = Unit(layer, int(layer.units[row]))
+    return Link(f"{unit.number}.html", unit.label if unit.label else unit.address)

@@ -1,0 +1,207 @@
+"""The runs of a unit: a panel for each of the first ones, last and best iterates; a picture of each further one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.numbers import Number, effective
+from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.layer import Layer, Unit
+from atlas_viewer.site import captions
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, furthest, runs, safe
+from atlas_viewer.site.pieces import Panel
+from atlas_viewer.site.samples import ACTIVATION, COLUMNS, Facts, Reached, columns, facts, rates, reached
+from atlas_viewer.site.sprites import EXACT, ITERATES, PHOTO, Crop, Sprite
+from atlas_viewer.sweep import DGN
+
+PANELS = 4  # runs whose pictures are all shown; a page has one picture of each further run
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number of a run. published : the authors' value where that is another one, or empty."""
+
+    name: str
+    value: str
+    published: str
+
+
+@dataclass(frozen=True)
+class RunSample:
+    """One picture of a run; the last and the best iterate are two forms of one crop."""
+
+    crop: Crop | None
+    facts: Facts
+    iterates: tuple[tuple[str, Reached], ...]
+    code_norm: str
+
+
+@dataclass(frozen=True)
+class RunPanel:
+    """One run of a unit."""
+
+    run: str
+    anchor: str
+    prior: str
+    card: Link | None
+    aim: str
+    settings: tuple[Setting, ...]
+    size: str
+    enlarged: bool
+    columns: int
+    samples: tuple[RunSample, ...]
+    rates: tuple[str, ...]
+
+    @property
+    def lead(self) -> RunSample | None:
+        """The picture with the largest activation."""
+        return next((sample for sample in self.samples if sample.facts.best), None)
+
+
+@dataclass(frozen=True)
+class UnitRuns:
+    """All that a unit's page shows of its runs. compared : address of the page that compares them."""
+
+    panels: tuple[RunPanel, ...]
+    further: tuple[Further, ...]
+    compared: str
+
+    @property
+    def lead(self) -> RunPanel | None:
+        """The first run with a picture."""
+        return next((panel for panel in self.panels if panel.lead is not None), None)
+
+
+@dataclass(frozen=True)
+class Further:
+    """A run without a panel: its picture with the largest activation."""
+
+    run: str
+    crop: Crop | None
+    alt: str
+    activation: str
+
+
+class RunsPanel(Panel):
+    """The runs of a unit."""
+
+    order = 30
+    template = "panels/runs.html"
+    lead_template, lead_order = "panels/runs_lead.html", 20
+
+    def draw(self, outline: Outline, unit: Unit, folder: Path) -> UnitRuns | None:
+        """A panel for each of the first runs, and a picture of each further one; None without any."""
+        if not runs(unit.layer):
+            return None
+        return UnitRuns(
+            panels=tuple(_panel(outline, unit, run, folder) for run in with_panel(unit.layer)),
+            further=_further(unit, folder),
+            compared=f"../{COMPARISON}",
+        )
+
+    def leads(self, shown: UnitRuns) -> bool:
+        """Whether a run has a picture."""
+        return shown.lead is not None
+
+    def switches(self, shown: UnitRuns) -> Mapping[str, tuple[str, ...]]:
+        """Which iterate is shown."""
+        return {"iterate": ("last", "best")}
+
+    def remark(self, shown: UnitRuns) -> str:
+        """The meaning of the numbers and the line under each picture."""
+        return f"{ACTIVATION} that went furthest."
+
+    def reached(self, unit: Unit) -> Mapping[str, float]:
+        """The largest activation that a run reached."""
+        return {"DGN-AM": furthest(runs(unit.layer), unit.row)}
+
+    def depends(self, outline: Outline, layer: Layer) -> object:
+        """The order of the runs, which follows from the whole atlas, and the pages of their priors."""
+        return [(run.name, outline.prior_link(run.prior)) for run in runs(layer)]
+
+
+def with_panel(layer: Layer) -> tuple[Run, ...]:
+    """The runs of a layer whose pictures are all on a unit's page."""
+    return runs(layer)[:PANELS]
+
+
+def run_sprite(run: Run, unit: int) -> Sprite:
+    """The sprite of a unit's pictures of a run, on the unit's page."""
+    columns = min(run.samples, 3 if run.samples == 9 else 4)
+    return Sprite(f"{unit}-dgn.{safe(run.name)}", run.size, run.samples, max(columns, 1), ITERATES)
+
+
+def draw_run(run: Run, unit: Unit, folder: Path) -> Sprite:
+    """Draw that sprite; no files are made without a picture."""
+    sprite, there = run_sprite(run, unit.number), run.there[unit.row]
+    if there.any():
+        sprite.draw_forms(folder, {"last": run.pixels[unit.row], "best": run.best_pixels[unit.row]}, there)
+    return sprite
+
+
+def _further(unit: Unit, folder: Path) -> tuple[Further, ...]:
+    """Draw the best picture of each run without a panel."""
+    others, row = runs(unit.layer)[PANELS:], unit.row
+    best = [int(run.best_sample[row]) for run in others]
+    there = np.array([sample >= 0 for sample in best], bool)
+    if not there.any():
+        return tuple(Further(run.name, None, "", "") for run in others)
+    sprite = Sprite(f"{unit.number}-dgn", others[0].size, len(others), min(len(others), COLUMNS), PHOTO)
+    pixels = [run.pixels[row, max(sample, 0)] for run, sample in zip(others, best, strict=True)]
+    sprite.draw_forms(folder, {PHOTO[0]: np.stack(pixels)}, there)
+    return tuple(
+        Further(
+            run=run.name,
+            crop=sprite.crop(cell) if sample >= 0 else None,
+            alt=f"{unit.address}, run {run.name}, sample {sample}",
+            activation=captions.number(float(run.activation[row, sample])) if sample >= 0 else "",
+        )
+        for cell, (run, sample) in enumerate(zip(others, best, strict=True))
+    )
+
+
+def _settings(atlas: Atlas, run: Run) -> tuple[Setting, ...]:
+    """The numbers of a run that decide its pictures, each with the authors' value where that is another one."""
+    shown = []
+    for number, value in effective(Number.of(atlas, DGN), run.numbers).items():
+        published = number.published_beside(value)
+        words = "" if published is None else captions.setting(published)
+        shown.append(Setting(number.name, captions.setting(value), words))
+    return tuple(shown)
+
+
+def _panel(outline: Outline, unit: Unit, run: Run, folder: Path) -> RunPanel:
+    judged, sprite = unit.layer.judged(run), draw_run(run, unit, folder)
+    return RunPanel(
+        run=run.name,
+        anchor=f"dgn-{safe(run.name)}",
+        prior=run.prior,
+        card=outline.prior_link(run.prior),
+        aim=captions.measured(run),
+        settings=_settings(outline.atlas, run),
+        size=captions.pair(run.size),
+        enlarged=max(run.size) <= EXACT,
+        columns=columns(run.samples),
+        samples=tuple(_sample(outline, unit, run, judged, sprite, number) for number in range(run.samples)),
+        rates=rates(judged),
+    )
+
+
+def _sample(outline: Outline, unit: Unit, run: Run, judged: Sequence[Scores], sprite: Sprite, number: int) -> RunSample:
+    layer, where = unit.layer, (unit.row, number)
+    there = bool(run.there[where])
+    most = float(layer.statistics.most[unit.row]) if layer.statistics is not None and there else np.nan
+    last = float(run.activation[where]), float(run.activation_float[where])
+    best = float(run.best_activation[where]), float(run.best_activation_float[where])
+    return RunSample(
+        crop=sprite.crop(number) if there else None,
+        facts=facts(layer, run, judged, where, f"run {run.name}"),
+        iterates=(("last", reached(*last, most, outline.noun)), ("best", reached(*best, most, outline.noun))),
+        code_norm=captions.number(float(run.code_norm[where])),
+    )
