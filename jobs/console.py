@@ -19,7 +19,8 @@ from pipeline.errors import AtlasError, SettingsError, nearest
 CONF = Path(__file__).resolve().parent.parent / "conf"
 NO_CHOICE = {"experiment=null": "~experiment"}  # a group that may stay empty, and how Hydra wants to hear it
 CHOSEN = {"style": "styles", "prior": "priors"}  # groups of which everything is loaded → the setting that chooses
-NAMED = (".build_arguments.", "dgn.variants.", "combinations.")  # what stands below is named by the user
+# Sections with names that the user gives, or that the job itself checks.
+NAMED = (".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
 _USAGE = """{doc}

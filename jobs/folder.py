@@ -14,7 +14,7 @@ from typing import TextIO
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from pipeline.errors import AtlasError, OutputError
+from pipeline.errors import OutputError
 from pipeline.methods import registry
 from pipeline.plan import Plan
 from pipeline.store.merging import MergeReport
@@ -31,7 +31,7 @@ def read_plan(out: Path) -> Plan | None:
         return registry.read_plan(json.loads((out / "plan.json").read_text()))
     except FileNotFoundError:
         return None
-    except AtlasError as error:
+    except OutputError as error:
         raise OutputError(f"{out}/{error}" if str(error).startswith("plan.json") else str(error)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

@@ -15,6 +15,7 @@ from jobs.atlas import atlas
 from jobs.console import compose_config
 from jobs.request import read_request
 from pipeline.data.doodles import CLASSES
+from pipeline.methods.registry import numbers_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,11 +91,10 @@ def test_the_tree_of_the_readme_is_the_tree():
 
 def test_methods_name_functions_that_exist():
     text = "".join((ROOT / "docs" / name).read_text() for name in ("methods.md", "priors.md"))
-    named = re.findall(r"`((?:pipeline\.)?(?:nets|methods|regularizers|score|training(?=\.\w+\.))\.[\w.]+)`", text)
+    named = re.findall(r"`((?:pipeline\.)?(?:nets|methods|climb|training(?=\.\w+\.))\.[\w.]+)`", text)
     assert len(named) >= 10
     for name in named:
         path = name if name.startswith("pipeline.") else f"pipeline.{name}"
-        path = path.replace("pipeline.regularizers", "pipeline.methods.regularizers")
         target = path.split(".")
         for cut in range(len(target), 1, -1):
             try:
@@ -115,6 +115,10 @@ def test_overrides_of_the_table_compose():
         if parts[0].startswith("model.build"):
             parts = ["model=torch", "model.size=[32,32]", *parts]
         read_request(compose_config("atlas", parts))
+
+
+def test_the_page_of_numbers_is_the_metadata():
+    assert (ROOT / "docs" / "numbers.md").read_text() == numbers_page()
 
 
 def test_the_format_page_is_the_schema():

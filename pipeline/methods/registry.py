@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.methods.plan_version_1 import of_version_1
 from pipeline.methods.scores.task import SCORES
 from pipeline.methods.tops.task import IMAGES, TOPS
 from pipeline.plan import Plan
+from pipeline.records import UNSET, numbers
 from pipeline.task import Task
 from pipeline.work import Work
 
@@ -73,3 +75,26 @@ def described(plan: Plan) -> dict[str, object]:
                 name: f"{places[name].axis} {places[name].place}" for name in sorted(places)
             }
     return told
+
+
+def numbers_page() -> str:
+    """The text of docs/numbers.md: the numbers of each method's settings, from their metadata."""
+    lines = [
+        "# The numbers of styles and runs\n",
+        "Written by `pipeline.methods.registry.numbers_page()`; change the metadata of the settings, not this page. "
+        "Sweeps,\npages and the group `/numbers` of the atlas file follow the same metadata.",
+    ]
+    for method in METHODS:
+        if method.numbers is not None:
+            lines += [f"\n## `{method.name}`\n", "| number | symbol | measured in | meaning | off at | published |"]
+            lines += ["| --- | --- | --- | --- | --- | --- |"]
+            for name, about in numbers(method.numbers).items():
+                if about.title:
+                    cells = (f"`{name}`", about.symbol, about.measured_in, about.meaning)
+                    lines.append(f"| {' | '.join((*cells, _spelled(about.neutral), _spelled(about.published)))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spelled(value: object) -> str:
+    """A value as YAML spells it; empty for none."""
+    return "" if value is UNSET else value if isinstance(value, str) else json.dumps(value)

@@ -210,7 +210,7 @@ def test_a_plan_with_a_value_that_is_no_good(refused, tmp_path):
     assert done(atlas, "atlas", *SMALL, f"out={tmp_path}/out", "units=[fc:0]", "samples=1") == 0
     path = tmp_path / "out" / "plan.json"
     record = json.loads(path.read_text())
-    record["styles"]["low_frequency"]["style"]["decay"] = 7
+    record["settings"]["ascent"]["low_frequency"]["style"]["decay"] = 7
     path.write_text(json.dumps(record))
     assert "plan.json: cannot be read (SettingsError: style.low_frequency.decay: got 7" in refused()
 
