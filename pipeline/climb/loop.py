@@ -96,7 +96,7 @@ def climb(
         history.append(now.activation[:, 0])
         value = total.to(height.dtype)
         better = (value > height) & (first_kept <= iteration) & (iteration <= last)
-        best = _copied(now) if best is None else _replaced(best, now, better)
+        best = _replaced(_copied(now) if best is None else best, now, better)
         height = torch.where(better, value, height)
         ended = judged(ended, total, gradient, moves)
         if any(jitters):

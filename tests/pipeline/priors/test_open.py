@@ -14,7 +14,7 @@ from caffe_prior import ENTRIES, write_caffe_prior
 from pipeline.errors import DefinitionError, DownloadError, SettingsError, WeightsError
 from pipeline.priors.card import prior_card
 from pipeline.priors.open import open_prior
-from pipeline.search_settings import PriorSettings
+from pipeline.settings import PriorSettings
 
 
 def settings(at: Path, **changes: object) -> PriorSettings:

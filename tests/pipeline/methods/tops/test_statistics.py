@@ -98,9 +98,7 @@ def test_redundant_units_are_named_and_constant_units_have_none(maps):
     assert found.nearest.tolist()[:2] == [1, 0] and found.redundant_unit.tolist()[:2] == [1, 0]
     assert found.correlation[:2] == pytest.approx([-1, -1])
     assert found.nearest[3] == found.redundant_unit[3] == -1
-    assert (
-        found.redundant_unit[4] == -1 and found.nearest[4] != -1
-    )  # the nearest one correlates too little
+    assert found.redundant_unit[4] == -1 and found.nearest[4] != -1  # the nearest one correlates too little
 
 
 @pytest.mark.parametrize(("gated", "dead"), [(False, [3]), (True, [2, 3])])
