@@ -53,6 +53,12 @@ class Outline:
         name = group_names(self.atlas.priors).get(prior)
         return None if name is None else Link(f"{root}{PRIORS}/{quote(safe(name))}.html", prior)
 
+    @cached_property
+    def shown_runs(self) -> dict[str, tuple[Run, ...]]:
+        """The runs that pages show by name, in their order; each in every layer that has it."""
+        shown = in_order(self.atlas, (run for layer in self.atlas for run in runs(layer)))
+        return {run.name: tuple(each for each in shown if each.name == run.name) for run in shown}
+
     @property
     def noun(self) -> str:
         """What an image of the dataset is called."""

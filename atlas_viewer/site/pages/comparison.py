@@ -18,7 +18,7 @@ from atlas_viewer.evidence.numbers import Number, Value, effective
 from atlas_viewer.layer import Layer
 from atlas_viewer.reach import Reach, reach
 from atlas_viewer.site import captions
-from atlas_viewer.site.outline import COMPARISON, Link, Outline, in_order, render, runs, styles
+from atlas_viewer.site.outline import COMPARISON, Link, Outline, render, runs, styles
 from atlas_viewer.site.pieces import Page, Part
 from atlas_viewer.site.sprites import Tile
 from atlas_viewer.site.unit_sprites import best_sprite, draw_best
@@ -115,16 +115,18 @@ class ComparisonPage(Page):
 
     def write(self, outline: Outline, site: Path) -> None:
         """Write the page; the sprites lie in the layers' folders already."""
-        if outline.atlas.runs:
+        if outline.shown_runs:
             _write(outline, site)
 
     def links(self, outline: Outline) -> Iterator[tuple[Link, str]]:
         """Yield the link to the page, where the atlas has runs."""
-        atlas = outline.atlas
-        if atlas.runs:
-            styled = " and the styles" if any(styles(layer) for layer in atlas) else ""
+        if outline.shown_runs:
+            styled = " and the styles" if any(styles(layer) for layer in outline.atlas) else ""
             about = "what each reaches, what judges see, the same units in all."
-            yield Link(COMPARISON, "Runs compared"), f"{captions.count(len(atlas.runs), 'run')}{styled}: {about}"
+            yield (
+                Link(COMPARISON, "Runs compared"),
+                f"{captions.count(len(outline.shown_runs), 'run')}{styled}: {about}",
+            )
 
     def depends(self, outline: Outline, layer: Layer) -> object:
         """The units that are shown, whose number follows from the whole atlas."""
@@ -137,11 +139,8 @@ def _write(outline: Outline, folder: Path) -> None:
     heads = [layer for layer in layers if layer.info.class_layer]
     judges = tuple(dict.fromkeys(judge for layer in heads for judge in layer.judges))
     names = tuple(dict.fromkeys(style.name for layer in layers for style in styles(layer)))
-    ordered = in_order(atlas, (run for layer in layers for run in runs(layer)))
-    first = {run.name: run for run in reversed(ordered)}
-    order = dict.fromkeys(run.name for run in ordered)
     boards = [_board(outline, layer) for layer in (*heads, *(each for each in layers if each not in heads))]
-    lines = [_line(outline, layers, judges, first[name]) for name in order]
+    lines = [_line(outline, layers, judges, shown[0]) for shown in outline.shown_runs.values()]
     lines += [_line(outline, layers, judges, _style(layers, name)) for name in names]
     text = render(
         "comparison.html",
@@ -218,8 +217,7 @@ def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
 
 def _shared(outline: Outline) -> tuple[tuple[str, str], ...]:
     """The numbers that all runs have in common."""
-    atlas = outline.atlas
-    first, *others = (_effective(outline, atlas[layers[0]].run(name)) for name, layers in atlas.runs.items())
+    first, *others = (_effective(outline, shown[0]) for shown in outline.shown_runs.values())
     same = {number: value for number, value in first.items() if all(each.get(number) == value for each in others)}
     return tuple((number.name, captions.setting(value)) for number, value in same.items())
 

@@ -123,7 +123,7 @@ def _write(outline: Outline, folder: Path) -> None:
         has_images=any(layer.kinds for layer in layers),
         sweeps=_sweeps(outline, layers),
         style_names=_style_names(layers),
-        run_names=tuple(atlas.runs),
+        run_names=tuple(outline.shown_runs),
         beyond=[link for page in kinds() for link in page.links(outline)],
         links=links,
         table=atlas.table,

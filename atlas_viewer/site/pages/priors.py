@@ -42,7 +42,7 @@ class PriorPages(Page):
 
 def _page(outline: Outline, card: PriorCard) -> str:
     atlas = outline.atlas
-    used = [name for name, layers in atlas.runs.items() if atlas[layers[0]].run(name).prior == card.name]
+    used = {name: len(runs) for name, runs in outline.shown_runs.items() if runs[0].prior == card.name}
     own = card.network_digest and card.network_digest == atlas.digest
     return render(
         "prior.html",
@@ -58,7 +58,7 @@ def _page(outline: Outline, card: PriorCard) -> str:
         bound=BOUND,
         long=LONG,
         about=_about_codes(card),
-        used=[(name, len(atlas.runs[name])) for name in sorted(used)],
+        used=sorted(used.items()),
         compared=Link(f"../{COMPARISON}", "runs compared"),
         counted=captions.count,
     )

@@ -351,4 +351,6 @@ def test_runs_that_were_swept_have_a_page_of_their_own(write_atlas, tmp_path):
     assert "+dgn.variants.like_shrink_2.variation=0.25" in words
     unit = said(tmp_path / "site" / "fc8" / "1.html")
     assert "The 7 settings of the sweep of DGN-AM are on its own page." in unit and "toy-sigmas_1" not in unit
-    assert "toy-sigmas_1" not in said(tmp_path / "site" / "runs.html")
+    for name in ("runs.html", "priors/toy.html"):
+        assert "toy-sigmas_1" not in said(tmp_path / "site" / name)
+    assert "3 runs and the styles" in said(tmp_path / "site" / "index.html")
