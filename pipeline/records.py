@@ -48,6 +48,7 @@ class Number:
     absent : the value at which the field is left out of records. UNSET keeps it in every record.
     recorded : False for a field that decides no result; records leave it out, and reading gives `absent`.
     spelling : its key in records where that is an older name, else "".
+    transform : whether it asks for the transform of its name (`pipeline.climb.transforms`), unless it is neutral.
     shown : whether pages show it beside a picture.
     stored : whether the atlas file has it even where the record leaves it out.
     """
@@ -65,6 +66,7 @@ class Number:
     absent: object = UNSET
     recorded: bool = True
     spelling: str = ""
+    transform: bool = False
     shown: bool = True
     stored: bool = False
 
@@ -97,6 +99,15 @@ def axes(kind: type) -> dict[str, str]:
 def neutral(kind: type) -> dict[str, object]:
     """The fields that are regularizers or constraints, each at the value that switches it off."""
     return {name: about.neutral for name, about in numbers(kind).items() if about.neutral is not UNSET}
+
+
+def transforms(settings: Any) -> dict[str, float]:
+    """Name → value of the transforms that a settings value asks for."""
+    return {
+        name: getattr(settings, name)
+        for name, about in numbers(type(settings)).items()
+        if about.transform and getattr(settings, name) != about.neutral
+    }
 
 
 def stored_numbers(settings: Any) -> dict[str, Any]:

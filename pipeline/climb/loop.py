@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.climb.parameterization import Setting, Step
-from pipeline.climb.transforms import jittered
+from pipeline.climb.transforms import transformed
 
 OK, ZERO_GRADIENT, NAN = 1, 2, 3  # how a climb ended, as stored
 ALL_FAILED_EVERY = 16  # iterations between checks whether anything still climbs; on a GPU each check is a wait
@@ -41,7 +41,7 @@ class Climb:
     best : the iterate with the highest objective among those that may be kept.
     ended : (item,), OK, ZERO_GRADIENT or NAN; the other fields of an item that is not OK mean nothing.
     history : (iteration, item), the first member's activation; an item repeats its last one beyond its own end.
-    With jitter, `best` and `history` follow from shifted images; the activations of both iterates do not.
+    With transforms, `best` and `history` follow from transformed images; the activations of both iterates do not.
     """
 
     last: Iterate
@@ -66,13 +66,13 @@ def climb(
     image : parameters → centred images (item, channel, row, column), differentiable.
     objective : images → activations (item, member) and what is maximized (item,), differentiable.
     steps : the update, see `Parameterization.steps`.
-    seed : of the jitter.
+    seed : of the transforms.
     bound : brings parameters into their range, in place.
 
     An iteration bounds the parameters, evaluates, keeps the iterate if it is the best so far, then steps. The last
     iteration of an item only evaluates. An item whose gradient is zero, or that is not a number any more, has failed
-    for good; with jitter, one whose gradient is zero in every iteration, for where one shift has switched a unit off,
-    the next may not. Nothing acts across items.
+    for good; with transforms, one whose gradient is zero in every iteration, for where one shift has switched a unit
+    off, the next may not. The last iteration of an item evaluates the image itself. Nothing acts across items.
     Source: Yosinski et al. 2015, section 3, and Nguyen et al. 2016, Eq. 1; order of operations of the authors'
     programs.
     """
@@ -81,33 +81,33 @@ def climb(
         torch.tensor([getattr(one, name) for one in settings], device=device) for name in ("first_kept", "iterations")
     )
     last = last - 1
-    jitters = [one.jitter for one in settings]
-    shaken = torch.tensor([share > 0 for share in jitters], device=device)
+    transforms = [one.transforms for one in settings]
+    changed = torch.tensor([bool(asked) for asked in transforms], device=device)
     ended = torch.full_like(last, OK)
-    stuck = shaken & (last > 0)  # with jitter: flat in every iteration so far
+    stuck = changed & (last > 0)  # with transforms: flat in every iteration so far
     best, height = None, torch.full(start.shape[:1], -torch.inf, dtype=start.dtype, device=device)
     history = []
     for iteration in range(int(last.max()) + 1):
         bound(parameters)
         moves = iteration < last
         moving = [iteration < one.iterations - 1 for one in settings]
-        shares = [share if moved else 0.0 for share, moved in zip(jitters, moving, strict=True)]
-        now, total, gradient = _evaluate(parameters, image, objective, any(moving), shares, seed, iteration)
+        asked = [one if moved else {} for one, moved in zip(transforms, moving, strict=True)]
+        now, total, gradient = _evaluate(parameters, image, objective, any(moving), asked, seed, iteration)
         history.append(now.activation[:, 0])
         value = total.to(height.dtype)
         better = (value > height) & (first_kept <= iteration) & (iteration <= last)
         best = _replaced(_copied(now) if best is None else best, now, better)
         height = torch.where(better, value, height)
         ended = judged(ended, total, gradient, moves)
-        if any(jitters):
-            flat = (ended == ZERO_GRADIENT) & shaken
+        if any(transforms):
+            flat = (ended == ZERO_GRADIENT) & changed
             stuck &= flat | ~moves
             ended = torch.where(flat, OK, ended)
         if not any(moving) or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
             break
         parameters = steps(parameters, gradient, value, iteration)
     assert best is not None  # there is at least one iteration
-    if any(jitters):
+    if any(transforms):
         ended = torch.where(stuck & (ended == OK), ZERO_GRADIENT, ended)
         best = replace(best, activation=objective(best.image)[0])
     return Climb(now, best, ended, torch.stack(history))
@@ -133,13 +133,13 @@ def _evaluate(
     image: Callable[[Tensor], Tensor],
     objective: Evaluation,
     moves: bool,
-    shares: Sequence[float],
+    asked: Sequence[Mapping[str, float]],
     seed: int,
     iteration: int,
 ) -> tuple[Iterate, Tensor, Tensor | None]:
     """The iterate, its objective and, where any item moves on, the gradient with respect to the parameters.
 
-    The iterate's own image is not shifted.
+    The iterate's own image is not transformed.
     """
     steps = torch.full(parameters.shape[:1], iteration, device=parameters.device)
     if not moves:
@@ -149,7 +149,7 @@ def _evaluate(
     with torch.enable_grad():
         leaf = parameters.detach().requires_grad_()
         drawn = image(leaf)
-        value, total = objective(jittered(drawn, shares, seed, iteration))
+        value, total = objective(transformed(drawn, asked, seed, iteration))
         (gradient,) = torch.autograd.grad(total.sum(), leaf)
     shown = parameters if drawn is leaf else drawn.detach()
     return Iterate(parameters, shown, value.detach(), steps), total.detach(), gradient

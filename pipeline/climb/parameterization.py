@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ class Setting(Protocol):
     iterations : of which the last one only evaluates.
     sign : 1 to maximize, −1 to minimize.
     first_kept : first iteration that may be kept as the best one.
-    jitter : largest random shift of the image before it is evaluated, as a share of its sides.
+    transforms : name → value of what the image undergoes before it is evaluated (`pipeline.climb.transforms`).
     """
 
     name: str
@@ -36,7 +36,7 @@ class Setting(Protocol):
     def first_kept(self) -> int: ...
 
     @property
-    def jitter(self) -> float: ...
+    def transforms(self) -> Mapping[str, float]: ...
 
 
 class Parameterization(ABC):

@@ -1,13 +1,30 @@
-"""What an image undergoes before it is evaluated: random shifts (jitter), so that no pixel's exact place matters."""
+"""What an image undergoes before it is evaluated: random shifts (jitter), so that no pixel's exact place matters.
+
+A further transform is a function here with its name in TRANSFORMS, and a number of that name (`transform=True`) in the
+settings of each method that offers it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def transformed(image: Tensor, asked: Sequence[Mapping[str, float]], seed: int, iteration: int) -> Tensor:
+    """The images (item, channel, row, column) after all transforms, in the order of TRANSFORMS; differentiable.
+
+    asked : name → value of the transforms of each item.
+    seed, iteration : decide what is random; nothing else does.
+    """
+    for name, transform in TRANSFORMS.items():
+        values = [one.get(name, 0.0) for one in asked]
+        if any(values):
+            image = transform(image, values, seed, iteration)
+    return image
 
 
 def jittered(image: Tensor, shares: Sequence[float], seed: int, iteration: int) -> Tensor:
@@ -39,3 +56,7 @@ def _shifted(image: Tensor, share: float, seed: int, iteration: int) -> Tensor:
         places = (torch.arange(size, device=image.device) + by).clamp(0, size - 1)
         image = image.index_select(axis, places)
     return image
+
+
+Transform = Callable[[Tensor, Sequence[float], int, int], Tensor]  # images, a value an item, seed, iteration → images
+TRANSFORMS: dict[str, Transform] = {"jitter": jittered}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
 from pipeline.plan import Asked
-from pipeline.records import number
+from pipeline.records import number, transforms
 from pipeline.settings import DIRECTIONS, DeviceSettings, check, check_choice, check_name
 
 POLICIES = ("constant", "progress", "progress01", "scale_free")
@@ -140,6 +140,7 @@ class StyleSettings:
         measured_in="share of the sides",
         meaning="Shifts the image at random before each evaluation, at most by this share of its sides.",
         axis="jitter",
+        transform=True,
         neutral=0.0,
         below=0.5,
         absent=0.0,
@@ -169,6 +170,10 @@ class StyleSettings:
     @property
     def iterations(self) -> int:
         return self.max_iter
+
+    @property
+    def transforms(self) -> dict[str, float]:
+        return transforms(self)
 
     @property
     def sign(self) -> int:

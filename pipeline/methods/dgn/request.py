@@ -50,8 +50,8 @@ def read_dgn(config: Config) -> DgnRequest:
         settings[name] = read_settings(RunSettings, {**plain, **changes}, where)
     for numbers in settings.values():
         numbers.check_image()
-    shared, combinations = config.values["combination"], {}
-    for name, changes in _named(config.values["combinations"], "combinations").items():
+    shared, combinations = config.values.get("combination", {}), {}  # a sweep asks for none
+    for name, changes in _named(config.values.get("combinations"), "combinations").items():
         _check_keys(changes, set(shared), f"combinations.{name}")
         combinations[name] = read_settings(CombinationSettings, {**shared, **changes}, f"combinations.{name}")
     samples = typed(dgn["samples"], int | None, "dgn.samples")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.card import PriorCard
 from pipeline.errors import SettingsError
 from pipeline.plan import Asked
-from pipeline.records import number
+from pipeline.records import number, transforms
 from pipeline.settings import DIRECTIONS, DeviceSettings, check, check_choice
 from pipeline.units import Members
 
@@ -85,6 +85,7 @@ class RunSettings:
         measured_in="share of the sides",
         meaning="Shifts the image at random before each evaluation but the last; its edges are repeated.",
         axis="jitter",
+        transform=True,
         neutral=0.0,
         below=0.5,
         published=0.0,
@@ -161,8 +162,8 @@ class RunRecord(Asked):
         return 0
 
     @property
-    def jitter(self) -> float:
-        return self.settings.jitter
+    def transforms(self) -> dict[str, float]:
+        return transforms(self.settings)
 
     def clash(self, changes: list[str], swept: bool) -> str:
         own = "" if swept else "make this a variant with a name of its own by +dgn.variants.NAME.…, or "

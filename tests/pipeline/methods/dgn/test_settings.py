@@ -19,7 +19,7 @@ def test_a_start_image_is_asked_for_exactly_where_a_climb_starts_from_one():
 
 def test_a_run_tells_the_climb_what_it_reads_of_a_setting():
     run = run_record(replace(SETTINGS, jitter=0.1, direction="minimize"))
-    assert (run.iterations, run.sign, run.first_kept, run.jitter) == (12, -1, 0, 0.1)
+    assert (run.iterations, run.sign, run.first_kept, run.transforms) == (12, -1, 0, {"jitter": 0.1})
 
 
 @pytest.mark.parametrize(
