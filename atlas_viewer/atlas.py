@@ -23,13 +23,13 @@ from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.evidence.registry import write_tables
 from atlas_viewer.layer import Layer, LayerInfo, Unit
 
-CITED = 12  # characters of the digest in a citation: enough to tell any two networks apart
+CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
 class Atlas:
     """An open atlas. Close it, or use it in a `with`.
 
-    Raises MissingError where there is no such file, FormatError where it is no atlas or of another version.
+    Raises MissingError for a file that does not exist, FormatError for one that is no atlas or has another version.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -38,7 +38,7 @@ class Atlas:
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
         if not h5py.is_hdf5(self.path):
             raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
-        self.file = h5py.File(self.path, "r")  # for readers of evidence
+        self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
         try:
             _refuse_other_formats(self.file, self.path)
         except FormatError:
@@ -52,7 +52,7 @@ class Atlas:
         self.close()
 
     def close(self) -> None:
-        """Close the file; pictures that were read stay, those that were not are out of reach."""
+        """Close the file; arrays that were not read before can no longer be read."""
         self.file.close()
 
     @property
@@ -62,7 +62,7 @@ class Atlas:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the network's definition and weights, in hexadecimal."""
+        """SHA-256 of the network's definition and weights, in hexadecimal."""
         return str(self.file.attrs["model_digest"])
 
     @property
@@ -95,7 +95,7 @@ class Atlas:
 
     @cached_property
     def table(self) -> tuple[LayerInfo, ...]:
-        """The layer table of the network, inputs first; also the layers without pictures."""
+        """The layer table of the network, inputs first, with the layers that have no pictures."""
         group = self.file["network/layers"]
         columns = {field.name: group[field.name] for field in format.LAYERS.fields}
         read = {name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()}
@@ -191,7 +191,7 @@ class Atlas:
         return f"{self.model}@{self.digest[:CITED]}"
 
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
-        """Write the tables of every layer that it has; the paths are returned.
+        """Write the tables of every layer into a folder; return their paths.
 
         <layer>.csv : a line a picture of a style.
         <layer>.runs.csv : a line a picture of a run.

@@ -1,4 +1,4 @@
-"""What a schema is made of: a field (one dataset), an attribute, and a group of both."""
+"""The parts of a schema: a field (one dataset), an attribute, and a group of both."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-DEFLATE = 4  # the level past which pictures shrink by less than one percent and cost twice the time
-CHUNK_BYTES = 256 * 1024  # a chunk is read whole, so it stays well below HDF5's own cache of 1 MiB
-CONTIGUOUS_BYTES = 4096  # below this the index of a chunked dataset is larger than its data
+DEFLATE = 4  # higher levels shrink pictures by less than one percent and take twice the time
+CHUNK_BYTES = 256 * 1024  # chunks are read whole; HDF5's cache holds 1 MiB
+CONTIGUOUS_BYTES = 4096  # smaller datasets would have a chunk index larger than their data
 ROWS_OF_IMAGES = "/dataset/images"  # the one group whose rows other groups name
 FIXED_AXES = {"rgb": 3, "side": 4, "plane": 2, "end": 2, "byte": 32}  # a side: top, left, bottom, right
 
 
 class Status(enum.IntEnum):
-    """What became of a picture; a unit has the first status of its pictures that is not `ok`."""
+    """The outcome of a picture; a unit has the first status of its pictures that is not `ok`."""
 
-    missing = 0  # not computed yet, so it is what an unwritten array says
+    missing = 0  # not computed yet, and the value of an unwritten array
     ok = 1
     zero_gradient = 2
     nan = 3
@@ -45,7 +45,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Field:
-    """One dataset of a group: its axes, and what a number in it means and is measured in.
+    """One dataset of a group: its axes, the meaning of its numbers and their unit of measure.
 
     rows_of : the group whose rows the numbers name, or empty.
     """
@@ -65,7 +65,7 @@ class Field:
 
     @property
     def by_picture(self) -> bool:
-        """Whether what belongs to one picture, its pixels or its code, is one chunk."""
+        """Whether the data of one picture, its pixels or its code, is one chunk."""
         return self.is_image or (self.axes[-1:] == ("code",) and len(self.axes) > 1)
 
     @property
@@ -89,8 +89,8 @@ class Field:
         if self.dtype == "text" or not shape or math.prod(shape) == 0:
             return None
         if self.by_picture:
-            own = 3 if self.is_image else 1
-            return (1,) * (len(shape) - own) + shape[-own:]
+            kept = 3 if self.is_image else 1
+            return (1,) * (len(shape) - kept) + shape[-kept:]
         if math.prod(shape) * size <= CONTIGUOUS_BYTES:
             return None
         rows = CHUNK_BYTES // (math.prod(shape[1:]) * size)
@@ -175,10 +175,10 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Group:
-    """One kind of group: where it lies, what it is, its attributes and its datasets.
+    """One kind of group: its path, its meaning, its attributes and its datasets.
 
     path : absolute, with the parts that vary in angle brackets: /layers/<layer>/ascent/<style>.
-    open : whether further attributes may be there, each a number, a text or a yes/no.
+    open : whether it may have further attributes, each a number, a text or a yes/no.
     """
 
     path: str
@@ -224,15 +224,15 @@ class Group:
         return group
 
     def faults(self, given: Mapping[str, object]) -> list[str]:
-        """What is missing, unknown or of another type among these attributes."""
-        known = {attribute.name: attribute for attribute in self.attributes}
+        """List attributes that are missing, unknown or of another type."""
+        listed = {attribute.name: attribute for attribute in self.attributes}
         wanted = [attribute.name for attribute in self.attributes if attribute.required]
-        found = [f"attribute {name} is missing" for name in wanted if name not in given]
+        faults = [f"attribute {name} is missing" for name in wanted if name not in given]
         for name, value in given.items():
-            if name in known and not known[name].accepts(value):
-                found.append(f"attribute {name} is {value!r}, expected {known[name].type}")
-            elif name not in known and not self.open:
-                found.append(f"attribute {name} is not in the schema")
-            elif name not in known and not isinstance(value, (str, bool, int, float, np.generic)):
-                found.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
-        return found
+            if name in listed and not listed[name].accepts(value):
+                faults.append(f"attribute {name} is {value!r}, expected {listed[name].type}")
+            elif name not in listed and not self.open:
+                faults.append(f"attribute {name} is not in the schema")
+            elif name not in listed and not isinstance(value, (str, bool, int, float, np.generic)):
+                faults.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
+        return faults

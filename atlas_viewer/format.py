@@ -54,8 +54,8 @@ NETWORK = Group(
 )
 LAYERS = Group(
     "/network/layers",
-    "the layer table, inputs first; a window is what one position of a layer sees of the input: row i of a "
-    "layer, for example, sees the rows from offset + i * stride on, as many as its size",
+    "the layer table, inputs first; a window is the part of the input that one position of a layer depends on: row i "
+    "of a layer, for example, depends on `size` rows, from offset + i * stride on",
     (),
     (
         Field("name", "text", ("layer",), "name of the layer, as its publisher spells it"),
@@ -65,9 +65,9 @@ LAYERS = Group(
         Field("width", "i4", ("layer",), "columns of the layer", "positions"),
         Field("window_size", "i4", ("layer", "plane"), "size of a window, rows and columns", "pixels"),
         Field("window_stride", "i4", ("layer", "plane"),
-              "distance of neighbouring windows; 0 where all see the same", "pixels"),
+              "distance of neighbouring windows; 0 where all are equal", "pixels"),
         Field("window_offset", "i4", ("layer", "plane"),
-              "where the window of position 0 begins; negative outside", "pixels"),
+              "first row and column of position 0's window; negative outside the image", "pixels"),
         Field("has_units", "bool", ("layer",), "whether the layer has units that can be shown"),
         Field("class_layer", "bool", ("layer",), "whether the layer's units are the classes"),
     ),
@@ -88,7 +88,7 @@ GRAPH = Group(
 )
 LAYER = Group(
     "/layers/<layer>",
-    "one layer: its units, and what was found for them",
+    "one layer: its units, and the evidence about them",
     (Attribute("layer", "text", "true name of the layer; the group's own has . for /"),),
     required=False,
 )
@@ -114,18 +114,18 @@ SCHEMA: tuple[Group, ...] = (*_NETWORK, *GROUPS[:_FIRST], LAYER, UNITS, *GROUPS[
 
 
 def create(path: Path | str) -> h5py.File:
-    """An empty, open file in which equal content gives equal bytes: no creation order, no times."""
+    """Create an empty file, open for writing, in which equal content gives equal bytes: no creation order, no times."""
     return h5py.File(path, "w", libver=("earliest", "v110"), track_order=False)
 
 
 def group_name(layer: str) -> str:
-    """The group's name of a layer (style, judge) taken alone; `group_names` also keeps several distinct."""
+    """The group name of one layer (style, judge); `group_names` keeps several distinct."""
     name = layer.replace("/", ".")
     return name if name.strip(".") else "_" + name  # "." is no name in HDF5, and ".." none in a folder
 
 
 def group_names(layers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """The group's name of each layer, in this order: a later one that collides gets ~2, ~3, …
+    """The group name of each layer, in this order: a later one that collides gets ~2, ~3, …
 
     Names that differ in case alone collide too, because the pages have a folder for each layer.
     """

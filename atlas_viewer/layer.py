@@ -77,12 +77,12 @@ class Layer:
 
     @cached_property
     def window(self) -> tuple[int, int, int, int]:
-        """The part of the input that the position shown sees: top, left, bottom, right, cut at the border."""
+        """The window of the position shown: top, left, bottom, right, cut at the image's border."""
         return tuple(self.group["units/window"][...].tolist())
 
     @cached_property
     def window_unclipped(self) -> tuple[int, int, int, int]:
-        """The same where it may stick out of the image."""
+        """The same window, which may stick out of the image."""
         return tuple(self.group["units/window_unclipped"][...].tolist())
 
     @cached_property
@@ -107,7 +107,7 @@ class Layer:
 
     @cached_property
     def judges(self) -> tuple[str, ...]:
-        """The true names of the judges that saw pictures of this layer."""
+        """The true names of the judges of this layer's pictures."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
 
     def pictures(self, style: str) -> Pictures:
@@ -125,14 +125,14 @@ class Layer:
         return self._runs[name]
 
     def scores(self, judge: str, name: str) -> Scores | None:
-        """What a judge saw in the pictures of a style, or of a run; None where it saw none of them."""
+        """A judge's scores for the pictures of a style or run; None where it judged none of them."""
         if judge not in self.judges:
             close, names = nearest(judge, self.judges), ", ".join(self.judges)
             raise MissingError(f"layer {self.name}: no judge {judge}{close}; it has {names}")
         return next((scores for scores in self.judged(self._climb(name)) if scores.judge == judge), None)
 
     def judged(self, pictures: Climb) -> tuple[Scores, ...]:
-        """The scores of every judge that saw these pictures of the layer."""
+        """The scores of every judge of these pictures."""
         return tuple(scores for scores in self._scores if scores.pictures == pictures.path)
 
     @property
@@ -141,7 +141,7 @@ class Layer:
         return tuple(self._tops)
 
     def tops(self, kind: str = "largest") -> Tops:
-        """The images of the dataset that stand for the units; arrays are read on first use."""
+        """The hits of one kind; arrays are read on first use."""
         if kind not in self._tops:
             close, names = nearest(kind, self.kinds), ", ".join(self.kinds) if self.kinds else "none"
             raise MissingError(f"layer {self.name}: no hits of kind {kind}{close}; it has {names}")
@@ -217,7 +217,7 @@ class Unit:
 
     @property
     def row(self) -> int:
-        """Where the unit stands on the axis unit of the layer's arrays."""
+        """The index of the unit on the axis unit of the layer's arrays."""
         return int(np.searchsorted(self.layer.units, self.number))
 
     @property
@@ -232,7 +232,7 @@ class Unit:
 
     @property
     def citation(self) -> str:
-        """The address with the network before it, good in any text: doodlenet@0123456789ab:conv5:151."""
+        """The address with the network before it, unambiguous in any text: doodlenet@0123456789ab:conv5:151."""
         return f"{self.layer.atlas.cited}:{self.address}"
 
     def pictures(self, style: str) -> np.ndarray:
@@ -244,7 +244,7 @@ class Unit:
         return self.layer.pictures(style).activation[self.row]
 
     def status(self, style: str) -> tuple[Status, ...]:
-        """What became of each picture."""
+        """The status of each picture."""
         return self.layer.pictures(style).status[self.row]
 
     def run(self, name: str) -> UnitRun:
@@ -252,7 +252,7 @@ class Unit:
         return self.layer.run(name).at(self.row)
 
     def tops(self, kind: str = "largest") -> UnitTops:
-        """The images of the dataset that stand for the unit: hits, patches, back-projections."""
+        """The unit's hits of one kind, with patches and back-projections."""
         return self.layer.tops(kind).at(self.row)
 
     def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:

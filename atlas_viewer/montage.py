@@ -1,4 +1,4 @@
-"""Pictures to grids, and the display stretch that makes faint pictures visible."""
+"""Grids of pictures, and the display stretch that makes faint pictures visible."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-GREY = 128  # what lies between the pictures and in empty cells: zero of the display stretch
-PAPER = 222  # ground of what is no picture at all
+GREY = 128  # fill colour between pictures and in empty cells: zero of the display stretch
+PAPER = 222  # fill colour where there is no picture
 QUAD_GAP = 2  # pixels between the four patches of a quad
 
 
 def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Pictures with the mean at mid-grey and their own strongest deviation at black or white, uint8.
+    """Pictures with the mean at mid-grey and their largest deviation at black or white, uint8.
 
     pixels : (..., y, x, rgb), pixel levels. mean : (y, x, rgb) or a part that broadcasts to it.
-    Each picture has a scale of its own: x / max(2 max x, -2 min x) + 1/2, where x is pixels - mean.
+    Each picture has its own scale: x / max(2 max x, -2 min x) + 1/2, where x is pixels - mean.
     Source: Yosinski et al. 2015, published code, norm01c.
     """
     x = pixels.astype(np.float32) - np.asarray(mean, np.float32)
@@ -68,7 +68,7 @@ def class_montage(pictures: np.ndarray) -> np.ndarray:
 def quad(patches: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
     """Four patches, two by two, in a picture whose longest side is at most `side` pixels and nearly that.
 
-    patches : (at most 4, y, x, rgb). inside : (at most 4, y, x) bool; what is outside its image is hatched, as is a
+    patches : (at most 4, y, x, rgb). inside : (at most 4, y, x) bool; pixels outside their image are hatched, as is a
     missing patch. Small patches are enlarged a whole number of times, large ones made smaller.
     """
     size = _quarter(patches.shape[1:3], side)
@@ -90,7 +90,7 @@ def quad_size(patch: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def hatched(size: tuple[int, int]) -> np.ndarray:
-    """What stands where there is no image, (y, x, rgb): thin diagonals on a light ground."""
+    """A placeholder for a missing image, (y, x, rgb): thin diagonals on a light fill colour."""
     y, x = np.indices(size)
     lines = (y + x) % 7 == 0
     return np.repeat(np.where(lines, np.uint8(168), np.uint8(PAPER))[..., None], 3, axis=-1)

@@ -1,4 +1,4 @@
-"""How far synthetic pictures go: the activation of each unit's best one over the largest in any image."""
+"""Reach: the activation of each unit's best synthetic picture over the largest in any image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from atlas_viewer.table import ratio
 
 @dataclass(frozen=True)
 class Reach:
-    """What the pictures of one setting reach in some units. `units` have a picture, and were shown images.
+    """The reach of one setting's pictures over several units.
 
-    above : how many of them a picture excites at least as much as the best image does. median : of the ratios, over
-    the units that some image switches on; NaN without any.
+    units : how many units have a picture and saw images.
+    above : how many of them a picture excites at least as much as the best image does.
+    median : of the ratios, over the units that some image switches on; NaN without any.
     """
 
     units: int
@@ -30,7 +31,7 @@ class Reach:
 
 
 def reach(parts: list[tuple[Layer, Climb]]) -> Reach:
-    """What pictures reach over several layers, each with its pictures; those that minimize do not count."""
+    """The reach over several layers, each with its pictures; settings that minimize do not count."""
     above, ratios, units = 0, [], 0
     for layer, climb in parts:
         if layer.statistics is None or climb.direction != "maximize":
@@ -40,5 +41,5 @@ def reach(parts: list[tuple[Layer, Climb]]) -> Reach:
             value = float(climb.activation[row, best[row]])
             units, above = units + 1, above + (value >= most[row])
             ratios.append(ratio(value, float(most[row])))
-    known = [value for value in ratios if np.isfinite(value)]
-    return Reach(units, int(above), float(np.median(known)) if known else np.nan)
+    finite = [value for value in ratios if np.isfinite(value)]
+    return Reach(units, int(above), float(np.median(finite)) if finite else np.nan)

@@ -12,12 +12,13 @@ SIGMA = 4.0  # pixels of the network's input. Source: Yosinski et al. 2015, thei
 
 
 def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Every form of these signals by its name, uint8: raw (picture, y, x, rgb), the others (picture, y, x).
+    """Every form of these signals by name, uint8: raw (picture, y, x, rgb), the others (picture, y, x).
 
     raw : signed, zero as mid-grey. norm : the L2 norm over the colours, from its least as black to its most as white.
     blurred : the same after a Gaussian blur of the norm, the border mirrored.
-    signals : (picture, y, x, rgb), any number that is zero where nothing is. size : of the result, at most that of the
-    signals. Each picture gets a scale of its own, after it was made smaller: fine signals would vanish otherwise.
+    signals : (picture, y, x, rgb), zero where there is no signal.
+    size : of the result, at most that of the signals.
+    Each picture is scaled after it was reduced, because fine signals would vanish otherwise.
     Source: Yosinski et al. 2015, the toolbox's deconv, deconv-norm and deconv-norm-blur.
     """
     signals = signals.astype(np.float32, copy=False)
@@ -45,7 +46,7 @@ def _grey(heights: np.ndarray) -> np.ndarray:
 
 
 def _blur(heights: np.ndarray, axis: int, sigma: float = SIGMA) -> np.ndarray:
-    """Blurred along one axis. Shifted sums, because small matrix products of several processes wait for each other."""
+    """Blur along one axis, by shifted sums: small matrix products of several processes would wait for each other."""
     reach, length = int(4 * sigma + 0.5), heights.shape[axis]
     kernel = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
     kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(heights.dtype)

@@ -57,7 +57,7 @@ def pictures_in_order(
 
 
 def ratio(activation: float, most: float) -> float:
-    """A picture's activation over the largest in any image; NaN where that is not above zero, and has no meaning."""
+    """A picture's activation over the largest in any image; NaN where that is not above zero."""
     return activation / most if most > 0 else math.nan
 
 

@@ -1,4 +1,4 @@
-"""What a training leaves beside its weights while it runs: facts, measurements, and looks at reconstructions."""
+"""The log of a training: facts, measurements, and snapshots of reconstructions, beside its weights."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from PIL import Image
 
 from atlas_viewer.errors import FormatError
 
-FACTS, METRICS, LOOKS = "training.json", "metrics.jsonl", "looks"
+FACTS, METRICS, SNAPSHOTS = "training.json", "metrics.jsonl", "snapshots"
 _GAP = 4  # pixels between pictures
 _LONGEST = 96  # pixels: larger pictures are scaled down to this
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What is known of a training from its start. title : of the page. facts, numbers : name and text; the numbers
-    are the recipe's. steps : all there will be. errors : a table, head first, of the finished prior; empty before.
+    """The facts of a training, known from its start but for the errors.
+
+    title : of the page.
+    facts : name and text of each.
+    numbers : name and text of each number of the recipe.
+    steps : their total number.
+    errors : a table, head first, of the finished prior; empty before.
     """
 
     title: str
@@ -32,7 +37,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class Measured:
-    """Means of what was measured in the steps up to this one since the one before, by name."""
+    """Means of measurements by name, over the steps since the line before."""
 
     step: int
     values: dict[str, float]
@@ -44,7 +49,7 @@ def write_facts(folder: Path, facts: TrainingFacts) -> None:
 
 
 def read_facts(folder: Path) -> TrainingFacts:
-    """The facts that a folder holds. FormatError when there are none, or none that can be read."""
+    """The facts in a folder. Raises FormatError where they are missing or cannot be read."""
     try:
         found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         pairs = {name: tuple(map(tuple, found[name])) for name in ("facts", "numbers", "errors")}
@@ -57,13 +62,13 @@ def read_facts(folder: Path) -> TrainingFacts:
 
 
 def write_metrics(path: Path, step: int, measured: dict[str, float]) -> None:
-    """Add a line to a log of JSON lines; lines of later steps, of a run that was killed, go first."""
+    """Add a line to a log of JSON lines, after removing lines of later steps, which a killed process left."""
     kept = [_line(line.step, line.values) for line in read_metrics(path) if line.step < step]
     _replace(path, "\n".join([*kept, _line(step, measured)]) + "\n")
 
 
 def read_metrics(path: Path) -> list[Measured]:
-    """The measurements of a log, by step; none where there is no log. Lines that cannot be read are passed over."""
+    """The measurements of a log, by step; empty without a log. Lines that cannot be read are skipped."""
     found: dict[int, Measured] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -75,11 +80,11 @@ def read_metrics(path: Path) -> list[Measured]:
     return [found[step] for step in sorted(found)]
 
 
-def write_look(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> Path:
-    """Write real pictures over their reconstructions as `looks/step-NNNNNNN.png`; return its path.
+def write_snapshot(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> Path:
+    """Write real pictures over their reconstructions as `snapshots/step-NNNNNNN.png`; return its path.
 
-    real, made : (picture, row, column, RGB) uint8; made ones may be larger, their centre is shown. Looks of later
-    steps, of a run that was killed, go first.
+    real, made : (picture, row, column, RGB) uint8; made ones may be larger, and are
+    cropped at their centre. Snapshots of later steps, which a killed process left, are removed.
     """
     rows, columns = real.shape[1:3]
     top, left = (made.shape[1] - rows) // 2, (made.shape[2] - columns) // 2
@@ -94,9 +99,9 @@ def write_look(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> P
     if max(rows, columns) > _LONGEST:
         share = _LONGEST / max(rows, columns)
         image = image.resize((round(image.width * share), round(image.height * share)), Image.Resampling.LANCZOS)
-    path = folder / LOOKS / f"step-{step:07d}.png"
+    path = folder / SNAPSHOTS / f"step-{step:07d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    for later in looks(folder):
+    for later in snapshots(folder):
         if later[0] > step:
             later[1].unlink()
     unfinished = path.with_suffix(".part")
@@ -105,9 +110,9 @@ def write_look(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> P
     return path
 
 
-def looks(folder: Path) -> list[tuple[int, Path]]:
-    """Step and file of every look, by step."""
-    found = [path for path in (folder / LOOKS).glob("step-*.png") if path.stem.removeprefix("step-").isdigit()]
+def snapshots(folder: Path) -> list[tuple[int, Path]]:
+    """Step and file of every snapshot, by step."""
+    found = [path for path in (folder / SNAPSHOTS).glob("step-*.png") if path.stem.removeprefix("step-").isdigit()]
     return sorted((int(path.stem.removeprefix("step-")), path) for path in found)
 
 

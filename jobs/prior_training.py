@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas_viewer.site.pages.training import write_page
-from atlas_viewer.training_log import METRICS, TrainingFacts, write_facts, write_look, write_metrics
+from atlas_viewer.training_log import METRICS, TrainingFacts, write_facts, write_metrics, write_snapshot
 from jobs.processes import Member
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError
@@ -90,7 +90,7 @@ def train_member(member: Member, job: PriorJob) -> None:
         print_line(f"step {step}/{job.until} " + " ".join(f"{name} {value:.3g}" for name, value in measured.items()))
 
     def snapshot(step: int, real: object, made: object) -> None:
-        write_look(job.out, step, real, made)  # type: ignore[arg-type]
+        write_snapshot(job.out, step, real, made)  # type: ignore[arg-type]
         write_page(job.out)
 
     if member.rank == 0:

@@ -13,7 +13,7 @@ import numpy as np
 from atlas_viewer.field import Attribute, Field, Group, Status
 
 MEASURE = Attribute("measure", "text", "what an activation is: the value of which layer, before or after what")
-SEED = Attribute("seed", "int", "of all random starts; each picture's own start follows from it and its address")
+SEED = Attribute("seed", "int", "seed of all random starts; each start follows from it and the picture's address")
 POSITION = (
     Attribute("row", "int", "row of the position that was maximized"),
     Attribute("column", "int", "column of the position that was maximized"),
@@ -25,7 +25,7 @@ TRACE = (
           "activation"),
     Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
 )  # fmt: skip
-STATUS = Field("status", "status", ("unit", "sample"), "what became of the picture")
+STATUS = Field("status", "status", ("unit", "sample"), "outcome of the picture")
 NONE, RANDOM = "none", "random"  # the places in a sweep that belong to no axis
 
 
@@ -64,7 +64,7 @@ class Climb(ABC):
     @property
     @abstractmethod
     def kind(self) -> Group:
-        """The part of the schema that the group follows."""
+        """The schema of the group."""
 
     @property
     @abstractmethod
@@ -78,7 +78,7 @@ class Climb(ABC):
 
     @property
     def path(self) -> str:
-        """Where the pictures lie in their layer: ascent/<style> or dgn/<run>."""
+        """The path of the pictures in their layer: ascent/<style> or dgn/<run>."""
         return "/".join(self.group.name.split("/")[-2:])
 
     @cached_property
@@ -146,17 +146,17 @@ class Climb(ABC):
 
     @cached_property
     def best_step(self) -> np.ndarray:
-        """(unit, sample) step of the picture that went furthest, or -1."""
+        """(unit, sample) step of the iterate with the largest activation, or -1."""
         return self.group["best_step"][...]
 
     @cached_property
     def attempt(self) -> np.ndarray:
-        """(unit, sample) which start each picture is from: 0 the first, then fresh ones."""
+        """(unit, sample) the start that each picture comes from: 0 the first, then fresh ones."""
         return self.group["attempt"][...] if "attempt" in self.group else np.zeros(self.activation.shape, np.uint8)
 
     @cached_property
     def status(self) -> tuple[tuple[Status, ...], ...]:
-        """What became of each picture, by unit and sample."""
+        """The status of each picture, by unit and sample."""
         return tuple(tuple(map(Status, row)) for row in self.group["status"][...].tolist())
 
     @cached_property
@@ -178,14 +178,14 @@ class Climb(ABC):
 
     @cached_property
     def there(self) -> np.ndarray:
-        """(unit, sample) whether there is a picture; one that never made its unit active counts."""
+        """(unit, sample) whether the picture exists; one that never made its unit active does."""
         return np.isfinite(self.activation)
 
     @cached_property
     def best_sample(self) -> np.ndarray:
-        """(unit,) the sample that goes furthest in the setting's direction, -1 where a unit has no picture.
+        """(unit,) the sample with the most extreme activation in the setting's direction, -1 without a picture.
 
-        A picture whose status is ok comes before any other.
+        Pictures whose status is ok come before all others.
         """
         sign = -1.0 if self.direction == "minimize" else 1.0
         value = np.where(self.there, sign * self.activation, -np.inf)
@@ -194,7 +194,7 @@ class Climb(ABC):
         return np.where(np.isfinite(value).any(axis=1), value.argmax(axis=1) if value.size else -1, -1)
 
     def mean_under(self, mean: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
-        """The part of the mean image (y, x, rgb) that lies under the pictures, or its colour (1, 1, rgb)."""
+        """The part of the mean image (y, x, rgb) at the pictures' window, or its colour (1, 1, rgb)."""
         if mean.shape[:2] == self.size:
             return mean
         top, left, bottom, right = window

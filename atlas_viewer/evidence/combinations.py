@@ -25,7 +25,7 @@ COMBINATION = Group(
     (
         Attribute("name", "text", "true name of the set of combinations"),
         Attribute("layer", "text", "layer of all the units"),
-        Attribute("balance", "float", "weight of the penalty on the difference of the activations; 0 without"),
+        Attribute("balance", "float", "weight of the penalty on the difference of the activations; 0 for none"),
         *BY_PRIOR,
     ),
     (
@@ -37,7 +37,7 @@ COMBINATION = Group(
         Field("member_activation", "f4", ("item", "sample", "member"),
               "activation of each unit for the stored pixels", "activation"),
         Field("code", "f4", ("item", "sample", "code"), "code of the last iterate, flattened", "code"),
-        Field("status", "status", ("item", "sample"), "what became of the picture"),
+        Field("status", "status", ("item", "sample"), "outcome of the picture"),
         Field("reason", "text", ("item",), "why pictures of the item are missing, or empty", required=False),
     ),
     open=True,
@@ -69,7 +69,7 @@ class Combinations:
 
     @cached_property
     def balance(self) -> float:
-        """Weight of the penalty on the difference of the activations; 0 without."""
+        """Weight of the penalty on the difference of the activations; 0 for none."""
         return float(self.group.attrs["balance"])
 
     @cached_property
@@ -124,7 +124,7 @@ class Combinations:
 
     @cached_property
     def member_activation(self) -> np.ndarray:
-        """(item, sample, member) activation of each unit for the stored pixels; NaN where there is no picture."""
+        """(item, sample, member) activation of each unit for the stored pixels; NaN for a missing picture."""
         return self.group["member_activation"][...]
 
     @cached_property
@@ -134,7 +134,7 @@ class Combinations:
 
     @cached_property
     def status(self) -> tuple[tuple[Status, ...], ...]:
-        """What became of each picture, by item and sample."""
+        """The status of each picture, by item and sample."""
         return tuple(tuple(map(Status, row)) for row in self.group["status"][...].tolist())
 
     @cached_property
@@ -144,15 +144,15 @@ class Combinations:
 
     @cached_property
     def there(self) -> np.ndarray:
-        """(item, sample) whether there is a picture."""
+        """(item, sample) whether the picture exists."""
         unseen = ~np.isfinite(self.member_activation) & (self.member_unit[:, None, :] >= 0)
         return ~unseen.any(axis=-1)
 
     @cached_property
     def ratio(self) -> np.ndarray:
-        """(item, sample) the least activation of an item's units over the largest: 1 is balanced; NaN without one.
+        """(item, sample) smallest activation of an item's units over the largest; 1 is balanced, NaN without a picture.
 
-        It is below zero where only some of the units are excited.
+        It is negative where only some of the units are excited.
         """
         real = np.broadcast_to(self.member_unit[:, None, :] >= 0, self.member_activation.shape)
         least = np.where(real, self.member_activation, np.inf).min(axis=-1)

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 DATASET = Group(
     "/dataset",
-    "the images that were looked at; which images they are follows from the digest, not from any path",
+    "the images that were evaluated; the digest identifies them, not a path",
     (
         Attribute("name", "text", "name of the dataset"),
-        Attribute("kind", "text", "how it is laid out: folder, list, tar, imagenet, doodles"),
+        Attribute("kind", "text", "its layout: folder, list, tar, imagenet, doodles"),
         Attribute("digest", "text", "SHA-256 over keys, content hashes and labels of all its images, in hexadecimal"),
         Attribute("preprocess", "text", "how an image becomes the network's input: squash, short_side, resize, pad"),
         Attribute("reduced_decoding", "bool", "whether the decoder's own down-scaling was used"),
-        Attribute("images", "int", "images that were looked at, without the skipped ones"),
+        Attribute("images", "int", "images that were evaluated, without the skipped ones"),
         Attribute("skipped", "int", "images that could not be read"),
-        Attribute("waiting", "int", "images that were not looked at yet", required=False),
-        Attribute("pixels", "text", "stored, or pointers: keys, hashes and windows alone, pixels to be filled in"),
+        Attribute("waiting", "int", "images that were not evaluated yet", required=False),
+        Attribute("pixels", "text", "stored, or pointers: keys, hashes and windows only; pixels can be filled in"),
     ),
     (
         Field("classes", "text", ("class",), "names of the dataset's classes, by class number; empty without labels"),
-        Field("class_ids", "text", ("class",), "what the dataset itself calls its classes: folders, wnids",
+        Field("class_ids", "text", ("class",), "the dataset's own names of its classes: folders, wnids",
               required=False),
         Field("skipped_key", "text", ("skipped",), "keys of the images that could not be read"),
         Field("skipped_reason", "text", ("skipped",), "why each of them could not be read"),
@@ -42,16 +42,16 @@ DATASET = Group(
 )  # fmt: skip
 IMAGES = Group(
     "/dataset/images",
-    "every image that is a hit of a unit or the nearest to a synthetic picture, once, rising by number; others name an "
-    "image by its row here",
+    "every image that is a hit of a unit or the nearest to a synthetic picture, once, by rising number; other groups "
+    "name an image by its row here",
     (),
     (
         Field("number", "i4", ("image",), "place of the image in the dataset, from 0, rising"),
         Field("key", "text", ("image",), "name of the image in the dataset, never a path of a machine"),
         Field("hash", "u1", ("image", "byte"), "SHA-256 of the file's bytes"),
-        Field("label", "i4", ("image",), "class number; -1 where there is none"),
+        Field("label", "i4", ("image",), "class number; -1 without a label"),
         Field("placement", "f4", ("image", "side"),
-              "box of the original that the network's input shows: top, left, bottom, right; it may stick out, where "
+              "box of the original that the network's input shows: top, left, bottom, right; it sticks out where "
               "the input is padded", "pixels of the original"),
         Field("size", "i4", ("image", "plane"), "size of the original, upright", "pixels of the original"),
         Field("pixels", "u1", ("image", "y", "x", "rgb"), "the network's input as true colours; absent for pointers",
@@ -61,18 +61,18 @@ IMAGES = Group(
 )  # fmt: skip
 GROUPS = (DATASET, IMAGES)
 
-_KEPT = 256  # images that stay decoded, because one image is a hit of many units: 40 MB at 227 × 227
+_KEPT = 256  # decoded images that are kept, because one image is a hit of many units: 40 MB at 227 × 227
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The dataset of an open atlas. Arrays begin with (image,): the rows that hits name, rising by number."""
+    """The dataset of an open atlas. Arrays begin with (image,), by rising number; hits name images by their row."""
 
     group: h5py.Group
 
     @classmethod
     def of(cls, atlas: Atlas) -> Dataset | None:
-        """The dataset of an atlas; None where it has none."""
+        """The dataset of an atlas, or None."""
         return cls(atlas.file["dataset"]) if "dataset" in atlas.file else None
 
     @property
@@ -82,7 +82,7 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """How it is laid out: folder, list, tar, imagenet or doodles."""
+        """Its layout: folder, list, tar, imagenet or doodles."""
         return str(self.group.attrs["kind"])
 
     @property
@@ -102,12 +102,12 @@ class Dataset:
 
     @property
     def images(self) -> int:
-        """How many images were looked at, without the skipped ones."""
+        """How many images were evaluated, without the skipped ones."""
         return int(self.group.attrs["images"])
 
     @property
     def waiting(self) -> int:
-        """How many images were not looked at yet."""
+        """How many images were not evaluated yet."""
         return int(self.group.attrs.get("waiting", 0))
 
     @cached_property
@@ -133,7 +133,7 @@ class Dataset:
 
     @cached_property
     def label(self) -> np.ndarray:
-        """(image,) class number, -1 where there is none."""
+        """(image,) class number, -1 without a label."""
         return self.group["images/label"][...]
 
     @cached_property
@@ -157,7 +157,7 @@ class Dataset:
         return "images/pixels" in self.group
 
     def pixels(self, row: int) -> np.ndarray:
-        """(y, x, rgb) uint8, the network's input for one image. MissingError where the atlas has pointers alone."""
+        """(y, x, rgb) uint8, the network's input for one image. MissingError where the atlas has only pointers."""
         if not self.has_pixels:
             raise MissingError(
                 f"dataset {self.name}: the atlas has keys and hashes of its images, no pixels; fill them in from a "
@@ -166,7 +166,7 @@ class Dataset:
         return self._read(row)
 
     def class_name(self, label: int) -> str:
-        """What a class is called: its name, its number, or nothing for -1."""
+        """The name of a class: its label, its number, or nothing for -1."""
         if label < 0:
             return ""
         return self.classes[label] if label < len(self.classes) and self.classes[label] else f"class {label}"

@@ -39,8 +39,8 @@ BY_PRIOR = (
 RUN = Group(
     "/layers/<layer>/dgn/<run>",
     "pictures by DGN-AM: ascent in the code space of a prior's generator (Nguyen et al. 2016) with one setting; its "
-    "numbers are further attributes. The code gives the picture again: the generator's image, cut at its centre to "
-    "the network's input, and there to the window",
+    "numbers are further attributes. The picture is the generator's image of the code, "
+    "cropped at its centre to the network's input, and then to the window",
     (
         Attribute("run", "text", "true name of the run: the prior's name, and the variant's if any"),
         *BY_PRIOR,
@@ -199,7 +199,7 @@ class UnitRun:
 
     @property
     def status(self) -> tuple[Status, ...]:
-        """What became of each picture."""
+        """The status of each picture."""
         return self.run.status[self.row]
 
     @property

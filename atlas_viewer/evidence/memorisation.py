@@ -25,7 +25,7 @@ MEMORISATION = Group(
     (
         Attribute("run", "text", "the run whose pictures were compared: /layers/<class layer>/dgn/<run>, last iterate"),
         Attribute("pictures", "text", "SHA-256 of these pictures"),
-        Attribute("layer", "text", "the class layer, whose units the pictures are of"),
+        Attribute("layer", "text", "the class layer, whose units the pictures show"),
     ),
     (
         Field("spaces", "text", ("space",), "the spaces: pixels, and layers by name"),
@@ -33,7 +33,7 @@ MEMORISATION = Group(
         Field("images", "i4", ("unit",), "images of the unit's class that were compared"),
         Field("nearest", "i4", ("unit", "sample", "space"),
               "row of the nearest image in /dataset/images; -1 for none", rows_of=ROWS_OF_IMAGES),
-        Field("distance", "f4", ("unit", "sample", "space"), "its distance, of that space"),
+        Field("distance", "f4", ("unit", "sample", "space"), "its distance in that space"),
         Field("typical", "f4", ("unit", "space"),
               "for comparison: the median, over the class's images, of the distance to the nearest other one"),
     ),
@@ -61,12 +61,12 @@ class Memorisation:
 
     @property
     def layer(self) -> str:
-        """The class layer, whose units the pictures are of."""
+        """The class layer, whose units the pictures show."""
         return str(self.group.attrs["layer"])
 
     @cached_property
     def spaces(self) -> tuple[str, ...]:
-        """The spaces that distances were taken in: pixels, and layers by name."""
+        """The spaces in which distances were computed: pixels, and layers by name."""
         return tuple(self.group["spaces"].asstr()[...])
 
     @cached_property
@@ -81,12 +81,12 @@ class Memorisation:
 
     @cached_property
     def nearest(self) -> np.ndarray:
-        """(unit, sample, space) row of the nearest image among the dataset's stored ones; -1 where there is none."""
+        """(unit, sample, space) row of the nearest image among the dataset's stored ones; -1 for none."""
         return self.group["nearest"][...]
 
     @cached_property
     def distance(self) -> np.ndarray:
-        """(unit, sample, space) its Euclidean distance; NaN where there is none."""
+        """(unit, sample, space) its Euclidean distance; NaN for none."""
         return self.group["distance"][...]
 
     @cached_property

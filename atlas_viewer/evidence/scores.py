@@ -29,7 +29,7 @@ JUDGE = Group(
 )
 SCORES = Group(
     "/layers/<layer>/scores/<judge>/<setting>",
-    "what the judge sees in each picture of one style or run; rates are among the further attributes",
+    "the judge's classification of each picture of one style or run; rates are further attributes",
     (
         Attribute("pictures", "text", "the pictures of this layer that were judged: ascent/<style> or dgn/<run>"),
         Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
@@ -55,7 +55,7 @@ GROUPS = (JUDGE, SCORES)
 
 @dataclass(frozen=True)
 class Scores:
-    """What one judge saw in the pictures of one style or run; arrays begin with (unit, sample)."""
+    """The scores of one judge for the pictures of one style or run; arrays begin with (unit, sample)."""
 
     group: h5py.Group
 
@@ -113,7 +113,7 @@ class Scores:
         return self.group["target_rank"][...]
 
     def name(self, number: int) -> str:
-        """What the judge calls a class: its label, or its number."""
+        """The judge's name of a class: its label, or its number."""
         return self.labels[number] if 0 <= number < len(self.labels) else f"class {number}"
 
 

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def _spread(what: str, over: str, required: bool) -> tuple[Field, ...]:
-    """The datasets that say how one kind of values is spread."""
+    """The datasets that describe the distribution of one kind of values."""
 
     def number(name: str, meaning: str, dtype: str = "f8", measure: str = "activation") -> Field:
         return Field(f"{what}_{name}", dtype, ("unit",), f"{meaning} {over}", measure, required)
 
     return (
-        number("count", "how many values there are", "i8", "values"),
+        number("count", "number of values", "i8", "values"),
         number("mean", "mean"),
         number("variance", "variance (divided by the count)", measure="activation squared"),
         number("min", "least"),
         number("max", "most"),
-        Field(f"{what}_histogram", "i8", ("unit", "bin"), f"how many values lie between neighbouring edges, {over}",
+        Field(f"{what}_histogram", "i8", ("unit", "bin"), f"number of values between neighbouring edges, {over}",
               "values", required),
         Field(f"{what}_quantiles", "f4", ("unit", "quantile"), f"quantiles, read off the histogram, {over}",
               "activation", required),
@@ -95,11 +95,11 @@ class Statistics:
         return cls(layer.group["statistics"], layer.units) if "statistics" in layer.group else None
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """Any of the stored arrays by its name, such as "position_mean"; KeyError where it is not stored."""
+        """Any stored array by name, such as "position_mean"; KeyError where it is not stored."""
         return self.group[name][...]
 
     def get(self, name: str) -> np.ndarray | None:
-        """Any of the stored arrays by its name, None where it is not stored."""
+        """Any stored array by name, None where it is not stored."""
         return self[name] if name in self.group else None
 
     @property
@@ -114,7 +114,7 @@ class Statistics:
 
     @cached_property
     def count(self) -> np.ndarray:
-        """How many images count."""
+        """How many images were counted."""
         return self["image_count"]
 
     @cached_property
@@ -129,7 +129,7 @@ class Statistics:
 
     @cached_property
     def least(self) -> np.ndarray:
-        """The least of the per-image maxima."""
+        """The smallest per-image maximum."""
         return self["image_min"]
 
     @cached_property
@@ -154,7 +154,7 @@ class Statistics:
 
     @cached_property
     def histogram(self) -> np.ndarray:
-        """(unit, bin) how many per-image maxima lie between neighbouring edges."""
+        """(unit, bin) number of per-image maxima between neighbouring edges."""
         return self["image_histogram"]
 
     @cached_property
@@ -164,7 +164,7 @@ class Statistics:
 
     @cached_property
     def active_positions(self) -> np.ndarray:
-        """Share of the positions that the unit is active at; NaN where it was not asked for."""
+        """Share of the positions that the unit is active at; NaN where it was not computed."""
         share = self.get("active_positions")
         return np.full(len(self.units), np.nan) if share is None else share
 
@@ -191,7 +191,7 @@ class Statistics:
 
     @cached_property
     def redundant_correlation(self) -> np.ndarray:
-        """Correlation with the most correlated unit; NaN where there is none."""
+        """Correlation with the most correlated unit; NaN for none."""
         return self["redundant_correlation"]
 
     @cached_property
@@ -200,7 +200,7 @@ class Statistics:
         return self.get("class_mean")
 
     def selective_classes(self, row: int, count: int) -> list[tuple[int, float]]:
-        """The classes with the largest mean, best first, each with it; of equal ones the lower number first."""
+        """The classes with the largest means, best first, each with its mean; the lower number wins a tie."""
         if self.class_mean is None:
             return []
         means = self.class_mean[row]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("largest", "quantile", "smallest", "class")  # of hits, as pages show them
 RULES = ("deconvnet", "guided", "gradient")  # back-projections, as pages show them
-ZERO_BYTE = 128  # what a back-projection of zero is stored as
+ZERO_BYTE = 128  # the stored byte of a back-projection of zero
 
 COLUMNS = ("layer", "unit", "label", "kind", "rank", "activation", "number", "key", "class", "row", "column")
 SIDES = ("top", "left", "bottom", "right")
@@ -43,7 +43,7 @@ def _back_projection(rule: str, meaning: str) -> tuple[Field, Field]:
 
 TOPS = Group(
     "/layers/<layer>/tops/<kind>",
-    "images of the dataset that stand for each unit, one position an image: largest (most exciting first), smallest "
+    "images of the dataset for each unit, one position in each: largest (most exciting first), smallest "
     "(least exciting first), quantile (evenly spaced over the per-image maxima of a sample, from most to least), class "
     "(most exciting of the unit's own class)",
     (
@@ -73,7 +73,7 @@ TOPS = Group(
         *_back_projection("deconvnet", "what excited the unit, by the deconvnet rule (Zeiler & Fergus 2013)"),
         *_back_projection("guided", "what excited the unit, by guided backpropagation (Springenberg et al. 2014)"),
         *_back_projection("gradient", "derivative of the activation with respect to the pixels"),
-        Field("reason", "text", ("unit",), "why back-projections of the unit are not there, or empty", required=False),
+        Field("reason", "text", ("unit",), "why back-projections of the unit are missing, or empty", required=False),
     ),
     open=True,
     required=False,
@@ -83,11 +83,19 @@ GROUPS = (TOPS,)
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that stands for a unit, and the position that does.
+    """An image that excites a unit, and the position with its largest activation.
 
-    row : of the image among the dataset's stored ones. number : its place in the dataset. label : class number, -1 for
-    none. window : pixels of the network's input that the position depends on: top, left, bottom, right, half-open.
-    original : the same in pixels of the original image. quantile : what the rank stands for, None but for quantiles.
+    rank : place among the hits, from 0.
+    row : of the image among the dataset's stored ones.
+    number : place of the image in the dataset.
+    key : name of the image in the dataset.
+    label : class number, -1 for none.
+    class_name : name of the class, or empty.
+    activation : of the unit, at the position.
+    position : row and column in the layer's map.
+    window : pixels of the network's input that the position depends on: top, left, bottom, right, half-open.
+    original : the same in pixels of the original image.
+    quantile : that the rank stands for; None for other kinds.
     """
 
     rank: int
@@ -105,9 +113,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Patch:
-    """What a position sees of an image, in the frame of the window as if the image did not end.
+    """The part of an image in a position's window, in a frame that may extend beyond the image.
 
-    pixels : (y, x, rgb) uint8. inside : (y, x) bool, where pixels are those of the image; elsewhere there are none.
+    pixels : (y, x, rgb) uint8, zero outside the image.
+    inside : (y, x) bool, whether a pixel belongs to the image.
     """
 
     pixels: np.ndarray
@@ -148,7 +157,7 @@ class Tops:
 
     @property
     def lrn(self) -> str:
-        """How deconvnet passes local response normalization: derivative or ignore; empty where it is not said."""
+        """How deconvnet passes local response normalization: derivative or ignore; empty where it is not stored."""
         return str(self.group.attrs.get("lrn", ""))
 
     @cached_property
@@ -188,16 +197,16 @@ class Tops:
 
     @cached_property
     def reason(self) -> tuple[str, ...]:
-        """Why back-projections of each unit are not there, or empty."""
+        """Why back-projections of each unit are missing, or empty."""
         return tuple(self.group["reason"].asstr()[...]) if "reason" in self.group else ("",) * len(self.units)
 
     @cached_property
     def there(self) -> np.ndarray:
-        """(unit, rank) whether there is a hit."""
+        """(unit, rank) whether the hit exists."""
         return self.image >= 0
 
     def inside(self, row: int, rank: int) -> tuple[int, int, int, int]:
-        """Which part of the frame is the hit's window: top, left, bottom, right; nothing where it is all padding."""
+        """The hit's window inside the frame: top, left, bottom, right; empty where it is all padding."""
         (y, x), (top, left, bottom, right) = self.frame[row, rank].tolist(), self.window[row, rank].tolist()
         if top >= bottom or left >= right:
             return 0, 0, 0, 0
@@ -220,7 +229,7 @@ class Tops:
         return self.group[rule][row]
 
     def scale(self, rule: str) -> np.ndarray:
-        """(unit, rank) float32, the scale of each back-projection; NaN where there is none."""
+        """(unit, rank) float32, the scale of each back-projection; NaN for none."""
         self._refuse_unknown(rule)
         return self._scales[rule]
 
@@ -256,7 +265,7 @@ class UnitTops:
 
     @cached_property
     def hits(self) -> tuple[Hit, ...]:
-        """The hits that are there, in their order."""
+        """The existing hits, in their order."""
         return tuple(self._hit(rank) for rank in np.flatnonzero(self.tops.there[self.row]).tolist())
 
     def __len__(self) -> int:
@@ -269,7 +278,7 @@ class UnitTops:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the classes of the hits are called; empty for those without."""
+        """The class names of the hits; empty for those without a class."""
         return tuple(hit.class_name for hit in self.hits)
 
     @property
@@ -279,13 +288,13 @@ class UnitTops:
 
     @cached_property
     def patches(self) -> np.ndarray:
-        """(rank, y, x, rgba) uint8: what each position sees, transparent where that is outside the image."""
+        """(rank, y, x, rgba) uint8: the window of each position, transparent outside the image."""
         drawn = [self.tops.patch(self.row, rank) for rank in range(self.tops.image.shape[1])]
         found = [np.dstack([patch.pixels, np.where(patch.inside, np.uint8(255), np.uint8(0))]) for patch in drawn]
         return np.stack(found) if found else np.zeros((0, *self.tops.frame_size, 4), np.uint8)
 
     def back_projection(self, rule: str) -> np.ndarray:
-        """(rank, y, x, rgb) float32, activation per pixel level; NaN where there is none."""
+        """(rank, y, x, rgb) float32, activation per pixel level; NaN for none."""
         encoded, scale = self.tops.encoded(rule, self.row), self.tops.scale(rule)[self.row]
         return (encoded.astype(np.float32) - ZERO_BYTE) * scale[:, None, None, None]
 
@@ -332,7 +341,7 @@ def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
     sides = window[there]
     if not ((sides[:, :2] >= 0) & (sides[:, :2] <= sides[:, 2:]) & (sides[:, 2:] <= (height, width))).all():
         yield "/window: outside the network's input"
-    seen = (sides[:, :2] < sides[:, 2:]).all(axis=1)  # a position may see nothing but padding
+    seen = (sides[:, :2] < sides[:, 2:]).all(axis=1)  # a position's window may be all padding
     sides, begins = sides[seen], tops["frame"][...][there][seen]
     if not ((sides[:, :2] >= begins) & (sides[:, 2:] <= begins + size)).all():
         yield "/window: outside the frame"

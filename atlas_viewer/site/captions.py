@@ -18,7 +18,7 @@ REASONS = {
     Status.never_active: "it never made the unit active",
     Status.failed: "its computation failed",
 }
-BRIEF = {  # where there is room for two words
+BRIEF = {  # for two words of space
     Status.ok: "",
     Status.missing: "not yet computed",
     Status.zero_gradient: "no gradient",
@@ -30,12 +30,12 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def start(seed: int, attempt: int) -> str:
-    """Which random start a picture is from."""
+    """The random start that a picture comes from."""
     return f"{seed}, fresh start {attempt}" if attempt else str(seed)
 
 
 def number(value: float) -> str:
-    """Three or four digits, as a reader compares them; a dash where there is no number."""
+    """A number with three or four digits; a dash for NaN."""
     if not math.isfinite(value):
         return "\N{EN DASH}"
     size = abs(value)
@@ -55,12 +55,12 @@ def count(value: int, noun: str) -> str:
 
 
 def thousands(value: int) -> str:
-    """A whole number, its thousands apart."""
+    """A whole number with separated thousands."""
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def short(value: float) -> str:
-    """A round number, as it stands at a tick."""
+    """A round number, for a tick."""
     return f"{value:g}".replace("-", MINUS)
 
 
@@ -70,14 +70,14 @@ def signed(value: float) -> str:
 
 
 def quantile(share: float) -> str:
-    """What a rank between most and least stands for."""
+    """The quantile of a rank between most and least."""
     if share in (0.0, 1.0):
         return "most" if share else "least"
     return f"{100 * share:.3g}\N{NARROW NO-BREAK SPACE}%"
 
 
 def ratio(activation: float, most: float, noun: str) -> str:
-    """A picture's activation over the largest in any image, in words; empty where either is not there."""
+    """A picture's activation over the largest in any image, in words; empty where either is NaN."""
     if not (math.isfinite(activation) and math.isfinite(most)):
         return ""
     if most <= 0 or activation <= 0:
@@ -113,7 +113,7 @@ def pair(sizes: tuple[int, int]) -> str:
 
 
 def why(status: Status, reason: str) -> str:
-    """What became of a picture that is not ok, with the stored reason if it explains a failure."""
+    """Why a picture is missing or not ok, with the stored reason if it explains a failure."""
     if reason and status in (Status.failed, Status.missing, Status.nan):
         return f"{REASONS[status]}: {reason}"
     return REASONS[status]
@@ -150,7 +150,7 @@ def sees(info: LayerInfo) -> str:
 
 
 def verdict(scores: Scores, row: int, sample: int) -> str:
-    """What a judge said of one picture, the class by the first of its names; empty where it was not asked."""
+    """A judge's verdict on one picture, the class by the first of its names; empty where it was not judged."""
     first, rank = int(scores.top1[row, sample]), int(scores.target_rank[row, sample])
     if first < 0:
         return ""
@@ -162,7 +162,7 @@ def verdict(scores: Scores, row: int, sample: int) -> str:
 
 
 def rates(scores: Scores) -> str:
-    """The rates of one judge over a style's pictures."""
+    """The rates of one judge over the pictures of a style or run."""
     parts = [
         f"{name.removesuffix('_rate').replace('_', ' ')} {percent(value)}"
         for name, value in scores.rates.items()
@@ -172,5 +172,5 @@ def rates(scores: Scores) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, not torn apart at a line's end."""
+    """A share in percent, without a line break."""
     return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"

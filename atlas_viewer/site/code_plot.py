@@ -1,4 +1,4 @@
-"""How the entries of a code are spread over real images, as inline SVG: mean and bound of each, rising."""
+"""The distribution of a code's entries over real images, as inline SVG: mean and bound of each, rising."""
 
 from __future__ import annotations
 

@@ -40,4 +40,4 @@ def replacing(out: Path) -> Iterator[Path]:
 
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise AtlasError(f"site {folder}: holds something else than a site; name another folder or empty it")
+        raise AtlasError(f"site {folder}: holds something other than a site; name another folder or empty it")

@@ -1,4 +1,4 @@
-"""Where each page of a site lies, and what every page says at its top."""
+"""The addresses of pages, the order of styles and runs, and the rendering of templates."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Outline:
         return {layer: safe(self.atlas[layer].key) for layer in self.atlas.layers}
 
     def prior_link(self, prior: str, root: str = "../") -> Link | None:
-        """The page of a prior; None where the atlas knows no more of it than its name."""
+        """The page of a prior; None where the atlas has only its name."""
         name = group_names(self.atlas.priors).get(prior)
         return None if name is None else Link(f"{root}{PRIORS}/{quote(safe(name))}.html", prior)
 
@@ -61,7 +61,7 @@ class Outline:
 
     @property
     def noun(self) -> str:
-        """What an image of the dataset is called."""
+        """The word for an image of the dataset."""
         dataset = self.atlas.dataset
         return "drawing" if dataset is not None and dataset.kind == "doodles" else "image"
 
@@ -129,7 +129,7 @@ def in_order(atlas: Atlas, asked: Iterable[Run]) -> tuple[Run, ...]:
 
 
 def leading(layer: Layer) -> Climb | None:
-    """What stands for a unit where there is room for one picture; None where the layer has none.
+    """The style or run whose picture represents a unit where only one fits; None where the layer has none.
 
     A run of DGN-AM where units see the whole image, because its pictures show whole objects; else a style.
     """
@@ -184,7 +184,7 @@ def furthest(shown: Iterable[Climb], row: int) -> float:
 
 
 def safe(name: str) -> str:
-    """The name with every character that an address or a file system may mind as =XX; one to one."""
+    """The name with every character that addresses or file systems treat specially as =XX; one to one."""
     text = re.sub(r"[^A-Za-z0-9._~+-]", lambda found: "".join(f"={b:02X}" for b in found[0].encode()), name)
     return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in _taken() else text
 

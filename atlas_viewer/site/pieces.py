@@ -1,4 +1,4 @@
-"""What a build walks: kinds of pages, and the panels of a unit's page. Each is a class in a module of its package.
+"""The pieces that a build walks: kinds of pages, and the panels of a unit's page. Each is a class in its own module.
 
 A new panel is a module in `panels` with a subclass of Panel, and its template; a new page is a module in `pages` with a
 subclass of Page, and its template. Nothing lists them: they are found in their packages and sorted by `order`.
@@ -74,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Job:
-    """What one process draws. page : the module of the page. layer : its name, "" for none. folder : of the site."""
+    """The work of one process. page : module of the page. layer : its name, "" for none. folder : of the site."""
 
     page: str
     layer: str

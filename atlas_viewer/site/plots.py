@@ -20,7 +20,7 @@ LETTER = 6.4  # width of a letter at the plot's font size
 
 @dataclass(frozen=True)
 class Mark:
-    """A value that is pointed out: its name, and its CSS class."""
+    """A marked value: its name, and its CSS class."""
 
     value: float
     name: str
@@ -29,7 +29,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Values:
-    """What is drawn: counts between edges, clipped to least … most; the box's quantiles 5, 25, 50, 75, 95 %."""
+    """The histogram's data: counts between edges, clipped to least … most; the box's quantiles 5, 25, 50, 75, 95 %."""
 
     edges: np.ndarray
     counts: np.ndarray
@@ -63,7 +63,7 @@ def histogram(values: Values, marks: Sequence[Mark], title: str) -> Markup:
 
 
 def _ends(values: Values, marks: Sequence[Mark]) -> tuple[float, float]:
-    """The axis: the data and the marks, but never so long that the data becomes a line; zero where it is near."""
+    """The axis: data and marks, but never so long that the data shrinks to a line; with zero where it is near."""
     span = values.most - values.least
     high = min(max([values.most, *(mark.value for mark in marks)]), values.least + REACH * span)
     low = max(min([values.least, *(mark.value for mark in marks)]), values.most - REACH * span)

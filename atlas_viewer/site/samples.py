@@ -81,5 +81,5 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
 
 
 def rates(judged: Sequence[Scores]) -> tuple[str, ...]:
-    """How many pictures each judge recognises, in words."""
+    """The shares of pictures that each judge recognises, in words."""
     return tuple(filter(None, (captions.rates(scores) for scores in judged)))

@@ -15,7 +15,7 @@ from atlas_viewer.montage import GREY, save
 
 FORMS = ("stretched", "true")
 PHOTO = ("photo",)  # images of a dataset have one form: their true colours
-ITERATES = ("last", "best")  # of a run of a prior's codes: true colours, the last picture and the furthest one
+ITERATES = ("last", "best")  # of a run: true colours, the last picture and that with the largest activation
 CLASSES = {  # CSS
     **{"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"},
     **{"last": "i last", "best": "i best"},
@@ -114,7 +114,7 @@ class Sprite:
         return row * high + (high - height) // 2, column * wide + (wide - width) // 2
 
     def _raster(self, pictures: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Each cell is filled up with its picture's edge, so that scaling draws in no neighbour."""
+        """Each cell is filled up with its picture's edge, so that scaling mixes in no neighbour."""
         (high, wide), (height, width) = self.pitch, self.size
         before, left = (high - height) // 2, (wide - width) // 2
         colours = pictures.shape[3:]
@@ -126,7 +126,7 @@ class Sprite:
 
 
 def thumb_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size of a picture made smaller until its longest side fits; smaller ones stay as they are."""
+    """The size of a picture reduced until its longest side fits; smaller ones stay as they are."""
     scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

@@ -1,4 +1,4 @@
-"""Sprites with one picture a unit: of a style or a run the one that went furthest, or the four best patches."""
+"""Sprites with one picture for each unit: the best of a style or run, or the four best patches."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def best_sprite(climb: Climb, count: int, stem: str, columns: int, side: int) ->
 
 
 def draw_best(layer: Layer, climb: Climb, rows: Sequence[int], sprite: Sprite, folder: Path) -> None:
-    """Draw the best picture of each of these rows; no files are made where none of them has one."""
+    """Draw the best picture of each of these rows; no files are made if none has one."""
     draw_chosen(layer, climb, rows, climb.best_sample[list(rows)] if len(rows) else np.zeros(0, int), sprite, folder)
 
 
 def draw_chosen(
     layer: Layer, climb: Climb, rows: Sequence[int], samples: np.ndarray, sprite: Sprite, folder: Path
 ) -> None:
-    """Draw of each of these rows the sample that is named, none for -1; of a run the last iterate."""
+    """Draw the given sample of each of these rows, none for -1; for a run, its last iterate."""
     read = np.zeros((len(rows), *climb.size, 3), np.uint8)
     for cell, (row, sample) in enumerate(zip(rows, samples.tolist(), strict=True)):
         if sample >= 0:
@@ -54,7 +54,7 @@ def draw_images(layer: Layer, rows: list[int], sprite: Sprite, folder: Path) -> 
 
 
 def images_sprite(layer: Layer, count: int, stem: str, columns: int, side: int) -> Sprite | None:
-    """The sprite for the best patches of `count` units; None where the layer has no hits, or the atlas no pixels."""
+    """The sprite for the best patches of `count` units; None without hits, or without stored pixels."""
     if "largest" not in layer.kinds or not layer.atlas.dataset.has_pixels or not count:
         return None
     size = quad_size(layer.tops("largest").frame_size, side)

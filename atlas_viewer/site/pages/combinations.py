@@ -25,7 +25,7 @@ from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 PICTURES = 200  # on a page: more make browsers slow
 SIDE = 144  # pixels: longest side of a picture
 COLUMNS = 12  # pictures in a row of a sprite
-EVEN = 0.5  # of the activations' ratio: from there on neither unit has the picture to itself
+EVEN = 0.5  # of the activations' ratio, above which no unit dominates the picture
 
 Members = tuple[tuple[int, float], ...]  # number and weight of each unit of a combination
 
@@ -42,7 +42,7 @@ class Single:
 
 @dataclass(frozen=True)
 class Mixed:
-    """One picture of several units: the activation of each, the least over the largest, whether these are far apart."""
+    """One picture of several units: the activation of each, the smallest over the largest, whether that is low."""
 
     tile: Tile
     activations: tuple[str, ...]
@@ -202,7 +202,7 @@ def _members(each: Combinations, item: int) -> Members:
 
 
 def _name(group: Group, members: Members, at: int) -> str:
-    """What a unit of a combination is called: its label, or its address."""
+    """The name of a unit of a combination: its label, or its address."""
     for each, places in zip(group.sets, group.places, strict=True):
         if members in places and each.member_label[places[members]][at]:
             return each.member_label[places[members]][at]
@@ -212,7 +212,7 @@ def _name(group: Group, members: Members, at: int) -> str:
 def _singles(
     outline: Outline, group: Group, layer: Layer | None, items: Sequence[Members], stem: str, folder: Path
 ) -> dict[int, Single]:
-    """Each unit by itself, by its number; of a run with the same prior where there is one."""
+    """Each unit by itself, by its number; from a run with the same prior if there is one."""
     units = sorted({unit for members in items for unit, _ in members})
     names = {unit: _name(group, members, at) for members in items for at, (unit, _) in enumerate(members)}
     climb = None if layer is None else _alone(layer, group.sets[0].prior)

@@ -1,6 +1,6 @@
-"""Runs and styles held against each other: what each reaches, what judges see, and the same units in all of them.
+"""Runs and styles compared: their activations, the judges' rates, and the same units in all of them.
 
-The rows of Nguyen et al. 2016, figure S13, are priors for several code layers; here they are whatever the atlas has.
+The rows of Nguyen et al. 2016, figure S13, are priors for several code layers; here they are those of the atlas.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 from atlas_viewer.sweep import DGN
 
 PICTURES = 200  # on the page: more make browsers slow
-UNITS = 12  # at most, of the class layer; of another layer half as many
+UNITS = 12  # at most, of the class layer; half as many of another layer
 SIDE = 128  # pixels: longest side of a picture
 
 
 @dataclass(frozen=True)
 class Line:
-    """One run or style over the whole atlas. rates : by judge: share first, share among five; "" for not judged."""
+    """One run or style over the whole atlas. rates : each judge's shares first and among five, "" for not judged."""
 
     name: str
     prior: str
@@ -74,9 +74,9 @@ class Board:
 
 
 def compared(layer: Layer) -> tuple[Climb, ...]:
-    """What the page shows of a layer: its runs, then its styles; nothing where one row would stand alone.
+    """The runs, then the styles of a layer on the page; empty where there would be only one row.
 
-    Of layers whose units are no classes, only those with several runs.
+    A layer whose units are no classes needs several runs.
     """
     found = runs(layer)
     if len(found) < (1 if layer.info.class_layer else 2):
@@ -122,7 +122,7 @@ class ComparisonPage(Page):
         """Yield the link to the page, where the atlas has runs."""
         if outline.shown_runs:
             styled = " and the styles" if any(styles(layer) for layer in outline.atlas) else ""
-            about = "what each reaches, what judges see, the same units in all."
+            about = "their activations, judges’ rates, and the same units in all."
             yield (
                 Link(COMPARISON, "Runs compared"),
                 f"{captions.count(len(outline.shown_runs), 'run')}{styled}: {about}",

@@ -1,4 +1,4 @@
-"""The first page: what this is, a plate for each layer, the classes, the network, the settings."""
+"""The first page: an introduction, a plate for each layer, the classes, the network, the settings."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
 
 
 def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
-    """A layer's pictures for the first page, by kind; of several kinds a row each, with fewer units."""
+    """A layer's pictures for the first page, by kind; several kinds have a row each, with fewer units."""
     sprites, cells = _strip_sprites(layer).all, list(range(len(_strip_rows(layer))))
     chosen = _spaced(cells, PAIRS if len(sprites) > 1 else STRIP)
     return tuple(_crops(outline, layer, sprite, chosen) for sprite in sprites)
@@ -227,21 +227,21 @@ def _spaced(values: list[int], wanted: int) -> list[int]:
 
 
 def _about_images(outline: Outline) -> tuple[tuple[str, str], ...]:
-    """What stands on the card of the dataset."""
+    """The card of the dataset."""
     dataset = outline.atlas.dataset
     if dataset is None:
         return ()
     found = [("Dataset", dataset.name), ("Layout", dataset.kind)]
-    found.append(("Looked at", captions.count(dataset.images, outline.noun)))
+    found.append(("Evaluated", captions.count(dataset.images, outline.noun)))
     if dataset.waiting:
-        found.append(("Not looked at yet", captions.count(dataset.waiting, outline.noun)))
+        found.append(("Not evaluated yet", captions.count(dataset.waiting, outline.noun)))
     found.append(("Skipped", captions.count(len(dataset.skipped), outline.noun)))
     if dataset.classes:
         found.append(("Classes", captions.thousands(len(dataset.classes))))
     found.append(("As input", PREPROCESSES.get(dataset.preprocess, dataset.preprocess)))
     decoding = "the decoder’s own down-scaling was used" if dataset.reduced_decoding else "at full size"
     found += [("Decoding", decoding)] if dataset.kind != "doodles" else []
-    pixels = "in the atlas file" if dataset.has_pixels else "not in the atlas file: keys, hashes and windows alone"
+    pixels = "in the atlas file" if dataset.has_pixels else "not in the atlas file: only keys, hashes and windows"
     found.append(("Pixels of hits", pixels))
     return tuple(found)
 

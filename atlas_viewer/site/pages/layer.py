@@ -50,7 +50,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class View:
-    """One way to see the units: a style, a run, or the best images. crop : of a unit, None where it has none."""
+    """One view of the units: a style, a run, or the best images. crops : one for each unit, None without a picture."""
 
     id: str
     name: str
@@ -151,12 +151,12 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: P
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
     else:
         name, about = climb.name, captions.aim(climb)
-    about = f"{about} Of each unit the picture that went furthest, out of {climb.samples}."
+    about = f"{about} Each unit is shown by its best picture of {climb.samples}."
     return View(id, name, about, crops, tuple(map(captions.number, values)))
 
 
 def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder: Path) -> View | None:
-    """Draw the best patches of each unit; None where there are none, or no pixels."""
+    """Draw the best patches of each unit; None without hits, or without stored pixels."""
     sprite = images_sprite(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
     if sprite is None:
         return None
@@ -166,13 +166,13 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
         f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}, or "
-        f"unseen. Measured: {tops.measure}. The number is the largest activation."
+        f"outside of the window. Measured: {tops.measure}. The number is the largest activation."
     )
     return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
 
 
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """What the layer table says of a layer."""
+    """The layer table's facts about a layer."""
     info = layer.info
     found = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
     found.append(("Each position sees", captions.sees(info)))
@@ -182,7 +182,7 @@ def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
 
 
 def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
-    """Why pictures of a unit are not there, or empty; the reasons of styles and runs joined."""
+    """Why pictures of a unit are missing, or empty; the reasons of styles and runs joined."""
     status = layer.status[row]
     if status is Status.ok:
         return ""

@@ -39,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands on the page of one network."""
+    """The facts about one network on the page."""
 
     name: str
     cited: str
@@ -62,7 +62,7 @@ class Block:
 def compare(atlases: Sequence[Path], out: Path, classes: Sequence[str] = (), count: int = 30) -> tuple[str, ...]:
     """Make the page `out`/index.html of these atlases; the labels of the classes that it shows are returned.
 
-    classes : labels or their first words before a comma; none for `count` of the shared ones, drawn by lot.
+    classes : labels, or the words before their first comma; none for `count` of the shared ones, drawn at random.
     Raises MissingError for an atlas without pictures of classes, and for a class that is not in all of them.
     """
     with ExitStack() as opened:
@@ -108,12 +108,12 @@ def _subject(atlas: Atlas) -> Subject:
 
 
 def _plain(label: str) -> str:
-    """What classes are told by: the words before the first comma, in small letters."""
+    """The name by which classes are matched: the words before the first comma, in small letters."""
     return label.split(",")[0].strip().casefold()
 
 
 def _chosen(shared: Sequence[str], classes: Sequence[str], count: int) -> list[str]:
-    """The plain names of the classes to show; by lot, the least SHA-256 first."""
+    """The plain names of the classes to show; random ones by their SHA-256, smallest first."""
     if not classes:
         return sorted(shared, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:count]
     for label in classes:
@@ -153,7 +153,7 @@ def _entry(subject: Subject) -> Entry:
 
 
 def _judged(scores: Scores) -> str:
-    """What share of a run's pictures a judge recognises."""
+    """The shares of a run's pictures that a judge recognises."""
     rates = (("first", scores.rates.get("top1_rate")), ("first five", scores.rates.get("top5_rate")))
     said = ", ".join(f"{name} {captions.percent(rate)}" for name, rate in rates if isinstance(rate, float))
     return f"{scores.judge}: {said}" if said else scores.judge

@@ -1,4 +1,4 @@
-"""The card of a prior: what it is, what it was trained on, how its codes are spread, and what was searched with it."""
+"""The card of a prior: its network, its training data, the distribution of its codes, and its runs in this atlas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas_viewer.site.outline import COMPARISON, PRIORS, Link, Outline, render,
 from atlas_viewer.site.pieces import Page
 
 BOUND = 3  # deviations: the authors' bound
-LONG = 160  # characters: more of one fact is folded away
+LONG = 160  # characters: a longer fact is folded away
 
 
 class PriorPages(Page):
@@ -65,7 +65,7 @@ def _page(outline: Outline, card: PriorCard) -> str:
 
 
 def _without_title(card: PriorCard) -> str:
-    """The card without a first heading, for the page has one."""
+    """The card without its first heading, because the page has one."""
     first, _, rest = card.card.lstrip().partition("\n")
     return rest if first.startswith("# ") else card.card
 

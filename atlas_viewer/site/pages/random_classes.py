@@ -1,4 +1,4 @@
-"""Random classes, one picture each, none of them chosen by its look (Nguyen et al. 2016, figure S18)."""
+"""Random classes, one picture each, none of them selected (Nguyen et al. 2016, figure S18)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from atlas_viewer.site.unit_sprites import best_sprite, draw_chosen
 
 NAME = "random.html"
 CLASSES = 120  # as in the paper's figure
-SAMPLE = 0  # the picture of every class: the first one, so that nothing is chosen
+SAMPLE = 0  # the picture of every class: the first one, so that nothing is selected
 SIDE = 128  # pixels: longest side of a picture
 COLUMNS = 12  # cells in a row of a sprite; the page flows its pictures as it likes
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One class: its picture, the best real image of it if there is one, and what the judge took the picture for."""
+    """One class: its picture, its best real image if there is one, and the judge's class where that is another."""
 
     href: str
     label: str
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Recognised:
-    """How many of the pictures here a judge put first, and among its first five."""
+    """How many of the pictures a judge recognises, first and among its first five."""
 
     judge: str
     pictures: int
@@ -89,7 +89,10 @@ class RandomClassesPage(Page):
         for layer in outline.atlas:
             link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
             if link is not None:
-                yield link, "One picture each through the learned prior, drawn by lot, none chosen."
+                yield (
+                    link,
+                    "One picture each through the learned prior; classes drawn at random, pictures not selected.",
+                )
 
 
 def _write(outline: Outline, layer: Layer, folder: Path) -> None:
@@ -148,7 +151,7 @@ def _pictures(layer: Layer, run: Run, rows: list[int], folder: Path) -> list[Til
 
 
 def _images(layer: Layer, rows: list[int], folder: Path) -> list[Tile]:
-    """The image of each class that excites its unit most; none at all where the atlas has none."""
+    """The image of each class that excites its unit most; empty where the atlas has none."""
     if "class" not in layer.kinds or not layer.atlas.dataset.has_pixels or not rows:
         return []
     tops = layer.tops("class")
@@ -166,7 +169,7 @@ def _images(layer: Layer, rows: list[int], folder: Path) -> list[Tile]:
 
 
 def _mistaken(judge: Scores | None, row: int) -> str:
-    """What the judge took a picture for, where that is not its class."""
+    """The judge's class for a picture, where that is not the picture's."""
     if judge is None or judge.target[row] < 0:
         return ""
     first = int(judge.top1[row, SAMPLE])

@@ -1,4 +1,4 @@
-"""A training as one page: reconstructions over time, curves of what was measured, the recipe, and errors at its end."""
+"""The page of a training: reconstructions over time, curves of its measurements, the recipe, and the final errors."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from PIL import Image
 from atlas_viewer.site import captions
 from atlas_viewer.site.curves import Line, Panel, draw
 from atlas_viewer.site.outline import render
-from atlas_viewer.training_log import LOOKS, METRICS, Measured, TrainingFacts, looks, read_facts, read_metrics
+from atlas_viewer.training_log import METRICS, SNAPSHOTS, Measured, TrainingFacts, read_facts, read_metrics, snapshots
 
 PAGE = "index.html"
-_EARLIER = 10  # looks below the latest
+_EARLIER = 10  # snapshots shown below the latest
 _STYLES = Path(__file__).parents[1] / "static" / "atlas.css"
 _ABOUT = {
-    "rest": "The errors that the generator lowers whatever the discriminator says: of pixels, and all together.",
-    "features": "The error in each compared layer. Where losses are shares, 1 is what an image gets that has nothing "
+    "rest": "The errors that the generator minimizes apart from the adversarial loss: of pixels, and in total.",
+    "features": "The error in each compared layer. Where losses are shares, 1 is the loss of an image that has nothing "
     "of the layer’s values.",
-    "sides": "The discriminator’s losses over real images and made ones, and what the generator would lower to pass. "
-    "ln 2 is a guess; both of its losses near 0: it sees through everything.",
-    "weight": "What the adversary’s gradient was multiplied with before it joined the others.",
-    "learns": "The share of steps in which the discriminator learned: it waits while it is too far ahead.",
+    "sides": "The discriminator’s losses on real and generated images, and the generator’s adversarial loss. "
+    "ln 2 is chance level; both discriminator losses near 0 mean that it recognises every generated image.",
+    "weight": "The factor of the adversarial gradient in the total gradient.",
+    "learns": "The share of steps in which the discriminator was trained; it pauses while it is too far ahead.",
 }
 
 
 def write_page(out: Path) -> Path:
-    """Write `index.html` of a training from what lies in its folder, and return its path.
+    """Write `index.html` of a training from the files of its folder, and return its path.
 
-    The page needs nothing outside the folder. Raises FormatError where the facts of the training are not there.
+    The page needs nothing outside the folder. Raises FormatError where the facts of the training are missing.
     """
-    facts, measured, seen = read_facts(out), read_metrics(out / METRICS), looks(out)
+    facts, measured, seen = read_facts(out), read_metrics(out / METRICS), snapshots(out)
     began = next((line.step for line in measured if "real" in line.values), None)
     marked = began if measured and measured[0].step != began else None
     plots = [(panel.title, draw(panel, facts.steps, marked), _ABOUT[name]) for name, panel in _panels(measured).items()]
@@ -45,7 +45,7 @@ def write_page(out: Path) -> Path:
         styles=Markup(_STYLES.read_text(encoding="utf-8")),
         facts=facts,
         latest=_address(seen[-1]) if seen else None,
-        earlier=[_address(look) for look in _spread(seen[:-1], _EARLIER)][::-1],
+        earlier=[_address(snapshot) for snapshot in _spread(seen[:-1], _EARLIER)][::-1],
         shape=_shape(seen[-1][1]) if seen else (1, 1),
         done=done,
         share=f"{100 * done / facts.steps:.0f}" if facts.steps else "100",
@@ -94,7 +94,7 @@ def _line(measured: Sequence[Measured], name: str, spoken: str) -> Line:
 
 
 def _spread(seen: Sequence[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
-    """At most `count` looks, evenly over what changed: pictures change most at first, so by the steps' logarithm."""
+    """At most `count` snapshots, evenly by the logarithm of their steps, because pictures change most at first."""
     if len(seen) <= count:
         return list(seen)
     places = np.log([step + 1 for step, _ in seen])
@@ -102,19 +102,19 @@ def _spread(seen: Sequence[tuple[int, Path]], count: int) -> list[tuple[int, Pat
     return [seen[at] for at in sorted({int(np.abs(places - place).argmin()) for place in wanted})]
 
 
-def _shape(look: Path) -> tuple[int, int]:
-    """Width and height of a look, pixels."""
-    with Image.open(look) as image:
+def _shape(snapshot: Path) -> tuple[int, int]:
+    """Width and height of a snapshot, pixels."""
+    with Image.open(snapshot) as image:
         return image.size
 
 
-def _address(look: tuple[int, Path]) -> tuple[str, str]:
-    """The step in words, and where the picture lies, seen from the page."""
-    return captions.thousands(look[0]), f"{LOOKS}/{look[1].name}"
+def _address(snapshot: tuple[int, Path]) -> tuple[str, str]:
+    """The step in words, and the picture's address, seen from the page."""
+    return captions.thousands(snapshot[0]), f"{SNAPSHOTS}/{snapshot[1].name}"
 
 
 def _marked(facts: TrainingFacts) -> list[list[tuple[str, bool]]]:
-    """The table of errors, each cell with whether it is its column's least error; grids and what is shared are none."""
+    """The table of errors, each cell with whether it is its column's smallest; grids and shared columns have none."""
     if not facts.errors:
         return []
     head, *rows = facts.errors

@@ -24,7 +24,7 @@ RULES = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gra
 
 @dataclass(frozen=True)
 class Column:
-    """One hit: what stands under its patch, and where it is from."""
+    """One hit: the numbers under its patch, and its source."""
 
     rank: str
     activation: str
@@ -155,7 +155,7 @@ def _numbered(row: int, found: dict[str, list[_Shown]]) -> list[_Shown]:
 
 
 def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
-    """The quantiles of the sample, between the most and the least exciting of all images where those are others."""
+    """The quantiles of the sample, between the most and the least exciting of all images where those differ."""
     quantiles = by_kind.get("quantile", [])
     most, least = by_kind.get("largest", [])[:1], by_kind.get("smallest", [])[:1]
     if not quantiles:

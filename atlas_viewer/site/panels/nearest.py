@@ -17,7 +17,7 @@ from atlas_viewer.site.pieces import Panel
 from atlas_viewer.site.sprites import PHOTO, Crop, Sprite, thumb_size, thumbs
 
 SIDE = 112  # pixels: longest side of an image here
-CLOSE = 0.5  # of the typical distance: below it an image is pointed out
+CLOSE = 0.5  # of the typical distance, below which an image is marked
 COLUMNS = 9  # images in a row of their sprite
 
 

@@ -107,7 +107,7 @@ def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str]
 def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
     facts = []
     if statistics.never_varies[row]:
-        facts.append(f"It never varies: it has one value at every position of every {noun}.")
+        facts.append(f"It never varies: it has the same value at every position of every {noun}.")
     elif statistics.dead[row]:
         facts.append(f"It is dead: no {noun} switched it on.")
     left_out = statistics.get("not_a_number")

@@ -165,7 +165,7 @@ def test_a_spoilt_layer_is_drawn_anew(sound_atlas, tmp_path, spoil):
 def test_a_folder_of_other_things_is_left_alone(sound_atlas, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(AtlasError, match="thesis: holds something else than a site; name another folder"):
+    with pytest.raises(AtlasError, match="thesis: holds something other than a site; name another folder"):
         build(sound_atlas, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 

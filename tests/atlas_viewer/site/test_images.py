@@ -54,7 +54,7 @@ def test_what_lies_outside_the_image_is_left_out_and_said(site):
     page = Page(site / "conv1" / "1.html")
     clips = [found["style"] for tag, found in page.tags if tag == "span" and found.get("class") == "in"]
     assert "clip-path:inset(40% 0 0 20%)" in clips and "clip-path:inset(0 0 60% 0)" in clips
-    assert "Hatched: outside the image, or unseen from that position." in page.text
+    assert "Hatched: outside the image, or outside of the position’s window." in page.text
     assert "Hatched" not in Page(site / "fc8" / "1.html").text
 
 
@@ -73,7 +73,7 @@ def test_every_form_of_every_rule_is_on_the_page_without_a_script(site):
 
 
 def test_rules_that_give_the_same_are_said_to(site, write_atlas, tmp_path):
-    said = "Here all of them are the same: no ReLU"
+    said = "Here all of them are equal, because no ReLU"
     assert said in text(site / "conv1" / "1.html")
     write_atlas(tmp_path / "a.h5", mined=True)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
@@ -113,7 +113,7 @@ def test_statistics_stand_on_the_page(site):
 
 def test_a_dead_unit_says_so_and_has_no_images(site):
     said = text(site / "conv1" / "4.html")
-    assert "It never varies: it has one value at every position of every image." in said
+    assert "It never varies: it has the same value at every position of every image." in said
     assert "What excites it" not in said and not list((site / "conv1").glob("4.images*"))
 
 
@@ -138,10 +138,10 @@ def test_a_layer_without_ascent_has_its_pages(site):
 
 def test_the_first_page_describes_the_dataset_and_what_was_skipped(site):
     said = text(site / "index.html")
-    assert "the images that excite it most, beside pictures found by climbing its gradient" in said
-    assert "the network looked at 16 images of odd <photos>" in said
+    assert "the images that excite it most, beside pictures found by gradient ascent" in said
+    assert "the network evaluated 16 images of odd <photos>" in said
     assert "2 images skipped, and why" in said and "the file ends early" in said and "<b>.png" in said
-    assert "f" * 64 in said and "Not looked at yet3 images" in said
+    assert "f" * 64 in said and "Not evaluated yet3 images" in said
     assert "No photograph was used to make the synthetic pictures." in said
 
 
@@ -160,7 +160,7 @@ def test_pointers_show_gaps_with_the_keys(write_atlas, tmp_path):
     assert broken(tmp_path / "site") == []
     said = text(tmp_path / "site" / "relu1" / "1.html")
     assert "pixels are not stored" in said and "n15/<i>15.jpg" in said and "deconvnet" in said
-    assert "not in the atlas file: keys, hashes and windows alone" in text(tmp_path / "site" / "index.html")
+    assert "not in the atlas file: only keys, hashes and windows" in text(tmp_path / "site" / "index.html")
 
 
 def test_only_layers_whose_images_changed_are_drawn_again(write_atlas, tmp_path):

@@ -69,5 +69,5 @@ def test_what_cannot_be_compared_is_said(two, tmp_path):
         compare(two, tmp_path / "out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(AtlasError, match="thesis: holds something else than a site"):
+    with pytest.raises(AtlasError, match="thesis: holds something other than a site"):
         compare(two[:1], tmp_path / "thesis")

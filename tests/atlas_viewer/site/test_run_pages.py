@@ -107,7 +107,7 @@ def test_a_class_page_holds_pictures_against_the_nearest_images(site, atlas):
     keys = {found.get("title") for _, found in Page(site / "fc8" / "0.html").tags}
     assert {atlas.dataset.key[row] for row in test.nearest[0].ravel()} <= keys
     assert "No image of this class was compared." in said(site / "fc8" / "1.html")
-    assert "Drawn, or remembered?" not in said(site / "fc8" / "4.html")
+    assert "Memorisation test" not in said(site / "fc8" / "4.html")
 
 
 def test_a_montage_begins_with_the_run_where_units_see_the_whole_image(site):
@@ -125,7 +125,7 @@ def test_the_leading_run_has_no_variant_and_reaches_most_layers(atlas):
     assert outline.leading(atlas["relu1"]) is None
 
 
-def test_random_classes_are_drawn_by_lot_and_their_first_pictures_are_shown(site, atlas, monkeypatch):
+def test_random_classes_are_drawn_at_random_and_their_first_pictures_are_shown(site, atlas, monkeypatch):
     layer = atlas["fc8"]
     drawn = random_classes.drawn(layer, 7)
     assert sorted(drawn) == list(range(6)) and drawn == random_classes.drawn(layer, 7)
@@ -134,7 +134,7 @@ def test_random_classes_are_drawn_by_lot_and_their_first_pictures_are_shown(site
     page = Page(site / "fc8" / "random.html")
     shown = [found["href"] for tag, found in page.tags if tag == "a" and re.fullmatch(r"\d\.html", found["href"])]
     assert shown == [f"{row}.html" for row in drawn]
-    assert "drawn by lot with the seed 7" in said(site / "fc8" / "random.html")
+    assert "drawn at random with the seed 7" in said(site / "fc8" / "random.html")
     assert "squeeze puts the right class first for 6 of these 6 pictures, among its first five for 6" in page.text
     monkeypatch.setattr(random_classes, "CLASSES", 4)
     assert random_classes.drawn(layer, 7) == drawn[:4]

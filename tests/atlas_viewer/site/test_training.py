@@ -16,12 +16,12 @@ from atlas_viewer.site.curves import BASE, LEFT, RIGHT, TOP, WIDTH, Line, Panel,
 from atlas_viewer.site.pages.training import write_page
 from atlas_viewer.training_log import (
     TrainingFacts,
-    looks,
     read_facts,
     read_metrics,
+    snapshots,
     write_facts,
-    write_look,
     write_metrics,
+    write_snapshot,
 )
 
 FACTS = TrainingFacts("tiny_fc", (("Inverts", "tiny <net>"),), (("rate", "0.001"),), 40)
@@ -33,14 +33,14 @@ def pictures(level: int) -> np.ndarray:
 
 
 def training(out: Path, steps: range) -> None:
-    """Metrics and looks of a training whose discriminator begins after step 20."""
+    """Metrics and snapshots of a training whose discriminator begins after step 20."""
     write_facts(out, FACTS)
     for step in steps:
         values = {"total": 3 / step, "image": 1 / step, "feature_conv2": 2 / step}
         if step > 20:
             values |= {"real": 0.5, "made": 0.6, "adversarial": 1.0, "weight": step / 10, "learns": 0.5}
         write_metrics(out / "metrics.jsonl", step, values)
-        write_look(out, step, pictures(step), pictures(2 * step))
+        write_snapshot(out, step, pictures(step), pictures(2 * step))
 
 
 def test_the_page_needs_nothing_outside_its_folder(tmp_path):
@@ -60,7 +60,7 @@ def test_the_page_needs_nothing_outside_its_folder(tmp_path):
 def test_the_latest_look_comes_first_and_the_earlier_ones_fall(tmp_path):
     training(tmp_path, range(1, 41))
     page = write_page(tmp_path).read_text()
-    steps = [int(step) for step in re.findall(r'src="looks/step-(\d+)\.png"', page)]
+    steps = [int(step) for step in re.findall(r'src="snapshots/step-(\d+)\.png"', page)]
     assert steps[0] == 40
     assert steps[-1] == 1
     assert steps == sorted(steps, reverse=True)
@@ -91,9 +91,9 @@ def test_a_finished_page_has_the_table_with_the_least_marked(tmp_path):
 
 def test_looks_and_metrics_of_a_killed_run_are_written_over(tmp_path):
     training(tmp_path, range(1, 31, 10))
-    write_look(tmp_path, 15, pictures(1), pictures(2))
+    write_snapshot(tmp_path, 15, pictures(1), pictures(2))
     write_metrics(tmp_path / "metrics.jsonl", 15, {"total": 1.0})
-    assert [step for step, _ in looks(tmp_path)] == [1, 11, 15]
+    assert [step for step, _ in snapshots(tmp_path)] == [1, 11, 15]
     assert [line.step for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 11, 15]
 
 
