@@ -141,6 +141,7 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
 def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
     """Say where the page is, and which settings came out best."""
     from atlas_viewer.atlas import Atlas
+    from atlas_viewer.site.outline import sweep_name
     from atlas_viewer.sweep import Sweep
 
     with Atlas(out / "atlas.h5") as opened:
@@ -152,7 +153,7 @@ def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
                     on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
                     print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")
             if pages:
-                print(f"open {out}/site/{opened[layer].key}/sweep.html", file=sys.stderr)
+                print(f"open {out}/site/{opened[layer].key}/{sweep_name(method)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
