@@ -109,12 +109,6 @@ def encode8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (np.clip(np.rint(steps), -128, 127) + 128).astype(np.uint8), scale
 
 
-def decode8(encoded: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The numbers that `encode8` wrote, float32 (hit, …)."""
-    scale = np.asarray(scale, np.float32).reshape(-1, *[1] * (encoded.ndim - 1))
-    return (encoded.astype(np.float32) - 128) * scale
-
-
 def _check(
     network: Network,
     layer: str,

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from atlas_viewer.evidence.tops import ZERO_BYTE
 from pipeline.errors import SettingsError, UnitError
 from pipeline.methods.tops import backproject
-from pipeline.methods.tops.backproject import back_project, decode8, encode8
+from pipeline.methods.tops.backproject import back_project, encode8
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import GlobalPool, InnerProduct, Product, Relu
@@ -202,6 +203,12 @@ def test_a_full_device_halves_the_batch_and_says_so(network, monkeypatch):
     found = project(network, "gated", pictures(len(units)), units, positions, batch=8)
     assert (plain.halved, found.halved) == (0, 2)
     assert np.array_equal(found.signals, plain.signals)
+
+
+def decode8(encoded, scale):
+    """What a reader makes of the stored bytes (docs/format.md)."""
+    scale = np.asarray(scale, np.float32).reshape(-1, *[1] * (encoded.ndim - 1))
+    return (encoded.astype(np.float32) - ZERO_BYTE) * scale
 
 
 FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
