@@ -113,9 +113,13 @@ class Sweep:
         return tuple(sorted({setting.place.base for setting in self.settings}))
 
     def row(self, axis: str, base: str | None = None) -> tuple[Setting, ...]:
-        """The settings that raise one axis of a base (by default the first): the one without, then weakest first."""
+        """The settings that raise one axis of a base (by default the first), weakest first.
+
+        The setting without any regularizer comes before them, unless the axis is no regularizer.
+        """
         base = self.bases[0] if base is None and self.bases else base
-        chosen = [each for each in self.settings if each.place.axis in (NONE, axis) and each.place.base == base]
+        among = (NONE, axis) if self.axes[axis][0].neutral else (axis,)
+        chosen = [each for each in self.settings if each.place.axis in among and each.place.base == base]
         return tuple(sorted(chosen, key=lambda setting: setting.place.place))
 
     @cached_property

@@ -32,7 +32,7 @@ NUMBERS = Group(
         _text("name", "name of the number, as attributes and the configuration spell it"),
         _text("title", "title in two or three words, or empty; for a second number of an axis, the words before "
               "its value"),
-        _text("symbol", "symbol in the paper, the index of θ, or empty"),
+        _text("symbol", "symbol in the paper, its index after _; or empty"),
         _text("measured_in", "what its value is, or is measured in"),
         _text("meaning", "what it does"),
         _text("axis", "the regularizer or constraint that a sweep raises with it; empty for none"),
@@ -79,6 +79,11 @@ class Number:
             return ()
         columns = (group[field.name].asstr()[...].tolist() for field in NUMBERS.fields)
         return tuple(cls(*row) for row in zip(*columns, strict=True))
+
+    @property
+    def about(self) -> str:
+        """Title, symbol and meaning in a line, for pages."""
+        return ": ".join(filter(None, (" ".join(filter(None, (self.title, self.symbol))), self.meaning)))
 
     def is_neutral(self, value: Value) -> bool:
         """Whether a value switches the number off."""

@@ -144,11 +144,11 @@ def _rows(sweep: Sweep, shown: tuple[int, ...], stem: str, folder: Path) -> tupl
             axis if base == sweep.bases[0] else f"{base}-{axis}",
             base if len(sweep.bases) > 1 else "",
             *((leading := sweep.axes[axis][0]).title or leading.name, leading.symbol, leading.measured_in),
-            leading.meaning,
+            leading.meaning if leading.neutral else f"{leading.meaning} All else stays as in {base}.",
             tuple(_in_row(sweep, row, setting, columns[setting], axis) for setting in row),
         )
         for (base, axis), row in settings.items()
-        if len(row) > 1
+        if any(setting.place.axis == axis for setting in row)
     )
 
 

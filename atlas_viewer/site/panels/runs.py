@@ -25,9 +25,14 @@ PANELS = 4  # runs whose pictures are all shown; a page has one picture of each 
 
 @dataclass(frozen=True)
 class Setting:
-    """A number of a run. published : the authors' value where that is another one, or empty."""
+    """A number of a run.
+
+    about : what it does.
+    published : the authors' value where that is another one, or empty.
+    """
 
     name: str
+    about: str
     value: str
     published: str
 
@@ -172,7 +177,7 @@ def _settings(atlas: Atlas, run: Run) -> tuple[Setting, ...]:
     for number, value in effective(Number.of(atlas, DGN), run.numbers).items():
         published = number.published_beside(value)
         words = "" if published is None else captions.setting(published)
-        shown.append(Setting(number.name, captions.setting(value), words))
+        shown.append(Setting(number.name, number.about, captions.setting(value), words))
     return tuple(shown)
 
 

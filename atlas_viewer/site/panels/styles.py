@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.numbers import Number
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import stretch
@@ -17,6 +19,7 @@ from atlas_viewer.site.outline import Outline, furthest, safe, styles
 from atlas_viewer.site.pieces import Panel
 from atlas_viewer.site.samples import ACTIVATION, Facts, Reached, columns, facts, rates, reached
 from atlas_viewer.site.sprites import EXACT, Crop, Sprite
+from atlas_viewer.sweep import ASCENT
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Plate:
 
     style: str
     aim: str
-    numbers: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, str, str], ...]  # name, what it does, value
     size: str
     enlarged: bool
     columns: int
@@ -88,13 +91,19 @@ def _plate(outline: Outline, unit: Unit, pictures: Pictures, folder: Path) -> Pl
     return Plate(
         style=pictures.style,
         aim=captions.aim(pictures),
-        numbers=tuple((name, captions.setting(value)) for name, value in pictures.numbers.items()),
+        numbers=_numbers(layer.atlas, pictures),
         size=captions.pair(pictures.size),
         enlarged=max(pictures.size) <= EXACT,
         columns=columns(pictures.samples),
         samples=tuple(_sample(outline, unit, pictures, judged, sprite, number) for number in range(pictures.samples)),
         rates=rates(judged),
     )
+
+
+def _numbers(atlas: Atlas, pictures: Pictures) -> tuple[tuple[str, str, str], ...]:
+    """Name, meaning and value of every number of a style."""
+    about = {number.name: number.about for number in Number.of(atlas, ASCENT)}
+    return tuple((name, about.get(name, ""), captions.setting(value)) for name, value in pictures.numbers.items())
 
 
 def _sample(
