@@ -24,7 +24,10 @@ PICTURES = 200  # of random settings on a page: more make browsers slow
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit's picture in one setting. judged : the probability of its class by each judge."""
+    """One unit's picture in one setting.
+
+    judged : the probability of its class by each judge.
+    """
 
     crop: Crop | None
     alt: str
@@ -35,7 +38,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One setting: its strength or its numbers, its scores, and a cell a unit. best : whether it is its row's best."""
+    """One setting: its strength or its numbers, its scores, and a cell a unit.
+
+    best : whether it is its row's best.
+    """
 
     name: str
     strength: str
@@ -177,10 +183,10 @@ def _columns(
     size = thumb_size(settings[0].pictures.size, SIDE)
     sprite = Sprite(stem, size, len(settings) * len(shown), len(shown))
     read = np.concatenate([_read(setting.pictures, shown) for setting in settings])
-    there = np.concatenate([setting.pictures.best_sample[list(shown)] >= 0 for setting in settings])
-    if there.any():
+    exists = np.concatenate([setting.pictures.best_sample[list(shown)] >= 0 for setting in settings])
+    if exists.any():
         mean = settings[0].pictures.mean_under(layer.atlas.mean, layer.window)
-        sprite.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), there)
+        sprite.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), exists)
     return tuple(_column(sweep, setting, shown, sprite, at * len(shown)) for at, setting in enumerate(settings))
 
 
