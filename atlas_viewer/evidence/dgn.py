@@ -107,8 +107,8 @@ class Run(Climb):
 
     @property
     def direction(self) -> str:
-        """Always maximize."""
-        return "maximize"
+        """maximize or minimize; maximize where it is not stored."""
+        return str(self.group.attrs.get("direction", "maximize"))
 
     @cached_property
     def prior(self) -> str:
