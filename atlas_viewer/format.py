@@ -40,9 +40,9 @@ PREPROCESSING = Group(
     ),
     (
         Field("mean", "f4", ("channel", "mean_y", "mean_x"),
-              "what is subtracted, in the network's channel order; a length of 1 stands for every row or "
+              "the mean that is subtracted, in the network's channel order; a length of 1 applies to every row or "
               "column", "pixel levels, 0 to 255"),
-        Field("gain", "f4", ("channel",), "what is multiplied after the mean is subtracted",
+        Field("gain", "f4", ("channel",), "factor after the mean is subtracted",
               "input per pixel level"),
     ),
 )  # fmt: skip

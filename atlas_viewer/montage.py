@@ -16,7 +16,8 @@ QUAD_GAP = 2  # pixels between the four patches of a quad
 def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Pictures with the mean at mid-grey and their largest deviation at black or white, uint8.
 
-    pixels : (..., y, x, rgb), pixel levels. mean : (y, x, rgb) or a part that broadcasts to it.
+    pixels : (..., y, x, rgb), pixel levels.
+    mean : (y, x, rgb) or a part that broadcasts to it.
     Each picture has its own scale: x / max(2 max x, -2 min x) + 1/2, where x is pixels - mean.
     Source: Yosinski et al. 2015, published code, norm01c.
     """
@@ -68,8 +69,9 @@ def class_montage(pictures: np.ndarray) -> np.ndarray:
 def quad(patches: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
     """Four patches, two by two, in a picture whose longest side is at most `side` pixels and nearly that.
 
-    patches : (at most 4, y, x, rgb). inside : (at most 4, y, x) bool; pixels outside their image are hatched, as is a
-    missing patch. Small patches are enlarged a whole number of times, large ones made smaller.
+    patches : (at most 4, y, x, rgb).
+    inside : (at most 4, y, x) bool; pixels outside their image are hatched, as is a missing patch.
+    Small patches are enlarged by a whole factor, large ones reduced.
     """
     size = _quarter(patches.shape[1:3], side)
     if size[0] >= patches.shape[1]:
@@ -97,7 +99,7 @@ def hatched(size: tuple[int, int]) -> np.ndarray:
 
 
 def save(path: Path | str, image: np.ndarray, quality: int = 92) -> None:
-    """Write an image uint8, (y, x, rgb) or (y, x), in the format that the name asks for; JPEG keeps all colour."""
+    """Write an image uint8, (y, x, rgb) or (y, x), in the format of the suffix; JPEG without chroma subsampling."""
     options = {"quality": quality, "subsampling": 0} if Path(path).suffix in (".jpg", ".jpeg") else {}
     Image.fromarray(image).save(path, **options)
 

@@ -14,7 +14,8 @@ SIGMA = 4.0  # pixels of the network's input. Source: Yosinski et al. 2015, thei
 def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Every form of these signals by name, uint8: raw (picture, y, x, rgb), the others (picture, y, x).
 
-    raw : signed, zero as mid-grey. norm : the L2 norm over the colours, from its least as black to its most as white.
+    raw : signed, zero as mid-grey.
+    norm : the L2 norm over the colours, from its least as black to its most as white.
     blurred : the same after a Gaussian blur of the norm, the border mirrored.
     signals : (picture, y, x, rgb), zero where there is no signal.
     size : of the result, at most that of the signals.

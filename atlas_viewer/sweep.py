@@ -1,4 +1,4 @@
-"""The sweep of a layer: its settings along each axis and ranked, their scores, and the words that ask for one."""
+"""The sweep of a layer: its settings along each axis and ranked, their scores, and the words that reproduce one."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ def write_facts(folder: Path, facts: TrainingFacts) -> None:
 def read_facts(folder: Path) -> TrainingFacts:
     """The facts in a folder. Raises FormatError where they are missing or cannot be read."""
     try:
-        found = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        pairs = {name: tuple(map(tuple, found[name])) for name in ("facts", "numbers", "errors")}
-        return TrainingFacts(title=found["title"], steps=found["steps"], **pairs)
+        stored = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        pairs = {name: tuple(map(tuple, stored[name])) for name in ("facts", "numbers", "errors")}
+        return TrainingFacts(title=stored["title"], steps=stored["steps"], **pairs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(
             f"{folder / FACTS}: expected the facts of a training, got {type(error).__name__}: {error}; "
@@ -69,15 +69,15 @@ def write_metrics(path: Path, step: int, measured: dict[str, float]) -> None:
 
 def read_metrics(path: Path) -> list[Measured]:
     """The measurements of a log, by step; empty without a log. Lines that cannot be read are skipped."""
-    found: dict[int, Measured] = {}
+    by_step: dict[int, Measured] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             values = json.loads(line)
             step = int(values.pop("step"))
-            found[step] = Measured(step, {name: float(value) for name, value in values.items()})
+            by_step[step] = Measured(step, {name: float(value) for name, value in values.items()})
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
-    return [found[step] for step in sorted(found)]
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def write_snapshot(folder: Path, step: int, real: np.ndarray, made: np.ndarray) -> Path:
@@ -112,8 +112,8 @@ def write_snapshot(folder: Path, step: int, real: np.ndarray, made: np.ndarray) 
 
 def snapshots(folder: Path) -> list[tuple[int, Path]]:
     """Step and file of every snapshot, by step."""
-    found = [path for path in (folder / SNAPSHOTS).glob("step-*.png") if path.stem.removeprefix("step-").isdigit()]
-    return sorted((int(path.stem.removeprefix("step-")), path) for path in found)
+    paths = [path for path in (folder / SNAPSHOTS).glob("step-*.png") if path.stem.removeprefix("step-").isdigit()]
+    return sorted((int(path.stem.removeprefix("step-")), path) for path in paths)
 
 
 def _line(step: int, measured: dict[str, float]) -> str:

@@ -30,7 +30,10 @@ NONE, RANDOM = "none", "random"  # the places in a sweep that belong to no axis
 
 
 def sweep_attributes(base: str) -> tuple[Attribute, ...]:
-    """The attributes of a setting of a sweep. base : the meaning of `sweep_base`."""
+    """The attributes of a setting of a sweep.
+
+    base : the meaning of `sweep_base`.
+    """
     return (
         Attribute("sweep", "text", "role of a setting in a sweep: none (everything that the sweep raises is off), the "
                   "axis whose numbers it raises (see /numbers/<method>), or random (all axes drawn)", required=False),

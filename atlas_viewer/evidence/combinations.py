@@ -186,6 +186,6 @@ def _member_faults(file: h5py.File, group: h5py.Group) -> Iterator[str]:
     status, activation = group["status"][...], group["member_activation"][...]
     if status.size and status.max() > max(Status):
         yield "/status: a value that is no status"
-    there = (status == Status.ok)[:, :, None] & real[:, None, :]
-    if not np.isfinite(activation[there]).all():
+    finished = (status == Status.ok)[:, :, None] & real[:, None, :]
+    if not np.isfinite(activation[finished]).all():
         yield "/member_activation: not finite where status is ok"

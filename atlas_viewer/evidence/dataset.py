@@ -199,7 +199,7 @@ def faults(file: h5py.File) -> Iterator[str]:
         return
     images = group["images"]
     if ("pixels" in images) != (group.attrs["pixels"] == "stored"):
-        yield f"/dataset/images: pixels are {'' if 'pixels' in images else 'not '}there, but /dataset says otherwise"
+        yield f"/dataset/images: pixels are {'' if 'pixels' in images else 'not '}there, but /dataset states otherwise"
     elif "pixels" in images and images["pixels"].shape[1:3] != input_size(file):
         yield f"/dataset/images/pixels: size {images['pixels'].shape[1:3]}, expected the input's {input_size(file)}"
     number, label = images["number"][...], images["label"][...]

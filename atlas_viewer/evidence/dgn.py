@@ -107,7 +107,7 @@ class Run(Climb):
 
     @property
     def direction(self) -> str:
-        """maximize or minimize."""
+        """maximize or minimize; maximize where it is not stored."""
         return str(self.group.attrs.get("direction", "maximize"))
 
     @cached_property

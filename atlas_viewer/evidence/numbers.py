@@ -32,7 +32,7 @@ NUMBERS = Group(
         _text("name", "name of the number, as attributes and the configuration spell it"),
         _text("title", "title in two or three words, or empty; for a second number of an axis, the words before "
               "its value"),
-        _text("symbol", "symbol in the paper, its index after _; or empty"),
+        _text("symbol", "symbol in the paper, a subscript after _, as in θ_decay; or empty"),
         _text("measured_in", "what its value is, or is measured in"),
         _text("meaning", "what it does"),
         _text("axis", "the regularizer or constraint that a sweep raises with it; empty for none"),
@@ -52,7 +52,7 @@ class Number:
 
     name : as attributes and the configuration spell it.
     title : two or three words, or empty.
-    symbol : in the paper, or empty.
+    symbol : in the paper, a subscript after _, or empty.
     measured_in : what its value is, or is measured in.
     meaning : what it does.
     axis : the regularizer or constraint that a sweep raises with it, or empty.

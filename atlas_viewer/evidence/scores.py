@@ -39,7 +39,7 @@ SCORES = Group(
     ),
     (
         Field("target", "i4", ("unit",),
-              "the judge's class that stands for the unit; -1 for no class"),
+              "the judge's class that corresponds to the unit; -1 for none"),
         Field("top1", "i4", ("unit", "sample"), "the judge's first class; -1 for a picture that was not judged"),
         Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's first class",
               "probability", required=False),
@@ -94,7 +94,7 @@ class Scores:
 
     @cached_property
     def target(self) -> np.ndarray:
-        """(unit,) the judge's class that stands for the unit, or -1."""
+        """(unit,) the judge's class that corresponds to the unit, or -1."""
         return self.group["target"][...]
 
     @cached_property

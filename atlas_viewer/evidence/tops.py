@@ -68,7 +68,7 @@ TOPS = Group(
               "row and column of the network's input where the frame begins: that of the window where it may stick "
               "out of the image, so negative at near borders; 0 along a side where the frame is the whole image",
               "pixels"),
-        Field("quantile", "f4", ("rank",), "quantile that each rank stands for, 1 the most; of kind quantile only",
+        Field("quantile", "f4", ("rank",), "quantile of each rank, 1 the most; for kind quantile only",
               "share", required=False),
         *_back_projection("deconvnet", "what excited the unit, by the deconvnet rule (Zeiler & Fergus 2013)"),
         *_back_projection("guided", "what excited the unit, by guided backpropagation (Springenberg et al. 2014)"),
@@ -95,7 +95,7 @@ class Hit:
     position : row and column in the layer's map.
     window : pixels of the network's input that the position depends on: top, left, bottom, right, half-open.
     original : the same in pixels of the original image.
-    quantile : that the rank stands for; None for other kinds.
+    quantile : of the rank; None for other kinds.
     """
 
     rank: int
@@ -192,7 +192,7 @@ class Tops:
 
     @cached_property
     def quantile(self) -> np.ndarray | None:
-        """(rank,) the quantile that each rank stands for, 1 the most; None for other kinds."""
+        """(rank,) the quantile of each rank, 1 the most; None for other kinds."""
         return self.group["quantile"][...] if "quantile" in self.group else None
 
     @cached_property
@@ -239,9 +239,9 @@ class Tops:
 
     def _refuse_unknown(self, rule: str) -> None:
         if rule not in self.rules:
-            known = ", ".join(self.rules) if self.rules else "none"
+            names = ", ".join(self.rules) if self.rules else "none"
             where = f"layer {self.group.parent.parent.attrs['layer']}, {self.kind} hits"
-            raise MissingError(f"{where}: no back-projection {rule}{nearest(rule, self.rules)}; it has {known}")
+            raise MissingError(f"{where}: no back-projection {rule}{nearest(rule, self.rules)}; it has {names}")
 
     def to_csv(self, path: Path | str) -> Path:
         """Write the hits as a table, a line a hit; the path is returned."""
@@ -290,8 +290,8 @@ class UnitTops:
     def patches(self) -> np.ndarray:
         """(rank, y, x, rgba) uint8: the window of each position, transparent outside the image."""
         drawn = [self.tops.patch(self.row, rank) for rank in range(self.tops.image.shape[1])]
-        found = [np.dstack([patch.pixels, np.where(patch.inside, np.uint8(255), np.uint8(0))]) for patch in drawn]
-        return np.stack(found) if found else np.zeros((0, *self.tops.frame_size, 4), np.uint8)
+        pictures = [np.dstack([patch.pixels, np.where(patch.inside, np.uint8(255), np.uint8(0))]) for patch in drawn]
+        return np.stack(pictures) if pictures else np.zeros((0, *self.tops.frame_size, 4), np.uint8)
 
     def back_projection(self, rule: str) -> np.ndarray:
         """(rank, y, x, rgb) float32, activation per pixel level; NaN for none."""
@@ -331,18 +331,18 @@ def faults(file: h5py.File) -> Iterator[str]:
 
 def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
     image, activation, window = tops["image"][...], tops["activation"][...], tops["window"][...]
-    there, (height, width) = image >= 0, input_size(file)
+    exists, (height, width) = image >= 0, input_size(file)
     size = int(tops.attrs["height"]), int(tops.attrs["width"])
     rows = len(file["dataset/images/number"])
     if image.size and image.max() >= rows:
         yield f"/image: a row outside 0 to {rows - 1}"
-    if not np.isfinite(activation[there]).all():
+    if not np.isfinite(activation[exists]).all():
         yield "/activation: not finite where there is a hit"
-    sides = window[there]
+    sides = window[exists]
     if not ((sides[:, :2] >= 0) & (sides[:, :2] <= sides[:, 2:]) & (sides[:, 2:] <= (height, width))).all():
         yield "/window: outside the network's input"
     seen = (sides[:, :2] < sides[:, 2:]).all(axis=1)  # a position's window may be all padding
-    sides, begins = sides[seen], tops["frame"][...][there][seen]
+    sides, begins = sides[seen], tops["frame"][...][exists][seen]
     if not ((sides[:, :2] >= begins) & (sides[:, 2:] <= begins + size)).all():
         yield "/window: outside the frame"
     for rule in RULES:

@@ -29,9 +29,13 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """What one plot shows. log : the values' axis. level, level_name : a value that is pointed out; None for none.
-    bounds : of the values' axis; None for those of the values."""
+class Plot:
+    """The contents of one plot.
+
+    log : whether the axis of values is logarithmic.
+    level, level_name : a marked value and its name; None for none.
+    bounds : of the axis of values; None for those of the values.
+    """
 
     title: str
     lines: tuple[Line, ...]
@@ -41,23 +45,26 @@ class Panel:
     bounds: tuple[float, float] | None = None
 
 
-def draw(panel: Panel, steps: int, marked: int | None) -> Markup:
-    """The plot, over steps 0 … `steps`. marked : a step with a hairline. Empty where there is no value to draw."""
-    lines = [_good(line, panel.log) for line in panel.lines]
+def draw(plot: Plot, steps: int, marked: int | None) -> Markup:
+    """The plot over steps 0 … `steps`; empty without a value.
+
+    marked : a step with a hairline.
+    """
+    lines = [_good(line, plot.log) for line in plot.lines]
     drawn = [line for line in lines if line.steps.size]
     if not drawn:
         return Markup("")
-    low, high = panel.bounds if panel.bounds is not None else _ends(drawn, panel)
+    low, high = plot.bounds if plot.bounds is not None else _ends(drawn, plot)
 
     def across(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, step / max(1, steps))
 
     def height(value: float) -> float:
-        place, bottom, top = (math.log(v) if panel.log else v for v in (value, low, high))
+        place, bottom, top = (math.log(v) if plot.log else v for v in (value, low, high))
         return BASE - (BASE - TOP) * (place - bottom) / (top - bottom)
 
-    parts = [f"<title>{escape(panel.title)}</title>"]
-    for tick in _ticks(low, high, panel.log):
+    parts = [f"<title>{escape(plot.title)}</title>"]
+    for tick in _ticks(low, high, plot.log):
         y = height(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(LEFT - 6, y + 4, captions.short(tick), "end"))
@@ -70,10 +77,10 @@ def draw(panel: Panel, steps: int, marked: int | None) -> Markup:
         x = across(marked)
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{BASE}"/>')
     names: list[tuple[float, str, str]] = []
-    if panel.level is not None and low <= panel.level <= high:
-        y = height(panel.level)
+    if plot.level is not None and low <= plot.level <= high:
+        y = height(plot.level)
         parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        names.append((y, panel.level_name, "tick"))
+        names.append((y, plot.level_name, "tick"))
     for place, line in enumerate(lines):
         if not line.steps.size:
             continue
@@ -98,13 +105,13 @@ def _good(line: Line, log: bool) -> Line:
     return Line(line.name, line.steps[kept], values[kept])
 
 
-def _ends(lines: Sequence[Line], panel: Panel) -> tuple[float, float]:
+def _ends(lines: Sequence[Line], plot: Plot) -> tuple[float, float]:
     """The values' axis: from the least to the most there is, with some air; a linear one begins at 0."""
     values = np.concatenate([line.values for line in lines])
-    if panel.level is not None:
-        values = np.append(values, panel.level)
+    if plot.level is not None:
+        values = np.append(values, plot.level)
     low, high = float(values.min()), float(values.max())
-    if panel.log:
+    if plot.log:
         return (low / 1.15, high * 1.15) if high / low > 1.5 else (low / 1.5, high * 1.5)
     low = min(0.0, low)
     return (low, high + 0.06 * (high - low)) if high > low else (low, low + 1)
@@ -115,16 +122,16 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for times in ((1, 2, 5), (1,)):
-            found = [t * 10.0**p for p in powers for t in times if low <= t * 10.0**p <= high]
-            if 3 <= len(found) <= 8:
-                return found
-        if len(found) > 8:
-            return found[:: math.ceil(len(found) / 8)]
+            ticks = [t * 10.0**p for p in powers for t in times if low <= t * 10.0**p <= high]
+            if 3 <= len(ticks) <= 8:
+                return ticks
+        if len(ticks) > 8:
+            return ticks[:: math.ceil(len(ticks) / 8)]
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = min((1, 2, 5, 10), key=lambda times: abs(times * power - rough)) * power
-    found = [float(f"{at * step:.12g}") for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return [tick for tick in found if tick > 0 or not log]
+    ticks = [float(f"{at * step:.12g}") for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [tick for tick in ticks if tick > 0 or not log]
 
 
 def _names(names: Sequence[tuple[float, str, str]]) -> list[str]:

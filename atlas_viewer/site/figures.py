@@ -37,10 +37,10 @@ def trace(steps: Sequence[int], values: Sequence[float], low: float, high: float
         zero = f'<line class="zero" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
     height = float(np.interp(best, *zip(*points, strict=True)))
     x, y = place(min(max(best, 0), last), height).split(",")
-    told = "activation " + ", ".join(f"{v:.4g} at step {s}" for s, v in (points[0], points[-1]))
+    words = "activation " + ", ".join(f"{v:.4g} at step {s}" for s, v in (points[0], points[-1]))
     return Markup(
         f'<svg class="trace" viewBox="0 0 {TRACE_WIDTH} {TRACE_HEIGHT}" width="{TRACE_WIDTH}" '
-        f'height="{TRACE_HEIGHT}" role="img"><title>{told}</title>{zero}'
+        f'height="{TRACE_HEIGHT}" role="img"><title>{words}</title>{zero}'
         f'<polyline points="{line}"/><circle cx="{x}" cy="{y}" r="2.4"/></svg>'
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atlas_viewer.errors import AtlasError
 
-MARK = ".atlas-site"  # a file that says that a folder is ours, so that it may be replaced
+MARK = ".atlas-site"  # a file that marks a folder as a site, so that it may be replaced
 HERE = Path(__file__).parent
 
 

@@ -38,9 +38,9 @@ def _blocks(lines: list[str], top: int) -> Iterator[Markup]:
             inside = _until(lines, at + 1, lambda text: text.lstrip().startswith("```"))
             taken = len(inside) + 2
             yield Markup("<pre>{}</pre>").format("\n".join(inside))
-        elif found := _HEADING.match(line):
-            level = min(len(found[1]) + top - 1, _DEEPEST)
-            yield Markup("<h{0}>{1}</h{0}>").format(level, _spans(found[2]))
+        elif heading := _HEADING.match(line):
+            level = min(len(heading[1]) + top - 1, _DEEPEST)
+            yield Markup("<h{0}>{1}</h{0}>").format(level, _spans(heading[2]))
         elif _RULE.match(line):
             yield Markup("<hr>")
         elif at + 1 < len(lines) and "|" in line and _DELIMITER.match(lines[at + 1]):
@@ -86,9 +86,9 @@ def _begins(line: str) -> bool:
 def _list(lines: list[str], marker: re.Pattern[str], name: str) -> Markup:
     items: list[list[str]] = []
     for line in lines:
-        found = marker.match(line)
-        if found:
-            items.append([found[1]])
+        mark = marker.match(line)
+        if mark:
+            items.append([mark[1]])
         else:
             items[-1].append(line.strip())
     inside = Markup("").join(Markup("<li>{}</li>").format(_spans(" ".join(item))) for item in items)
@@ -121,11 +121,11 @@ def _cells(line: str) -> list[str]:
 
 def _spans(text: str) -> Markup:
     """Text with its marks as elements; all else escaped."""
-    found, at = Markup(""), 0
+    spans, at = Markup(""), 0
     for match in _SPAN.finditer(text):
-        found += escape(text[at : match.start()]) + _span(match)
+        spans += escape(text[at : match.start()]) + _span(match)
         at = match.end()
-    return found + escape(text[at:])
+    return spans + escape(text[at:])
 
 
 def _span(match: re.Match[str]) -> Markup:

@@ -164,7 +164,10 @@ class SweepNote:
 
 
 def sweep_notes(layer: Layer, root: str = "") -> tuple[SweepNote, ...]:
-    """The sweeps of a layer. root : the layer's folder, seen from the page that links to it."""
+    """The sweeps of a layer.
+
+    root : the layer's folder, seen from the page that links to it.
+    """
     notes = []
     for method, name, swept, every in (
         (ASCENT, "sweep", layer.swept, layer.styles),
@@ -185,7 +188,7 @@ def furthest(shown: Iterable[Climb], row: int) -> float:
 
 def safe(name: str) -> str:
     """The name with every character that addresses or file systems treat specially as =XX; one to one."""
-    text = re.sub(r"[^A-Za-z0-9._~+-]", lambda found: "".join(f"={b:02X}" for b in found[0].encode()), name)
+    text = re.sub(r"[^A-Za-z0-9._~+-]", lambda match: "".join(f"={b:02X}" for b in match[0].encode()), name)
     return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in _taken() else text
 
 

@@ -65,7 +65,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a page's files that one process draws on its own. start, stop : pages or rows, as the page counts."""
+    """A part of a page's files that one process draws on its own.
+
+    start, stop : pages or rows, as the page counts.
+    """
 
     what: str = ""
     start: int = 0
@@ -74,7 +77,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Job:
-    """The work of one process. page : module of the page. layer : its name, "" for none. folder : of the site."""
+    """The work of one process.
+
+    page : module of the page.
+    layer : its name, "" for none.
+    folder : of the site.
+    """
 
     page: str
     layer: str
@@ -110,7 +118,10 @@ class Page:
         raise NotImplementedError
 
     def folders(self, outline: Outline, atlas_path: Path, layers: Mapping[str, str]) -> Iterator[Folder]:
-        """Yield the folders of its own that the page has. layers : the keys of the layers' folders."""
+        """Yield the folders of its own that the page has.
+
+        layers : the keys of the layers' folders.
+        """
         return iter(())
 
     def write(self, outline: Outline, site: Path) -> None:

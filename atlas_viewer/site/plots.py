@@ -78,18 +78,18 @@ def _bars(values: Values, place: Callable[[float], float], narrowest: float) -> 
     The bin of zero is a bar of its own, cut at the top: where units switch off it holds more than all others.
     """
     zero = int(np.searchsorted(values.edges, 0.0)) - 1  # the bin that holds zero, as no edge is zero
-    found: list[tuple[float, float, float]] = []
+    bars: list[tuple[float, float, float]] = []
     low, held = values.least, 0.0
     occupied = np.flatnonzero(values.counts)
     for at in range(occupied[0], occupied[-1] + 1) if occupied.size else ():
         high = min(float(values.edges[at + 1]), values.most)
         held += 0.0 if at == zero else float(values.counts[at])
         if high - low >= narrowest or at == occupied[-1]:
-            found.append((low, max(high, low + narrowest / 2), held))
+            bars.append((low, max(high, low + narrowest / 2), held))
             low, held = high, 0.0
-    tallest = max((count / (high - low) for low, high, count in found), default=0.0)
+    tallest = max((count / (high - low) for low, high, count in bars), default=0.0)
     drawn = []
-    for low, high, count in found:
+    for low, high, count in bars:
         tall = (BASE - TOP) * count / (high - low) / tallest if tallest else 0.0
         if count:
             left, right = place(low), place(high)

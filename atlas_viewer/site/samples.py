@@ -24,7 +24,10 @@ ACTIVATION = (  # without its last words: which step the dot marks
 
 @dataclass(frozen=True)
 class Reached:
-    """An activation, and its ratio to the dataset's best. below : whether that image excites the unit more."""
+    """An activation, and its ratio to the dataset's best.
+
+    below : whether that image excites the unit more.
+    """
 
     activation: str
     ratio: str
@@ -34,7 +37,10 @@ class Reached:
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts about one picture. trace : of the ascent, as a figure."""
+    """The facts about one picture.
+
+    trace : of the ascent, as a figure.
+    """
 
     number: int
     alt: str
@@ -62,7 +68,10 @@ def reached(value: float, unrounded: float, most: float, noun: str) -> Reached:
 
 
 def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: tuple[int, int], made_by: str) -> Facts:
-    """The facts about the picture at `where`, row and sample. made_by : the style or run, in words."""
+    """The facts about the picture at `where`, row and sample.
+
+    made_by : the style or run, in words.
+    """
     row, number = where
     status, best_step, activation = made.status[row][number], int(made.best_step[where]), float(made.activation[where])
     traces = made.trace[row]

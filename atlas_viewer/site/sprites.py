@@ -29,7 +29,8 @@ BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pic
 class Crop:
     """One picture of a sprite: a file a form, the sprite's size, and the CSS that leaves just the picture.
 
-    images : (CSS class, file) pairs, one a form. clip : the CSS that leaves only the part inside the image, or empty.
+    images : (CSS class, file) pairs, one a form.
+    clip : the CSS that leaves only the part inside the image, or empty.
     """
 
     images: tuple[tuple[str, str], ...]
@@ -100,27 +101,27 @@ class Sprite:
             clip=f"clip-path:inset({' '.join(map(_percent, cut))})" if any(cut) else "",
         )
 
-    def draw(self, folder: Path, pictures: np.ndarray, stretched: np.ndarray, there: np.ndarray) -> None:
-        """Write the files of both forms; pictures (picture, y, x, rgb), grey where `there` says none is."""
-        self.draw_forms(folder, {"stretched": stretched, "true": pictures}, there)
+    def draw(self, folder: Path, pictures: np.ndarray, stretched: np.ndarray, exists: np.ndarray) -> None:
+        """Write the files of both forms; pictures (picture, y, x, rgb), grey where `exists` is false."""
+        self.draw_forms(folder, {"stretched": stretched, "true": pictures}, exists)
 
-    def draw_forms(self, folder: Path, drawn: Mapping[str, np.ndarray], there: np.ndarray) -> None:
-        """Write the file of each form; pictures (picture, y, x, rgb) or (picture, y, x), grey where there is none."""
+    def draw_forms(self, folder: Path, drawn: Mapping[str, np.ndarray], exists: np.ndarray) -> None:
+        """Write the file of each form: (picture, y, x, rgb) or (picture, y, x), grey where `exists` is false."""
         for form in self.forms:
-            save(folder / self.name(form), self._raster(drawn[form], there), QUALITY.get(form, 92))
+            save(folder / self.name(form), self._raster(drawn[form], exists), QUALITY.get(form, 92))
 
     def _corner(self, row: int, column: int) -> tuple[int, int]:
         (high, wide), (height, width) = self.pitch, self.size
         return row * high + (high - height) // 2, column * wide + (wide - width) // 2
 
-    def _raster(self, pictures: np.ndarray, there: np.ndarray) -> np.ndarray:
+    def _raster(self, pictures: np.ndarray, exists: np.ndarray) -> np.ndarray:
         """Each cell is filled up with its picture's edge, so that scaling mixes in no neighbour."""
         (high, wide), (height, width) = self.pitch, self.size
         before, left = (high - height) // 2, (wide - width) // 2
         colours = pictures.shape[3:]
         around = ((0, 0), (before, high - height - before), (left, wide - width - left), *[(0, 0)] * len(colours))
         cells = np.full((self.rows * self.columns, high, wide, *colours), GREY, np.uint8)
-        cells[: len(pictures)][there] = np.pad(pictures[there], around, mode="edge")
+        cells[: len(pictures)][exists] = np.pad(pictures[exists], around, mode="edge")
         lines = cells.reshape(self.rows, self.columns, high, wide, *colours).swapaxes(1, 2)
         return lines.reshape(self.rows * high, self.columns * wide, *colours)
 

@@ -47,10 +47,10 @@ def draw_chosen(
 
 def draw_images(layer: Layer, rows: list[int], sprite: Sprite, folder: Path) -> np.ndarray:
     """Draw the best patches of these rows, no files if there are none; which rows have any is returned, bool (row,)."""
-    pictures, there = quads(layer, rows, max(sprite.size))
-    if there.any():
-        sprite.draw_forms(folder, {PHOTO[0]: pictures}, there)
-    return there
+    pictures, exists = quads(layer, rows, max(sprite.size))
+    if exists.any():
+        sprite.draw_forms(folder, {PHOTO[0]: pictures}, exists)
+    return exists
 
 
 def images_sprite(layer: Layer, count: int, stem: str, columns: int, side: int) -> Sprite | None:

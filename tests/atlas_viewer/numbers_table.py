@@ -8,15 +8,15 @@ from atlas_viewer.evidence.numbers import NUMBERS
 
 COLUMNS = ("name", "title", "symbol", "measured_in", "meaning", "axis", "neutral", "published", "read_when")
 ASCENT = (
-    ("decay", "L2 decay", "decay", "share removed in each update", "Pulls every pixel towards the mean.",
+    ("decay", "L2 decay", "θ_decay", "share removed in each update", "Pulls every pixel towards the mean.",
      "decay", "0.0", "", ""),
-    ("blur_radius", "Gaussian blur", "b_width", "σ in pixels", "Removes high frequencies.", "blur", "0.0", "", ""),
-    ("blur_every", "every", "b_every", "iterations", "Iterations between blurs.", "blur", "0", "", ""),
+    ("blur_radius", "Gaussian blur", "θ_b_width", "σ in pixels", "Removes high frequencies.", "blur", "0.0", "", ""),
+    ("blur_every", "every", "θ_b_every", "iterations", "Iterations between blurs.", "blur", "0", "", ""),
     ("small_val_percentile", "", "", "percentile", "Zeroes small entries.", "", "0.0", "", ""),
-    ("small_norm_percentile", "Clipping small norms", "n_pct", "percentile of the pixels’ norm",
+    ("small_norm_percentile", "Clipping small norms", "θ_n_pct", "percentile of the pixels’ norm",
      "Sets pixels of small norm to the mean.", "norm", "0.0", "", ""),
     ("px_benefit_percentile", "", "", "percentile", "Zeroes pixels of small contribution.", "", "0.0", "", ""),
-    ("px_abs_benefit_percentile", "Clipping small contributions", "c_pct", "percentile of the pixels’ contribution",
+    ("px_abs_benefit_percentile", "Clipping small contributions", "θ_c_pct", "percentile of the pixels’ contribution",
      "Sets pixels of small contribution to the mean.", "contribution", "0.0", "", ""),
     ("policy", "", "", "", "How steps are chosen.", "", "", "", ""),
     ("rate", "", "", "factor of the gradient", "Size of a step.", "", "", "", "policy=constant"),

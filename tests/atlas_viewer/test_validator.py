@@ -156,7 +156,7 @@ def of_other_units(file: h5py.File) -> None:
 MINED_DAMAGES = {
     "fewer skipped": (attribute("dataset", "skipped", 7), "attribute skipped is 7, but 2 are listed"),
     "unknown pixels": (attribute("dataset", "pixels", "some"), "pixels is 'some', expected 'stored' or 'pointers'"),
-    "pixels that are not there": (drop("dataset/images/pixels"), "pixels are not there, but /dataset says otherwise"),
+    "pixels that are not there": (drop("dataset/images/pixels"), "pixels are not there, but /dataset states otherwise"),
     "images out of order": (assign("dataset/images/number", 0, 99), "/dataset/images/number: not rising"),
     "a label past the classes": (assign("dataset/images/label", 0, 4), "/dataset/images/label: not within -1 to 3"),
     "no images": (drop("dataset/images"), "/layers/fc8/tops/largest: hits, but no /dataset/images"),

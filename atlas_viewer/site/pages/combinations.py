@@ -112,12 +112,13 @@ class Group:
 
 def groups(outline: Outline) -> tuple[Group, ...]:
     """The sets of combinations of the atlas, by layer, without empty ones."""
-    found: dict[str, list[Combinations]] = {}
+    by_layer: dict[str, list[Combinations]] = {}
     for each in outline.atlas.combinations.values():
         if len(each):
-            found.setdefault(each.layer, []).append(each)
+            by_layer.setdefault(each.layer, []).append(each)
     return tuple(
-        Group(layer, tuple(sorted(sets, key=lambda each: (-each.balance, each.name)))) for layer, sets in found.items()
+        Group(layer, tuple(sorted(sets, key=lambda each: (-each.balance, each.name))))
+        for layer, sets in by_layer.items()
     )
 
 
@@ -216,21 +217,21 @@ def _singles(
     units = sorted({unit for members in items for unit, _ in members})
     names = {unit: _name(group, members, at) for members in items for at, (unit, _) in enumerate(members)}
     climb = None if layer is None else _alone(layer, group.sets[0].prior)
-    there = [] if layer is None else [unit for unit in units if unit in layer.units]
-    rows = [] if layer is None else np.searchsorted(layer.units, there).tolist()
-    best = climb.best_sample[rows].tolist() if climb is not None and rows else [-1] * len(there)
+    stored = [] if layer is None else [unit for unit in units if unit in layer.units]
+    rows = [] if layer is None else np.searchsorted(layer.units, stored).tolist()
+    best = climb.best_sample[rows].tolist() if climb is not None and rows else [-1] * len(stored)
     sprite = best_sprite(climb, len(rows), stem, COLUMNS, SIDE) if climb is not None and rows else None
     if sprite is not None:
         draw_best(layer, climb, rows, sprite, folder)
-    found = {}
+    singles = {}
     for unit in units:
-        at = there.index(unit) if unit in there else -1
+        at = stored.index(unit) if unit in stored else -1
         shown = at >= 0 and sprite is not None and best[at] >= 0
         activation = captions.number(float(climb.activation[rows[at], best[at]])) if shown else ""
         href = f"../{quote(outline.folders[group.layer])}/{unit}.html" if at >= 0 else ""
         tile = Tile(sprite.crop(at) if shown else None, f"{group.layer}:{unit} alone", "no picture of it alone")
-        found[unit] = Single(names[unit], href, tile, activation)
-    return found
+        singles[unit] = Single(names[unit], href, tile, activation)
+    return singles
 
 
 def _alone(layer: Layer, prior: str) -> Climb | None:
@@ -242,12 +243,12 @@ def _mixed(
 ) -> list[tuple[Mixed, ...]]:
     """Draw a set's pictures of these combinations, all samples; a tuple a combination, empty where it has none."""
     where = [(places[members], sample) for members in items if members in places for sample in range(each.samples)]
-    there = np.array([each.there[item, sample] for item, sample in where], bool)
+    exists = np.array([each.there[item, sample] for item, sample in where], bool)
     count = max(1, len(where))
     sprite = Sprite(stem, thumb_size(each.size, SIDE), count, min(COLUMNS, count), PHOTO)
-    if there.any():
+    if exists.any():
         pixels = np.stack([each.pixels[item, sample] for item, sample in where])
-        sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, there)
+        sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, exists)
     tiles = {place: _tile(each, place, sprite, cell) for cell, place in enumerate(where)}
     return [
         tuple(tiles[places[members], sample] for sample in range(each.samples)) if members in places else ()
@@ -257,15 +258,19 @@ def _mixed(
 
 def _tile(each: Combinations, where: tuple[int, int], sprite: Sprite, cell: int) -> Mixed:
     item, sample = where
-    there, status = bool(each.there[where]), each.status[item][sample]
+    exists, status = bool(each.there[where]), each.status[item][sample]
     values, share = each.member_activation[where].tolist(), float(each.ratio[where])
     names = " and ".join(str(unit) for unit in each.member_unit[item].tolist() if unit >= 0)
     why = "" if status is Status.ok else captions.why(status, each.reason[item])
     return Mixed(
-        tile=Tile(sprite.crop(cell) if there else None, f"{each.layer}:{names}, set {each.name}, sample {sample}", why),
-        activations=tuple(map(captions.number, values[: len(_members(each, item))])) if there else (),
-        ratio=captions.number(share) if there and np.isfinite(share) else "",
-        uneven=there and not share >= EVEN,
+        tile=Tile(
+            crop=sprite.crop(cell) if exists else None,
+            alt=f"{each.layer}:{names}, set {each.name}, sample {sample}",
+            why=why,
+        ),
+        activations=tuple(map(captions.number, values[: len(_members(each, item))])) if exists else (),
+        ratio=captions.number(share) if exists and np.isfinite(share) else "",
+        uneven=exists and not share >= EVEN,
     )
 
 

@@ -31,7 +31,10 @@ SIDE = 128  # pixels: longest side of a picture
 
 @dataclass(frozen=True)
 class Line:
-    """One run or style over the whole atlas. rates : each judge's shares first and among five, "" for not judged."""
+    """One run or style over the whole atlas.
+
+    rates : each judge's shares first and among five, "" for not judged.
+    """
 
     name: str
     prior: str
@@ -78,10 +81,10 @@ def compared(layer: Layer) -> tuple[Climb, ...]:
 
     A layer whose units are no classes needs several runs.
     """
-    found = runs(layer)
-    if len(found) < (1 if layer.info.class_layer else 2):
+    by_prior = runs(layer)
+    if len(by_prior) < (1 if layer.info.class_layer else 2):
         return ()
-    shown = (*found, *styles(layer))
+    shown = (*by_prior, *styles(layer))
     return shown if len(shown) > 1 else ()
 
 
@@ -90,10 +93,10 @@ def shown_rows(outline: Outline, layer: Layer) -> list[int]:
     shown = sum(len(compared(each)) for each in outline.atlas)
     most = UNITS if layer.info.class_layer else UNITS // 2
     wanted = max(2, min(most, PICTURES // shown)) if shown else 0
-    there = np.flatnonzero(compared(layer)[0].best_sample >= 0).tolist() if compared(layer) else []
-    if len(there) <= wanted:
-        return there
-    return [there[at] for at in np.linspace(0, len(there) - 1, wanted).round().astype(int).tolist()]
+    rows = np.flatnonzero(compared(layer)[0].best_sample >= 0).tolist() if compared(layer) else []
+    if len(rows) <= wanted:
+        return rows
+    return [rows[at] for at in np.linspace(0, len(rows) - 1, wanted).round().astype(int).tolist()]
 
 
 class ComparisonPage(Page):
@@ -172,14 +175,14 @@ def _of(layer: Layer, like: Climb) -> Climb | None:
 
 
 def _line(outline: Outline, layers: list[Layer], judges: tuple[str, ...], climb: Climb) -> Line:
-    parts = [(layer, found) for layer in layers if (found := _of(layer, climb)) is not None]
+    parts = [(layer, pictures) for layer in layers if (pictures := _of(layer, climb)) is not None]
     hidden = reach([part for part in parts if not part[0].info.class_layer])
-    own = reach([part for part in parts if part[0].info.class_layer])
-    each = {layer.name: reach([(layer, found)]) for layer, found in parts}
+    of_classes = reach([part for part in parts if part[0].info.class_layer])
+    each = {layer.name: reach([(layer, pictures)]) for layer, pictures in parts}
     rates = {}
-    for layer, found in parts:
+    for layer, pictures in parts:
         if layer.info.class_layer:
-            rates |= {scores.judge: scores.rates for scores in layer.judged(found)}
+            rates |= {scores.judge: scores.rates for scores in layer.judged(pictures)}
     prior = climb.prior if isinstance(climb, Run) else ""
     card = outline.atlas.priors.get(prior)
     return Line(
@@ -192,14 +195,14 @@ def _line(outline: Outline, layers: list[Layer], judges: tuple[str, ...], climb:
         reach=hidden,
         share=_share(hidden),
         median=captions.number(hidden.median),
-        own=captions.number(own.median),
+        own=captions.number(of_classes.median),
         layers=tuple(_share(each[layer.name]) if layer.name in each else "" for layer in layers),
     )
 
 
 def _rate(rates: dict[str, object]) -> tuple[str, str]:
-    found = (rates.get("top1_rate"), rates.get("top5_rate"))
-    return tuple(captions.percent(rate) if isinstance(rate, float) else "" for rate in found)
+    shares = (rates.get("top1_rate"), rates.get("top5_rate"))
+    return tuple(captions.percent(rate) if isinstance(rate, float) else "" for rate in shares)
 
 
 def _share(reached: Reach) -> str:

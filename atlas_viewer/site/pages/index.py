@@ -26,9 +26,9 @@ PAIRS = 6  # units of a layer on the first page where each has a picture and, un
 STRIP_SIDE = 160  # pixels: longest side of a picture there
 FAILURES = 200  # units, or skipped images, that are listed before the list is cut
 PREPROCESSES = {
-    "squash": "resized to a square whatever the aspect, then the centre cut out",
-    "short_side": "resized by the short side, then the centre cut out",
-    "resize": "resized to the input’s size whatever the aspect",
+    "squash": "resized to a square regardless of the aspect ratio, then centre-cropped",
+    "short_side": "resized by the short side, then centre-cropped",
+    "resize": "resized to the input’s size regardless of the aspect ratio",
     "pad": "resized by the long side, then padded with the mean colour",
 }
 
@@ -171,12 +171,12 @@ def _strip_rows(layer: Layer) -> list[int]:
     """Rows of the units in a layer's strip: evenly spaced over those with a picture of the leading kind, or hits."""
     first = leading(layer)
     if first is not None:
-        there = np.flatnonzero(first.best_sample >= 0)
+        filled = np.flatnonzero(first.best_sample >= 0)
     elif "largest" in layer.kinds:
-        there = np.flatnonzero(layer.tops("largest").there.any(axis=1))
+        filled = np.flatnonzero(layer.tops("largest").there.any(axis=1))
     else:
         return []
-    return _spaced(there.tolist(), FRIEZE if layer.info.class_layer else STRIP)
+    return _spaced(filled.tolist(), FRIEZE if layer.info.class_layer else STRIP)
 
 
 def _strip_sprites(layer: Layer) -> _Sprites:
@@ -190,13 +190,13 @@ def _strip_sprites(layer: Layer) -> _Sprites:
 def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
     """The band under the title, one row or two full ones: classes if there are any, else the last layer."""
     heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
-    found: list[Shown] = []
+    crops: list[Shown] = []
     for layer in heads:
         sprites, first = _strip_sprites(layer), leading(layer)
         chosen = [sprite for climb, sprite in sprites.climbs if climb.path == first.path]
         sprite = chosen[0] if chosen else sprites.images
-        found += _crops(outline, layer, sprite, range(len(_strip_rows(layer)))) if sprite is not None else ()
-    shown = tuple(found[:FRIEZE])
+        crops += _crops(outline, layer, sprite, range(len(_strip_rows(layer)))) if sprite is not None else ()
+    shown = tuple(crops[:FRIEZE])
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
@@ -231,19 +231,19 @@ def _about_images(outline: Outline) -> tuple[tuple[str, str], ...]:
     dataset = outline.atlas.dataset
     if dataset is None:
         return ()
-    found = [("Dataset", dataset.name), ("Layout", dataset.kind)]
-    found.append(("Evaluated", captions.count(dataset.images, outline.noun)))
+    facts = [("Dataset", dataset.name), ("Layout", dataset.kind)]
+    facts.append(("Evaluated", captions.count(dataset.images, outline.noun)))
     if dataset.waiting:
-        found.append(("Not evaluated yet", captions.count(dataset.waiting, outline.noun)))
-    found.append(("Skipped", captions.count(len(dataset.skipped), outline.noun)))
+        facts.append(("Not evaluated yet", captions.count(dataset.waiting, outline.noun)))
+    facts.append(("Skipped", captions.count(len(dataset.skipped), outline.noun)))
     if dataset.classes:
-        found.append(("Classes", captions.thousands(len(dataset.classes))))
-    found.append(("As input", PREPROCESSES.get(dataset.preprocess, dataset.preprocess)))
+        facts.append(("Classes", captions.thousands(len(dataset.classes))))
+    facts.append(("As input", PREPROCESSES.get(dataset.preprocess, dataset.preprocess)))
     decoding = "the decoder’s own down-scaling was used" if dataset.reduced_decoding else "at full size"
-    found += [("Decoding", decoding)] if dataset.kind != "doodles" else []
+    facts += [("Decoding", decoding)] if dataset.kind != "doodles" else []
     pixels = "in the atlas file" if dataset.has_pixels else "not in the atlas file: only keys, hashes and windows"
-    found.append(("Pixels of hits", pixels))
-    return tuple(found)
+    facts.append(("Pixels of hits", pixels))
+    return tuple(facts)
 
 
 def _classes(outline: Outline, layers: list[Layer]) -> list[tuple[str, str, int]]:
@@ -257,15 +257,15 @@ def _classes(outline: Outline, layers: list[Layer]) -> list[tuple[str, str, int]
 
 
 def _failures(outline: Outline, layers: list[Layer]) -> list[Failure]:
-    found = []
+    failures = []
     for layer in layers:
         shown = (*styles(layer), *runs(layer))
         for row, status in enumerate(layer.status):
-            if status is not Status.ok and len(found) < FAILURES:
+            if status is not Status.ok and len(failures) < FAILURES:
                 unit = int(layer.units[row])
                 href = f"{quote(outline.folders[layer.name])}/{unit}.html"
-                found.append(Failure(href, f"{layer.name}:{unit}", layer.labels[row], unit_why(layer, shown, row)))
-    return found
+                failures.append(Failure(href, f"{layer.name}:{unit}", layer.labels[row], unit_why(layer, shown, row)))
+    return failures
 
 
 def _sweeps(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, SweepNote], ...]:
@@ -278,9 +278,9 @@ def _sweeps(outline: Outline, layers: list[Layer]) -> tuple[tuple[str, SweepNote
 def _totals(layers: list[Layer]) -> tuple[str, ...]:
     """The sizes of the atlas in words."""
     pictures = sum(int(p.there.sum()) for layer in layers for p in (*styles(layer), *runs(layer)))
-    found = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
-    found += [captions.count(pictures, "picture")] if pictures else []
-    return tuple(found)
+    totals = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
+    totals += [captions.count(pictures, "picture")] if pictures else []
+    return tuple(totals)
 
 
 def _style_names(layers: list[Layer]) -> tuple[str, ...]:

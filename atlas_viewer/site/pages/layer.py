@@ -50,7 +50,10 @@ class Marks:
 
 @dataclass(frozen=True)
 class View:
-    """One view of the units: a style, a run, or the best images. crops : one for each unit, None without a picture."""
+    """One view of the units: a style, a run, or the best images.
+
+    crops : one for each unit, None without a picture.
+    """
 
     id: str
     name: str
@@ -94,9 +97,9 @@ class LayerPages(Page):
 
 def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
     rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
-    found = runs(layer)
-    shown: tuple[Climb, ...] = (*styles(layer), *found[:RUNS])
-    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(found[:RUNS]))]
+    by_prior = runs(layer)
+    shown: tuple[Climb, ...] = (*styles(layer), *by_prior[:RUNS])
+    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(by_prior[:RUNS]))]
     views = [_view(layer, climb, id, rows, page, folder) for id, climb in zip(ids, shown, strict=True)]
     first = leading(layer)
     images = _images_view(outline, layer, rows, page, folder)
@@ -116,8 +119,8 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
         first=ids[[climb.path for climb in shown].index(first.path)] if first is not None else "images",
-        more=len(found) - RUNS,
-        compared=Link(f"../{COMPARISON}", "runs compared") if found else None,
+        more=len(by_prior) - RUNS,
+        compared=Link(f"../{COMPARISON}", "runs compared") if by_prior else None,
         random=random_link(layer),
         together=next((group.link("../") for group in groups(outline) if group.layer == layer.name), None),
         sweeps=sweep_notes(layer),
@@ -160,8 +163,8 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
     sprite = images_sprite(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
     if sprite is None:
         return None
-    there = draw_images(layer, list(rows), sprite, folder)
-    crops = tuple(sprite.crop(cell) if has else None for cell, has in enumerate(there.tolist()))
+    exists = draw_images(layer, list(rows), sprite, folder)
+    crops = tuple(sprite.crop(cell) if has else None for cell, has in enumerate(exists.tolist()))
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
@@ -174,11 +177,11 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     """The layer table's facts about a layer."""
     info = layer.info
-    found = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
-    found.append(("Each position sees", captions.sees(info)))
+    rows = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
+    rows.append(("Each position sees", captions.sees(info)))
     if len(layer) != info.channels:
-        found.append(("Shown", f"{len(layer)} of {info.channels}"))
-    return tuple(found)
+        rows.append(("Shown", f"{len(layer)} of {info.channels}"))
+    return tuple(rows)
 
 
 def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:

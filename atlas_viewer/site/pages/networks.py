@@ -126,15 +126,15 @@ def _tiles(subject: Subject, chosen: Sequence[str], at: int, folder: Path) -> tu
     layer, climb, rows = subject.layer, subject.climb, [subject.rows[name] for name in chosen]
     sprite = best_sprite(climb, len(rows), f"network-{at + 1}", BLOCK, SIDE)
     draw_best(layer, climb, rows, sprite, folder)
-    most, found = (None if layer.statistics is None else layer.statistics.most), []
+    most, tiles = (None if layer.statistics is None else layer.statistics.most), []
     for cell, row in enumerate(rows):
         best = int(climb.best_sample[row])
         value = float(climb.activation[row, best]) if best >= 0 else float("nan")
         times = ratio(value, float(most[row])) if most is not None and best >= 0 else float("nan")
         alt = f"{subject.atlas.model} {layer.name}:{layer.units[row]}, {climb.path}"
         tile = Tile(sprite.crop(cell) if best >= 0 else None, alt, "none")
-        found.append((tile, captions.number(value), f"{times:.2f} ×" if times == times else ""))
-    return tuple(found)
+        tiles.append((tile, captions.number(value), f"{times:.2f} ×" if times == times else ""))
+    return tuple(tiles)
 
 
 def _entry(subject: Subject) -> Entry:

@@ -43,7 +43,7 @@ class PriorPages(Page):
 def _page(outline: Outline, card: PriorCard) -> str:
     atlas = outline.atlas
     used = {name: len(runs) for name, runs in outline.shown_runs.items() if runs[0].prior == card.name}
-    own = card.network_digest and card.network_digest == atlas.digest
+    same_network = card.network_digest and card.network_digest == atlas.digest
     return render(
         "prior.html",
         root="../",
@@ -53,7 +53,7 @@ def _page(outline: Outline, card: PriorCard) -> str:
         citation=f"{card.name}@{card.digest[:12]}",
         card=card,
         text=markdown.html(_without_title(card)),
-        facts=_facts(card, bool(own)),
+        facts=_facts(card, bool(same_network)),
         plot=code_plot.spread(card.mean, card.deviation, BOUND),
         bound=BOUND,
         long=LONG,
@@ -70,10 +70,10 @@ def _without_title(card: PriorCard) -> str:
     return rest if first.startswith("# ") else card.card
 
 
-def _facts(card: PriorCard, own: bool) -> tuple[tuple[str, str], ...]:
+def _facts(card: PriorCard, same_network: bool) -> tuple[tuple[str, str], ...]:
     shape = " × ".join(map(str, card.code_shape))
-    found = [
-        ("Inverts", f"{card.network}{', the network of this atlas' if own else ''}"),
+    facts = [
+        ("Inverts", f"{card.network}{', the network of this atlas' if same_network else ''}"),
         ("Code layer", card.code_layer),
         ("Code", f"{shape} entries" if len(card.code_shape) == 1 else f"{shape} (channels, rows, columns)"),
         ("Images", f"{captions.pair(card.size)} pixels"),
@@ -81,18 +81,18 @@ def _facts(card: PriorCard, own: bool) -> tuple[tuple[str, str], ...]:
         ("Licence", card.licence),
     ]
     more = ((name.replace("_", " ").capitalize(), captions.setting(value)) for name, value in card.numbers.items())
-    return (*found, *more)
+    return (*facts, *more)
 
 
 def _about_codes(card: PriorCard) -> tuple[tuple[str, str], ...]:
     """The numbers under the plot, means over the entries."""
     mean, deviation = card.mean.astype(np.float64), card.deviation.astype(np.float64)
     still = int((deviation == 0).sum())
-    found = [("Entries", captions.thousands(len(mean)))]
+    facts = [("Entries", captions.thousands(len(mean)))]
     if not len(mean):
-        return tuple(found)
-    found.append(("Mean", captions.number(float(mean.mean()))))
+        return tuple(facts)
+    facts.append(("Mean", captions.number(float(mean.mean()))))
     for times in range(1, BOUND + 1):
-        found.append((f"Mean + {times}σ", captions.number(float((mean + times * deviation).mean()))))
-    found.append(("Never vary", captions.count(still, "entry")))
-    return tuple(found)
+        facts.append((f"Mean + {times}σ", captions.number(float((mean + times * deviation).mean()))))
+    facts.append(("Never vary", captions.count(still, "entry")))
+    return tuple(facts)

@@ -155,14 +155,14 @@ def _images(layer: Layer, rows: list[int], folder: Path) -> list[Tile]:
     if "class" not in layer.kinds or not layer.atlas.dataset.has_pixels or not rows:
         return []
     tops = layer.tops("class")
-    there = tops.there[rows, 0] if tops.image.shape[1] else np.zeros(len(rows), bool)
-    if not there.any():
+    exists = tops.there[rows, 0] if tops.image.shape[1] else np.zeros(len(rows), bool)
+    if not exists.any():
         return []
     sprite = Sprite("random.images", thumb_size(tops.frame_size, SIDE), len(rows), min(COLUMNS, len(rows)), PHOTO)
     pixels = np.stack([tops.patch(row, 0).pixels for row in rows])
-    sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, there)
+    sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, exists)
     tiles = []
-    for cell, (row, has) in enumerate(zip(rows, there.tolist(), strict=True)):
+    for cell, (row, has) in enumerate(zip(rows, exists.tolist(), strict=True)):
         alt = f"best {layer.labels[row]} of {tops.dataset.name}"
         tiles.append(Tile(sprite.crop(cell) if has else None, alt, "none of this class"))
     return tiles
@@ -178,7 +178,7 @@ def _mistaken(judge: Scores | None, row: int) -> str:
 
 def _recognised(judge: Scores, rows: list[int]) -> Recognised | None:
     ranks = judge.target_rank[rows, SAMPLE]
-    known = ranks[ranks >= 0]
-    if not known.size:
+    judged = ranks[ranks >= 0]
+    if not judged.size:
         return None
-    return Recognised(judge.judge, int(known.size), int((known == 0).sum()), int((known < 5).sum()))
+    return Recognised(judge.judge, int(judged.size), int((judged == 0).sum()), int((judged < 5).sum()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.montage import stretch
 from atlas_viewer.site import captions
-from atlas_viewer.site.outline import Link, Outline, render, sweep_name
+from atlas_viewer.site.outline import Link, Outline, render, safe, sweep_name
 from atlas_viewer.site.pieces import Page, Part
 from atlas_viewer.site.sprites import Crop, Sprite, thumb_size, thumbs
 from atlas_viewer.sweep import ASCENT, METHODS, Setting, Sweep
@@ -24,7 +24,10 @@ PICTURES = 200  # of random settings on a page: more make browsers slow
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit's picture in one setting. judged : the probability of its class by each judge."""
+    """One unit's picture in one setting.
+
+    judged : the probability of its class by each judge.
+    """
 
     crop: Crop | None
     alt: str
@@ -35,7 +38,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One setting: its strength or its numbers, its scores, and a cell a unit. best : whether it is its row's best."""
+    """One setting: its strength or its numbers, its scores, and a cell a unit.
+
+    best : whether it is its row's best.
+    """
 
     name: str
     strength: str
@@ -56,6 +62,7 @@ class Row:
     base: str
     title: str
     symbol: str
+    subscript: str
     measure: str
     does: str
     columns: tuple[Column, ...]
@@ -140,15 +147,24 @@ def _rows(sweep: Sweep, shown: tuple[int, ...], stem: str, folder: Path) -> tupl
     alone = list(dict.fromkeys(setting for row in settings.values() for setting in row))
     columns = dict(zip(alone, _columns(sweep, alone, shown, stem, folder), strict=True))
     return tuple(
-        Row(
-            axis if base == sweep.bases[0] else f"{base}-{axis}",
-            base if len(sweep.bases) > 1 else "",
-            *((leading := sweep.axes[axis][0]).title or leading.name, leading.symbol, leading.measured_in),
-            leading.meaning if leading.neutral else f"{leading.meaning} All else stays as in {base}.",
-            tuple(_in_row(sweep, row, setting, columns[setting], axis) for setting in row),
-        )
+        _row(sweep, base, axis, tuple(_in_row(sweep, row, setting, columns[setting], axis) for setting in row))
         for (base, axis), row in settings.items()
         if any(setting.place.axis == axis for setting in row)
+    )
+
+
+def _row(sweep: Sweep, base: str, axis: str, columns: tuple[Column, ...]) -> Row:
+    leading = sweep.axes[axis][0]
+    symbol, _, subscript = leading.symbol.partition("_")
+    return Row(
+        id=safe(axis if base == sweep.bases[0] else f"{base}-{axis}"),
+        base=base if len(sweep.bases) > 1 else "",
+        title=leading.title or leading.name,
+        symbol=symbol,
+        subscript=subscript,
+        measure=leading.measured_in,
+        does=leading.meaning if leading.neutral else f"{leading.meaning} All else stays as in {base}.",
+        columns=columns,
     )
 
 
@@ -156,6 +172,11 @@ def _in_row(sweep: Sweep, row: tuple[Setting, ...], setting: Setting, column: Co
     """The column as it stands in a row: with its strength, and marked if the judge ranks it best in the row."""
     best = sweep.judge is not None and setting is max(row, key=sweep.worth)
     return Column(**{**vars(column), "strength": _strength(sweep, setting, axis) or "none", "best": best})
+
+
+def _raised(sweep: Sweep) -> list[str]:
+    """The axes that some setting raises."""
+    return [axis for axis in sweep.axes if any(_strength(sweep, setting, axis) for setting in sweep.settings)]
 
 
 def _strength(sweep: Sweep, setting: Setting, axis: str) -> str:
@@ -177,11 +198,15 @@ def _columns(
     size = thumb_size(settings[0].pictures.size, SIDE)
     sprite = Sprite(stem, size, len(settings) * len(shown), len(shown))
     read = np.concatenate([_read(setting.pictures, shown) for setting in settings])
-    there = np.concatenate([setting.pictures.best_sample[list(shown)] >= 0 for setting in settings])
-    if there.any():
+    exists = np.concatenate([setting.pictures.best_sample[list(shown)] >= 0 for setting in settings])
+    if exists.any():
         mean = settings[0].pictures.mean_under(layer.atlas.mean, layer.window)
-        sprite.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), there)
-    return tuple(_column(sweep, setting, shown, sprite, at * len(shown)) for at, setting in enumerate(settings))
+        sprite.draw(folder, thumbs(read, size), thumbs(stretch(read, mean), size), exists)
+    axes = _raised(sweep)
+    cells = range(0, len(settings) * len(shown), len(shown))
+    return tuple(
+        _column(sweep, setting, axes, shown, sprite, first) for setting, first in zip(settings, cells, strict=True)
+    )
 
 
 def _read(pictures: Climb, shown: tuple[int, ...]) -> np.ndarray:
@@ -194,13 +219,15 @@ def _read(pictures: Climb, shown: tuple[int, ...]) -> np.ndarray:
     return read
 
 
-def _column(sweep: Sweep, setting: Setting, shown: tuple[int, ...], sprite: Sprite, first: int) -> Column:
+def _column(
+    sweep: Sweep, setting: Setting, axes: Sequence[str], shown: tuple[int, ...], sprite: Sprite, first: int
+) -> Column:
     scores = [setting.scores.get(judge) for judge in sweep.judges]
     judge = setting.scores.get(sweep.judge) if sweep.judge is not None else None
     return Column(
         name=setting.name,
         strength="",
-        numbers=tuple((axis, _strength(sweep, setting, axis) or "\N{EN DASH}") for axis in sweep.axes),
+        numbers=tuple((axis, _strength(sweep, setting, axis) or "\N{EN DASH}") for axis in axes),
         activation=captions.number(setting.activation),
         scores=tuple(_share(np.nan if score is None else score.mean) for score in scores),
         first=_share(np.nan if judge is None else judge.first),

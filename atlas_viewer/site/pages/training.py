@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from atlas_viewer.site import captions
-from atlas_viewer.site.curves import Line, Panel, draw
+from atlas_viewer.site.curves import Line, Plot, draw
 from atlas_viewer.site.outline import render
 from atlas_viewer.training_log import METRICS, SNAPSHOTS, Measured, TrainingFacts, read_facts, read_metrics, snapshots
 
@@ -61,22 +61,22 @@ def write_page(out: Path) -> Path:
     return out / PAGE
 
 
-def _panels(measured: Sequence[Measured]) -> dict[str, Panel]:
+def _panels(measured: Sequence[Measured]) -> dict[str, Plot]:
     """The plots, by name; those without a value are drawn empty."""
     layers = [name for name in (measured[-1].values if measured else ()) if name.startswith("feature_")]
     weights = _line(measured, "weight", "weight")
     panels = {
-        "rest": Panel("Without the adversary", _lines(measured, {"total": "all", "image": "pixels"}), log=True),
-        "features": Panel("Layers", _lines(measured, {name: name.removeprefix("feature_") for name in layers}), True),
-        "sides": Panel(
+        "rest": Plot("Without the adversary", _lines(measured, {"total": "all", "image": "pixels"}), log=True),
+        "features": Plot("Layers", _lines(measured, {name: name.removeprefix("feature_") for name in layers}), True),
+        "sides": Plot(
             "The two sides",
             _lines(measured, {"adversarial": "generator", "made": "made", "real": "real"}),
             log=False,
             level=math.log(2),
             level_name="ln 2",
         ),
-        "weight": Panel("The adversary’s weight", (weights,), log=True),
-        "learns": Panel("The discriminator learns", _lines(measured, {"learns": "share"}), False, bounds=(0.0, 1.0)),
+        "weight": Plot("The adversary’s weight", (weights,), log=True),
+        "learns": Plot("The discriminator learns", _lines(measured, {"learns": "share"}), False, bounds=(0.0, 1.0)),
     }
     if not weights.values.size or np.ptp(weights.values) == 0:
         del panels["weight"]  # it is one of the recipe's numbers

@@ -36,7 +36,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Hits:
-    """Hits side by side. rows : a name and a tile a column each; the patches first, then the back-projections."""
+    """Hits side by side.
+
+    rows : a name and a tile a column each; the patches first, then the back-projections.
+    """
 
     kind: str
     columns: tuple[Column, ...]
@@ -67,8 +70,8 @@ class UnitImages:
     @property
     def own_are_best(self) -> bool:
         """Whether the best images of the unit's own class are the best of all."""
-        best, own = self.panel("largest"), self.panel("class")
-        return best is not None and own is not None and best.columns == own.columns
+        best, own_class = self.panel("largest"), self.panel("class")
+        return best is not None and own_class is not None and best.columns == own_class.columns
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ def _images(unit: Unit, folder: Path) -> UnitImages | None:
     """Draw the sprites of a unit's patches and back-projections."""
     layer = unit.layer
     kinds = {kind: layer.tops(kind) for kind in layer.kinds}
-    found = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
-    numbered = _numbered(unit.row, found)
+    hits = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
+    numbered = _numbered(unit.row, hits)
     if not numbered:
         return None
     frame = numbered[0].tops.frame_size
@@ -140,17 +143,17 @@ def _shown(tops: Tops, row: int) -> list[_Shown]:
     return [_Shown(tops, hit, -1, {}) for hit in tops.at(row).hits]
 
 
-def _numbered(row: int, found: dict[str, list[_Shown]]) -> list[_Shown]:
-    """The hits with their cells; the same image at the same position has one cell, whatever its kinds."""
+def _numbered(row: int, by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
+    """The hits with their cells; the same image at the same position has one cell for all its kinds."""
     cells: dict[tuple[int, tuple[int, int]], int] = {}
     numbered, signal = [], 0
-    for shown in (shown for kind in found.values() for shown in kind):
+    for shown in (shown for kind in by_kind.values() for shown in kind):
         cell = cells.setdefault((shown.hit.row, shown.hit.position), len(cells))
-        there = {}
+        cells_of_rules = {}
         for rule in shown.tops.rules:
             if np.isfinite(shown.tops.scale(rule)[row, shown.hit.rank]):
-                there[rule], signal = signal, signal + 1
-        numbered.append(_Shown(shown.tops, shown.hit, cell, there))
+                cells_of_rules[rule], signal = signal, signal + 1
+        numbered.append(_Shown(shown.tops, shown.hit, cell, cells_of_rules))
     return numbered
 
 
@@ -189,21 +192,21 @@ def _signals(row: int, numbered: Sequence[_Shown]) -> list[list[tuple[float, np.
     ]
 
 
-def _agree(found: Sequence[Sequence[tuple[float, np.ndarray]]]) -> bool:
+def _agree(projected: Sequence[Sequence[tuple[float, np.ndarray]]]) -> bool:
     """Whether several rules give the same in every hit."""
-    several = [rules for rules in found if len(rules) > 1]
+    several = [rules for rules in projected if len(rules) > 1]
     return bool(several) and all(
         scale == rules[0][0] and np.array_equal(values, rules[0][1]) for rules in several for scale, values in rules
     )
 
 
-def _panel(unit: Unit, kind: str, found: Sequence[_Shown], patches: Sprite | None, back: Sprite) -> Hits:
-    rows = [("", tuple(_patch_tile(unit, shown, patches) for shown in found))]
+def _panel(unit: Unit, kind: str, hits: Sequence[_Shown], patches: Sprite | None, back: Sprite) -> Hits:
+    rows = [("", tuple(_patch_tile(unit, shown, patches) for shown in hits))]
     for rule in RULES:
-        if any(rule in shown.signals for shown in found):
-            tiles = tuple(_signal_tile(unit, shown, rule, back) for shown in found)
+        if any(rule in shown.signals for shown in hits):
+            tiles = tuple(_signal_tile(unit, shown, rule, back) for shown in hits)
             rows.append((RULES[rule], tiles))
-    return Hits(kind, tuple(_column(shown, kind) for shown in found), tuple(rows))
+    return Hits(kind, tuple(_column(shown, kind) for shown in hits), tuple(rows))
 
 
 def _patch_tile(unit: Unit, shown: _Shown, sprite: Sprite | None) -> Tile:

@@ -23,7 +23,11 @@ COLUMNS = 9  # images in a row of their sprite
 
 @dataclass(frozen=True)
 class Near:
-    """The nearest image in one space. relative : its distance over the typical one, in words; near : far below it."""
+    """The nearest image in one space.
+
+    relative : its distance over the typical one, in words.
+    near : far below it.
+    """
 
     crop: Crop | None
     alt: str
@@ -45,7 +49,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Strip:
-    """The test of one run for one class, the best picture first. why : why there is nothing to show, or empty."""
+    """The test of one run for one class, the best picture first.
+
+    why : why there is nothing to show, or empty.
+    """
 
     run: str
     spaces: tuple[str, ...]

@@ -71,7 +71,10 @@ class RunPanel:
 
 @dataclass(frozen=True)
 class UnitRuns:
-    """All that a unit's page shows of its runs. compared : address of the page that compares them."""
+    """All that a unit's page shows of its runs.
+
+    compared : address of the page that compares them.
+    """
 
     panels: tuple[RunPanel, ...]
     further: tuple[Further, ...]
@@ -120,7 +123,7 @@ class RunsPanel(Panel):
 
     def remark(self, shown: UnitRuns) -> str:
         """The meaning of the numbers and the line under each picture."""
-        return f"{ACTIVATION} that went furthest."
+        return f"{ACTIVATION} with the largest activation."
 
     def reached(self, unit: Unit) -> Mapping[str, float]:
         """The largest activation that a run reached."""
@@ -144,9 +147,9 @@ def run_sprite(run: Run, unit: int) -> Sprite:
 
 def draw_run(run: Run, unit: Unit, folder: Path) -> Sprite:
     """Draw that sprite; no files are made without a picture."""
-    sprite, there = run_sprite(run, unit.number), run.there[unit.row]
-    if there.any():
-        sprite.draw_forms(folder, {"last": run.pixels[unit.row], "best": run.best_pixels[unit.row]}, there)
+    sprite, exists = run_sprite(run, unit.number), run.there[unit.row]
+    if exists.any():
+        sprite.draw_forms(folder, {"last": run.pixels[unit.row], "best": run.best_pixels[unit.row]}, exists)
     return sprite
 
 
@@ -154,12 +157,12 @@ def _further(unit: Unit, folder: Path) -> tuple[Further, ...]:
     """Draw the best picture of each run without a panel."""
     others, row = runs(unit.layer)[PANELS:], unit.row
     best = [int(run.best_sample[row]) for run in others]
-    there = np.array([sample >= 0 for sample in best], bool)
-    if not there.any():
+    exists = np.array([sample >= 0 for sample in best], bool)
+    if not exists.any():
         return tuple(Further(run.name, None, "", "") for run in others)
     sprite = Sprite(f"{unit.number}-dgn", others[0].size, len(others), min(len(others), COLUMNS), PHOTO)
     pixels = [run.pixels[row, max(sample, 0)] for run, sample in zip(others, best, strict=True)]
-    sprite.draw_forms(folder, {PHOTO[0]: np.stack(pixels)}, there)
+    sprite.draw_forms(folder, {PHOTO[0]: np.stack(pixels)}, exists)
     return tuple(
         Further(
             run=run.name,
@@ -200,12 +203,12 @@ def _panel(outline: Outline, unit: Unit, run: Run, folder: Path) -> RunPanel:
 
 def _sample(outline: Outline, unit: Unit, run: Run, judged: Sequence[Scores], sprite: Sprite, number: int) -> RunSample:
     layer, where = unit.layer, (unit.row, number)
-    there = bool(run.there[where])
-    most = float(layer.statistics.most[unit.row]) if layer.statistics is not None and there else np.nan
+    exists = bool(run.there[where])
+    most = float(layer.statistics.most[unit.row]) if layer.statistics is not None and exists else np.nan
     last = float(run.activation[where]), float(run.activation_float[where])
     best = float(run.best_activation[where]), float(run.best_activation_float[where])
     return RunSample(
-        crop=sprite.crop(number) if there else None,
+        crop=sprite.crop(number) if exists else None,
         facts=facts(layer, run, judged, where, f"run {run.name}"),
         iterates=(("last", reached(*last, most, outline.noun)), ("best", reached(*best, most, outline.noun))),
         code_norm=captions.number(float(run.code_norm[where])),

@@ -33,7 +33,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The statistics as they are shown. mean_at : where the mean over all images lies among the bars."""
+    """The statistics as they are shown.
+
+    mean_at : where the mean over all images lies among the bars.
+    """
 
     histogram: Markup
     facts: tuple[tuple[str, str], ...]

@@ -81,13 +81,13 @@ class StylePanel(Panel):
 
 def _plate(outline: Outline, unit: Unit, pictures: Pictures, folder: Path) -> Plate:
     """Draw the sprite of a unit's pictures in one style; return the plate that shows it."""
-    layer, there = unit.layer, pictures.there[unit.row]
+    layer, exists = unit.layer, pictures.there[unit.row]
     judged = layer.judged(pictures)
     across = max(min(pictures.samples, 3 if pictures.samples == 9 else 4), 1)
     sprite = Sprite(f"{unit.number}.{safe(pictures.style)}", pictures.size, pictures.samples, across)
-    if there.any():
+    if exists.any():
         mean = pictures.mean_under(layer.atlas.mean, layer.window)
-        sprite.draw(folder, pictures.pixels[unit.row], stretch(pictures.pixels[unit.row], mean), there)
+        sprite.draw(folder, pictures.pixels[unit.row], stretch(pictures.pixels[unit.row], mean), exists)
     return Plate(
         style=pictures.style,
         aim=captions.aim(pictures),
@@ -110,11 +110,11 @@ def _sample(
     outline: Outline, unit: Unit, pictures: Pictures, judged: Sequence[Scores], sprite: Sprite, number: int
 ) -> Sample:
     layer, where = unit.layer, (unit.row, number)
-    there = bool(pictures.there[where])
-    compared = layer.statistics is not None and pictures.direction == "maximize" and there
+    exists = bool(pictures.there[where])
+    compared = layer.statistics is not None and pictures.direction == "maximize" and exists
     most = float(layer.statistics.most[unit.row]) if compared else np.nan
     return Sample(
-        crop=sprite.crop(number) if there else None,
+        crop=sprite.crop(number) if exists else None,
         facts=facts(layer, pictures, judged, where, f"style {pictures.style}"),
         reached=reached(float(pictures.activation[where]), float(pictures.activation_float[where]), most, outline.noun),
     )

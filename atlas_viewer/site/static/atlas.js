@@ -6,10 +6,9 @@
   const all = (query) => [...document.querySelectorAll(query)];
   const go = (query) => { const link = one(query); if (link) location.href = link.href; };
 
-  // What is chosen: colours, form and iterate by name, the view by its place among the styles or the runs (dgn-0,
-  // …), or as "images". It is kept in
-  // the address, for links that are passed on, and in the browser's storage where that is allowed. A page without one
-  // of the switches passes on what was chosen before.
+  // The state of the switches: colours, form and iterate by name; the view by its place among the styles or the runs
+  // (dgn-0, …), or as "images". The address keeps it, for shared links, and so does the browser's storage where that
+  // is allowed. A page without one of the switches passes on its earlier state.
   let before = new URLSearchParams();
   const chosen = () => {
     const state = new URLSearchParams(before);
@@ -49,7 +48,7 @@
     if (link && state && !link.getAttribute("href").includes("#")) link.hash = state;
   });
 
-  // Copying: navigator.clipboard is not there for files in some browsers.
+  // Copying: navigator.clipboard is missing for files in some browsers.
   const copy = (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const area = Object.assign(document.createElement("textarea"), { value: text });
@@ -65,7 +64,7 @@
     setTimeout(() => { button.textContent = "copy"; }, 1200);
   }));
 
-  // The filter: every word must be in the name or be the number; and the unit must have the mark that is asked for.
+  // The filter: every word must be in the name or be the number; and the unit must have the chosen mark.
   const only = one("select[data-only]");
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);

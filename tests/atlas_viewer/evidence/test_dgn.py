@@ -125,3 +125,16 @@ def test_a_run_is_given_to_xarray_with_its_codes(atlas):
     assert data["code"].dims == ("unit", "sample", "code") and data["best_pixels"].shape == (6, 2, 24, 24, 3)
     assert data.attrs["run"] == "toy" and data.attrs["step_start"] == 8.0
     assert np.array_equal(data["code_norm"].values, atlas["fc8"].run("toy").code_norm, equal_nan=True)
+
+
+def test_a_run_may_minimize(damaged):
+    def minimize(file):
+        file["layers/fc8/dgn/toy"].attrs["direction"] = "minimize"
+
+    file = damaged(minimize, mined=True, generated=True)
+    path = file.filename
+    file.close()
+    with Atlas(path) as atlas:
+        run = atlas["fc8"].run("toy")
+        assert run.direction == "minimize" and atlas["fc8"].run("toy-unbounded").direction == "maximize"
+        assert run.best_sample[0] == run.activation[0].argmin()

@@ -24,7 +24,7 @@ def named(atlas, method: str) -> dict[str, Number]:
 def test_numbers_keep_their_order_and_say_what_they_are(atlas):
     numbers = named(atlas, "ascent")
     assert list(numbers)[:3] == ["decay", "blur_radius", "blur_every"]
-    assert (numbers["decay"].title, numbers["decay"].symbol, numbers["decay"].axis) == ("L2 decay", "decay", "decay")
+    assert (numbers["decay"].title, numbers["decay"].symbol, numbers["decay"].axis) == ("L2 decay", "θ_decay", "decay")
     assert Number.of(atlas, "tops") == ()
 
 

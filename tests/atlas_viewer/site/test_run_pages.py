@@ -347,7 +347,12 @@ def test_runs_that_were_swept_have_a_page_of_their_own(write_atlas, tmp_path):
     build(path, tmp_path / "site")
     assert broken(tmp_path / "site") == []
     page, words = Page(tmp_path / "site" / "fc8" / "sweep-dgn.html"), said(tmp_path / "site" / "fc8" / "sweep-dgn.html")
-    assert {"sigmas", "variation"} <= page.ids and "Bound of the code" in words and "Total variation" in words
+    assert (
+        {"sigmas", "variation"} <= page.ids
+        and "shrink" in words
+        and "Bound of the code" in words
+        and "Total variation" in words
+    )
     assert "+dgn.variants.like_shrink_2.variation=0.25" in words
     unit = said(tmp_path / "site" / "fc8" / "1.html")
     assert "The 7 settings of the sweep of DGN-AM are on its own page." in unit and "toy-sigmas_1" not in unit

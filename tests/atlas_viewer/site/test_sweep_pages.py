@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pages import CHROMIUM, Page, broken, browser, read
 from PIL import Image
-from swept_atlas import ROWS, add_sweep
+from swept_atlas import ROWS, add_number, add_sweep
 
 from atlas_viewer.site.build import build
 from atlas_viewer.site.pages.sweep import PICTURES, UNITS
@@ -157,3 +157,23 @@ def test_a_browser_shows_the_figure(site, tmp_path):
     subprocess.run([*command, (site / "fc8" / "sweep.html").as_uri()], check=True, capture_output=True, timeout=90)
     shown = np.asarray(Image.open(shot).convert("RGB")).astype(int)
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 500
+
+
+def test_a_symbol_has_its_subscript_and_an_axis_that_nothing_raises_is_left_out(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path)
+    add_sweep(path, "fc8", draws=1)
+    with h5py.File(path, "r+") as file:
+        row = ("tv", "Total variation", "λ", "weight", "Smooths the picture.", "total variation", "0.0", "", "")
+        add_number(file, "ascent", row, {})
+    build(path, tmp_path / "site")
+    page = (tmp_path / "site" / "fc8" / "sweep.html").read_text(encoding="utf-8")
+    assert "θ<sub>decay</sub><br>share removed in each update" in page and "total variation" not in page
+    with h5py.File(path, "r+") as file:
+        file["layers/fc8/ascent/random_000"].attrs["tv"] = 0.5
+        file["layers/fc8/ascent/norm_1"].attrs["tv"] = 0.5
+        file["layers/fc8/ascent/norm_1"].attrs["sweep"] = "total variation"
+    build(path, tmp_path / "site")
+    page = (tmp_path / "site" / "fc8" / "sweep.html").read_text(encoding="utf-8")
+    assert 'id="total=20variation"' in page and "λ<br>weight" in page
+    assert '<dt>total variation</dt><dd class="num">0.5</dd>' in page

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlas_viewer.errors import FormatError
-from atlas_viewer.site.curves import BASE, LEFT, RIGHT, TOP, WIDTH, Line, Panel, draw
+from atlas_viewer.site.curves import BASE, LEFT, RIGHT, TOP, WIDTH, Line, Plot, draw
 from atlas_viewer.site.pages.training import write_page
 from atlas_viewer.training_log import (
     TrainingFacts,
@@ -128,7 +128,7 @@ def test_facts_come_back(tmp_path):
 )
 def test_curves_stay_inside_their_axes(values, log):
     line = Line("a", np.arange(1.0, len(values) + 1), np.array(values))
-    drawn = draw(Panel("a & b", (line,), log), len(values), 1)
+    drawn = draw(Plot("a & b", (line,), log), len(values), 1)
     good = [value for value in values if math.isfinite(value) and (value > 1e-300 or not log)]
     assert bool(drawn) == bool(good)
     for points in re.findall(r'points="([^"]*)"', drawn):
@@ -139,7 +139,7 @@ def test_curves_stay_inside_their_axes(values, log):
 
 def test_names_of_lines_that_meet_are_apart_and_inside():
     lines = tuple(Line(f"line {at}", np.array([1.0, 2.0]), np.array([3.0, 0.001 * at])) for at in range(5))
-    drawn = draw(Panel("many", lines, False), 2, None)
+    drawn = draw(Plot("many", lines, False), 2, None)
     places = sorted(float(y) for y in re.findall(r'class="l\d" x="[\d.]+" y="([\d.]+)"', drawn))
     assert len(places) == 5
     assert min(np.diff(places)) > 12.9
