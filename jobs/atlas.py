@@ -38,8 +38,8 @@ log = logging.getLogger("atlas")
 def atlas(config: DictConfig) -> int:
     """Do what the configuration asks; return the exit code."""
     from pipeline.compute import Resources
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
 
     request = read_request(config, device_kind(config.device, config.cluster.kind))
     network = open_network(request.model)

@@ -106,7 +106,7 @@ def say_if_none(request: Request, priors: Priors) -> None:
 
 def _image_code(prior: object, network: object, path: Path) -> object:
     """The code of an image file, by the network that the prior inverts: the atlas's own, or an option of conf/model."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.encoding import file_code
 
     own = network.digest == prior.network_digest or (not prior.network_digest and network.name == prior.network)

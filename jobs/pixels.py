@@ -26,7 +26,7 @@ def pixels(config: DictConfig) -> int:
     from pipeline.compute import Resources
     from pipeline.data.dataset import open_source
     from pipeline.nets.download import cache_folder
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
 
     out = read_out(config)
     plan = read_plan(out)

@@ -23,7 +23,7 @@ SHOWN = 12  # held-out images that are looked at: the fewest there can be
 
 def prior(config: DictConfig) -> int:
     """Train, leave the prior's folder in the output folder, and say how good it is; return the exit code."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.prior import read_prior
     from pipeline.training.prior import check_begin, check_request
 

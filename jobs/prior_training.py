@@ -64,7 +64,7 @@ def train_in(place: Place, job: PriorJob) -> None:
     import torch
 
     from pipeline.compute.resources import prepare
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.prior import read_prior
     from pipeline.training.gang import joined
     from pipeline.training.prior import PriorRequest, train_prior

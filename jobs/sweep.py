@@ -56,8 +56,8 @@ class SweepRequest:
 def sweep(config: DictConfig) -> int:
     """Compute the settings, have them judged, make the page; return the exit code."""
     from pipeline.compute import Resources
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
 
     request = read_sweep(config, atlas.device_kind(config.device, config.cluster.kind))
     network = open_network(read_model(config.model))
@@ -142,7 +142,7 @@ def _units(card: NetworkCard, request: SweepRequest) -> Units:
 
 def _judge(config: DictConfig, asked: Plan) -> dict[str, object]:
     """The judge by its name; none, and a word about it, where it cannot judge these classes."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
 
     judge = open_network(read_model(config.judge))
     if judge.digest == asked.card.digest:

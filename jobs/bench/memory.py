@@ -147,8 +147,8 @@ def _work(path: Path | None, count: int, cache: str, read: Synchronized, ready: 
     from pipeline.compute import Resources, compute
     from pipeline.cuts import mine_tasks
     from pipeline.data.dataset import open_source
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
     from pipeline.plan import Plan
 
     tar = ["dataset=tar", f'dataset.root="{path}"', f"dataset.limit={count}"]

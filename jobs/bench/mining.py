@@ -22,8 +22,8 @@ from pipeline.data.source import ImageSource
 from pipeline.data.tar import open_tar
 from pipeline.methods.mine import Batch, MineSettings, centred, mine_block
 from pipeline.nets.caffe import caffe_network
-from pipeline.nets.model import open_network
 from pipeline.nets.network import Network
+from pipeline.nets.open_network import open_network
 from pipeline.settings import ModelSettings
 
 QUESTION = "images per second mined in every layer, against the forward pass alone, and with decoding; one thread each"

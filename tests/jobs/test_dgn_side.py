@@ -23,7 +23,7 @@ from jobs.score import score
 from pipeline.errors import AtlasError, MissingError, OutputError
 from pipeline.methods.decoder import Decoder
 from pipeline.nets.cone import Cone
-from pipeline.nets.model import open_network
+from pipeline.nets.open_network import open_network
 from pipeline.priors.open import open_prior
 from pipeline.search_records import SearchRecord
 

@@ -19,7 +19,7 @@ from jobs.console import compose_config
 from jobs.pixels import pixels
 from jobs.request import read_model
 from jobs.site import build_pages
-from pipeline.nets.model import open_network
+from pipeline.nets.open_network import open_network
 from pipeline.store.memorisation_groups import memorisation_tasks
 from pipeline.store.shard import ShardFolder
 

@@ -18,8 +18,8 @@ from pipeline.data.doodles import CLASSES
 from pipeline.errors import AtlasError, DefinitionError, DownloadError, SettingsError, UnitError, WeightsError
 from pipeline.nets.doodlenet import doodlenet
 from pipeline.nets.download import Digests, cached_path
-from pipeline.nets.model import fetch_files, locate, open_network, read_labels
-from pipeline.nets.traced.model import load_state, read_state
+from pipeline.nets.open_network import fetch_files, locate, open_network, read_labels
+from pipeline.nets.torch_modules import load_state, read_state
 from pipeline.settings import ModelSettings
 
 PROTOTXT = """

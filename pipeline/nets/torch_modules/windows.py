@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.nets.operators import GlobalPool, Identity, InnerProduct
 from pipeline.nets.sliding import AveragePool, Convolution, Deconvolution, MaxPool
-from pipeline.nets.traced.arguments import Made, Operand, Shape, constants, pair
+from pipeline.nets.torch_modules.arguments import Made, Operand, Shape, constants, pair
 
 
 def conv2d(result, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Made:

@@ -18,7 +18,7 @@ from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
-from pipeline.nets.traced import load_state, read_state, torch_network
+from pipeline.nets.torch_modules import load_state, read_state, torch_network
 from pipeline.settings import ModelSettings
 
 Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, member of an archive, name of setting

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pipeline.errors import DefinitionError
 from pipeline.nets.operators import Affine, Identity, Pointwise, PRelu, Relu, Reshape, Slice, Softmax
 from pipeline.nets.sliding import ChannelNorm
-from pipeline.nets.traced.arguments import Made, Operand, Shape, Varying, constants
-from pipeline.nets.traced.arithmetic import add, cat, maximum, mul, neg, power, rsub, sub, truediv
-from pipeline.nets.traced.windows import (
+from pipeline.nets.torch_modules.arguments import Made, Operand, Shape, Varying, constants
+from pipeline.nets.torch_modules.arithmetic import add, cat, maximum, mul, neg, power, rsub, sub, truediv
+from pipeline.nets.torch_modules.windows import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
     amax,

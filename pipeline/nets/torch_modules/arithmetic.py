@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.nets.operators import Affine, Concat, Maximum, Power, Product, Sum
-from pipeline.nets.traced.arguments import Made, Operand, Shape, number_of
+from pipeline.nets.torch_modules.arguments import Made, Operand, Shape, number_of
 
 
 def cat(result, tensors, dim=0) -> Made:

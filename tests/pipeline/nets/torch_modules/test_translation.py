@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch_modules import (
+from example_modules import (
     ALL,
     DenseNet,
     Frozen,
@@ -20,12 +19,13 @@ from torch_modules import (
     seeded,
     sequential,
 )
+from torch import nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.cone import Cone
 from pipeline.nets.operators import Opaque
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.traced.model import torch_network
+from pipeline.nets.torch_modules.translation import torch_network
 from pipeline.nets.window import fields, is_local
 
 GAIN = (0.01, 0.02, 0.03)

@@ -12,13 +12,10 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import Identity, Opaque, Operator, Slice
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.traced.arguments import Operand, Varying
-from pipeline.nets.traced.functions import from_function, is_reshape
-from pipeline.nets.traced.modules import from_module
-from pipeline.nets.traced.state import load_state, read_state
-from pipeline.nets.traced.trace import NodeValue, flat, function_name, measured, path_of, trace
-
-__all__ = ["load_state", "read_state", "torch_network"]
+from pipeline.nets.torch_modules.arguments import Operand, Varying
+from pipeline.nets.torch_modules.functions import from_function, is_reshape
+from pipeline.nets.torch_modules.modules import from_module
+from pipeline.nets.torch_modules.trace import NodeValue, flat, function_name, measured, path_of, trace
 
 BATCHES = (2, 3)  # sizes that a traced graph is measured with: what differs depends on the batch; 1 would hide it
 TOLERANCE = 1e-3  # of the largest value; folding batch normalisation costs about 1e-6
