@@ -16,10 +16,8 @@ from pipeline.methods.histogram import Counter
 from pipeline.methods.moments import Moments
 from pipeline.methods.reading import MapReader, Reading
 from pipeline.methods.topk import Hits
-from pipeline.nets.gating import is_gated, is_rectified
-from pipeline.nets.network import Network
+from pipeline.nets.network import Network, is_gated, is_rectified, stream
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.stream import stream
 
 _HELD = 1 << 22  # readings held before they are merged: 84 MB
 _FEWEST, _MOST = 256, 2048  # images held

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.interval import Interval, Part
-from pipeline.nets.network import Layer, Network
+from pipeline.nets.network import Layer, Network, is_gated, is_rectified
 from pipeline.nets.operators import InnerProduct, Operator, Softmax
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval

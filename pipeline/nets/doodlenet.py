@@ -7,10 +7,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import WeightsError
-from pipeline.nets.residual import Residual
 
 SIZE = 96  # pixels, both ways
 # All three see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
@@ -74,10 +73,10 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             stem=nn.Conv2d(3, 16, 5, stride=2, padding=2),  # 48 x 48
-            block1=Residual(16, 32, stride=2),  # 24 x 24
-            block2=Residual(32, 64, stride=2),  # 12 x 12
-            block3=Residual(64, 64, stride=1),
-            block4=Residual(64, 96, stride=2),  # 6 x 6
+            block1=ResidualBlock(16, 32, stride=2),  # 24 x 24
+            block2=ResidualBlock(32, 64, stride=2),  # 12 x 12
+            block3=ResidualBlock(64, 64, stride=1),
+            block4=ResidualBlock(64, 96, stride=2),  # 6 x 6
             norm=nn.BatchNorm2d(96),
             bend=nn.SiLU(),
             mean=nn.AdaptiveAvgPool2d(1),
@@ -87,6 +86,30 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
             prob=nn.Softmax(dim=1),
         )
     )
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut that is averaged down and widened where the sizes differ.
+
+    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.bend1 = nn.SiLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.bend2 = nn.SiLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        shortcut: list[nn.Module] = [] if stride == 1 else [nn.AvgPool2d(stride)]
+        if inputs != outputs:
+            shortcut.append(nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, image: Tensor) -> Tensor:
+        inner = self.conv1(self.bend1(self.norm1(image)))
+        return self.conv2(self.bend2(self.norm2(inner))) + self.shortcut(image)
 
 
 def doodlevgg(*, classes: int) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
 HIDDEN = frozenset({"identity", "reshape"})  # repeat the values of another layer
+_FRESH = frozenset({"conv", "deconv", "affine", "fc"})  # operators that always compute into memory of their own
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,64 @@ class Network:
                 total.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
                 total.update(array.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
+
+
+def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield (layer, value) of the named layers in the order of the graph, as `Network.run` computes them.
+
+    A value holds only until the next is asked for: a ReLU that alone reads a convolution (or the like) writes over
+    it, which spares memory and time where maps are large. Not for use with gradients.
+    """
+    names: dict[str, list[str]] = {}
+    for name in layers:
+        names.setdefault(network.layer(name).node, []).append(name)
+    order = network.ancestors(list(names))
+    uses = dict.fromkeys((network.input, *order), 0)
+    for node in order:
+        for parent in network.parents(node):
+            uses[parent] += 1
+    values = {network.input: image}
+    for node in order:
+        parents, operator = network.parents(node), network.operator(node)
+        inputs = [values[parent] for parent in parents]
+        for parent in parents:
+            uses[parent] -= 1
+            if uses[parent] == 0:
+                values.pop(parent, None)
+        plain = isinstance(operator, Relu) and operator.slope == 0
+        if plain and uses[parents[0]] == 0 and parents[0] != network.input and _is_fresh(network, parents[0]):
+            values[node] = inputs[0].relu_()
+        else:
+            values[node] = operator(*inputs)
+        del inputs
+        for name in names.get(node, ()):
+            yield name, values[node]
+        if uses[node] == 0:
+            del values[node]
+
+
+def _is_fresh(network: Network, node: str) -> bool:
+    return network.operator(node).kind in _FRESH
+
+
+def is_rectified(network: Network, layer: str) -> bool:
+    """Whether the layer's values are what ReLUs have passed, so that zero means off."""
+    return bool(network.last_relus(layer))
+
+
+def is_gated(network: Network, layer: str) -> bool:
+    """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
+    node = network.layer(layer).node
+    readers = [above for above in network.nodes if node in network.parents(above)]
+    passed: list[str] = []
+    while readers:  # batch normalisation and the like stand between: then the sign says nothing
+        reader = readers.pop()
+        kind = network.operator(reader).kind
+        if kind in HIDDEN:
+            readers += [above for above in network.nodes if reader in network.parents(above)]
+        else:
+            passed.append(kind)
+    return bool(passed) and all(kind == "relu" for kind in passed)
 
 
 class GraphBuilder:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from pipeline.nets.residual import Residual
+from pipeline.nets.doodlenet import ResidualBlock
 
 SIZE = 64  # pixels, both ways
 # Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255: -1 is black, 1 is white.
@@ -64,10 +64,10 @@ def tinyjudge(*, classes: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             stem=nn.Conv2d(3, 32, 3, stride=2, padding=1),  # 32 x 32
-            block1=Residual(32, 64, stride=2),  # 16 x 16
-            block2=Residual(64, 64, stride=1),
-            block3=Residual(64, 128, stride=2),  # 8 x 8
-            block4=Residual(128, 256, stride=2),  # 4 x 4
+            block1=ResidualBlock(32, 64, stride=2),  # 16 x 16
+            block2=ResidualBlock(64, 64, stride=1),
+            block3=ResidualBlock(64, 128, stride=2),  # 8 x 8
+            block4=ResidualBlock(128, 256, stride=2),  # 4 x 4
             norm=nn.BatchNorm2d(256),
             bend=nn.SiLU(),
             mean=nn.AdaptiveAvgPool2d(1),

@@ -14,24 +14,12 @@ from google.protobuf import text_format
 from torch import Tensor, fx
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe.layers import operators_of
-from pipeline.nets.caffe.place import Place, choice
+from pipeline.nets.caffe.layers import CaffeLayer, choice, operators_of
 from pipeline.nets.caffe.schema import NetParameter
 from pipeline.nets.caffe.upgrade import current_layers
-from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_mean, read_weights
+from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_weights
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
-
-__all__ = [
-    "Definition",
-    "caffe_function",
-    "caffe_network",
-    "fit_mean",
-    "read_definition",
-    "read_mean",
-    "read_weights",
-    "weight_shapes",
-]
 
 _DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
 _DROPPED = frozenset(
@@ -246,7 +234,7 @@ def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, bu
                     f"{nearest(bottom, nodes)}; mend its bottom"
                 )
         parents = [nodes[bottom] for bottom in layer.bottom]
-        place = Place(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
+        place = CaffeLayer(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
         chains = operators_of(place)
         for top, chain in zip(layer.top, chains, strict=True):
             several = len(chains) > 1

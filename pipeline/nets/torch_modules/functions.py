@@ -9,25 +9,48 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.errors import DefinitionError
-from pipeline.nets.operators import Affine, Identity, Pointwise, PRelu, Relu, Reshape, Slice, Softmax
-from pipeline.nets.sliding import ChannelNorm
-from pipeline.nets.torch_modules.arguments import Made, Operand, Shape, Varying, constants
-from pipeline.nets.torch_modules.arithmetic import add, cat, maximum, mul, neg, power, rsub, sub, truediv
-from pipeline.nets.torch_modules.windows import (
-    adaptive_avg_pool2d,
-    adaptive_max_pool2d,
-    amax,
-    avg_pool2d,
-    conv2d,
-    conv_transpose2d,
-    linear,
-    max_pool2d,
-    mean,
-)
+from pipeline.nets.operators import (
+    Affine,
+    Concat,
+    GlobalPool,
+    Identity,
+    InnerProduct,
+    Maximum,
+    Operator,
+    Pointwise,
+    Power,
+    PRelu,
+    Product,
+    Relu,
+    Reshape,
+    Slice,
+    Softmax,
+    Sum,
+)  # fmt: skip
+from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvolution, MaxPool
+
+Shape = tuple[int, ...]  # of one image's value, without the batch
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value of the traced graph that depends on the image."""
+
+    name: str
+    shape: Shape
+
+
+Made = tuple[Operator, tuple[Operand, ...]] | None  # an operator and what it reads; None where none says it exactly
+
+
+class Varying:
+    """Stands for a number that depends on the size of the batch."""
 
 
 def from_function(name: str, positional: Sequence[object], keywords: dict[str, object], result: Shape) -> Made:
@@ -77,6 +100,194 @@ _SAME = {
     "negative": "neg",
     "max": "maximum",
 }
+
+
+# Convolutions, matrices and pooling ----------------------------------------------------------------------
+
+
+def conv2d(result, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Made:
+    if not isinstance(input, Operand) or not constants(weight, bias):
+        return None
+    if isinstance(padding, str):
+        spans = [step * (size - 1) for step, size in zip(pair(dilation), weight.shape[2:], strict=True)]
+        if padding == "same" and any(span % 2 for span in spans):  # one side gets more than the other
+            return None
+        padding = [span // 2 if padding == "same" else 0 for span in spans]
+    made = Convolution(weight, bias, pair(stride), pair(padding), pair(dilation), groups)
+    return made, (input,)
+
+
+def conv_transpose2d(
+    result, input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+) -> Made:
+    if not isinstance(input, Operand) or not constants(weight, bias):
+        return None
+    pairs = (pair(stride), pair(padding), pair(dilation))
+    return Deconvolution(weight, bias, *pairs, groups, pair(output_padding)), (input,)
+
+
+def linear(result, input, weight, bias=None) -> Made:
+    if not isinstance(input, Operand) or not constants(weight, bias) or len(input.shape) != 1:
+        return None
+    return InnerProduct(weight, bias), (input,)
+
+
+def max_pool2d(
+    result, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+) -> Made:
+    if len(input.shape) != 3 or return_indices:
+        return None
+    kernel, rounding = pair(kernel_size), "torch" if ceil_mode else "floor"
+    return MaxPool(kernel, _stride(stride, kernel), pair(padding), rounding, pair(dilation)), (input,)
+
+
+def avg_pool2d(
+    result, input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+) -> Made:
+    if len(input.shape) != 3 or divisor_override is not None:
+        return None
+    kernel, rounding = pair(kernel_size), "torch" if ceil_mode else "floor"
+    made = AveragePool(kernel, _stride(stride, kernel), pair(padding), rounding, bool(count_include_pad))
+    return made, (input,)
+
+
+def adaptive(mode: str, operand: Operand, result: Shape) -> Made:
+    if len(operand.shape) != 3:
+        return None
+    sizes, wanted = operand.shape[1:], result[1:]
+    if wanted == (1, 1):
+        return GlobalPool(mode), (operand,)
+    if any(size % count for size, count in zip(sizes, wanted, strict=True)):
+        return None  # windows of unequal sizes
+    kernel = (sizes[0] // wanted[0], sizes[1] // wanted[1])
+    if kernel == (1, 1):
+        return Identity(), (operand,)
+    kind = AveragePool if mode == "mean" else MaxPool
+    return kind(kernel, kernel, (0, 0), "floor"), (operand,)
+
+
+def adaptive_avg_pool2d(result, input, output_size) -> Made:
+    return adaptive("mean", input, result)
+
+
+def adaptive_max_pool2d(result, input, output_size, return_indices=False) -> Made:
+    return None if return_indices else adaptive("max", input, result)
+
+
+def _over_positions(mode: str, operand: Operand, dim: object, keepdim: bool) -> Made:
+    axes = {axis % 4 for axis in dim} if isinstance(dim, (list, tuple)) else set()
+    if len(operand.shape) != 3 or axes != {2, 3}:
+        return None
+    return GlobalPool(mode, flat=not keepdim), (operand,)
+
+
+def mean(result, input, dim=None, keepdim=False) -> Made:
+    return _over_positions("mean", input, dim, keepdim)
+
+
+def amax(result, input, dim=(), keepdim=False) -> Made:
+    return _over_positions("max", input, dim, keepdim)
+
+
+def _stride(stride: object, kernel: tuple[int, int]) -> tuple[int, int]:
+    return kernel if stride is None or stride == [] else pair(stride)
+
+
+# Sums, products and concatenations -----------------------------------------------------------------------
+
+
+def cat(result, tensors, dim=0) -> Made:
+    if not all(isinstance(tensor, Operand) for tensor in tensors) or dim % (len(result) + 1) != 1:
+        return None
+    return Concat(), tuple(tensors)
+
+
+def add(result, input, other, *, alpha=1) -> Made:
+    return _weighted(result, input, other, 1, alpha)
+
+
+def sub(result, input, other, *, alpha=1) -> Made:
+    return _weighted(result, input, other, 1, -alpha)
+
+
+def rsub(result, input, other, *, alpha=1) -> Made:
+    return _weighted(result, input, other, -alpha, 1)
+
+
+def _weighted(result: Shape, first: object, second: object, *weights: float) -> Made:
+    """weights[0] · first + weights[1] · second."""
+    if isinstance(first, Operand) and isinstance(second, Operand):
+        operands = _widest_first(result, (first, second))
+        if operands is None:
+            return None
+        weights = weights if operands[0] is first else weights[::-1]
+        return Sum(None if weights == (1, 1) else weights), operands
+    operand, constant = (first, second) if isinstance(first, Operand) else (second, first)
+    scale, factor = weights if operand is first else weights[::-1]
+    number = number_of(constant)
+    if number is not None:
+        return Power(1, scale, factor * number), (operand,)
+    channels = _per_channel(constant, operand, result)
+    if channels is None:
+        return None
+    return Affine(torch.full_like(channels, scale), factor * channels), (operand,)
+
+
+def mul(result, input, other) -> Made:
+    if isinstance(input, Operand) and isinstance(other, Operand):
+        operands = _widest_first(result, (input, other))
+        return None if operands is None else (Product(), operands)
+    operand, constant = (input, other) if isinstance(input, Operand) else (other, input)
+    number = number_of(constant)
+    if number is not None:
+        return Power(1, number, 0), (operand,)
+    channels = _per_channel(constant, operand, result)
+    return None if channels is None else (Affine(channels), (operand,))
+
+
+def truediv(result, input, other, *, rounding_mode=None) -> Made:
+    if not isinstance(input, Operand) or isinstance(other, Operand) or rounding_mode is not None:
+        return None
+    return mul(result, input, 1 / other)
+
+
+def neg(result, input) -> Made:
+    return Power(1, -1, 0), (input,)
+
+
+def power(result, input, exponent) -> Made:
+    number = number_of(exponent)
+    return None if number is None or not isinstance(input, Operand) else (Power(number, 1, 0), (input,))
+
+
+def maximum(result, input, other) -> Made:
+    if not isinstance(input, Operand) or not isinstance(other, Operand):
+        return None
+    operands = _widest_first(result, (input, other))
+    return None if operands is None else (Maximum(), operands)
+
+
+def _per_channel(constant: object, operand: Operand, result: Shape) -> Tensor | None:
+    """A constant with one number a channel, as (channel,), when it does not change the operand's shape."""
+    if not isinstance(constant, Tensor) or operand.shape != result:
+        return None
+    shape = (result[0],) + (1,) * (len(result) - 1)
+    if tuple(constant.shape) not in (shape, (1, *shape)):
+        return None
+    return constant.detach().float().reshape(-1)
+
+
+def _widest_first(result: Shape, operands: tuple[Operand, Operand]) -> tuple[Operand, Operand] | None:
+    """The operands, one of the result's shape first; None unless the other has it too or is one value a channel."""
+    first, second = operands if operands[0].shape == result else operands[::-1]
+    if first.shape != result:
+        return None
+    one_position = len(result) == 3 and len(second.shape) == 3 and second.shape[1:] == (1, 1)
+    one_channel = len(result) == 3 and second.shape == (1, *result[1:])
+    return (first, second) if second.shape == result or one_position or one_channel else None
+
+
+# Functions of one value ----------------------------------------------------------------------------------
 
 
 def batch_norm(
@@ -165,6 +376,29 @@ def _pointwise(kind: type[nn.Module], *names: str) -> Callable[..., Made]:
 
 def reshape(operand: Operand, result: Shape) -> Made:
     return (Identity() if operand.shape == result else Reshape(result)), (operand,)
+
+
+# Arguments -----------------------------------------------------------------------------------------------
+
+
+def free(weight: Tensor | None) -> Tensor | None:
+    return None if weight is None else weight.detach()
+
+
+def constants(*values: object) -> bool:
+    return all(value is None or isinstance(value, Tensor) for value in values)
+
+
+def pair(value: object) -> tuple[int, int]:
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def number_of(value: object) -> float | None:
+    """A plain number, also as a tensor of one element; None for anything else."""
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 and value.dtype != torch.bool else None
+    return value if isinstance(value, (int, float)) else None
 
 
 _FUNCTIONS: dict[str, Callable[..., Made]] = {

@@ -8,9 +8,22 @@ from collections.abc import Callable
 from torch import nn
 
 from pipeline.nets.operators import Identity, Pointwise, PRelu, Relu
-from pipeline.nets.torch_modules.arguments import Made, Operand, Shape, free
-from pipeline.nets.torch_modules.functions import batch_norm, local_response_norm, reshape, softmax
-from pipeline.nets.torch_modules.windows import adaptive, avg_pool2d, conv2d, conv_transpose2d, linear, max_pool2d
+from pipeline.nets.torch_modules.functions import (
+    Made,
+    Operand,
+    Shape,
+    adaptive,
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    free,
+    linear,
+    local_response_norm,
+    max_pool2d,
+    reshape,
+    softmax,
+)  # fmt: skip
 
 
 def from_module(module: nn.Module, operand: Operand, result: Shape) -> Made:

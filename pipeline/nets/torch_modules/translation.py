@@ -12,8 +12,7 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import Identity, Opaque, Operator, Slice
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_modules.arguments import Operand, Varying
-from pipeline.nets.torch_modules.functions import from_function, is_reshape
+from pipeline.nets.torch_modules.functions import Operand, Varying, from_function, is_reshape
 from pipeline.nets.torch_modules.modules import from_module
 from pipeline.nets.torch_modules.trace import NodeValue, flat, function_name, measured, path_of, trace
 

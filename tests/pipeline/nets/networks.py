@@ -23,7 +23,7 @@ from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvolution, MaxPool, WithinChannelNorm
 
 
-class Weights:
+class RandomWeights:
     """Random weights; all positive for the linear surrogate whose gradient's support is the window."""
 
     def __init__(self, linear: bool) -> None:
@@ -49,7 +49,7 @@ def builder(height: int, width: int) -> GraphBuilder:
 
 def caffenet_like(linear: bool = False) -> Network:
     """Groups, overlapping ceil pooling, LRN of both kinds, rectangular input, fully connected top."""
-    w, b = Weights(linear), builder(47, 53)
+    w, b = RandomWeights(linear), builder(47, 53)
     at = b.add("conv1", Convolution(w(8, 3, 5, 5), w(8), (2, 2), (1, 1)), [b.input], "conv1")
     at = b.add("relu1", w.relu(), [at], "relu1")
     at = b.add("pool1", w.pool(3, 2, 0, "caffe"), [at], "pool1")
@@ -68,7 +68,7 @@ def caffenet_like(linear: bool = False) -> Network:
 
 def inception_like(linear: bool = False) -> Network:
     """Branches of unlike reach joined by concatenation, average pooling with padding, strides that leave rows."""
-    w, b = Weights(linear), builder(40, 37)
+    w, b = RandomWeights(linear), builder(40, 37)
     stem = b.add("conv1/7x7", Convolution(w(6, 3, 7, 7), w(6), (2, 2), (3, 3)), [b.input], "conv1/7x7")
     stem = b.add("pool1", w.pool(3, 2, 0, "caffe"), [stem], "pool1")
     one = b.add("a/1x1", Convolution(w(4, 6, 1, 1), w(4)), [stem], "a/1x1")
@@ -86,7 +86,7 @@ def inception_like(linear: bool = False) -> Network:
 
 def resnet_like(linear: bool = False) -> Network:
     """Shortcuts and projections, batch normalisation, squeeze and excitation, dilation, a transposed convolution."""
-    w, b = Weights(linear), builder(41, 44)
+    w, b = RandomWeights(linear), builder(41, 44)
     stem = b.add("conv1", Convolution(w(6, 3, 3, 3), None, (2, 2), (1, 1)), [b.input], "conv1")
     stem = b.add("bn1", Affine(w(6), w(6)), [stem], "bn1")
     stem = b.add("relu1", w.relu(), [stem], "relu1")
