@@ -18,7 +18,7 @@ from pipeline.store.tops import all_image_tasks, best_hits, encode_tops, read_to
 
 def open_images(request: Request) -> object | None:
     """The images of the dataset that is asked for, or None where there is none."""
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
 
     if "top" not in request.methods or request.dataset is None:

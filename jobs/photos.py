@@ -21,8 +21,8 @@ NETWORKS = ("tinynet", "tinyjudge")
 
 def photos(config: DictConfig) -> int:
     """Train, leave the weights in the output folder, and say how good they are; return the exit code."""
-    from pipeline.data.dataset import open_source
-    from pipeline.data.pictures import Pictures, read_pictures
+    from pipeline.data.open_source import open_source
+    from pipeline.data.training_images import Pictures, read_pictures
     from pipeline.nets.download import cache_folder
     from pipeline.nets.tinynet import SIZE
     from pipeline.training.photo_recipe import PhotoSettings, photo_recipe

@@ -24,7 +24,7 @@ from pipeline.store.tops import all_image_tasks, read_tops
 def pixels(config: DictConfig) -> int:
     """Read the hits' images, check that they are those that were mined, and merge; return the exit code."""
     from pipeline.compute import Resources
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
     from pipeline.nets.open_network import open_network
 

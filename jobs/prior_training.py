@@ -37,8 +37,8 @@ class PriorJob:
 def open_images(job: PriorJob, network: object, log: object):
     """The images to learn from and those held out, decoded to the network's size, once for all processes."""
     from pipeline.cuts import ground
-    from pipeline.data.dataset import open_source
-    from pipeline.data.pictures import read_pictures
+    from pipeline.data.open_source import open_source
+    from pipeline.data.training_images import read_pictures
     from pipeline.nets.download import cache_folder
 
     size = network.preprocessing  # type: ignore[attr-defined]

@@ -146,7 +146,7 @@ def _work(path: Path | None, count: int, cache: str, read: Synchronized, ready: 
     """What a worker does: task after task, as a driver would send them."""
     from pipeline.compute import Resources, compute
     from pipeline.cuts import mine_tasks
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.plan import Plan

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.data import doodle_shapes as shapes
-from pipeline.data import doodle_things as things
 from pipeline.data.doodle_pen import COLOURS, Ink, Pen, Pose
 
 Colour = tuple[int, int, int]
@@ -24,34 +23,34 @@ _TWO_TO_64 = 2**64
 
 # What is drawn, and the colour that must stand out from the ground.
 _SHAPES: dict[str, tuple[Callable[[Pen, np.random.Generator], None], str]] = {
-    "anchor": (things.anchor, "blue"),
+    "anchor": (shapes.anchor, "blue"),
     "bird": (shapes.bird, "sky"),
-    "boat": (things.boat, "red"),
+    "boat": (shapes.boat, "red"),
     "butterfly": (shapes.butterfly, "purple"),
-    "car": (things.car, "red"),
+    "car": (shapes.car, "red"),
     "cat": (shapes.cat, "orange"),
     "cherries": (shapes.cherries, "red"),
-    "clock": (things.clock, "red"),
-    "cup": (things.cup, "blue"),
-    "envelope": (things.envelope, "cream"),
+    "clock": (shapes.clock, "red"),
+    "cup": (shapes.cup, "blue"),
+    "envelope": (shapes.envelope, "cream"),
     "face": (shapes.face, "yellow"),
     "fish": (shapes.fish, "orange"),
     "flower": (shapes.flower, "pink"),
-    "glasses": (things.glasses, "black"),
+    "glasses": (shapes.glasses, "black"),
     "heart": (shapes.heart, "red"),
-    "house": (things.house, "cream"),
-    "ice cream": (things.ice_cream, "pink"),
-    "key": (things.key, "yellow"),
-    "ladder": (things.ladder, "brown"),
-    "lamp": (things.lamp, "yellow"),
+    "house": (shapes.house, "cream"),
+    "ice cream": (shapes.ice_cream, "pink"),
+    "key": (shapes.key, "yellow"),
+    "ladder": (shapes.ladder, "brown"),
+    "lamp": (shapes.lamp, "yellow"),
     "leaf": (shapes.leaf, "green"),
     "mushroom": (shapes.mushroom, "red"),
-    "rocket": (things.rocket, "white"),
+    "rocket": (shapes.rocket, "white"),
     "snail": (shapes.snail, "orange"),
     "star": (shapes.star, "yellow"),
     "sun": (shapes.sun, "yellow"),
     "tree": (shapes.tree, "forest"),
-    "umbrella": (things.umbrella, "red"),
+    "umbrella": (shapes.umbrella, "red"),
 }
 CLASSES: tuple[str, ...] = tuple(_SHAPES)
 

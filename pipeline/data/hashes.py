@@ -23,7 +23,7 @@ _TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system in use
 
 
 @dataclass(frozen=True)
-class Memory:
+class HashRecord:
     """Names with two numbers (name, 2) int64 and a hash (name, 32) uint8 each; stamp : what they are true for."""
 
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Memory:
     stamp: tuple[int, ...] = ()
 
 
-_NOTHING = Memory((), np.zeros((0, 2), np.int64), np.zeros((0, 32), np.uint8))
+_NOTHING = HashRecord((), np.zeros((0, 2), np.int64), np.zeros((0, 32), np.uint8))
 
 
 def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Progress | None) -> np.ndarray:
@@ -41,8 +41,8 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
     A file of the same path, size and time of change as before is not read again. What is done is remembered even
     if the rest is interrupted.
     """
-    place = memory_place(cache, "files", root)
-    known = recall(place) or _NOTHING
+    place = record_path(cache, "files", root)
+    known = read_record(place) or _NOTHING
     before = {name: at for at, name in enumerate(known.names)}
     hashes = np.zeros((len(names), 32), np.uint8)
     numbers = np.full((len(names), 2), -1, np.int64)
@@ -66,30 +66,30 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
                         progress(done, whole)
         finally:
             if new:
-                _remember_more(place, known, names, numbers, hashes)
+                _write_more(place, known, names, numbers, hashes)
     return hashes
 
 
-def memory_place(cache: Path, kind: str, path: Path) -> Path:
+def record_path(cache: Path, kind: str, path: Path) -> Path:
     """The file that remembers what was found at an absolute path."""
     name = hashlib.sha256(f"{kind}\0{os.path.abspath(path)}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return cache / "datasets" / f"{name}.npz"
 
 
-def recall(place: Path) -> Memory | None:
+def read_record(place: Path) -> HashRecord | None:
     """What was remembered; None for nothing, or nothing legible."""
     try:
         with np.load(place, allow_pickle=False) as arrays:
             text = arrays["names"].tobytes().decode("utf-8", "surrogateescape")
             names = tuple(text.split("\0")) if len(arrays["numbers"]) else ()
-            memory = Memory(names, arrays["numbers"], arrays["hashes"], tuple(arrays["stamp"].tolist()))
+            memory = HashRecord(names, arrays["numbers"], arrays["hashes"], tuple(arrays["stamp"].tolist()))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     whole = memory.numbers.shape == (len(names), 2) and memory.hashes.shape == (len(names), 32)
     return memory if whole else None
 
 
-def remember(place: Path, memory: Memory) -> None:
+def write_record(place: Path, memory: HashRecord) -> None:
     """Write what was found; a folder that cannot be written costs a second look, no more."""
     part = place.with_suffix(f".{os.getpid()}.part")
     text = "\0".join(memory.names).encode("utf-8", "surrogateescape")
@@ -117,17 +117,17 @@ def _blocks(numbers: Sequence[int]) -> Iterator[list[int]]:
         yield list(numbers[start : start + _BLOCK])
 
 
-def _remember_more(place: Path, known: Memory, names: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> None:
+def _write_more(place: Path, known: HashRecord, names: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> None:
     """Remember the files that were read, and of the others what was known (a limit looks at a few of many)."""
     asked = set(names)
     old = [at for at, name in enumerate(known.names) if name not in asked]
     new = [at for at in np.flatnonzero(hashes.any(1)).tolist() if settled(int(numbers[at, 1]))]
-    memory = Memory(
+    memory = HashRecord(
         (*(known.names[at] for at in old), *(names[at] for at in new)),
         np.concatenate([known.numbers[old], numbers[new]]),
         np.concatenate([known.hashes[old], hashes[new]]),
     )
-    remember(place, memory)
+    write_record(place, memory)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.folder import FileSource, file_source, image_names
+from pipeline.data.image_files import FileSource, file_source, image_names
 from pipeline.data.labels import Labels, class_folders, find_labels, read_lines
 from pipeline.data.source import Progress, key_of
 from pipeline.errors import DataError

@@ -21,7 +21,7 @@ _WNID = re.compile(r"n\d{8}(?=\s|$)")
 
 
 @dataclass(frozen=True)
-class Line:
+class LabelLine:
     """One line of a text or CSV file, read both ways: an image's `name` and its class `value`; a class's `id` (None
     where the line has one part only) and `title`. text : the line itself.
     """
@@ -42,7 +42,7 @@ class Labels:
     class_names: tuple[str, ...]
 
 
-Classes = tuple[Path, list[Line]]
+Classes = tuple[Path, list[LabelLine]]
 Values = Sequence["str | None"]
 
 
@@ -93,7 +93,7 @@ def find_labels(keys: Sequence[str], files: Sequence[Path], given: Values, by_fo
     return _by_name(spoken, where, numbers=bool(said) or not by_folder)
 
 
-def read_lines(path: Path) -> list[Line]:
+def read_lines(path: Path) -> list[LabelLine]:
     """The lines of a CSV (or tab-separated) file, with or without a header, or of a text file; # begins a comment.
 
     In text, an image's class is the last word (names may hold spaces), a class's id the first. Raises DataError.
@@ -124,13 +124,15 @@ def class_folders(keys: Sequence[str]) -> list[str | None]:
     return [part[depth] if len(part) > depth + 1 else None for part in parts]
 
 
-def _words(row: str) -> Line:
+def _words(row: str) -> LabelLine:
     name, _, value = row.rpartition(" ")
     first, _, rest = row.partition(" ")
-    return Line(name.strip() or value, value if name else None, first if rest else None, rest.strip() or first, row)
+    return LabelLine(
+        name.strip() or value, value if name else None, first if rest else None, rest.strip() or first, row
+    )
 
 
-def _cells(table: list[list[str]], rows: list[str]) -> list[Line]:
+def _cells(table: list[list[str]], rows: list[str]) -> list[LabelLine]:
     heads = [cell.strip().lower() for cell in table[0]]
     at = 1
     if heads[0] in _HEADS:
@@ -139,7 +141,7 @@ def _cells(table: list[list[str]], rows: list[str]) -> list[Line]:
     lines = []
     for cells, row in zip(table, rows, strict=True):
         name, value = cells[0].strip(), cells[at].strip() if len(cells) > at else None
-        lines.append(Line(name, value, name if value else None, value or name, row))
+        lines.append(LabelLine(name, value, name if value else None, value or name, row))
     return lines
 
 
@@ -151,7 +153,7 @@ def _check_one(files: Sequence[tuple[Path, object]], what: str, keys: Sequence[s
         )
 
 
-def _values(keys: Sequence[str], lines: list[Line]) -> Values | None:
+def _values(keys: Sequence[str], lines: list[LabelLine]) -> Values | None:
     """What the lines say of every key; None when they name none of them.
 
     A line names an image by its key, or, where that is unambiguous, by the last part of it with or without suffix.
@@ -188,7 +190,7 @@ def _by_name(values: list[str], where: str, *, numbers: bool) -> Labels:
     return Labels(np.array([place[value] for value in values], np.int32), ids, ids)
 
 
-def _by_file(values: list[str], where: str, path: Path, lines: list[Line]) -> Labels:
+def _by_file(values: list[str], where: str, path: Path, lines: list[LabelLine]) -> Labels:
     """Classes in the order of a file of class names."""
     first = [line.id for line in lines]
     spoken = all(first) and len(set(first)) == len(first)

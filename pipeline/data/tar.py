@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.data.decoding import MOST_BYTES, BadImage
-from pipeline.data.hashes import Memory, memory_place, recall, remember, settled
+from pipeline.data.hashes import HashRecord, read_record, record_path, settled, write_record
 from pipeline.data.labels import class_folders, find_labels
 from pipeline.data.source import ImageSource, Index, Load, Progress, is_image, key_of
 from pipeline.errors import DataError
@@ -106,18 +106,18 @@ def _tell(progress: Progress, before: int, whole: int, here: int) -> None:
     progress(before + here, whole)
 
 
-def _members(shard: Path, limit: int | None, cache: Path, told: partial | None) -> Memory:
+def _members(shard: Path, limit: int | None, cache: Path, told: partial | None) -> HashRecord:
     """Names, places (first byte, size) and hashes of a shard's images, the first `limit`; remembered from last time.
 
     The stamp holds the shard's size and time of change, and whether all of it was read.
     """
     status = shard.stat()
-    place = memory_place(cache, "tar", shard)
-    known = recall(place)
+    place = record_path(cache, "tar", shard)
+    known = read_record(place)
     if known is not None and known.stamp[:2] == (status.st_size, status.st_mtime_ns):
         enough = known.stamp[2] or (limit is not None and len(known.names) >= limit)
         if enough:
-            return Memory(known.names[:limit], known.numbers[:limit], known.hashes[:limit])
+            return HashRecord(known.names[:limit], known.numbers[:limit], known.hashes[:limit])
     names, numbers, hashes, whole = [], [], [], False
     with _open(shard) as file:
         for name, first, size, content in _scan(shard, file, told):
@@ -128,14 +128,14 @@ def _members(shard: Path, limit: int | None, cache: Path, told: partial | None) 
                 break
         else:
             whole = True
-    memory = Memory(
+    memory = HashRecord(
         tuple(names),
         np.array(numbers, np.int64).reshape(-1, 2),
         np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
         (status.st_size, status.st_mtime_ns, int(whole)),
     )
     if settled(status.st_mtime_ns):
-        remember(place, memory)
+        write_record(place, memory)
     return memory
 
 

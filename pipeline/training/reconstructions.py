@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.training.augment import blurred
 from pipeline.training.comparator import Comparator, centre
 from pipeline.training.grid import axis_power, grid_decibels

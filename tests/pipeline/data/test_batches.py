@@ -15,8 +15,8 @@ from image_forms import BROKEN, FORMS, picture, saved
 from PIL import Image
 
 from pipeline.data.batches import Skipped, batches, check_bad
-from pipeline.data.dataset import open_source
 from pipeline.data.doodles import Doodles
+from pipeline.data.open_source import open_source
 from pipeline.data.source import DoodleSource, doodle_source
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import doodles
-from pipeline.data.doodle_cache import drawings
 from pipeline.data.doodles import CLASSES, Doodles, draw, render
+from pipeline.data.training_images import drawings
 
 
 @settings(max_examples=15, deadline=None)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.data.dataset import open_source
-from pipeline.data.pictures import Pictures, read_pictures
+from pipeline.data.open_source import open_source
+from pipeline.data.training_images import Pictures, read_pictures
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.nets.tinynet import SIZE, tinyjudge, tinynet
 from pipeline.training.photo_recipe import photo_recipe

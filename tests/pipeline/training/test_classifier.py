@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.doodle_cache import Drawings, drawings
+from pipeline.data.training_images import Drawings, drawings
 from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.nets.doodlenet import SIZE, doodlenet, load
 from pipeline.training import classifier

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.folder import open_folder
-from pipeline.data.pictures import Pictures, read_pictures
+from pipeline.data.image_files import open_folder
+from pipeline.data.training_images import Pictures, read_pictures
 from pipeline.errors import DataError
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.doodles import Doodles
-from pipeline.data.folder import open_folder
+from pipeline.data.image_files import open_folder, open_list
 from pipeline.data.imagenet import open_imagenet
-from pipeline.data.list import open_list
 from pipeline.data.source import ImageSource, Progress, doodle_source
 from pipeline.data.tar import open_tar
 from pipeline.dataset_settings import DatasetSettings

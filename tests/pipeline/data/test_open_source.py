@@ -14,8 +14,8 @@ import pytest
 from image_forms import picture, saved
 
 from pipeline.data import hashes
-from pipeline.data.dataset import open_source
 from pipeline.data.doodles import CLASSES, draw
+from pipeline.data.open_source import open_source
 from pipeline.data.source import Index
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, SettingsError
