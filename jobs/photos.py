@@ -51,7 +51,7 @@ def photos(config: DictConfig) -> int:
             height=SIZE,
             width=SIZE,
             preprocess=dataset.preprocess,
-            ground=GREY,
+            fill=GREY,
             bad_share=dataset.bad_share,
             folder=out / "pictures",
             threads=settings.threads,

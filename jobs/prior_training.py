@@ -50,7 +50,7 @@ def open_images(job: PriorJob, network: object, log: object):
         height=size.height,
         width=size.width,
         preprocess=job.dataset.preprocess,
-        ground=ground(size.order, size.mean),
+        fill=ground(size.order, size.mean),
         bad_share=job.dataset.bad_share,
         folder=job.out / "pictures",
         threads=job.recipe.threads,

@@ -56,7 +56,7 @@ class Work:
                 height=size.height,
                 width=size.width,
                 preprocess="resize",
-                ground=(0, 0, 0),
+                fill=(0, 0, 0),
                 reduced=False,
                 batch=self.batch,
                 threads=0,

@@ -37,7 +37,7 @@ def read_batches(
         height=size.height,
         width=size.width,
         preprocess=mining.dataset.preprocess,
-        ground=mean_colour(resources),
+        fill=mean_colour(resources),
         reduced=mining.dataset.reduced_decoding,
         batch=batch,
         threads=threads,

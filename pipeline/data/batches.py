@@ -55,7 +55,7 @@ class _Fit:
     width: int
     preprocess: str
     reduced: bool
-    ground: tuple[int, int, int]
+    fill: tuple[int, int, int]
 
     def group(self, loads: Sequence[tuple[int, Load]]) -> list[tuple[int, Fitted | BadImage]]:
         return [(image, self.one(image, load)) for image, load in loads]
@@ -72,7 +72,7 @@ class _Fit:
                 decoded = decode(data, reduced_to=least)
         except BadImage as error:
             return error.with_traceback(None)
-        return fit(decoded, self.preprocess, self.height, self.width, self.ground)
+        return fit(decoded, self.preprocess, self.height, self.width, self.fill)
 
     def _check(self, image: int, data: bytes) -> None:
         index = self.source.index
@@ -94,7 +94,7 @@ def batches(
     height: int,
     width: int,
     preprocess: str,
-    ground: tuple[int, int, int],
+    fill: tuple[int, int, int],
     reduced: bool,
     batch: int,
     threads: int,
@@ -104,11 +104,11 @@ def batches(
 
     Threads decode the next two batches while the caller works on one; no more is held. With `threads=0`
     everything is done when it is asked for.
-    preprocess, ground : see `fit`. reduced : let the JPEG decoder scale down.
+    preprocess, fill : see `fit`. reduced : let the JPEG decoder scale down.
     skipped : gets the images left out, in order; it is complete when the iterator has ended.
     Raises DataError when an image is not the one that the index knows.
     """
-    work = _Fit(source, height, width, preprocess, reduced, ground)
+    work = _Fit(source, height, width, preprocess, reduced, fill)
     waiting: list[tuple[int, Fitted]] = []
     for image, result in _in_order(work, source.loads(start, stop), 2 * batch, threads):
         if isinstance(result, BadImage):

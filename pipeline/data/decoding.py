@@ -11,7 +11,7 @@ from PIL import Image
 
 MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB, where Pillow too begins to suspect a bomb
 MOST_BYTES = 2**29  # of a file: an image of that many pixels hardly takes more
-GROUND = 255  # what shows through transparent pixels: white, as on a page
+TRANSPARENT_FILL = 255  # what shows through transparent pixels: white, as on a page
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # a JPEG with further pictures opens as MPO
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 _ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 262, 0  # tags of EXIF and TIFF
@@ -114,8 +114,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(_eight_bits(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         clear = image.convert("RGBA")
-        ground = Image.new("RGBA", clear.size, (GROUND, GROUND, GROUND, 255))
-        return Image.alpha_composite(ground, clear).convert("RGB")
+        white = Image.new("RGBA", clear.size, (TRANSPARENT_FILL, TRANSPARENT_FILL, TRANSPARENT_FILL, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
     if image.mode == "LAB":
         raise BadImage("colour space LAB is not read")
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -18,10 +18,10 @@ Colour = tuple[int, int, int]
 REVISION = 3  # of the drawings: another number when any pixel of them changes
 _OVERSAMPLING = 3  # drawn that much larger, then averaged
 _EXCHANGED = 0.08  # share of drawings in odd colours; with a quarter, networks learned to ignore colour
-_LEAST_CONTRAST = 95.0  # distance in RGB between the ground and a thing's main colour
+_LEAST_CONTRAST = 95.0  # distance in RGB between the background and a thing's main colour
 _TWO_TO_64 = 2**64
 
-# What is drawn, and the colour that must stand out from the ground.
+# What is drawn, and the colour that must stand out from the background.
 _SHAPES: dict[str, tuple[Callable[[Pen, np.random.Generator], None], str]] = {
     "anchor": (shapes.anchor, "blue"),
     "bird": (shapes.bird, "sky"),
@@ -106,10 +106,10 @@ def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
     """Return one drawing of a class as (row, column, RGB) 0..255, everything else drawn from `rng`."""
     shape, main = _SHAPES[CLASSES[label]]
     ink = _ink(rng)
-    ground_colour = _ground_colour(rng, away_from=ink.colours[main])
-    ground = _ground(rng, ground_colour, size)
+    background_colour = _background_colour(rng, away_from=ink.colours[main])
+    background = _background(rng, background_colour, size)
     large = size * _OVERSAMPLING
-    canvas = Image.fromarray(ground).resize((large, large), Image.Resampling.BILINEAR)
+    canvas = Image.fromarray(background).resize((large, large), Image.Resampling.BILINEAR)
     _clutter(canvas, rng, pieces=int(rng.integers(0, 7)), reach=0.13, anywhere=True)
     before = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
     shape(Pen(canvas, pose=_pose(rng, large), ink=ink), rng)
@@ -150,7 +150,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _ground_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
+def _background_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
     for _ in range(8):
         colour = _rgb(rng.random(), rng.uniform(0.05, 0.7), rng.uniform(0.35, 1.0))
         if math.dist(colour, away_from) > _LEAST_CONTRAST:
@@ -159,8 +159,8 @@ def _ground_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
     return (70, 80, 110) if light else (235, 240, 240)
 
 
-def _ground(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
-    """A flat, shaded, striped, or blotched ground, (row, column, RGB) 0..255."""
+def _background(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
+    """A flat, shaded, striped, or blotched background, (row, column, RGB) 0..255."""
     base = np.array(colour, dtype=np.float32)
     kind = int(rng.integers(5))
     if kind == 0:

@@ -47,22 +47,6 @@ class Placement:
             self.first_column + box.right * self.column_scale,
         )
 
-    def fitted(self, box: Box) -> Box:
-        """A box of the original in the input's coordinates; it may stick out, as what was cropped does."""
-        return Box(
-            (box.top - self.first_row) / self.row_scale,
-            (box.left - self.first_column) / self.column_scale,
-            (box.bottom - self.first_row) / self.row_scale,
-            (box.right - self.first_column) / self.column_scale,
-        )
-
-    def inside(self, height: int, width: int) -> Box:
-        """The part of an input of that size that shows the original; the rest is padding."""
-        whole = self.fitted(Box(0, 0, self.rows, self.columns))
-        return Box(
-            max(0.0, whole.top), max(0.0, whole.left), min(float(height), whole.bottom), min(float(width), whole.right)
-        )
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -72,12 +56,12 @@ class Fitted:
     placement: Placement
 
 
-def fit(decoded: Decoded, preprocess: str, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
+def fit(decoded: Decoded, preprocess: str, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
     """A picture in the network's input size.
 
     preprocess : "squash" resizes to `edge` × `edge` whatever the aspect and takes the centre; "short_side" resizes
     so that the edges are just covered, keeps the aspect and takes the centre; "resize" goes straight to the
-    input's size; "pad" keeps the aspect and fills the rest with `ground` (RGB; the mean colour).
+    input's size; "pad" keeps the aspect and fills the rest with `fill` (RGB; the mean colour).
     Resizing is Pillow's bilinear filter, which widens when it shrinks (antialiasing). Resizing and cropping are
     one operation on the part that stays.
     Departure: Caffe's Python reader samples without antialiasing.
@@ -85,7 +69,7 @@ def fit(decoded: Decoded, preprocess: str, height: int, width: int, ground: tupl
     """
     rows, columns = decoded.rows, decoded.columns
     if preprocess == "pad":
-        return _pad(decoded, height, width, ground)
+        return _pad(decoded, height, width, fill)
     if preprocess == "resize":
         shown_height, shown_width = height, width
     elif preprocess == "squash":
@@ -123,7 +107,7 @@ def least_size(preprocess: str, height: int, width: int) -> tuple[int, int]:
     return (height, width) if preprocess in ("resize", "pad") else (edge(height), edge(width))
 
 
-def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
+def _pad(decoded: Decoded, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
     rows, columns = decoded.rows, decoded.columns
     scale = min(height / rows, width / columns)
     shown_height = min(height, max(1, round(rows * scale)))
@@ -131,7 +115,7 @@ def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]
     top, left = (height - shown_height) // 2, (width - shown_width) // 2
     row_scale, column_scale = rows / shown_height, columns / shown_width
     pixels = np.empty((height, width, 3), np.uint8)
-    pixels[:] = ground
+    pixels[:] = fill
     pixels[top : top + shown_height, left : left + shown_width] = _resized(
         decoded, Box(0, 0, rows, columns), shown_height, shown_width
     )

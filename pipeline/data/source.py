@@ -40,11 +40,6 @@ class Index:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def label(self, image: int) -> int | None:
-        """The class number of an image."""
-        number = int(self.labels[image])
-        return None if number == NO_LABEL else number
-
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the keys, hashes and labels in their order: another dataset has another digest."""
@@ -74,11 +69,6 @@ class ImageSource(ABC):
     @abstractmethod
     def loads(self, start: int, stop: int) -> Iterator[tuple[int, Load]]:
         """Images start … stop−1 in order, each with what gives its bytes or pixels, in any thread."""
-
-    def read(self, start: int, stop: int) -> Iterator[tuple[int, bytes | np.ndarray]]:
-        """Images start … stop−1 in order, with their bytes (of doodles: their pixels). Raises BadImage."""
-        for image, load in self.loads(start, stop):
-            yield image, load()
 
     @property
     def digest(self) -> str:

@@ -64,7 +64,7 @@ def read_pictures(
     height: int,
     width: int,
     preprocess: str,
-    ground: tuple[int, int, int],
+    fill: tuple[int, int, int],
     bad_share: float,
     folder: Path,
     threads: int,
@@ -73,11 +73,11 @@ def read_pictures(
     """Return all pictures of a source, from `folder` where they lie decoded already, else decoded now and put there.
 
     The array is mapped, not read: memory holds what a training is looking at, whatever the dataset's size.
-    preprocess, ground : see `pipeline.data.fitting.fit`. bad_share : of pictures that may be unreadable.
+    preprocess, fill : see `pipeline.data.fitting.fit`. bad_share : of pictures that may be unreadable.
     Raises DataError when more are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"pictures-{source.digest[:16]}-{height}x{width}-{preprocess}-{'-'.join(map(str, ground))}"
+    stem = f"pictures-{source.digest[:16]}-{height}x{width}-{preprocess}-{'-'.join(map(str, fill))}"
     pixels_path, rows_path = folder / f"{stem}.npy", folder / f"{stem}.rows.npy"
     if not (pixels_path.exists() and rows_path.exists()):
         log(f"decoding the {len(source)} pictures of {source.name}")
@@ -86,7 +86,7 @@ def read_pictures(
         rows: list[int] = []
         skipped: list[Skipped] = []
         for batch in batches(
-            source, 0, len(source), height=height, width=width, preprocess=preprocess, ground=ground, reduced=False,
+            source, 0, len(source), height=height, width=width, preprocess=preprocess, fill=fill, reduced=False,
             batch=_DECODED, threads=threads, skipped=skipped,
         ):  # fmt: skip
             pixels[len(rows) : len(rows) + batch.count] = batch.pixels[: batch.count]

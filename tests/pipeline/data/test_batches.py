@@ -31,7 +31,7 @@ FOLDER = DatasetSettings(
 def read(source, start=0, stop=None, *, side=32, batch=4, threads=2):
     skipped: list[Skipped] = []
     stop = len(source) if stop is None else stop
-    found = [*batches(source, start, stop, height=side, width=side, preprocess="squash", ground=GREY, reduced=False,
+    found = [*batches(source, start, stop, height=side, width=side, preprocess="squash", fill=GREY, reduced=False,
                       batch=batch, threads=threads, skipped=skipped)]  # fmt: skip
     return found, skipped
 
@@ -75,7 +75,7 @@ class Counted(DoodleSource):
 def test_no_more_than_two_batches_are_decoded_ahead_and_none_after_the_end():
     drawings = doodle_source("doodles", Doodles(0, 200, 16))
     source = Counted(drawings.name, drawings.index, drawings.doodles, [])
-    stream = batches(source, 0, 200, height=16, width=16, preprocess="resize", ground=GREY, reduced=False, batch=16,
+    stream = batches(source, 0, 200, height=16, width=16, preprocess="resize", fill=GREY, reduced=False, batch=16,
                      threads=2, skipped=[])  # fmt: skip
     for _ in range(3):
         next(stream)

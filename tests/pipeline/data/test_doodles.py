@@ -72,8 +72,8 @@ def test_each_class_covers_a_good_part_of_its_picture(name: str, monkeypatch: py
         pixels = render(_label(name), _plain(seed), 96).astype(int)
         with monkeypatch.context() as patch:
             patch.setitem(doodles._SHAPES, name, (lambda pen, rng: None, doodles._SHAPES[name][1]))
-            ground = render(_label(name), _plain(seed), 96).astype(int)
-        covered.append((np.abs(pixels - ground).max(axis=2) > 40).mean())
+            background = render(_label(name), _plain(seed), 96).astype(int)
+        covered.append((np.abs(pixels - background).max(axis=2) > 40).mean())
     assert 0.05 < np.mean(covered) < 0.85
 
 

@@ -27,7 +27,7 @@ def photos(tmp_path) -> Path:
 def read(root: Path, *, bad_share: float = 0.0, log=lambda line: None) -> Pictures:
     source = open_folder("photos", root, [], limit=None, cache=root.parent / "cache", progress=None)
     return read_pictures(
-        source, height=8, width=10, preprocess="resize", ground=(0, 0, 0), bad_share=bad_share,
+        source, height=8, width=10, preprocess="resize", fill=(0, 0, 0), bad_share=bad_share,
         folder=root.parent / "decoded", threads=2, log=log,
     )  # fmt: skip
 

@@ -48,7 +48,7 @@ def photos(test_data, tmp_path_factory) -> Pictures:
     )  # fmt: skip
     return read_pictures(
         open_source(settings, cache=tmp_path_factory.mktemp("cache")),
-        height=SIZE, width=SIZE, preprocess="resize", ground=GREY, bad_share=0.0,
+        height=SIZE, width=SIZE, preprocess="resize", fill=GREY, bad_share=0.0,
         folder=tmp_path_factory.mktemp("photos"), threads=2, log=lambda line: None,
     )  # fmt: skip
 
