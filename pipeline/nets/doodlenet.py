@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-
-from pipeline.errors import WeightsError
 
 SIZE = 96  # pixels, both ways
 # All three see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
@@ -137,26 +132,3 @@ def doodlevgg(*, classes: int) -> nn.Sequential:
         ("prob", nn.Softmax(dim=1)),
     ]
     return nn.Sequential(OrderedDict(layers))
-
-
-def load(path: Path) -> tuple[nn.Sequential, tuple[str, ...]]:
-    """Return the network that a weight file holds, ready to run, and the names of its classes.
-
-    Raises WeightsError when the file is missing, damaged, or of no network of this module.
-    """
-    build = {"doodlenet": doodlenet, "doodlejudge": doodlejudge, "doodlevgg": doodlevgg}
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            names = file.keys()
-            state = {name: file.get_tensor(name) for name in names}
-        labels = tuple(about["classes"])
-        network = build[about["network"]](classes=len(labels))
-        network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{path}: expected weights of {' or '.join(build)}, got {type(error).__name__}: {reason}; "
-            "train them anew, or restore the file that was shipped"
-        ) from error
-    return network.eval(), labels

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, UnitError, nearest
-from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Relu, Reshape
+from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, switches_off
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
@@ -122,10 +122,6 @@ class Network:
                 needed.update(self._parents[node])
         return tuple(node for node in self.nodes if node in needed)
 
-    def label(self, unit: int) -> str:
-        """The label of a unit of the class layer, or ""."""
-        return self.labels[unit] if unit < len(self.labels) else ""
-
     # Running -----------------------------------------------------------------------------------------
 
     def run(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -156,7 +152,7 @@ class Network:
         while waiting:
             node = waiting.pop()
             operator = self._operators.get(node)
-            if isinstance(operator, Relu) and operator.slope == 0:
+            if operator is not None and switches_off(operator):
                 found.append(node)
             elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape):
                 waiting.extend(self._parents[node])
@@ -265,8 +261,8 @@ def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[t
             uses[parent] -= 1
             if uses[parent] == 0:
                 values.pop(parent, None)
-        plain = isinstance(operator, Relu) and operator.slope == 0
-        if plain and uses[parents[0]] == 0 and parents[0] != network.input and _is_fresh(network, parents[0]):
+        below = parents[0]
+        if switches_off(operator) and uses[below] == 0 and below != network.input and _is_fresh(network, below):
             values[node] = inputs[0].relu_()
         else:
             values[node] = operator(*inputs)
@@ -290,15 +286,15 @@ def is_gated(network: Network, layer: str) -> bool:
     """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
     node = network.layer(layer).node
     readers = [above for above in network.nodes if node in network.parents(above)]
-    passed: list[str] = []
-    while readers:  # batch normalisation and the like stand between: then the sign says nothing
+    gates: list[bool] = []
+    while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
         reader = readers.pop()
-        kind = network.operator(reader).kind
-        if kind in HIDDEN:
+        operator = network.operator(reader)
+        if operator.kind in HIDDEN:
             readers += [above for above in network.nodes if reader in network.parents(above)]
         else:
-            passed.append(kind)
-    return bool(passed) and all(kind == "relu" for kind in passed)
+            gates.append(switches_off(operator))
+    return bool(gates) and all(gates)
 
 
 class GraphBuilder:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import HIDDEN, Layer, Network
-from pipeline.nets.window import fields, open_window
+from pipeline.nets.window import open_window, receptive_fields, window
 
 
 def network_card(network: Network) -> NetworkCard:
@@ -32,9 +32,9 @@ def network_card(network: Network) -> NetworkCard:
 
 
 def _layer_card(network: Network, layer: Layer) -> LayerCard:
-    rows, columns = fields(network, layer.name)
+    rows, columns = receptive_fields(network, layer.name)
     cone, full = Cone(network, layer.name), FullPass(network, layer.name)
-    inside, outside = cone.window, open_window(network, layer.name, *layer.centre)
+    inside, outside = window(network, layer.name, *layer.centre), open_window(network, layer.name, *layer.centre)
     return LayerCard(
         name=layer.name,
         kind=layer.kind,

@@ -81,6 +81,14 @@ class OpenRelu(Relu):
         return x + (torch.relu(x) - x).detach()  # the value is exactly max(0, x), the gradient that of x
 
 
+def switches_off(operator: Operator) -> bool:
+    """Whether the operator is a nonlinearity that can switch a unit off: values of zero or less become zero.
+
+    This holds for the plain ReLU alone; leaky ones pass negative values on.
+    """
+    return isinstance(operator, Relu) and operator.slope == 0
+
+
 class PRelu(Operator):
     """max(0, x) + slope · min(0, x) with one slope per channel, or one for all."""
 

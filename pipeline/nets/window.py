@@ -35,7 +35,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Field:
+class ReceptiveFields:
     """Receptive fields of a whole layer along one axis: position i sees first + i·stride … + size − 1."""
 
     size: int
@@ -136,7 +136,7 @@ def is_local(network: Network, layer: str) -> bool:
     return all(network.operator(node).local for node in network.ancestors([network.layer(layer).node]))
 
 
-def fields(network: Network, layer: str) -> tuple[Field, Field]:
+def receptive_fields(network: Network, layer: str) -> tuple[ReceptiveFields, ReceptiveFields]:
     """Size, stride and first pixel of a layer's receptive fields, along rows and columns.
 
     Source: Araujo et al. 2019; through branches, the hull of the paths. A layer that is not local sees the
@@ -144,9 +144,9 @@ def fields(network: Network, layer: str) -> tuple[Field, Field]:
     """
     size = network.preprocessing
     if not is_local(network, layer):
-        return Field(size.height, 0, 0), Field(size.width, 0, 0)
+        return ReceptiveFields(size.height, 0, 0), ReceptiveFields(size.width, 0, 0)
     found = []
     for axis in (0, 1):
         first, second = (needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in (0, 1))
-        found.append(Field(len(first), second.start - first.start, first.start))
+        found.append(ReceptiveFields(len(first), second.start - first.start, first.start))
     return found[0], found[1]

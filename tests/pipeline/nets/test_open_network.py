@@ -98,7 +98,7 @@ def test_a_torch_network_opens_from_the_current_directory(built):
         )
     )
     assert net.layer("0").channels == 6
-    assert net.labels == ("left", "right") and net.label(1) == "right"
+    assert net.labels == ("left", "right")
     assert net.preprocessing.mean.ravel().tolist() == [100, 110, 120]
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawing_networks import load
 
 from pipeline.data.training_images import Drawings, drawings
 from pipeline.errors import OutputError, SettingsError, WeightsError
-from pipeline.nets.doodlenet import SIZE, doodlenet, load
+from pipeline.nets.doodlenet import SIZE, doodlenet
 from pipeline.training import classifier
 from pipeline.training.augment import attacked, blurred, faded, noisy
 from pipeline.training.classifier import ClassifierSettings, fit, logits, train_classifier

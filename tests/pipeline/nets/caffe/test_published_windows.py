@@ -124,10 +124,10 @@ def test_cones_give_the_whole_images_activation_and_gradient(name, layers, tmp_p
 
 
 def test_fields_of_the_alexnet_family_are_the_published_ones(tmp_path):
-    from pipeline.nets.window import fields, open_window
+    from pipeline.nets.window import open_window, receptive_fields
 
     network = published("caffenet", tmp_path)
     for layer, (size, stride, first) in PUBLISHED_FIELDS.items():
-        for field in fields(network, layer):
+        for field in receptive_fields(network, layer):
             assert (field.size, field.stride, field.first) == (size, stride, first), layer
     assert open_window(network, "conv5", 6, 6) == Window(32, 32, 195, 195)

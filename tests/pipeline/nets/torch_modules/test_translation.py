@@ -26,7 +26,7 @@ from pipeline.nets.cone import Cone
 from pipeline.nets.operators import Opaque
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules.translation import torch_network
-from pipeline.nets.window import fields, is_local
+from pipeline.nets.window import is_local, receptive_fields
 
 GAIN = (0.01, 0.02, 0.03)
 
@@ -120,7 +120,7 @@ def test_maps_with_channels_last_are_not_layers():
 
 def test_windows_of_a_traced_module_are_those_of_its_convolutions():
     net = network(sequential)
-    rows, _ = fields(net, "conv2")
+    rows, _ = receptive_fields(net, "conv2")
     assert (rows.size, rows.stride, rows.first) == (17, 4, -7)
     assert is_local(network(DenseNet), "blocks.2.conv")
 
