@@ -1,4 +1,4 @@
-"""The project's own small networks for drawings: doodlenet, the judge that looks at its pictures, and a third one."""
+"""The project's small networks for drawings: doodlenet, its judge doodlejudge, and doodlevgg."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 SIZE = 96  # pixels, both ways
-# All three see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
+# All three read (pixel - MEAN) * GAIN of RGB pixels in 0…255. The mean is that of the drawings, rounded.
 MEAN: tuple[float, float, float] = (140.0, 135.0, 130.0)
 GAIN: tuple[float, float, float] = (1 / 64, 1 / 64, 1 / 64)
 
 
 def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
-    """Return CaffeNet in small, untrained: its layers, names, groups and order, for (batch, 3, 96, 96).
+    """A small CaffeNet, untrained, with its layers, names, groups and order; reads (batch, 3, 96, 96).
 
-    normalised : the form for training, with a batch normalisation `bn1` … `bn5` behind each convolution,
-        to be folded into it, and without `norm1` and `norm2`: on activations near one Caffe's constants
-        make them the identity to a few parts in ten thousand, at a third of the time of a step.
+    classes : units of fc8.
+    normalised : the form for training. A batch normalisation `bn1` … `bn5`, to be folded later, follows each
+        convolution. `norm1` and `norm2` are left out: at activations near 1, Caffe's constants make them the identity
+        within a few parts in ten thousand, and they take a third of the time of a step.
     Source: Krizhevsky et al. 2012, in Caffe's order of pooling before normalisation.
     """
     layers: list[tuple[str, nn.Module]] = []
@@ -60,10 +61,12 @@ def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
 
 
 def doodlejudge(*, classes: int) -> nn.Sequential:
-    """Return a small residual network, untrained, for (batch, 3, 96, 96); it ends with `fc` and `prob`.
+    """A small residual network, untrained; reads (batch, 3, 96, 96) and ends with `fc` and `prob`.
 
-    It is built unlike doodlenet throughout, so that the two share as few blind spots as can be.
-    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    Its architecture differs from doodlenet's in every part, so that the two share few blind spots.
+
+    classes : units of fc.
+    Source: He et al. 2016, identity mappings (pre-activation), with SiLU.
     """
     return nn.Sequential(
         OrderedDict(
@@ -84,9 +87,10 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut that is averaged down and widened where the sizes differ.
+    """The residual block of the project's judges: two convolutions and a shortcut, added.
 
-    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    The shortcut is average-pooled for a stride, and has a 1 × 1 convolution where the channels differ.
+    Source: He et al. 2016, identity mappings (pre-activation), with SiLU.
     """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
@@ -108,9 +112,11 @@ class ResidualBlock(nn.Module):
 
 
 def doodlevgg(*, classes: int) -> nn.Sequential:
-    """Return VGG in small, untrained, for (batch, 3, 96, 96): pairs of 3 x 3 convolutions, a mean, one inner product.
+    """A small VGG, untrained; reads (batch, 3, 96, 96): pairs of 3 × 3 convolutions, a mean, one inner product.
 
-    Its pictures show what the codes of another network (doodlenet) can say of it; it judges nothing.
+    It serves to show how far the prior of another network (doodlenet) reaches; it judges nothing.
+
+    classes : units of fc.
     Source: Simonyan & Zisserman 2014, with batch normalisation and a mean over positions before the class layer.
     """
     layers: list[tuple[str, nn.Module]] = []

@@ -1,4 +1,4 @@
-"""torch modules, traced and translated into the one form of a network."""
+"""Reads torch modules into the common form of a network: traced with torch.fx, then translated."""
 
 from pipeline.nets.torch_modules.state_dict import load_state, read_state
 from pipeline.nets.torch_modules.translation import torch_network

@@ -1,8 +1,8 @@
-"""The table that turns torch's functions and methods into operators.
+"""Translation of torch's functions and methods into operators.
 
-A maker repeats the parameters of the torch function that it stands for, after the shape of the result, and
-returns the operator with the operands that it reads, or None where no operator says exactly what the function
-does: then the caller keeps the function itself, as an Opaque operator.
+A maker takes the shape of the result and then the parameters of the torch function that it translates. It returns the
+operator with the operands that it reads, or None if no operator computes exactly what the function does. The caller
+then keeps the function itself, as an Opaque operator.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipeline.nets.operators import (
 )  # fmt: skip
 from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvolution, MaxPool
 
-Shape = tuple[int, ...]  # of one image's value, without the batch
+Shape = tuple[int, ...]  # of the value of one image, without the batch
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,20 @@ class Operand:
     shape: Shape
 
 
-Made = tuple[Operator, tuple[Operand, ...]] | None  # an operator and what it reads; None where none says it exactly
+Made = tuple[Operator, tuple[Operand, ...]] | None  # an operator and what it reads; None if no operator is exact
 
 
 class Varying:
-    """Stands for a number that depends on the size of the batch."""
+    """Stands for a number that depends on the batch size."""
 
 
 def from_function(name: str, positional: Sequence[object], keywords: dict[str, object], result: Shape) -> Made:
-    """The operator of a called function or method, or None.
+    """The operator of a function or method that is called, with the operands that it reads, or None.
 
-    Operands stand in the arguments as `Operand`, constants as Tensor, numbers that depend on the batch as Varying.
+    name : of the function, without the trailing "_" of in-place forms.
+    positional, keywords : its arguments: operands as `Operand`, constants as Tensor, numbers that depend on the batch
+        size as `Varying`.
+    result : shape of the result.
     """
     name = _SAME.get(name, name)
     if name in _RESHAPES:
@@ -67,13 +70,13 @@ def from_function(name: str, positional: Sequence[object], keywords: dict[str, o
         return None
     try:
         bound = inspect.signature(make).bind(result, *positional, **keywords)
-    except TypeError:  # called in a way that the table does not know
+    except TypeError:  # a signature that the maker does not have
         return None
     return make(*bound.args, **bound.kwargs)
 
 
 def is_reshape(name: str) -> bool:
-    """Whether a function keeps the values and their order and changes the shape alone."""
+    """Whether a function changes only the shape and keeps the values in their order."""
     return _SAME.get(name, name) in _RESHAPES
 
 
@@ -110,7 +113,7 @@ def conv2d(result, input, weight, bias=None, stride=1, padding=0, dilation=1, gr
         return None
     if isinstance(padding, str):
         spans = [step * (size - 1) for step, size in zip(pair(dilation), weight.shape[2:], strict=True)]
-        if padding == "same" and any(span % 2 for span in spans):  # one side gets more than the other
+        if padding == "same" and any(span % 2 for span in spans):  # unequal padding on the two sides
             return None
         padding = [span // 2 if padding == "same" else 0 for span in spans]
     made = Convolution(weight, bias, pair(stride), pair(padding), pair(dilation), groups)
@@ -215,7 +218,7 @@ def rsub(result, input, other, *, alpha=1) -> Made:
 
 
 def _weighted(result: Shape, first: object, second: object, *weights: float) -> Made:
-    """weights[0] · first + weights[1] · second."""
+    """The operator weights[0] · first + weights[1] · second."""
     if isinstance(first, Operand) and isinstance(second, Operand):
         operands = _widest_first(result, (first, second))
         if operands is None:
@@ -268,7 +271,7 @@ def maximum(result, input, other) -> Made:
 
 
 def _per_channel(constant: object, operand: Operand, result: Shape) -> Tensor | None:
-    """A constant with one number a channel, as (channel,), when it does not change the operand's shape."""
+    """A constant with one number a channel, as (channel,); None for another constant or if it changes the shape."""
     if not isinstance(constant, Tensor) or operand.shape != result:
         return None
     shape = (result[0],) + (1,) * (len(result) - 1)
@@ -278,7 +281,10 @@ def _per_channel(constant: object, operand: Operand, result: Shape) -> Tensor | 
 
 
 def _widest_first(result: Shape, operands: tuple[Operand, Operand]) -> tuple[Operand, Operand] | None:
-    """The operands, one of the result's shape first; None unless the other has it too or is one value a channel."""
+    """The two operands, one with the shape of the result first.
+
+    None unless the other has this shape too, or holds one value a channel or one value a position.
+    """
     first, second = operands if operands[0].shape == result else operands[::-1]
     if first.shape != result:
         return None
@@ -310,7 +316,7 @@ def batch_norm(
 
 
 def local_response_norm(result, input, size, alpha=1e-4, beta=0.75, k=1.0) -> Made:
-    if size % 2 == 0:  # torch and Caffe lay an even neighbourhood to different sides
+    if size % 2 == 0:  # torch and Caffe place an even window on different sides
         return None
     return ChannelNorm(size, alpha, beta, k), (input,)
 
@@ -322,7 +328,7 @@ def softmax(result, input, dim=None, _stacklevel=3, dtype=None) -> Made:
     return (Softmax(), (input,)) if rank in (2, 4) and dim % rank == 1 and dtype is None else None
 
 
-def _relu(result, input, inplace=False) -> Made:  # in place or not: the graph keeps every value
+def _relu(result, input, inplace=False) -> Made:  # in place or not, because the graph keeps every value
     return Relu(), (input,)
 
 
@@ -340,12 +346,12 @@ def _clone(result, input, *, memory_format=None) -> Made:
 
 def _dropout(result, input, p=0.5, training=True, inplace=False) -> Made:
     if training:
-        raise DefinitionError("dropout that is on at rest too draws at random; pass training=self.training to it")
+        raise DefinitionError("dropout that is active in evaluation mode is random; pass training=self.training to it")
     return Identity(), (input,)
 
 
 def _getitem(result, input, index) -> Made:
-    """Channels a … b-1 of all positions."""
+    """The slice of channels a … b−1 at all positions."""
     index = index if isinstance(index, tuple) else (index,)
     whole = slice(None)
     if len(index) < 2 or index[0] != whole or any(part is not ... and part != whole for part in index[2:]):
@@ -364,7 +370,7 @@ def _narrow(result, input, dim, start, length) -> Made:
 
 
 def _pointwise(kind: type[nn.Module], *names: str) -> Callable[..., Made]:
-    """The maker of an activation function whose module takes the same settings, in this order."""
+    """The maker of an activation function whose module takes the same parameters, in the order of `names`."""
 
     def make(result, input, *settings: object, **more: object) -> Made:
         given = dict(zip((*names, "inplace"), settings, strict=False)) | more

@@ -1,4 +1,4 @@
-"""Small networks of every structure, with random weights, for tests of windows and cones."""
+"""Small networks with all kinds of structure and random weights, for tests of windows and cones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvo
 
 
 class RandomWeights:
-    """Random weights; all positive for the linear surrogate whose gradient's support is the window."""
+    """Random weights; all positive for the linear surrogate, the support of whose gradient is the window."""
 
     def __init__(self, linear: bool) -> None:
         self.linear = linear
@@ -37,7 +37,9 @@ class RandomWeights:
     def relu(self, slope: float = 0.0) -> Relu:
         return Relu(1.0 if self.linear else slope)
 
-    def pool(self, kernel, stride, padding, rounding):  # a maximum hides all but one input: its mean does not
+    def pool(
+        self, kernel, stride, padding, rounding
+    ):  # the surrogate uses a mean, because a maximum depends on one input only
         pair = [(value, value) if isinstance(value, int) else value for value in (kernel, stride, padding)]
         return AveragePool(*pair, rounding) if self.linear else MaxPool(*pair, rounding)
 
@@ -67,7 +69,7 @@ def caffenet_like(linear: bool = False) -> Network:
 
 
 def inception_like(linear: bool = False) -> Network:
-    """Branches of unlike reach joined by concatenation, average pooling with padding, strides that leave rows."""
+    """Branches of different reach, concatenated; average pooling with padding; strides that leave out rows."""
     w, b = RandomWeights(linear), builder(40, 37)
     stem = b.add("conv1/7x7", Convolution(w(6, 3, 7, 7), w(6), (2, 2), (3, 3)), [b.input], "conv1/7x7")
     stem = b.add("pool1", w.pool(3, 2, 0, "caffe"), [stem], "pool1")

@@ -1,4 +1,4 @@
-"""The project's own networks: their layers, their cost, and that the weights shipped name drawings."""
+"""The project's networks for drawings: their layers, their cost, and the accuracy of the shipped weights."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_shipped_weights_are_small(name: str) -> None:
 
 
 def _multiply_accumulates(network: nn.Module) -> int:
-    """Those of one picture, counted as Caffe's tables count them: padding included, biases not."""
+    """The multiply-accumulates for one image, counted as in Caffe's tables: with padding, without biases."""
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

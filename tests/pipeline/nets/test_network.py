@@ -37,7 +37,7 @@ def test_nothing_above_the_named_layers_is_computed():
     network = NETWORKS["caffenet_like"]()
     size = network.preprocessing
     image = torch.zeros(1, 3, size.height, size.width)
-    network.operator("conv3").forward = None  # cannot be called
+    network.operator("conv3").forward = None  # fails if it is called
     assert [layer for layer, _ in stream(network, image, ["pool1", "conv1"])] == ["conv1", "pool1"]
 
 
