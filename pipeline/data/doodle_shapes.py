@@ -1,4 +1,4 @@
-"""Living things and things of the sky and the garden, each drawn with a pen in [-1, 1] (x right, y down)."""
+"""The shapes of the drawings, one function a class, each drawn with a pen in [-1, 1] (x right, y down)."""
 
 from __future__ import annotations
 

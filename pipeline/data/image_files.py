@@ -1,4 +1,4 @@
-"""Images that are files: a folder tree, a flat folder, or what a list names."""
+"""Images that are files: of a folder tree, of a flat folder, or named by a text or CSV file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from pipeline.data.labels import Labels, class_folders, find_labels, read_lines
 from pipeline.data.source import ImageSource, Index, Load, Progress, is_image, key_of
 from pipeline.errors import DataError
 
-LABELS = "labels.csv"  # read from the folder itself where no other labels are given
+LABELS = "labels.csv"  # in the folder itself; read if no other labels are given
 
 
 @dataclass(frozen=True, eq=False)
 class FileSource(ImageSource):
-    """Files beneath a folder; names : as the file system has them, in the index's order."""
+    """Image files beneath a folder.
+
+    root : the folder.
+    names : paths of the files relative to the folder, as in the file system, in the order of the index.
+    """
 
     root: Path
     names: tuple[str, ...] = field(repr=False)
@@ -35,26 +39,35 @@ class FileSource(ImageSource):
 def open_folder(
     title: str, root: Path, labels: Sequence[Path], *, limit: int | None, cache: Path, progress: Progress | None
 ) -> FileSource:
-    """The images of a folder in the order of their keys, by bytes; of a tree, each folder in it is a class.
+    """The images of a folder in the byte order of their keys; in a tree, each folder in it is a class.
 
-    limit : that many images, evenly over the classes, the first of each.
+    title : name of the dataset.
+    root : the folder.
+    labels : files of labels or class names; without one, labels.csv in the folder is read if it exists.
+    limit : number of images, taken evenly over the classes, the first of each; None for all.
+    cache, progress : as for `open_source`.
     """
     names = image_names(root)
     if not labels and (root / LABELS).is_file():
         labels = [root / LABELS]
     keys = [key_of(name) for name in names]
-    found = find_labels(keys, labels, class_folders(keys), by_folder=True)
-    return file_source(title, root, names, found, limit=limit, spread=True, cache=cache, progress=progress)
+    assigned = find_labels(keys, labels, class_folders(keys), by_folder=True)
+    return file_source(title, root, names, assigned, limit=limit, spread=True, cache=cache, progress=progress)
 
 
 def open_list(
     title: str, root: Path, labels: Sequence[Path], *, limit: int | None, cache: Path, progress: Progress | None
 ) -> FileSource:
-    """The images of a list, "path" or "path label" a line, in its order.
+    """The images of a list, in its order; the list has a "path" or "path label" on each line.
 
-    root : the list, whose paths begin at its own folder; or a folder, and then the first of `labels` is the list.
-    Without labels in it, folders in the paths are the classes, where every path has one. limit : the first ones.
-    Raises DataError for a list that is empty, names a file twice, or leads out of its folder.
+    If no line has a label and every path has a folder, the folders are the classes.
+
+    title : name of the dataset.
+    root : the list, whose paths are relative to its own folder; or a folder, and then `labels` begins with the list.
+    labels : files of labels or class names.
+    limit : number of images, the first ones; None for all.
+    cache, progress : as for `open_source`.
+    Raises DataError for a list that is empty, names a file twice, or names a file outside its folder.
     """
     if root.is_dir():
         if not labels:
@@ -67,30 +80,36 @@ def open_list(
         folder, path = root.parent, root
     lines = read_lines(path)
     whole = [line.text for line in lines]
-    bare = all(is_image(text) for text in whole)  # then a space belongs to the name
+    bare = all(is_image(text) for text in whole)  # then a space is part of the name
     names = [_name(folder, path, text if bare else line.name) for text, line in zip(whole, lines, strict=True)]
     keys = [key_of(name) for name in names]
     _check_different(path, keys)
     values = [None if bare else line.value for line in lines]
     folders = class_folders(keys)
     by_folder = not any(values) and all(folders)
-    found = find_labels(keys, labels, folders if by_folder else values, by_folder)
-    return file_source(title, folder, names, found, limit=limit, spread=False, cache=cache, progress=progress)
+    assigned = find_labels(keys, labels, folders if by_folder else values, by_folder)
+    return file_source(title, folder, names, assigned, limit=limit, spread=False, cache=cache, progress=progress)
 
 
 def file_source(
     title: str,
     root: Path,
     names: Sequence[str],
-    found: Labels,
+    assigned: Labels,
     *,
     limit: int | None,
     spread: bool,
     cache: Path,
     progress: Progress | None,
 ) -> FileSource:
-    """The named files with their index. spread : take a limit's images evenly from the classes, else the first."""
-    labels = found.labels
+    """The named files with their index.
+
+    names : paths relative to `root`.
+    assigned : the labels of the files.
+    limit : number of images; None for all.
+    spread : with a limit, take the images evenly over the classes; otherwise take the first ones.
+    """
+    labels = assigned.labels
     if limit is not None and limit < len(names):
         chosen = _spread(labels, limit) if spread else np.arange(limit)
         names, labels = [names[at] for at in chosen], labels[chosen]
@@ -98,16 +117,17 @@ def file_source(
         keys=tuple(key_of(name) for name in names),
         labels=labels,
         hashes=file_hashes(root, names, cache=cache, progress=progress),
-        class_ids=found.class_ids,
-        class_names=found.class_names,
+        class_ids=assigned.class_ids,
+        class_names=assigned.class_names,
     )
     return FileSource(title, index, root, tuple(names))
 
 
 def image_names(root: Path) -> list[str]:
-    """Names beneath a folder, with "/", of all files that a suffix calls images, in the order of their bytes.
+    """Paths, relative to a folder and with "/", of all files with the suffix of an image, in byte order.
 
-    Follows links to folders, once each; passes over hidden files. Raises DataError for no folder or no image.
+    Follows each link to a folder once; skips hidden files and folders.
+    Raises DataError if the folder does not exist or holds no image.
     """
     if not root.is_dir():
         what = "a file, expected a folder" if root.exists() else "no such folder"
@@ -127,17 +147,17 @@ def image_names(root: Path) -> list[str]:
             else:
                 others[os.path.splitext(name)[1].lower() or "without suffix"] += 1
     if not names:
-        raise DataError(f"dataset.root {root}: no images in it{_spoken(others)}; give a folder of images")
+        raise DataError(f"dataset.root {root}: no images in it{_listed(others)}; give a folder of images")
     return sorted(names, key=os.fsencode)
 
 
-def _spoken(others: Counter[str]) -> str:
+def _listed(others: Counter[str]) -> str:
     parts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3))
     return f", but other files ({parts})" if parts else ""
 
 
 def _spread(labels: np.ndarray, limit: int) -> np.ndarray:
-    """The first images of every class, in equal numbers as far as they go, in the order of the dataset."""
+    """The first images of every class, in numbers as equal as possible, in the order of the dataset."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], labels[order])
     rank = np.empty(len(labels), np.int64)
@@ -146,7 +166,7 @@ def _spread(labels: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _load(path: Path) -> bytes:
-    """The file's bytes. Raises BadImage where it cannot be read or is too large to be an image."""
+    """The bytes of the file. Raises BadImage if it cannot be read or is too large."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -157,13 +177,13 @@ def _load(path: Path) -> bytes:
         raise BadImage(f"cannot be read: {error.strerror}") from error
 
 
-def _name(folder: Path, path: Path, spoken: str) -> str:
-    """The name beneath the folder of a path in the list."""
+def _name(folder: Path, path: Path, given: str) -> str:
+    """A path of the list, relative to the folder."""
     absolute = os.path.abspath(folder)
-    name = os.path.relpath(os.path.join(absolute, spoken), absolute).replace(os.sep, "/")
+    name = os.path.relpath(os.path.join(absolute, given), absolute).replace(os.sep, "/")
     if name == ".." or name.startswith("../"):
         raise DataError(
-            f"dataset.root {path}: names {spoken}, which lies outside {folder}; put the list into a folder that holds "
+            f"dataset.root {path}: names {given}, which lies outside {folder}; put the list into a folder that holds "
             "all its images, or give that folder by dataset.root=… and the list by dataset.labels=…"
         )
     return name
@@ -173,5 +193,5 @@ def _check_different(path: Path, keys: list[str]) -> None:
     seen: set[str] = set()
     for key in keys:
         if key in seen:
-            raise DataError(f"dataset.root {path}: names {key} twice; leave one")
+            raise DataError(f"dataset.root {path}: names {key} twice; remove one")
         seen.add(key)

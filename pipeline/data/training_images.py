@@ -1,4 +1,4 @@
-"""The pictures of a dataset for training: all of one size, to be had in any order."""
+"""Images for training, stored as one array on disk for access in any order: decoded images and drawings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from pipeline.data.doodles import REVISION, draw
 from pipeline.data.source import ImageSource
 from pipeline.errors import DataError
 
-_DECODED = 256  # pictures decoded between two lines of progress
-_DRAWN = 500  # drawings that one process makes at a time: a second or two
+_DECODED = 256  # images of a batch that is decoded
+_DRAWN = 500  # drawings that a process makes at a time, in a second or two
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Decoded pictures that could be read.
+    """The decoded images of a dataset, or a part of them, without those that could not be read.
 
-    stored : (picture, row, column, RGB) uint8, of which `rows` are these. labels : (picture,) class numbers, -1 for
-    none. digest : of the dataset they are from. names : of the classes.
+    stored : (image, row, column, RGB) uint8, all images that could be read.
+    rows : which of them belong to this part.
+    labels : (row,), class numbers, -1 for none.
+    digest : of the dataset.
+    names : of the classes.
     """
 
     stored: np.ndarray = field(repr=False)
@@ -39,17 +42,17 @@ class Pictures:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns of a picture."""
+        """Rows and columns of an image."""
         return self.stored.shape[1:3]
 
     def pixels(self, chosen: np.ndarray | slice) -> np.ndarray:
-        """Pixels of some pictures, (picture, row, column, RGB) uint8, in memory."""
+        """The pixels of chosen images, (image, row, column, RGB) uint8, in memory."""
         return np.ascontiguousarray(self.stored[self.rows[chosen]])
 
     def split(self, count: int, seed: int) -> tuple[Pictures, Pictures]:
-        """All but `count` pictures, and these, which are chosen by chance.
+        """All but `count` images, and these `count`, which are chosen at random.
 
-        Raises DataError if that leaves none.
+        Raises DataError if the first part would be empty.
         """
         if count >= len(self):
             raise DataError(f"held_out: got {count}, but the dataset has {len(self)} pictures; hold out fewer")
@@ -70,11 +73,18 @@ def read_pictures(
     threads: int,
     log: Callable[[str], None],
 ) -> Pictures:
-    """Return all pictures of a source, from `folder` where they lie decoded already, else decoded now and put there.
+    """All images of a source; they are decoded into `folder` unless they are there already.
 
-    The array is mapped, not read: memory holds what a training is looking at, whatever the dataset's size.
-    preprocess, fill : see `pipeline.data.fitting.fit`. bad_share : of pictures that may be unreadable.
-    Raises DataError when more are.
+    The array is memory-mapped, so memory holds only the images in use, whatever the size of the dataset.
+
+    source : the images.
+    height, width : of the result, in pixels.
+    preprocess, fill : as for `pipeline.data.fitting.fit`.
+    bad_share : the share of images that may be unreadable.
+    folder : for the decoded images.
+    threads : that decode.
+    log : called with lines of progress.
+    Raises DataError if more images are unreadable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"pictures-{source.digest[:16]}-{height}x{width}-{preprocess}-{'-'.join(map(str, fill))}"
@@ -113,14 +123,23 @@ def read_pictures(
 
 @dataclass(frozen=True)
 class Drawings:
-    """The first drawings of a seed: pixels (drawing, row, column, RGB) 0..255, and labels (drawing,)."""
+    """The first drawings of a seed.
+
+    pixels : (drawing, row, column, RGB) uint8.
+    labels : (drawing,), class numbers.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
 
 
 def drawings(*, seed: int, count: int, size: int, folder: Path, processes: int, log: Callable[[str], None]) -> Drawings:
-    """Return the drawings, from `folder` where they lie there already, else drawn now and put there."""
+    """The first `count` drawings of a seed; they are drawn into `folder` unless they are there already.
+
+    size : rows and columns of a drawing.
+    processes : that draw.
+    log : called with lines of progress.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"doodles-{REVISION}-{seed}-{count}-{size}"
     pixels_path, labels_path = folder / f"{stem}.npy", folder / f"{stem}.labels.npy"
@@ -131,7 +150,7 @@ def drawings(*, seed: int, count: int, size: int, folder: Path, processes: int, 
 
 
 def _draw_all(seed: int, count: int, size: int, processes: int, pixels_path: Path, labels_path: Path) -> None:
-    """Draw into files of another name, which get theirs when they are whole."""
+    """Draw into temporary files, which get their final names when they are complete."""
     unfinished = pixels_path.with_suffix(f".{os.getpid()}.part")
     pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
     labels = np.empty(count, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Batches of one shape in the order of the dataset, whatever the threads; bad images listed, good ones all there."""
+"""Batches have one shape and the order of the dataset for any number of threads; bad images are listed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(source, start=0, stop=None, *, side=32, batch=4, threads=2):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Twelve pictures, of which the third, fourth and last are broken."""
+    """Twelve pictures; the third, fourth and last are damaged."""
     for number in range(12):
         broken = number in (2, 3, 11)
         name = tmp_path / "mixed" / f"{number:02d}.png"
@@ -62,7 +62,7 @@ def test_batches_have_one_shape_and_the_order_of_the_dataset(mixed, threads):
 
 @dataclass(frozen=True, eq=False)
 class Counted(DoodleSource):
-    """Drawings that note which of them have been asked for."""
+    """Drawings that record which of them were requested."""
 
     asked: list[int]
 
@@ -115,13 +115,13 @@ def test_a_few_bad_images_pass_and_more_than_the_share_do_not():
     with pytest.raises(DataError, match="6 of 20"):
         check_bad(bad[:6], 20, 0.01, "photos")
     with pytest.raises(DataError, match="3 of 3"):
-        check_bad(bad[:3], 3, 0.01, "photos")  # nothing is left
+        check_bad(bad[:3], 3, 0.01, "photos")  # no image is left
     with pytest.raises(DataError, match="1 of 1000"):
         check_bad(bad[:1], 1000, 0.0, "photos")
 
 
 def test_a_thousand_photos_of_which_37_are_broken(test_data, tmp_path):
-    """Photos as they come and in every form, 36 files broken in twelve ways, and a link that leads nowhere."""
+    """Photos as published and in every format, 36 files damaged in twelve ways, and a dangling link."""
     root = tmp_path / "photos"
     root.mkdir()
     forms, ways = [*FORMS.items()], [*BROKEN.items()]

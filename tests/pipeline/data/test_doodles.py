@@ -1,4 +1,4 @@
-"""The drawings: decided by seed and index alone, of every class, and what a file of them gives back."""
+"""The drawings depend only on seed and index, cover every class, and are read back from a file unchanged."""
 
 from __future__ import annotations
 

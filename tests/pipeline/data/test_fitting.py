@@ -1,4 +1,4 @@
-"""What the network is shown lies in the original where the placement says, whatever the preprocessing."""
+"""The placement states correctly which part of the original the network gets, for each preprocessing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resized(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def ramps(rows: int, columns: int) -> np.ndarray:
-    """Levels that say where a pixel is: red its row, green its column, as a share of 255."""
+    """Levels that encode the position of a pixel: red its row, green its column, as a share of 255."""
     down, right = np.mgrid[0:rows, 0:columns]
     return (
         np.stack([255 * (down + 0.5) / rows, 255 * (right + 0.5) / columns, 0 * down], axis=2).round().astype(np.uint8)
@@ -85,7 +85,7 @@ def vector(box: Box) -> list[float]:
 )
 @settings(max_examples=40, deadline=None)
 def test_a_pixel_shows_the_place_that_the_placement_names(rows, columns, height, width, preprocess):
-    """The pictures' levels are coordinates, so that what is shown says where it comes from."""
+    """The levels of the picture are coordinates, so a pixel of the result encodes its origin."""
     fitted = fit(plain(ramps(rows, columns)), preprocess, height, width, GREY)
     inside = part_that_shows_the_original(fitted.placement, height, width)
     for row, column in ((0.25, 0.5), (0.5, 0.25), (0.75, 0.6)):

@@ -1,4 +1,4 @@
-"""Every kind of dataset: images in order, keys, labels and hashes; and what is wrong with one, in one line."""
+"""Every kind of dataset gives its images in order, with keys, labels and hashes; faults are reported in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(tmp_path):
 
 
 def put(root: Path, *names: str, old: bool = False) -> Path:
-    """Small pictures under these names, each of its own content."""
+    """Write small pictures of different content under these names."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path, opened, monkeypatc
 
 
 def test_a_file_changed_a_moment_ago_is_hashed_again(tmp_path, opened):
-    """Its time of change may not show the next change."""
+    """Its modification time may not reveal the next change."""
     root = put(tmp_path / "flat", "a.png")
     before, at = opened("folder", root).digest, os.stat(root / "a.png").st_mtime_ns
     (root / "a.png").write_bytes(content("b.png"))

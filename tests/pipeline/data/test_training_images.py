@@ -1,4 +1,4 @@
-"""Pictures for training: decoded once, in their order, without those that cannot be read."""
+"""Images for training are decoded once, in their order, without those that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Two classes of three flat pictures each, PNG; level 10 · class + number in every channel."""
+    """Two classes of three uniform pictures each, PNG, with level 10 · class + number in every channel."""
     for number, name in enumerate(("cat", "dog")):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
