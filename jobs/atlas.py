@@ -29,8 +29,8 @@ from pipeline.work import Work
 
 def atlas(config: DictConfig) -> int:
     """Do what the configuration asks; return the exit code."""
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
 
     asked = read_request(config)

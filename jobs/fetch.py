@@ -10,7 +10,7 @@ from jobs.request import read_model
 
 def fetch(config: DictConfig) -> int:
     """Fetch what is missing; return the exit code."""
-    from pipeline.nets.model import fetch_files
+    from pipeline.nets.open_network import fetch_files
 
     for name, path in fetch_files(read_model(config.model)).items():
         print(f"{name}: {path}")

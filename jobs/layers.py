@@ -10,8 +10,8 @@ from jobs.request import read_model
 
 def layers(config: DictConfig) -> int:
     """Print the table; return the exit code."""
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
 
     card = network_card(open_network(read_model(config.model)))
     wide = max(len(layer.name) for layer in card.layers)

@@ -22,7 +22,7 @@ from pipeline.request import Config
 
 def open_images(settings: DatasetSettings | None) -> object | None:
     """The images of a dataset, hashed; None where there is none."""
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
 
     if settings is None:
@@ -94,7 +94,7 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
 
 def _image_code(prior: object, network: object, path: Path) -> object:
     """The code of an image file, by the network that the prior inverts: the atlas's own, or an option of conf/model."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.encoding import file_code
 
     own = network.digest == prior.network_digest or (not prior.network_digest and network.name == prior.network)

@@ -19,8 +19,8 @@ from pipeline.settings import check_choice
 
 def photos(config: DictConfig) -> int:
     """Train a network, write its weights into the output folder, report its accuracy, and return the exit code."""
-    from pipeline.data.dataset import open_source
-    from pipeline.data.pictures import Pictures, read_pictures
+    from pipeline.data.open_source import open_source
+    from pipeline.data.training_images import Pictures, read_pictures
     from pipeline.nets.download import cache_folder
     from pipeline.nets.tinynet import SIZE
     from pipeline.training.classifiers.photos import GREY, PHOTO_NETWORKS, PhotoRecipe, photo_recipe, train_on_photos
@@ -50,7 +50,7 @@ def photos(config: DictConfig) -> int:
             height=SIZE,
             width=SIZE,
             preprocess=dataset.preprocess,
-            ground=GREY,
+            fill=GREY,
             bad_share=dataset.bad_share,
             folder=out / "pictures",
             threads=recipe.threads,

@@ -21,9 +21,9 @@ from pipeline.settings import ClusterSettings
 
 def pixels(config: DictConfig) -> int:
     """Read the hits' images, check that they are those that were mined, and merge; return the exit code."""
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
 
     out = read_out(config)

@@ -23,7 +23,7 @@ SHOWN = 12  # held-out images in a snapshot, and so the fewest that can be held 
 
 def prior(config: DictConfig) -> int:
     """Train a prior, write its folder into the output folder, report its errors, and return the exit code."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.prior import read_prior
     from pipeline.training.priors.training import check_begin, check_request
 

@@ -40,8 +40,8 @@ def open_images(job: PriorJob, network: object, log: object):
     Raises DataError if no image would be left to train on.
     """
     from pipeline.card import mean_colour
-    from pipeline.data.dataset import open_source
-    from pipeline.data.pictures import read_pictures
+    from pipeline.data.open_source import open_source
+    from pipeline.data.training_images import read_pictures
     from pipeline.nets.download import cache_folder
 
     size = network.preprocessing  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def open_images(job: PriorJob, network: object, log: object):
         height=size.height,
         width=size.width,
         preprocess=job.dataset.preprocess,
-        ground=mean_colour(size.order, size.mean),
+        fill=mean_colour(size.order, size.mean),
         bad_share=job.dataset.bad_share,
         folder=job.out / "pictures",
         threads=job.recipe.threads,
@@ -66,7 +66,7 @@ def train_member(member: Member, job: PriorJob) -> None:
     """Train as one of the processes; the first writes the prior's folder, the metrics, the snapshots and the page."""
     import torch
 
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
     from pipeline.priors.prior import read_prior
     from pipeline.resources import prepare
     from pipeline.training.priors.process_group import joined_process_group

@@ -23,7 +23,7 @@ STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 
 def score(config: DictConfig) -> int:
     """Judge, keep the verdicts in the atlas, print the table; return the exit code."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
 
     out = read_out(config)
     plan = stored_plan(out)

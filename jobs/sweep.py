@@ -63,8 +63,8 @@ class SweepSettings:
 
 def sweep(config: DictConfig) -> int:
     """Compute the settings, have them judged, make the page; return the exit code."""
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
 
     asked = read_settings(SweepSettings, config.sweep, "sweep")
@@ -123,7 +123,7 @@ def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> 
 
 def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
     """The judge by its name; none, and a word about it, where it cannot judge these classes."""
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
 
     judge = open_network(read_model(config.judge))
     if judge.digest == asked.card.digest:

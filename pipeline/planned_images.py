@@ -30,7 +30,7 @@ def read_batches(
         height=size.height,
         width=size.width,
         preprocess=dataset.preprocess,
-        ground=fill_colour(resources),
+        fill=fill_colour(resources),
         reduced=dataset.reduced_decoding,
         batch=batch,
         threads=threads,

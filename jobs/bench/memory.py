@@ -144,10 +144,10 @@ class _Counted:
 def _work(path: Path | None, count: int, cache: str, read: Synchronized, ready: object) -> None:
     """What a worker does: task after task, as a driver would send them."""
     from pipeline.compute import compute
-    from pipeline.data.dataset import open_source
+    from pipeline.data.open_source import open_source
     from pipeline.methods.tops.task import TOPS, mine_tasks
-    from pipeline.nets.card import network_card
-    from pipeline.nets.model import open_network
+    from pipeline.nets.network_card import network_card
+    from pipeline.nets.open_network import open_network
     from pipeline.plan import Plan
     from pipeline.request import Request
     from pipeline.resources import Resources

@@ -23,8 +23,8 @@ from pipeline.data.tar import open_tar
 from pipeline.methods.tops.mine import MineSettings, mine_block
 from pipeline.nets.caffe import caffe_network
 from pipeline.nets.device_images import Batch, centred
-from pipeline.nets.model import open_network
 from pipeline.nets.network import Network
+from pipeline.nets.open_network import open_network
 from pipeline.settings import ModelSettings
 
 QUESTION = "images per second mined in every layer, against the forward pass alone, and with decoding; one thread each"
@@ -57,7 +57,7 @@ class Work:
                 height=size.height,
                 width=size.width,
                 preprocess="resize",
-                ground=(0, 0, 0),
+                fill=(0, 0, 0),
                 reduced=False,
                 batch=self.batch,
                 threads=0,

@@ -1,4 +1,4 @@
-"""Images in batches of one shape, decoded while the network is at work, and an account of those left out."""
+"""Images in batches of one shape, decoded while the network computes, and a record of the skipped ones."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from pipeline.data.fitting import Fitted, Placement, fit, least_size
 from pipeline.data.source import UNREADABLE, ImageSource, Load
 from pipeline.errors import DataError
 
-HANDFUL = 5  # bad images that a small dataset may have whatever its share
-_GROUP = 8  # images that a thread takes at a time
+HANDFUL = 5  # bad images that are allowed whatever their share, for small datasets
+_GROUP = 8  # images that a thread decodes at a time
 _SHOWN = 3  # bad images named in an error
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that was left out, and why."""
+    """An image that was skipped.
+
+    image : its number in the dataset.
+    key : its name in the dataset.
+    reason : why it cannot be used.
+    """
 
     image: int
     key: str
@@ -32,9 +37,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures as the network's input. pixels : (batch, row, column, rgb) uint8, always of one shape: after the
-    first `count` the last one is repeated. images, placements : number of each, and where it lies in the original;
-    `count` of them.
+    """Images in the network's input size.
+
+    pixels : (batch, row, column, rgb) uint8. The shape is always the same: after the first `count` images the last one
+        is repeated.
+    images : numbers of the `count` images in the dataset.
+    placements : for each of them, the position of the input in the original image.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -48,20 +56,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Fit:
-    """How a picture becomes input; see `batches`."""
+    """Turns encoded images into network input; fields as the arguments of `batches`."""
 
     source: ImageSource
     height: int
     width: int
     preprocess: str
     reduced: bool
-    ground: tuple[int, int, int]
+    fill: tuple[int, int, int]
 
     def group(self, loads: Sequence[tuple[int, Load]]) -> list[tuple[int, Fitted | BadImage]]:
         return [(image, self.one(image, load)) for image, load in loads]
 
     def one(self, image: int, load: Load) -> Fitted | BadImage:
-        """One picture, or why it is none. Raises DataError if it is not the one that the index knows."""
+        """One image, or why it cannot be used. Raises DataError if its content differs from the index."""
         try:
             data = load()
             if isinstance(data, np.ndarray):
@@ -72,17 +80,17 @@ class _Fit:
                 decoded = decode(data, reduced_to=least)
         except BadImage as error:
             return error.with_traceback(None)
-        return fit(decoded, self.preprocess, self.height, self.width, self.ground)
+        return fit(decoded, self.preprocess, self.height, self.width, self.fill)
 
     def _check(self, image: int, data: bytes) -> None:
         index = self.source.index
-        known = index.hashes[image].tobytes()
-        if known == UNREADABLE:
+        expected = index.hashes[image].tobytes()
+        if expected == UNREADABLE:
             raise BadImage("could not be read when the dataset was looked through")
-        if hashlib.sha256(data).digest() != known:
+        if hashlib.sha256(data).digest() != expected:
             raise DataError(
-                f"dataset {self.source.name}: {index.keys[image]} has changed since the dataset was looked through; "
-                "start again (after touching the file, if it was changed under its old date)"
+                f"dataset {self.source.name}: {index.keys[image]} has changed since the dataset was indexed; "
+                "start again (touch the file first if it kept its old modification time)"
             )
 
 
@@ -94,21 +102,25 @@ def batches(
     height: int,
     width: int,
     preprocess: str,
-    ground: tuple[int, int, int],
+    fill: tuple[int, int, int],
     reduced: bool,
     batch: int,
     threads: int,
     skipped: list[Skipped],
 ) -> Iterator[Batch]:
-    """Batches of images start … stop−1 in order, those that cannot be decoded left out.
+    """Yield the images start … stop−1 in batches, in order, without those that cannot be decoded.
 
-    Threads decode the next two batches while the caller works on one; no more is held. With `threads=0`
-    everything is done when it is asked for.
-    preprocess, ground : see `fit`. reduced : let the JPEG decoder scale down.
-    skipped : gets the images left out, in order; it is complete when the iterator has ended.
-    Raises DataError when an image is not the one that the index knows.
+    Threads decode the next two batches while the caller works on one; no more are held.
+
+    height, width : of the network's input, in pixels.
+    preprocess, fill : as for `fit`.
+    reduced : let the JPEG decoder scale down.
+    batch : images in a batch.
+    threads : that decode; with 0, the caller's thread decodes on demand.
+    skipped : receives the skipped images, in order; it is complete when the iterator ends.
+    Raises DataError if the content of an image differs from the index.
     """
-    work = _Fit(source, height, width, preprocess, reduced, ground)
+    work = _Fit(source, height, width, preprocess, reduced, fill)
     waiting: list[tuple[int, Fitted]] = []
     for image, result in _in_order(work, source.loads(start, stop), 2 * batch, threads):
         if isinstance(result, BadImage):
@@ -123,9 +135,11 @@ def batches(
 
 
 def check_bad(skipped: Sequence[Skipped], count: int, bad_share: float, name: str) -> None:
-    """Raise DataError if more images were left out than the share of all `count` allows, or none is left.
+    """Raise DataError if too many images were skipped, or all of them.
 
-    A handful is always allowed, unless the share is 0.
+    count : images in all.
+    bad_share : the share of them that may be skipped. HANDFUL images may always be, unless the share is 0.
+    name : of the dataset, for messages.
     """
     allowed = max(HANDFUL, int(bad_share * count)) if bad_share else 0
     if not skipped or (len(skipped) <= allowed and len(skipped) < count):
@@ -140,7 +154,7 @@ def check_bad(skipped: Sequence[Skipped], count: int, bad_share: float, name: st
 def _in_order(
     work: _Fit, loads: Iterator[tuple[int, Load]], ahead: int, threads: int
 ) -> Iterator[tuple[int, Fitted | BadImage]]:
-    """Every image's result in order, at most about `ahead` of them done or under way beyond the one asked for."""
+    """Yield the result of every image, in order; at most about `ahead` of them are decoded in advance."""
     if threads == 0:
         for image, load in loads:
             yield image, work.one(image, load)

@@ -1,4 +1,4 @@
-"""Encoded images of any usual form, as upright RGB pixels."""
+"""Decoding of the usual image formats into upright RGB pixels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB, where Pillow too begins to suspect a bomb
-MOST_BYTES = 2**29  # of a file: an image of that many pixels hardly takes more
-GROUND = 255  # what shows through transparent pixels: white, as on a page
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # a JPEG with further pictures opens as MPO
+MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB; near the size at which Pillow warns of a bomb
+MOST_BYTES = 2**29  # of a file; an image of MOST_PIXELS hardly takes more
+TRANSPARENT_FILL = 255  # level behind transparent pixels: white, as on a page
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # Pillow opens a JPEG with several pictures as MPO
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
 _ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 262, 0  # tags of EXIF and TIFF
-# EXIF orientation → what turns the stored pixels upright
+# EXIF orientation → the transposition that makes the stored pixels upright
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,7 +28,7 @@ _UPRIGHT = {
 
 
 class BadImage(ValueError):
-    """An image that cannot be used, and why; it is skipped and listed, the run goes on."""
+    """An image that cannot be used, with the reason. It is skipped and listed, and the run continues."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -37,10 +37,12 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Upright pixels (row, column, rgb) uint8, and how they lie in the original.
+    """An upright image, possibly scaled down by the decoder.
 
-    rows, columns : of the upright original. reduction : pixels of the original along a side of one of these; 1,
-    unless the decoder scaled down (2, 4 or 8). The last row and column may then stick out of the original.
+    pixels : (row, column, rgb) uint8.
+    rows, columns : of the upright original.
+    reduction : original pixels along the side of one of these pixels: 1, or 2, 4 or 8 if the decoder scaled down. The
+        last row and column may then extend beyond the original.
     """
 
     pixels: np.ndarray
@@ -50,15 +52,17 @@ class Decoded:
 
 
 def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
-    """The first frame of an encoded image as upright RGB.
+    """The first frame of an encoded image, as upright RGB.
 
-    JPEG, PNG, WebP, BMP, TIFF and GIF. Grey is repeated, a palette looked up, 16 bits a channel keep their upper
-    eight, CMYK is converted without a colour profile (in JPEG taken as inverted, as all software that writes it
-    does), the EXIF orientation applied. What is transparent is laid on white.
-    Departure: Caffe's reader drops the alpha channel and shows whatever colour lies under transparent pixels.
-    reduced_to : let the JPEG decoder scale down (by 2, 4 or 8, in the frequency domain) to no less than these rows
-    and columns; None never. Images that are stored turned are not reduced.
-    Raises BadImage for what is empty, damaged, cut short, not an image, or larger than MOST_PIXELS.
+    Reads JPEG, PNG, WebP, BMP, TIFF and GIF. Grey levels are repeated, palettes are looked up, and channels of 16 bits
+    keep their upper 8 bits. CMYK is converted without a colour profile (JPEG's is inverted, as all software writes it).
+    The EXIF orientation is applied. Transparent pixels are composited over white.
+
+    data : the bytes of the file.
+    reduced_to : the JPEG decoder may scale down (by 2, 4 or 8, in the frequency domain) to no less than these (rows,
+        columns); None to keep the full size. Images with an EXIF rotation are not reduced.
+    Departure: Caffe's reader drops the alpha channel and shows the colour that is stored under transparent pixels.
+    Raises BadImage for a file that is empty, damaged, cut short, not an image, or larger than MOST_PIXELS.
     """
     _quiet()
     if not data:
@@ -71,15 +75,18 @@ def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: more than {MOST_PIXELS} pixels") from error
     except Image.UnidentifiedImageError as error:
-        known = data.startswith(_BEGINNINGS)
-        reason = "damaged: its head cannot be read" if known else f"not an image (begins with {data[:8]!r})"
+        has_signature = data.startswith(_BEGINNINGS)
+        reason = "damaged: its head cannot be read" if has_signature else f"not an image (begins with {data[:8]!r})"
         raise BadImage(reason) from error
-    except Exception as error:  # on damaged files Pillow's readers raise nearly anything
+    except Exception as error:  # Pillow's readers raise nearly any exception on damaged files
         raise BadImage(f"damaged: {_line(error)}") from error
 
 
 def _quiet() -> None:
-    """Let Pillow's warnings about odd files pass: the pixels decide. (A filter, as catching is not safe in threads.)"""
+    """Ignore Pillow's warnings about odd files, because only the pixels matter.
+
+    A filter is installed because catching warnings is not safe in threads.
+    """
     first = warnings.filters[0] if warnings.filters else None
     if first is None or first[0] != "ignore" or getattr(first[3], "pattern", "") != r"PIL\.":
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -94,7 +101,7 @@ def _read(image: Image.Image, reduced_to: tuple[int, int] | None) -> Decoded:
         drafted = image.draft(None, (reduced_to[1], reduced_to[0]))
         reduction = round(width / drafted[1][2]) if drafted is not None else 1
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))  # asked after loading, for TIFF is turned by then
+    turn = _UPRIGHT.get(_orientation(image))  # read after loading, because loading turns a TIFF upright
     pixels = np.asarray(_rgb(image) if turn is None else _rgb(image).transpose(turn))
     if reduction > 1:
         return Decoded(pixels, height, width, reduction)
@@ -104,25 +111,25 @@ def _read(image: Image.Image, reduced_to: tuple[int, int] | None) -> Decoded:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF says nothing about the pixels
+    except Exception:  # the pixels may be valid although the EXIF data is damaged
         return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """The loaded image as RGB."""
+    """The loaded image, converted to RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = Image.fromarray(_eight_bits(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         clear = image.convert("RGBA")
-        ground = Image.new("RGBA", clear.size, (GROUND, GROUND, GROUND, 255))
-        return Image.alpha_composite(ground, clear).convert("RGB")
+        white = Image.new("RGBA", clear.size, (TRANSPARENT_FILL, TRANSPARENT_FILL, TRANSPARENT_FILL, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
     if image.mode == "LAB":
         raise BadImage("colour space LAB is not read")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Grey levels (row, column) uint8 of an image with one deep channel."""
+    """Grey levels (row, column) uint8 of an image with one channel of more than 8 bits."""
     levels = np.asarray(image)
     if image.mode == "F":
         if not np.all((levels >= 0) & (levels <= 1)):
@@ -132,9 +139,9 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
         raise BadImage("levels of 32 bits, of unknown range")
     if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
         levels = 65535 - levels
-    return (levels >> 8).astype(np.uint8)  # as Pillow does with deep colour
+    return (levels >> 8).astype(np.uint8)  # as Pillow does for colour
 
 
 def _line(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-# What the shapes ask for by name; an ink varies them, or exchanges them for others.
+# The colours that shapes use by name. An Ink varies or permutes them.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 52, 48),
     "orange": (240, 140, 40),
@@ -31,17 +31,25 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object lies: a small wave, then a linear map, a perspective and a shift, to canvas pixels."""
+    """The map from an object's coordinates to canvas pixels: a small wave, a linear map, a perspective and a shift.
 
-    linear: np.ndarray  # (2, 2)
-    centre: np.ndarray  # (2,) canvas pixels
-    vanish: np.ndarray  # (2,) the perspective's denominators
-    wave: np.ndarray  # (2, 2) frequency and phase of the hand's wave, for x and for y
-    wave_size: float  # of the object's half size
-    measure: float  # canvas pixels of one unit
+    linear : (2, 2), the linear map.
+    centre : (2,), the shift, in canvas pixels.
+    vanish : (2,), the coefficients of the perspective's denominator.
+    wave : (2, 2), frequency and phase of the wave, for x and for y.
+    wave_size : amplitude of the wave, as a share of the object's half size.
+    measure : canvas pixels of one unit of the object.
+    """
+
+    linear: np.ndarray
+    centre: np.ndarray
+    vanish: np.ndarray
+    wave: np.ndarray
+    wave_size: float
+    measure: float
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Return the points (point, xy), given in [-1, 1], in canvas pixels."""
+        """Points (point, xy) in canvas pixels, of points (point, xy) in [-1, 1]."""
         waved = points + self.wave_size * np.sin(points[:, ::-1] * self.wave[0] + self.wave[1])
         flat = waved @ self.linear.T
         return flat / (1 + waved @ self.vanish)[:, None] + self.centre
@@ -49,11 +57,16 @@ class Pose:
 
 @dataclass(frozen=True)
 class Ink:
-    """The colours of one drawing by name, and how its lines are drawn."""
+    """The colours of one drawing, and the style of its lines.
+
+    colours : name → RGB.
+    line : colour of lines, RGB.
+    width : of outlines, in the object's units; 0 for no outlines.
+    """
 
     colours: dict[str, tuple[int, int, int]] = field(repr=False)
     line: tuple[int, int, int]
-    width: float  # of outlines, in the object's units; 0 draws no outlines
+    width: float
 
 
 class Pen:
@@ -65,7 +78,7 @@ class Pen:
         self._ink = ink
 
     def fill(self, points: np.ndarray | list[tuple[float, float]], colour: str, *, outline: bool = True) -> None:
-        """Fill the closed shape, and draw its outline when the ink has outlines."""
+        """Fill a closed shape, and draw its outline if the ink has outlines."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         self._draw.polygon(flat.ravel().tolist(), fill=self._ink.colours[colour])
         if outline and self._ink.width > 0:
@@ -82,18 +95,23 @@ class Pen:
         high: float | None = None,
         outline: bool = True,
     ) -> None:
-        """Fill an ellipse of half width `radius` and half height `high` (a circle without it)."""
+        """Fill an ellipse of half width `radius` and half height `high`; None for a circle."""
         self.fill(ellipse(x, y, radius, radius if high is None else high), colour, outline=outline)
 
     def line(self, points: np.ndarray | list[tuple[float, float]], width: float = 0.06, colour: str = "") -> None:
-        """Draw an open line, in the ink's line colour unless one is named; width in the object's units."""
+        """Draw an open line.
+
+        points : (point, xy), in the object's units.
+        width : in the object's units.
+        colour : name; "" for the ink's line colour.
+        """
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         paint = self._ink.colours[colour] if colour else self._ink.line
         self._stroke(flat, width, paint)
         self._caps(flat, width, paint)
 
     def tube(self, points: np.ndarray | list[tuple[float, float]], width: float, colour: str) -> None:
-        """Draw a thick line with round ends, outlined like a shape when the ink has outlines."""
+        """Draw a thick line with round ends, with an outline if the ink has outlines."""
         flat = self._pose.place(np.asarray(points, dtype=np.float64))
         if self._ink.width > 0:
             outer = width + 1.6 * self._ink.width  # half of a shape's outline lies inside the shape
@@ -116,7 +134,7 @@ class Pen:
 
 @cache
 def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, points: int = 36) -> np.ndarray:
-    """Return the outline (point, xy) of an ellipse, its long axes turned by `turn` degrees."""
+    """The outline (point, xy) of an ellipse, rotated by `turn` degrees."""
     angles = np.linspace(0, 2 * math.pi, points, endpoint=False)
     flat = np.stack([wide * np.cos(angles), high * np.sin(angles)], axis=1)
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
@@ -125,14 +143,14 @@ def ellipse(x: float, y: float, wide: float, high: float, turn: float = 0.0, poi
 
 @cache
 def arc(x: float, y: float, wide: float, high: float, start: float, stop: float, points: int = 24) -> np.ndarray:
-    """Return the points (point, xy) of an ellipse's arc from `start` to `stop` degrees, clockwise as seen."""
+    """The points (point, xy) of an arc of an ellipse from `start` to `stop` degrees, clockwise on the canvas."""
     angles = np.radians(np.linspace(start, stop, points))
     return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], axis=1)
 
 
 @cache
 def smooth(*corners: tuple[float, float], closed: bool = True, between: int = 6) -> np.ndarray:
-    """Return a curve (point, xy) through the corners. Source: Catmull and Rom 1974, uniform spline."""
+    """A smooth curve (point, xy) through the corners. Source: Catmull and Rom 1974, uniform spline."""
     knots = np.array(corners, dtype=np.float64)
     if closed:
         knots = np.concatenate([knots[-1:], knots, knots[:2]])
@@ -146,5 +164,5 @@ def smooth(*corners: tuple[float, float], closed: bool = True, between: int = 6)
 
 
 def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
-    """Return the four corners of an upright rectangle."""
+    """The four corners of an upright rectangle."""
     return [(left, top), (right, top), (right, bottom), (left, bottom)]

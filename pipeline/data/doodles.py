@@ -1,4 +1,4 @@
-"""Drawings of things that anyone knows, made by the project itself from a seed: a labelled dataset."""
+"""Drawings of everyday things, drawn by the project itself from a seed: a labelled dataset."""
 
 from __future__ import annotations
 
@@ -11,55 +11,54 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.data import doodle_shapes as shapes
-from pipeline.data import doodle_things as things
 from pipeline.data.doodle_pen import COLOURS, Ink, Pen, Pose
 
 Colour = tuple[int, int, int]
 
-REVISION = 3  # of the drawings: another number when any pixel of them changes
-_OVERSAMPLING = 3  # drawn that much larger, then averaged
-_EXCHANGED = 0.08  # share of drawings in odd colours; with a quarter, networks learned to ignore colour
-_LEAST_CONTRAST = 95.0  # distance in RGB between the ground and a thing's main colour
+REVISION = 3  # of the drawings; raise it when any of their pixels changes
+_OVERSAMPLING = 3  # factor by which drawings are drawn larger, before averaging
+_EXCHANGED = 0.08  # share of drawings with exchanged colours; at 0.25, networks learned to ignore colour
+_LEAST_CONTRAST = 95.0  # distance in RGB between the background and a thing's main colour
 _TWO_TO_64 = 2**64
 
-# What is drawn, and the colour that must stand out from the ground.
+# Name of a class → its drawing function, and the colour that has to contrast with the background.
 _SHAPES: dict[str, tuple[Callable[[Pen, np.random.Generator], None], str]] = {
-    "anchor": (things.anchor, "blue"),
+    "anchor": (shapes.anchor, "blue"),
     "bird": (shapes.bird, "sky"),
-    "boat": (things.boat, "red"),
+    "boat": (shapes.boat, "red"),
     "butterfly": (shapes.butterfly, "purple"),
-    "car": (things.car, "red"),
+    "car": (shapes.car, "red"),
     "cat": (shapes.cat, "orange"),
     "cherries": (shapes.cherries, "red"),
-    "clock": (things.clock, "red"),
-    "cup": (things.cup, "blue"),
-    "envelope": (things.envelope, "cream"),
+    "clock": (shapes.clock, "red"),
+    "cup": (shapes.cup, "blue"),
+    "envelope": (shapes.envelope, "cream"),
     "face": (shapes.face, "yellow"),
     "fish": (shapes.fish, "orange"),
     "flower": (shapes.flower, "pink"),
-    "glasses": (things.glasses, "black"),
+    "glasses": (shapes.glasses, "black"),
     "heart": (shapes.heart, "red"),
-    "house": (things.house, "cream"),
-    "ice cream": (things.ice_cream, "pink"),
-    "key": (things.key, "yellow"),
-    "ladder": (things.ladder, "brown"),
-    "lamp": (things.lamp, "yellow"),
+    "house": (shapes.house, "cream"),
+    "ice cream": (shapes.ice_cream, "pink"),
+    "key": (shapes.key, "yellow"),
+    "ladder": (shapes.ladder, "brown"),
+    "lamp": (shapes.lamp, "yellow"),
     "leaf": (shapes.leaf, "green"),
     "mushroom": (shapes.mushroom, "red"),
-    "rocket": (things.rocket, "white"),
+    "rocket": (shapes.rocket, "white"),
     "snail": (shapes.snail, "orange"),
     "star": (shapes.star, "yellow"),
     "sun": (shapes.sun, "yellow"),
     "tree": (shapes.tree, "forest"),
-    "umbrella": (things.umbrella, "red"),
+    "umbrella": (shapes.umbrella, "red"),
 }
 CLASSES: tuple[str, ...] = tuple(_SHAPES)
 
 
 def draw(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, int]:
-    """Return drawing `index` of a seed as (row, column, RGB) 0..255, and its class.
+    """Drawing `index` of a seed, (row, column, RGB) uint8, and its class number.
 
-    The pair decides every pixel: neither order nor machine load plays a part.
+    Seed, index and size determine every pixel.
     """
     rng = _generator(seed, index)
     label = int(rng.integers(len(CLASSES)))
@@ -68,7 +67,7 @@ def draw(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, int]:
 
 
 def label_of(seed: int, index: int) -> int:
-    """The class of drawing `index` of a seed, without drawing it."""
+    """The class number of drawing `index` of a seed, without drawing it."""
     return int(_generator(seed, index).integers(len(CLASSES)))
 
 
@@ -82,20 +81,20 @@ class Doodles:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of their labels."""
+        """The names of the classes, by class number."""
         return CLASSES
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        """Return (pixels, label) of one drawing; raises IndexError outside 0..count-1."""
+        """Pixels and class number of one drawing; raises IndexError outside 0…count−1."""
         if not 0 <= index < self.count:
             raise IndexError(f"doodles: {index} is outside 0..{self.count - 1}")
         return draw(self.seed, index, self.size)
 
     def key(self, index: int) -> str:
-        """The drawing's name for good, such as `doodles/0/000123`."""
+        """The permanent name of a drawing, such as `doodles/0/000123`."""
         return f"doodles/{self.seed}/{index:06d}"
 
 
@@ -104,19 +103,24 @@ def _generator(seed: int, index: int) -> np.random.Generator:
 
 
 def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return one drawing of a class as (row, column, RGB) 0..255, everything else drawn from `rng`."""
+    """One drawing of a class, (row, column, RGB) uint8.
+
+    label : class number.
+    rng : source of all random choices.
+    size : rows and columns.
+    """
     shape, main = _SHAPES[CLASSES[label]]
     ink = _ink(rng)
-    ground_colour = _ground_colour(rng, away_from=ink.colours[main])
-    ground = _ground(rng, ground_colour, size)
+    background_colour = _background_colour(rng, away_from=ink.colours[main])
+    background = _background(rng, background_colour, size)
     large = size * _OVERSAMPLING
-    canvas = Image.fromarray(ground).resize((large, large), Image.Resampling.BILINEAR)
+    canvas = Image.fromarray(background).resize((large, large), Image.Resampling.BILINEAR)
     _clutter(canvas, rng, pieces=int(rng.integers(0, 7)), reach=0.13, anywhere=True)
     before = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
     shape(Pen(canvas, pose=_pose(rng, large), ink=ink), rng)
     drawn = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
     textured = drawn + _texture(rng, size) * (np.abs(drawn - before).max(axis=2, keepdims=True) > 12)
-    if rng.random() < 0.35:  # something lies on the thing
+    if rng.random() < 0.35:  # occlude a part of the thing
         canvas = Image.fromarray(_to_bytes(textured)).resize((large, large), Image.Resampling.NEAREST)
         _clutter(canvas, rng, pieces=int(rng.integers(1, 3)), reach=0.1, anywhere=False)
         textured = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
@@ -125,7 +129,7 @@ def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _ink(rng: np.random.Generator) -> Ink:
-    """Colours near their names; for some drawings the names are exchanged for any colours."""
+    """Random colours near those of COLOURS; in a few drawings the colours are permuted."""
     kind = rng.random()
     shift = rng.uniform(-0.035, 0.035)
     names = list(COLOURS)
@@ -139,7 +143,7 @@ def _ink(rng: np.random.Generator) -> Ink:
             value * (0.94 + 0.1 * jitter[2]),
         )
     if kind < _EXCHANGED:
-        exchanged = rng.permutation(len(names) - 2)  # grey and black keep their part
+        exchanged = rng.permutation(len(names) - 2)  # grey and black stay
         colours |= {names[i]: colours[names[j]] for i, j in enumerate(exchanged)}
     dark = _rgb(rng.random(), rng.uniform(0, 0.6), rng.uniform(0.08, 0.26))
     width = 0.0 if 0.4 <= kind < 0.55 else rng.uniform(0.035, 0.085)
@@ -151,7 +155,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _ground_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
+def _background_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
     for _ in range(8):
         colour = _rgb(rng.random(), rng.uniform(0.05, 0.7), rng.uniform(0.35, 1.0))
         if math.dist(colour, away_from) > _LEAST_CONTRAST:
@@ -160,8 +164,8 @@ def _ground_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour:
     return (70, 80, 110) if light else (235, 240, 240)
 
 
-def _ground(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
-    """A flat, shaded, striped, or blotched ground, (row, column, RGB) 0..255."""
+def _background(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
+    """A plain, shaded, striped or blotched background, (row, column, RGB) uint8."""
     base = np.array(colour, dtype=np.float32)
     kind = int(rng.integers(5))
     if kind == 0:
@@ -182,7 +186,7 @@ def _ground(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
 
 
 def _pose(rng: np.random.Generator, large: int) -> Pose:
-    """A place, size, turn, lean and perspective that keep nearly all of the thing inside."""
+    """A random position, size, rotation, shear and perspective that keep nearly all of the thing inside."""
     half = large / 2 * rng.uniform(0.68, 0.97)
     turn = math.radians(rng.normal(0, 9) if rng.random() < 0.85 else rng.uniform(-32, 32))
     cos, sin = math.cos(turn), math.sin(turn)
@@ -201,7 +205,12 @@ def _pose(rng: np.random.Generator, large: int) -> Pose:
 
 
 def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reach: float, anywhere: bool) -> None:
-    """Scatter strokes, ellipses, triangles and patches, each at most `reach` of the canvas in half size."""
+    """Scatter strokes, ellipses, triangles and rectangles over the canvas.
+
+    pieces : how many.
+    reach : largest half size of a piece, as a share of the canvas.
+    anywhere : up to the border, else only in the middle of the canvas.
+    """
     pen = ImageDraw.Draw(canvas)
     large = canvas.width
     for _ in range(pieces):
@@ -224,7 +233,7 @@ def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reac
 
 
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray | float:
-    """What is added to the thing's colours: nothing, hatching, or blotches, (row, column, 1)."""
+    """The texture to add to the thing, (row, column, 1): hatching or blotches; 0.0 for none."""
     kind = rng.random()
     strength = rng.uniform(6, 20)
     if kind < 0.5:

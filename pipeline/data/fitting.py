@@ -1,4 +1,4 @@
-"""Pictures of any size in the network's input size, and where each pixel came from."""
+"""Resizing of images to the network's input size, with the position of the input in the original."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image
 
 from pipeline.data.decoding import Decoded
 
-REFERENCE_EDGE = 256  # Caffe's: networks that read 224…227 pixels are shown the middle of 256
-_MARGIN = 8 / 7  # 256 / 224, the same share for other sizes
-_NO_MARGIN_BELOW = 128  # small networks are shown the whole picture
+REFERENCE_EDGE = 256  # as in Caffe: networks that read 224…227 pixels get the centre of 256
+_MARGIN = 8 / 7  # 256 / 224, for other sizes
+_NO_MARGIN_BELOW = 128  # networks with smaller inputs get the whole image
 
 
 @dataclass(frozen=True)
 class Box:
-    """Rows top … bottom and columns left … right, in pixels, measured at pixels' edges."""
+    """Rows top … bottom and columns left … right, in pixels; coordinates refer to the edges of pixels."""
 
     top: float
     left: float
@@ -26,9 +26,11 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a network's input lies in the original image: row r of the input begins at row first_row + r·row_scale.
+    """The position of a network's input in the original image, in original pixels.
 
-    rows, columns : of the original, upright. All in the original's pixels.
+    first_row, row_scale : row r of the input begins at row first_row + r·row_scale.
+    first_column, column_scale : the same for columns.
+    rows, columns : of the upright original.
     """
 
     first_row: float
@@ -39,7 +41,7 @@ class Placement:
     columns: int
 
     def original(self, box: Box) -> Box:
-        """A box of the input in the original's coordinates; it may stick out, as padding does."""
+        """A box of the input in the coordinates of the original; may stick out, for padding."""
         return Box(
             self.first_row + box.top * self.row_scale,
             self.first_column + box.left * self.column_scale,
@@ -47,45 +49,33 @@ class Placement:
             self.first_column + box.right * self.column_scale,
         )
 
-    def fitted(self, box: Box) -> Box:
-        """A box of the original in the input's coordinates; it may stick out, as what was cropped does."""
-        return Box(
-            (box.top - self.first_row) / self.row_scale,
-            (box.left - self.first_column) / self.column_scale,
-            (box.bottom - self.first_row) / self.row_scale,
-            (box.right - self.first_column) / self.column_scale,
-        )
-
-    def inside(self, height: int, width: int) -> Box:
-        """The part of an input of that size that shows the original; the rest is padding."""
-        whole = self.fitted(Box(0, 0, self.rows, self.columns))
-        return Box(
-            max(0.0, whole.top), max(0.0, whole.left), min(float(height), whole.bottom), min(float(width), whole.right)
-        )
-
 
 @dataclass(frozen=True)
 class Fitted:
-    """Pixels (row, column, rgb) uint8 in the network's input size, and where they lie in the original."""
+    """Pixels (row, column, rgb) uint8 in the network's input size, with their position in the original."""
 
     pixels: np.ndarray
     placement: Placement
 
 
-def fit(decoded: Decoded, preprocess: str, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
-    """A picture in the network's input size.
+def fit(decoded: Decoded, preprocess: str, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
+    """An image in the network's input size.
 
-    preprocess : "squash" resizes to `edge` × `edge` whatever the aspect and takes the centre; "short_side" resizes
-    so that the edges are just covered, keeps the aspect and takes the centre; "resize" goes straight to the
-    input's size; "pad" keeps the aspect and fills the rest with `ground` (RGB; the mean colour).
-    Resizing is Pillow's bilinear filter, which widens when it shrinks (antialiasing). Resizing and cropping are
-    one operation on the part that stays.
+    Resizing is by Pillow's bilinear filter, which widens when it scales down (antialiasing). Resizing and cropping are
+    one operation on the part that remains.
+
+    decoded : the image.
+    preprocess : "squash" resizes to `edge` × `edge` regardless of the aspect ratio and crops the centre; "short_side"
+        resizes to the smallest size that covers `edge` × `edge`, keeping the aspect ratio, and crops the centre;
+        "resize" resizes to the input's size; "pad" keeps the aspect ratio and pads.
+    height, width : of the input, in pixels.
+    fill : padding colour, RGB; the mean colour of the network.
     Departure: Caffe's Python reader samples without antialiasing.
-    Source: Yosinski et al. 2015; their toolbox, and Caffe's Python classifier, squash to 256 × 256 and crop at 14.
+    Source: Yosinski et al. 2015; their toolbox and Caffe's Python classifier squash to 256 × 256 and crop at 14.
     """
     rows, columns = decoded.rows, decoded.columns
     if preprocess == "pad":
-        return _pad(decoded, height, width, ground)
+        return _pad(decoded, height, width, fill)
     if preprocess == "resize":
         shown_height, shown_width = height, width
     elif preprocess == "squash":
@@ -109,9 +99,9 @@ def fit(decoded: Decoded, preprocess: str, height: int, width: int, ground: tupl
 
 
 def edge(side: int) -> int:
-    """The side to which a picture is resized before the centre `side` pixels are taken.
+    """The side to which an image is resized before its central `side` pixels are cropped.
 
-    256 for 224…227, as published; the same share for other sizes from 128 on; no margin below.
+    256 for 224…227, as published; the same ratio for other sizes of at least 128; `side` itself for smaller ones.
     """
     if 224 <= side <= 227:
         return REFERENCE_EDGE
@@ -119,11 +109,11 @@ def edge(side: int) -> int:
 
 
 def least_size(preprocess: str, height: int, width: int) -> tuple[int, int]:
-    """The rows and columns below which a decoder's own down-scaling would cost detail."""
+    """The (rows, columns) below which scaling down in the decoder would lose detail."""
     return (height, width) if preprocess in ("resize", "pad") else (edge(height), edge(width))
 
 
-def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]) -> Fitted:
+def _pad(decoded: Decoded, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
     rows, columns = decoded.rows, decoded.columns
     scale = min(height / rows, width / columns)
     shown_height = min(height, max(1, round(rows * scale)))
@@ -131,7 +121,7 @@ def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]
     top, left = (height - shown_height) // 2, (width - shown_width) // 2
     row_scale, column_scale = rows / shown_height, columns / shown_width
     pixels = np.empty((height, width, 3), np.uint8)
-    pixels[:] = ground
+    pixels[:] = fill
     pixels[top : top + shown_height, left : left + shown_width] = _resized(
         decoded, Box(0, 0, rows, columns), shown_height, shown_width
     )
@@ -139,7 +129,7 @@ def _pad(decoded: Decoded, height: int, width: int, ground: tuple[int, int, int]
 
 
 def _resized(decoded: Decoded, box: Box, height: int, width: int) -> np.ndarray:
-    """The part of the picture under a box of the original, in another size."""
+    """The part of the image under a box of the original, resized."""
     reduction = decoded.reduction
     limits = decoded.pixels.shape
     if reduction == 1 and limits[:2] == (height, width) and box == Box(0, 0, height, width):
@@ -147,7 +137,7 @@ def _resized(decoded: Decoded, box: Box, height: int, width: int) -> np.ndarray:
     part = (
         box.left / reduction,
         box.top / reduction,
-        min(limits[1], box.right / reduction),  # the last digit of a product of floats may lie outside
+        min(limits[1], box.right / reduction),  # rounding of floats may put the edge outside
         min(limits[0], box.bottom / reduction),
     )
     image = Image.fromarray(decoded.pixels)

@@ -1,4 +1,4 @@
-"""Content hashes of files, computed once and remembered beside what tells whether the file has changed."""
+"""Content hashes of files, computed once and stored with size and modification time to detect changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ import numpy as np
 from pipeline.data.source import UNREADABLE, Progress
 
 _CHUNK = 1 << 20  # bytes read at a time
-_THREADS = 8  # files read at a time: on a network disk each waits
+_THREADS = 8  # files read at a time, because reads from a network disk have to wait
 _BLOCK = 4096  # files in the pool's queue
-_TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system in use
+_TICK = 2_000_000_000  # nanoseconds, the coarsest resolution of modification times in use (FAT)
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Names with two numbers (name, 2) int64 and a hash (name, 32) uint8 each; stamp : what they are true for."""
+class HashRecord:
+    """Hashes as they are stored between runs.
+
+    names : of the files, or of the members of an archive.
+    numbers : (name, 2) int64: size and modification time of a file, or first byte and size of a member.
+    hashes : (name, 32) uint8.
+    stamp : of an archive, what the record is valid for: its size and modification time, and whether it was read to the
+        end.
+    """
 
     names: tuple[str, ...]
     numbers: np.ndarray
@@ -32,18 +39,22 @@ class Memory:
     stamp: tuple[int, ...] = ()
 
 
-_NOTHING = Memory((), np.zeros((0, 2), np.int64), np.zeros((0, 32), np.uint8))
+_NOTHING = HashRecord((), np.zeros((0, 2), np.int64), np.zeros((0, 32), np.uint8))
 
 
 def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Progress | None) -> np.ndarray:
-    """SHA-256 (name, 32) uint8 of the files beneath a folder; all zero for one that cannot be read.
+    """SHA-256 of files beneath a folder, (name, 32) uint8; all zero for a file that cannot be read.
 
-    A file of the same path, size and time of change as before is not read again. What is done is remembered even
-    if the rest is interrupted.
+    A file of unchanged path, size and modification time is not read again. Hashes are stored even if the rest is
+    interrupted.
+
+    root : the folder.
+    names : paths of the files relative to the folder.
+    cache, progress : as for `open_source`.
     """
-    place = memory_place(cache, "files", root)
-    known = recall(place) or _NOTHING
-    before = {name: at for at, name in enumerate(known.names)}
+    path = record_path(cache, "files", root)
+    stored = read_record(path) or _NOTHING
+    before = {name: at for at, name in enumerate(stored.names)}
     hashes = np.zeros((len(names), 32), np.uint8)
     numbers = np.full((len(names), 2), -1, np.int64)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -52,8 +63,8 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
         new = []
         for at, name in enumerate(names):
             old = before.get(name)
-            if old is not None and (known.numbers[old] == numbers[at]).all():
-                hashes[at] = known.hashes[old]
+            if old is not None and (stored.numbers[old] == numbers[at]).all():
+                hashes[at] = stored.hashes[old]
             else:
                 new.append(at)
         done, whole = 0, int(numbers[new, 0].clip(0).sum())
@@ -66,72 +77,83 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
                         progress(done, whole)
         finally:
             if new:
-                _remember_more(place, known, names, numbers, hashes)
+                _write_more(path, stored, names, numbers, hashes)
     return hashes
 
 
-def memory_place(cache: Path, kind: str, path: Path) -> Path:
-    """The file that remembers what was found at an absolute path."""
+def record_path(cache: Path, kind: str, path: Path) -> Path:
+    """The file that stores the hashes of a folder or archive.
+
+    cache : folder for such files.
+    kind : "files" or "tar".
+    path : of the folder or archive.
+    """
     name = hashlib.sha256(f"{kind}\0{os.path.abspath(path)}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return cache / "datasets" / f"{name}.npz"
 
 
-def recall(place: Path) -> Memory | None:
-    """What was remembered; None for nothing, or nothing legible."""
+def read_record(path: Path) -> HashRecord | None:
+    """The stored hashes; None if the file is missing or damaged."""
     try:
-        with np.load(place, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             text = arrays["names"].tobytes().decode("utf-8", "surrogateescape")
             names = tuple(text.split("\0")) if len(arrays["numbers"]) else ()
-            memory = Memory(names, arrays["numbers"], arrays["hashes"], tuple(arrays["stamp"].tolist()))
+            record = HashRecord(names, arrays["numbers"], arrays["hashes"], tuple(arrays["stamp"].tolist()))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    whole = memory.numbers.shape == (len(names), 2) and memory.hashes.shape == (len(names), 32)
-    return memory if whole else None
+    whole = record.numbers.shape == (len(names), 2) and record.hashes.shape == (len(names), 32)
+    return record if whole else None
 
 
-def remember(place: Path, memory: Memory) -> None:
-    """Write what was found; a folder that cannot be written costs a second look, no more."""
-    part = place.with_suffix(f".{os.getpid()}.part")
-    text = "\0".join(memory.names).encode("utf-8", "surrogateescape")
+def write_record(path: Path, record: HashRecord) -> None:
+    """Store hashes. If the folder cannot be written to, nothing is stored and later runs hash again."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    text = "\0".join(record.names).encode("utf-8", "surrogateescape")
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             np.savez(
                 file,
                 names=np.frombuffer(text, np.uint8),
-                numbers=memory.numbers,
-                hashes=memory.hashes,
-                stamp=np.array(memory.stamp, np.int64),
+                numbers=record.numbers,
+                hashes=record.hashes,
+                stamp=np.array(record.stamp, np.int64),
             )
-        os.replace(part, place)
+        os.replace(part, path)
 
 
 def settled(changed: int) -> bool:
-    """Whether a time of change (nanoseconds) lies far enough back that a further change would show in it."""
+    """Whether a modification time is old enough that a further change would change it.
+
+    changed : modification time in nanoseconds.
+    """
     return changed < time.time_ns() - _TICK
 
 
 def _blocks(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers a few thousand at a time, so that not all of them wait in the pool at once."""
+    """The numbers in blocks of a few thousand, so that not all of them are queued in the pool at once."""
     for start in range(0, len(numbers), _BLOCK):
         yield list(numbers[start : start + _BLOCK])
 
 
-def _remember_more(place: Path, known: Memory, names: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> None:
-    """Remember the files that were read, and of the others what was known (a limit looks at a few of many)."""
+def _write_more(path: Path, stored: HashRecord, names: Sequence[str], numbers: np.ndarray, hashes: np.ndarray) -> None:
+    """Store the hashes of the named files, and keep those stored of other files.
+
+    With a limit, the named files are only a part of the folder.
+    """
     asked = set(names)
-    old = [at for at, name in enumerate(known.names) if name not in asked]
+    old = [at for at, name in enumerate(stored.names) if name not in asked]
     new = [at for at in np.flatnonzero(hashes.any(1)).tolist() if settled(int(numbers[at, 1]))]
-    memory = Memory(
-        (*(known.names[at] for at in old), *(names[at] for at in new)),
-        np.concatenate([known.numbers[old], numbers[new]]),
-        np.concatenate([known.hashes[old], hashes[new]]),
+    record = HashRecord(
+        (*(stored.names[at] for at in old), *(names[at] for at in new)),
+        np.concatenate([stored.numbers[old], numbers[new]]),
+        np.concatenate([stored.hashes[old], hashes[new]]),
     )
-    remember(place, memory)
+    write_record(path, record)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds; −1 where there is no file."""
+    """Size in bytes and modification time in nanoseconds; −1 for a missing file."""
     try:
         status = os.stat(path)
     except OSError:

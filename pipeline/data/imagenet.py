@@ -1,4 +1,4 @@
-"""ImageNet as it is published: training images in a folder a class, validation images flat with a file of labels."""
+"""ImageNet in its published layouts: training images in class folders, validation images with a file of labels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.folder import FileSource, file_source, image_names
+from pipeline.data.image_files import FileSource, file_source, image_names
 from pipeline.data.labels import Labels, class_folders, find_labels, read_lines
 from pipeline.data.source import Progress, key_of
 from pipeline.errors import DataError
 
 _WNID = re.compile(r"n\d{8}")
-# How ILSVRC2012_validation_ground_truth.txt begins: numbers in the development kit's order of classes, not the wnids'.
+# The first lines of ILSVRC2012_validation_ground_truth.txt, whose numbers follow the development kit, not the wnids.
 _KIT_NUMBERS = ("490", "361", "171", "822", "297", "482", "13", "704", "599", "164")
 
 
@@ -21,31 +21,36 @@ def open_imagenet(
 ) -> FileSource:
     """The images of `<wnid>/*.JPEG`, or of a flat folder with a file of labels, in the order of their names.
 
-    labels : of a flat folder "name wnid" or "name number" (from 0) a line, or one number a line in the order of the
-    names (from 1, as in the development kit); for both, a file "wnid name" fixes the numbers and names of classes,
-    which without it follow the order of the wnids. limit : evenly over the classes, the first of each.
+    title : name of the dataset.
+    root : the folder.
+    labels : for a flat folder a file with "name wnid" or "name number" (from 0) on each line, or with one number on
+        each line in the order of the names (from 1, as in the development kit). For both layouts, a file with
+        "wnid name" on each line defines numbers and names of the classes; without it, classes are numbered in the
+        order of the wnids.
+    limit : number of images, taken evenly over the classes, the first of each; None for all.
+    cache, progress : as for `open_source`.
     Raises DataError for any other layout.
     """
     names = image_names(root)
     keys = [key_of(name) for name in names]
     folders = class_folders(keys)
     if all(folder is not None and _WNID.fullmatch(folder) for folder in folders):
-        found = find_labels(keys, labels, folders, by_folder=True)
+        assigned = find_labels(keys, labels, folders, by_folder=True)
     elif not any(folders):
-        found = _flat(root, keys, labels)
+        assigned = _flat(root, keys, labels)
     else:
         shown = ", ".join(sorted({folder for folder in folders if folder is not None})[:4])
         raise DataError(
             f"dataset.root {root}: no layout of ImageNet's (it has {shown}, expected folders such as n01440764, or "
             "images alone); give the folder right above those by dataset.root=…, or take it by DATASET=folder"
         )
-    return file_source(title, root, names, found, limit=limit, spread=True, cache=cache, progress=progress)
+    return file_source(title, root, names, assigned, limit=limit, spread=True, cache=cache, progress=progress)
 
 
 def _flat(root: Path, keys: Sequence[str], files: Sequence[Path]) -> Labels:
     if not files:
         raise DataError(
-            f"dataset.root {root}: a flat folder of images, whose classes a file must tell; give it by "
+            f"dataset.root {root}: a flat folder of images, whose classes a file must state; give it by "
             "dataset.labels=…, or take the images without labels by DATASET=folder"
         )
     numbers = [path for path in files if all(line.value is None and line.name.isdecimal() for line in read_lines(path))]

@@ -1,4 +1,4 @@
-"""The images of a dataset, in their order: what is known of them, and where their bytes come from."""
+"""The images of a dataset in their order: an index of them, and access to their bytes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ UNREADABLE = bytes(32)  # the hash of a file that could not be read
 NO_LABEL = -1
 
 Load = Callable[[], "bytes | np.ndarray"]  # encoded bytes, or pixels (row, column, rgb); raises BadImage
-Progress = Callable[[int, int], None]  # bytes looked at so far, bytes in all
+Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What is known of every image before any is decoded.
+    """Names, labels and content hashes of all images; making it decodes no image.
 
-    keys : names within the dataset, with "/", never paths of the machine; all different. labels : (image,) int32,
-    class numbers, NO_LABEL for none. hashes : (image, 32) uint8, SHA-256 of the encoded bytes (of a drawing: of what
-    decides its pixels; all zero for a file that could not be read). class_ids, class_names : by class number; the
-    id is what the dataset calls the class (a folder, a wnid), the name what people do.
+    keys : names within the dataset, with "/", all different; never paths of the machine.
+    labels : (image,) int32, class numbers; NO_LABEL for none.
+    hashes : (image, 32) uint8, SHA-256 of the encoded bytes; for a drawing, of the numbers that determine its pixels;
+        all zero for a file that could not be read.
+    class_ids : by class number, the dataset's name of the class, such as a folder or a wnid.
+    class_names : by class number, the readable name of the class.
     """
 
     keys: tuple[str, ...]
@@ -40,24 +42,22 @@ class Index:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def label(self, image: int) -> int | None:
-        """The class number of an image."""
-        number = int(self.labels[image])
-        return None if number == NO_LABEL else number
-
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the keys, hashes and labels in their order: another dataset has another digest."""
+        """SHA-256 over the keys, hashes and labels in their order, which identifies the dataset."""
         digest = hashlib.sha256()
         for key, content, label in zip(self.keys, self.hashes, self.labels.tolist(), strict=True):
             digest.update(json.dumps([key, content.tobytes().hex(), label]).encode() + b"\n")
         return digest.hexdigest()
 
     def sample(self, count: int, among: Iterable[int] | None = None) -> np.ndarray:
-        """The `count` images (rising, int64) of least SHA-256 of their content hash: a choice by chance, the same
-        whatever the order or the partition. Equal contents fall to the earlier image.
+        """A pseudo-random sample of images: ascending numbers, int64.
 
-        among : numbers of the images that there is a choice of; None for all.
+        It takes the images whose content hashes have the smallest SHA-256, so it depends neither on the order of the
+        images nor on how they are partitioned. Of images with equal contents the earlier one comes first.
+
+        count : size of the sample.
+        among : numbers of the images to choose from; None for all.
         """
         images = range(len(self)) if among is None else among
         order = sorted((hashlib.sha256(self.hashes[image].tobytes()).digest(), int(image)) for image in images)
@@ -66,19 +66,21 @@ class Index:
 
 @dataclass(frozen=True, eq=False)
 class ImageSource(ABC):
-    """Images with an index. Travels to workers as it is, and needs the files to lie there under the same path."""
+    """Images with an index. It is pickled to workers, which must have the files under the same paths.
+
+    name : of the dataset.
+    index : of its images.
+    """
 
     name: str
     index: Index = field(repr=False)
 
     @abstractmethod
     def loads(self, start: int, stop: int) -> Iterator[tuple[int, Load]]:
-        """Images start … stop−1 in order, each with what gives its bytes or pixels, in any thread."""
+        """Yield the numbers start … stop−1, each with a function that returns the image's bytes or pixels.
 
-    def read(self, start: int, stop: int) -> Iterator[tuple[int, bytes | np.ndarray]]:
-        """Images start … stop−1 in order, with their bytes (of doodles: their pixels). Raises BadImage."""
-        for image, load in self.loads(start, stop):
-            yield image, load()
+        The function may be called in any thread; it raises BadImage.
+        """
 
     @property
     def digest(self) -> str:
@@ -95,7 +97,7 @@ class ImageSource(ABC):
 
 @dataclass(frozen=True, eq=False)
 class DoodleSource(ImageSource):
-    """Drawings, made when they are asked for."""
+    """Drawings, which are drawn on demand."""
 
     doodles: Doodles
 
@@ -105,7 +107,7 @@ class DoodleSource(ImageSource):
 
 
 def doodle_source(name: str, doodles: Doodles) -> DoodleSource:
-    """The drawings with their index; nothing is drawn for it."""
+    """The drawings with their index; draws nothing."""
     numbers = range(len(doodles))
     recipes = (f"doodles {REVISION} {doodles.seed} {number} {doodles.size}" for number in numbers)
     hashes = b"".join(hashlib.sha256(recipe.encode()).digest() for recipe in recipes)
@@ -120,12 +122,12 @@ def doodle_source(name: str, doodles: Doodles) -> DoodleSource:
 
 
 def key_of(name: str) -> str:
-    """A file's name as a key: bytes that are no UTF-8 are spelled out."""
+    """A file's name as a key: bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image; hidden files are not."""
+    """Whether a file has the suffix of an image and is not hidden."""
     last = name.rsplit("/", 1)[-1]
     return not last.startswith(".") and last.lower().endswith(SUFFIXES)
 

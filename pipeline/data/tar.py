@@ -1,4 +1,4 @@
-"""Images in tar files, read from where they lie, never unpacked."""
+"""Images in tar files, read in place without unpacking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.data.decoding import MOST_BYTES, BadImage
-from pipeline.data.hashes import Memory, memory_place, recall, remember, settled
+from pipeline.data.hashes import HashRecord, read_record, record_path, settled, write_record
 from pipeline.data.labels import class_folders, find_labels
 from pipeline.data.source import ImageSource, Index, Load, Progress, is_image, key_of
 from pipeline.errors import DataError
@@ -26,13 +26,17 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class TarSource(ImageSource):
-    """Members of tar files. shards : the files. places : (image, 3) int64, shard, first byte and size of each."""
+    """Images that are members of tar files.
+
+    shards : the tar files.
+    places : (image, 3) int64: number of the shard, first byte and size of each image.
+    """
 
     shards: tuple[Path, ...]
     places: np.ndarray = field(repr=False)
 
     def loads(self, start: int, stop: int) -> Iterator[tuple[int, Load]]:
-        """The bytes are read here, one after the other as they lie; what an image's load does is to hand them over."""
+        """As in the base class. The bytes are read here, in sequence; the functions only return them."""
         file, opened = None, -1
         try:
             for image in self._bounds(start, stop):
@@ -55,35 +59,42 @@ class TarSource(ImageSource):
 def open_tar(
     title: str, root: str, labels: Sequence[Path], *, limit: int | None, cache: Path, progress: Progress | None
 ) -> TarSource:
-    """The images in a tar file, or in all that a glob names, in the order of the files' names and of the members.
+    """The images in a tar file, or in all files that a glob matches, ordered by file name and then as in the file.
 
-    A member's folder is its class. limit : the first ones.
-    Raises DataError for a file that is no plain tar or is damaged, a member that is there twice, or no image.
+    The folder of a member is its class.
+
+    title : name of the dataset.
+    root : path or glob.
+    labels : files of labels or class names.
+    limit : number of images, the first ones; None for all.
+    cache, progress : as for `open_source`.
+    Raises DataError for a file that is damaged or not a plain tar, for a member that occurs twice, and if there is no
+    image.
     """
     shards = _shards(root)
     sizes = [shard.stat().st_size for shard in shards]
-    found, missing = [], limit
+    read, missing = [], limit
     for at, shard in enumerate(shards):
-        told = None if progress is None else partial(_tell, progress, sum(sizes[:at]), sum(sizes))
-        members = _members(shard, missing, cache, told)
-        found.append(members)
+        report = None if progress is None else partial(_report, progress, sum(sizes[:at]), sum(sizes))
+        members = _members(shard, missing, cache, report)
+        read.append(members)
         if missing is not None:
             missing -= len(members.names)
             if missing <= 0:
                 break
-    names = [name for members in found for name in members.names]
+    names = [name for members in read for name in members.names]
     if not names:
         raise DataError(f"dataset.root {root}: no images in it; give a tar file whose members are images, not archives")
-    places = [np.insert(members.numbers, 0, at, axis=1) for at, members in enumerate(found)]
+    places = [np.insert(members.numbers, 0, at, axis=1) for at, members in enumerate(read)]
     keys = [key_of(name) for name in names]
     _check_different(keys, shards, np.concatenate(places)[:, 0])
-    spoken = find_labels(keys, labels, class_folders(keys), by_folder=True)
+    assigned = find_labels(keys, labels, class_folders(keys), by_folder=True)
     index = Index(
         keys=tuple(keys),
-        labels=spoken.labels,
-        hashes=np.concatenate([members.hashes for members in found]),
-        class_ids=spoken.class_ids,
-        class_names=spoken.class_names,
+        labels=assigned.labels,
+        hashes=np.concatenate([members.hashes for members in read]),
+        class_ids=assigned.class_ids,
+        class_names=assigned.class_names,
     )
     return TarSource(title, index, shards, np.concatenate(places))
 
@@ -94,33 +105,33 @@ def _shards(root: str) -> tuple[Path, ...]:
         raise DataError(
             f"dataset.root {root}: a folder, expected a tar file; name its shards by dataset.root='{root}/*.tar'"
         )
-    found = [path] if path.exists() else [Path(name) for name in glob.glob(root)]
-    if not found:
+    matches = [path] if path.exists() else [Path(name) for name in glob.glob(root)]
+    if not matches:
         raise DataError(
             f"dataset.root {root}: no such file; give a tar file, or several by a glob such as 'shards/*.tar'"
         )
-    return tuple(Path(os.path.abspath(name)) for name in sorted(found, key=os.fsencode))
+    return tuple(Path(os.path.abspath(name)) for name in sorted(matches, key=os.fsencode))
 
 
-def _tell(progress: Progress, before: int, whole: int, here: int) -> None:
-    progress(before + here, whole)
+def _report(progress: Progress, before: int, whole: int, done: int) -> None:
+    progress(before + done, whole)
 
 
-def _members(shard: Path, limit: int | None, cache: Path, told: partial | None) -> Memory:
-    """Names, places (first byte, size) and hashes of a shard's images, the first `limit`; remembered from last time.
+def _members(shard: Path, limit: int | None, cache: Path, report: partial | None) -> HashRecord:
+    """Names, places (first byte, size) and hashes of the first `limit` images of a shard, from the cache if valid.
 
-    The stamp holds the shard's size and time of change, and whether all of it was read.
+    The stamp holds the shard's size and modification time, and whether it was read to the end.
     """
     status = shard.stat()
-    place = memory_place(cache, "tar", shard)
-    known = recall(place)
-    if known is not None and known.stamp[:2] == (status.st_size, status.st_mtime_ns):
-        enough = known.stamp[2] or (limit is not None and len(known.names) >= limit)
+    path = record_path(cache, "tar", shard)
+    stored = read_record(path)
+    if stored is not None and stored.stamp[:2] == (status.st_size, status.st_mtime_ns):
+        enough = stored.stamp[2] or (limit is not None and len(stored.names) >= limit)
         if enough:
-            return Memory(known.names[:limit], known.numbers[:limit], known.hashes[:limit])
+            return HashRecord(stored.names[:limit], stored.numbers[:limit], stored.hashes[:limit])
     names, numbers, hashes, whole = [], [], [], False
     with _open(shard) as file:
-        for name, first, size, content in _scan(shard, file, told):
+        for name, first, size, content in _scan(shard, file, report):
             names.append(name)
             numbers.append((first, size))
             hashes.append(content)
@@ -128,38 +139,38 @@ def _members(shard: Path, limit: int | None, cache: Path, told: partial | None) 
                 break
         else:
             whole = True
-    memory = Memory(
+    record = HashRecord(
         tuple(names),
         np.array(numbers, np.int64).reshape(-1, 2),
         np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
         (status.st_size, status.st_mtime_ns, int(whole)),
     )
     if settled(status.st_mtime_ns):
-        remember(place, memory)
-    return memory
+        write_record(path, record)
+    return record
 
 
-def _scan(shard: Path, file: BinaryIO, told: partial | None) -> Iterator[tuple[str, int, int, bytes]]:
-    """Name, first byte, size and SHA-256 of every image in a tar file."""
+def _scan(shard: Path, file: BinaryIO, report: partial | None) -> Iterator[tuple[str, int, int, bytes]]:
+    """Yield name, first byte, size and SHA-256 of every image in a tar file."""
     places: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # else it keeps them all
+                archive.members = []  # otherwise the archive keeps all members in memory
                 name, target = _plain(member.name), _plain(member.linkname)
                 if member.isreg():
                     places[name] = member.offset_data, member.size
-                elif member.islnk() and target in places:  # a file that was there under another name
+                elif member.islnk() and target in places:  # a hard link to a member before it
                     places[name] = places[target]
                 if is_image(name) and name in places:
                     first, size = places[name]
                     yield name, first, size, _hash(file, first, size)
-                    if told is not None:
-                        told(first + size)
+                    if report is not None:
+                        report(first + size)
             _check_end(file, archive.offset)
     except tarfile.TarError as error:
         if _packed(shard):
-            reason = "compressed; unpack it to a plain tar, for images are read from its middle"
+            reason = "compressed; unpack it to a plain tar, because images are read at random positions"
         else:
             reason = f"no tar file, or a damaged one ({error}); fetch or make it again"
         raise DataError(f"dataset.root {shard}: {reason}") from error
@@ -170,7 +181,7 @@ def _plain(name: str) -> str:
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:
-    """Raise ReadError unless there is nothing more: the reader takes a damaged header for the end."""
+    """Raise ReadError if more data follows, because the reader takes a damaged header for the end."""
     file.seek(offset)
     if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
         raise tarfile.ReadError(f"what follows byte {offset} is no member")
@@ -209,5 +220,5 @@ def _check_different(keys: list[str], shards: Sequence[Path], of: np.ndarray) ->
     for at, key in enumerate(keys):
         if key in seen:
             both = sorted({shards[of[seen[key]]].name, shards[of[at]].name})
-            raise DataError(f"dataset.root: {key} is there twice, in {' and '.join(both)}; leave one of the two")
+            raise DataError(f"dataset.root: {key} is there twice, in {' and '.join(both)}; remove one of the two")
         seen[key] = at

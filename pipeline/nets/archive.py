@@ -1,4 +1,4 @@
-"""Single files out of published archives."""
+"""Extraction of single files from published archives."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ CHUNK = 1 << 20  # bytes
 
 
 def extract(archive: Path, member: str, final: Path) -> None:
-    """Copy one file out of a .tar, .tar.gz, .tgz or .zip archive to `final`, which appears when it is whole.
+    """Copy one file of an archive to `final`, which appears under that name only when it is whole.
 
-    Raises DownloadError if the archive cannot be read, or holds no such plain file.
+    archive : .tar, .tar.gz, .tgz or .zip.
+    member : name in the archive, or its last part if only one member ends like that.
+    Raises DownloadError if the archive cannot be read or holds no such plain file.
     """
     final.parent.mkdir(exist_ok=True)
     part = final.with_name(f"{final.name}.part")
@@ -36,7 +38,10 @@ def extract(archive: Path, member: str, final: Path) -> None:
 
 
 def member_path(archive: Path, member: str) -> Path:
-    """Where a member is put: never a path that the archive chooses; members that end alike do not meet."""
+    """The path to which a member is extracted.
+
+    The archive has no influence on the folder. Members with the same last part get different folders.
+    """
     folder = archive.with_name(f"{archive.name}.{hashlib.sha256(member.encode()).hexdigest()[:12]}")
     return folder / PurePosixPath(member).name
 
@@ -58,7 +63,7 @@ def _opened_member(archive: Path, member: str) -> Iterator[BinaryIO]:
 
 
 def _chosen(archive: Path, member: str, names: list[str]) -> str:
-    """The name in the archive: as given, or else the only one with that last part."""
+    """The member's name in the archive: as given, else the only name with that last part."""
     if member in names:
         return member
     alike = [name for name in names if PurePosixPath(name).name == member]

@@ -1,4 +1,4 @@
-"""Signals sent back from a position of a layer to the pixels, by rules that differ at rectifiers."""
+"""Backward passes from a position of a layer to the pixels, with different rules for rectifiers."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from pipeline.nets.operators import Concat, Identity, Operator, PRelu, Relu, Res
 from pipeline.nets.sliding import ChannelNorm, Convolution, WithinChannelNorm, padded
 
 RULES = ("deconvnet", "gradient", "guided")
-RECTIFIERS = frozenset({"relu", "relu6"})  # kinds of operators
+RECTIFIERS = frozenset({"relu", "relu6"})  # kinds of operators to which the rules apply, leaky ReLUs included
 
 
 class BackwardPass:
-    """One forward pass of a batch through a cone, kept so that signals of several rules can go back through it.
+    """One forward pass of a batch through a cone, kept for backward passes by several rules.
 
-    The rules differ at rectifiers alone (slope is the rectifier's derivative at the value that it read):
+    The rules differ only at rectifiers. With the slope, the derivative of the rectifier at the value that it read:
     gradient : slope · signal.
-    deconvnet : max(0, signal), whatever was read; the slope of leaky ones is ignored.
+    deconvnet : max(0, signal), independent of the value read; the slope of a leaky ReLU is ignored.
     guided : slope · max(0, signal).
-    Max pooling hands the signal to the value that won, everything else to what it read by its derivative, but for
-    the normalisations, through which deconvnet may pass unchanged. The layer's own rectifier (or those of a
-    concatenation) is left out, and nothing is rectified at the pixels.
+    Max pooling passes the signal to the largest value; every other operator passes it on by its derivative. With
+    deconvnet, a normalisation may pass it unchanged. The layer's own rectifier (or those of a concatenation) is
+    skipped, and the signal at the pixels is not rectified.
     Sources: Simonyan et al. 2014; Zeiler & Fergus 2013; Springenberg et al. 2015; as in the Deep Visualization
     Toolbox (Yosinski et al. 2015), whose Caffe takes the derivative of normalisations.
     """
 
     def __init__(self, cone: Cone, image: Tensor, *, ignore_norms: bool) -> None:
-        """image : centred, (batch, channel, row, column), the pixels of the cone's window.
+        """The forward pass of a batch.
 
-        ignore_norms : deconvnet passes through local response normalisation unchanged.
+        image : centred, (batch, channel, row, column), the pixels of the cone's window.
+        ignore_norms : deconvnet passes local response normalisation unchanged.
         """
         self.cone, self.ignore_norms = cone, ignore_norms
-        self._own = _own_rectifiers(cone)
-        self._graphs: dict[str, tuple[list[Tensor], Tensor]] = {}  # node → what it read and what it computed
+        self._skipped = _last_rectifiers(cone)
+        self._graphs: dict[str, tuple[list[Tensor], Tensor]] = {}  # node → its inputs and its value
         self._slopes: dict[str, Tensor] = {}
         self._shapes = {cone.network.input: image.shape}
         values = {cone.network.input: image.contiguous(memory_format=torch.channels_last)}
@@ -47,18 +48,26 @@ class BackwardPass:
         self._value = values[cone.steps[-1].node]
 
     def activations(self, units: Tensor, positions: Tensor) -> Tensor:
-        """Each item's own unit at its position, (batch,); positions (batch, 2) relative to what the cone computes."""
+        """The activation of each item's unit at its position, (batch,).
+
+        units : (batch,), channel numbers.
+        positions : (batch, 2), (row, column) within the part of the layer that the cone computes.
+        """
         return self._value[self._index(units, positions)]
 
     def signals(self, units: Tensor, positions: Tensor, rules: Sequence[str]) -> Tensor:
-        """What arrives at the pixels of a signal of 1.0 at each item's unit, (rule, batch, channel, row, column)."""
+        """The signal at the pixels for a signal of 1.0 at each item's unit, (rule, batch, channel, row, column).
+
+        units, positions : as for `activations`.
+        rules : of RULES.
+        """
         seed = torch.zeros_like(self._value)
         seed[self._index(units, positions)] = 1.0
         # One batch for all rules: a convolution prepares its weights once in each call.
         waiting = {self.cone.steps[-1].node: torch.cat([seed] * len(rules))}
         for step in reversed(self.cone.steps):
             above = waiting.pop(step.node, None)
-            if above is None or not above.numel():  # a part that nothing but padding is read of
+            if above is None or not above.numel():  # nothing above reads this part
                 continue
             below = self._back(step, above, rules)
             for parent, cut, signal in zip(step.parents, step.cuts, below, strict=True):
@@ -72,7 +81,7 @@ class BackwardPass:
             return step.run(inputs)
         if step.operator.kind in RECTIFIERS:
             value = step.run(inputs)
-            if step.node not in self._own:
+            if step.node not in self._skipped:
                 self._slopes[step.node] = _slope(step.operator, inputs[0], value)
             return value
         with torch.enable_grad():
@@ -82,8 +91,8 @@ class BackwardPass:
         return value.detach()
 
     def _back(self, step: Step, above: Tensor, rules: Sequence[str]) -> Sequence[Tensor]:
-        """The signals at what a step read, one a parent; `above` is used up."""
-        if step.node in self._own:
+        """The signals at the inputs of a step, one for each parent; `above` may be overwritten."""
+        if step.node in self._skipped:
             return [above]
         if isinstance(step.operator, Convolution):
             return [step.operator.transposed(above, step.rows, step.columns)]
@@ -98,7 +107,7 @@ class BackwardPass:
         return [torch.cat(kinds) for kinds in zip(*map(self._through, [step] * len(rules), parts, rules), strict=True)]
 
     def _through(self, step: Step, above: Tensor, rule: str) -> Sequence[Tensor]:
-        """A signal of one rule, by the derivative or past a normalisation."""
+        """The signals at the inputs by one rule: the derivative, or the signal itself at a normalisation."""
         leaves, value = self._graphs[step.node]
         if rule == "deconvnet" and self.ignore_norms and isinstance(step.operator, (ChannelNorm, WithinChannelNorm)):
             margins = tuple(
@@ -109,7 +118,7 @@ class BackwardPass:
         return torch.autograd.grad(value, leaves, above, retain_graph=True)
 
     def _add(self, waiting: dict[str, Tensor], node: str, cut: tuple[slice, slice], signal: Tensor, rules: int) -> None:
-        """Add to the signal that waits at a node what one of its readers sends back."""
+        """Add the signal from one reader of a node to the sum over its readers so far."""
         shape = (self._shapes[node][0] * rules, *self._shapes[node][1:])
         if node not in waiting and signal.shape == shape:
             waiting[node] = signal
@@ -125,22 +134,22 @@ class BackwardPass:
         return (items, units, positions[:, 0], positions[:, 1]) if spatial else (items, units)
 
 
-def _own_rectifiers(cone: Cone) -> frozenset[str]:
-    """The nodes of the rectifiers whose values the layer's are, where nothing else in the cone reads them."""
+def _last_rectifiers(cone: Cone) -> frozenset[str]:
+    """The nodes of the rectifiers whose outputs are the layer's values and have no other reader in the cone."""
     steps = {step.node: step for step in cone.steps}
     readers = Counter(parent for step in cone.steps for parent in step.parents)
-    found, waiting = set(), [cone.steps[-1]]
+    rectifiers, waiting = set(), [cone.steps[-1]]
     while waiting:
         step = waiting.pop()
         if step.operator.kind in RECTIFIERS:
-            found.add(step.node)
+            rectifiers.add(step.node)
         elif isinstance(step.operator, Identity | Reshape | Concat | Slice):
             waiting += [steps[parent] for parent in step.parents if parent in steps and readers[parent] == 1]
-    return frozenset(found)
+    return frozenset(rectifiers)
 
 
 def _slope(operator: Operator, read: Tensor, value: Tensor) -> Tensor:
-    """The derivative of a rectifier at what it read."""
+    """The derivative of a rectifier at the value that it read."""
     if isinstance(operator, Relu) and operator.slope == 0:
         return (value > 0).to(value.dtype)
     if isinstance(operator, Relu | PRelu):

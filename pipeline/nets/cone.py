@@ -1,8 +1,8 @@
 """The part of a network that one position of a layer depends on, run on its window alone.
 
-The activation of a conv unit at one position needs a fraction of every map. Each node runs on the interval
-that the position needs, cut at the map's border; what sticks out is padded explicitly before the operator
-runs unpadded. So the value is the full image's, at borders and through branches too.
+The activation of a conv unit at one position needs a fraction of every map. Each node runs on the interval that the
+position needs. The interval is cut at the border of the map; the part outside is padded explicitly, and the operator
+runs without padding. The value therefore equals that of the full image, also at borders and through branches.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.nets.gating import is_gated, is_rectified
 from pipeline.nets.interval import Interval, Part
-from pipeline.nets.network import Layer, Network
+from pipeline.nets.network import Layer, Network, is_gated, is_rectified
 from pipeline.nets.operators import InnerProduct, Operator, Softmax
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
@@ -24,18 +23,24 @@ from pipeline.nets.window import Intervals, Window, extent, needed_intervals, re
 
 @dataclass(frozen=True)
 class Step:
-    """One node's share in a cone: what it reads of what was computed for its parents, and what it computes."""
+    """The part of one node in a cone: what it reads of its parents' parts, and what it computes.
+
+    cuts : (rows, columns) to read, for each parent, within the part that was computed of it.
+    rows, columns : what to compute, in terms of the first parent; only sliding operators use them, and these have one
+        parent.
+    channels : of the value.
+    """
 
     node: str
     operator: Operator
     parents: tuple[str, ...]
-    cuts: tuple[tuple[slice, slice], ...]  # of every parent, (rows, columns)
-    rows: Part  # in terms of the first parent: only sliding operators, of one input, look
+    cuts: tuple[tuple[slice, slice], ...]
+    rows: Part
     columns: Part
     channels: int
 
     def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
-        """What the node reads, cut out of what was computed for all readers of its parents."""
+        """What the node reads: cuts out of the parts that were computed for all readers of its parents."""
         read = []
         for parent, (rows, columns) in zip(self.parents, self.cuts, strict=True):
             value = values[parent]
@@ -44,7 +49,7 @@ class Step:
 
     def run(self, inputs: list[Tensor]) -> Tensor:
         shape = len(self.rows.wanted), len(self.columns.wanted)
-        if 0 in shape:  # what reads this node reads padding alone
+        if 0 in shape:  # the readers of this node read only padding
             return inputs[0].new_zeros(len(inputs[0]), self.channels, *shape)
         return self.operator.on_part(inputs, self.rows, self.columns)
 
@@ -52,12 +57,12 @@ class Step:
 class Cone:
     """One position of a layer, as a function of the pixels in its window.
 
-    Every unit of the layer shares the cone, so a batch of items with units of their own goes through together;
-    a convolution or inner product at the top is a dot product of each item's own filter with its patch.
+    All units of the layer share the cone, so a batch of items with different units goes through it together. If the
+    layer is a convolution or an inner product, it is computed as the dot product of each item's filter with its patch.
     """
 
     def __init__(self, network: Network, layer: str, position: tuple[int, int] | None = None) -> None:
-        """position : (row, column) of the layer's map; its centre when None."""
+        """The cone of a layer's position (row, column); None for the centre of the map."""
         self.network = network
         self.layer: Layer = network.layer(layer)
         self.position = self.layer.centre if position is None else position
@@ -74,12 +79,12 @@ class Cone:
 
     @property
     def rectified(self) -> bool:
-        """Whether the layer's values are what ReLUs have passed, so that zero means off."""
+        """Whether the layer's values come out of plain ReLUs, so that zero means off."""
         return is_rectified(self.network, self.layer.name)
 
     @property
     def gates(self) -> bool:
-        """Whether everything above reads the layer through a ReLU, so that a value of zero or less means off."""
+        """Whether everything above reads the layer through a plain ReLU, so that zero or less means off."""
         return is_gated(self.network, self.layer.name)
 
     @property
@@ -88,14 +93,15 @@ class Cone:
         return isinstance(self.steps[-1].operator, Softmax)
 
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
-        """Each item's own unit at the position, (batch,).
+        """The activation of each item's unit at the position, (batch,).
 
-        image : centred, (batch, channel, row, column), the window's pixels. units : (batch,) channel numbers.
+        image : centred, (batch, channel, row, column), the pixels of the window.
+        units : (batch,), channel numbers.
         """
         top, inputs = self.steps[-1], self._below(image)
         operator = top.operator
         if isinstance(operator, Convolution):
-            return self._own_filters(operator, inputs[0], units)
+            return self._filters_times_patch(operator, inputs[0], units)
         if isinstance(operator, InnerProduct):
             patch = inputs[0].flatten(1)
             value = (operator.weight[units] * patch).sum(dim=1)
@@ -103,16 +109,16 @@ class Cone:
         return top.run(inputs).flatten(1).gather(1, units[:, None])[:, 0]
 
     def values(self, image: Tensor) -> Tensor:
-        """All units of the layer at the position, (batch, unit)."""
+        """The activations of all units of the layer at the position, (batch, unit)."""
         return self.steps[-1].run(self._below(image)).flatten(1)
 
     def log_values(self, image: Tensor) -> Tensor:
-        """Logarithms of all units of a softmax layer at the position, (batch, unit), exact however near to 0."""
+        """The log-probabilities of all units of a softmax layer, (batch, unit), accurate also near probability 0."""
         (below,) = self._below(image)
         return torch.log_softmax(below, dim=1).flatten(1)
 
     def macs(self) -> int:
-        """Multiply-accumulates of one item's forward pass, the top counted for a single unit."""
+        """Multiply-accumulates of the forward pass of one item; of the layer itself a single unit is counted."""
         total = 0
         for layer in self.network.layers.values():
             if layer.node not in self._needs[0] or layer.macs == 0:
@@ -125,7 +131,7 @@ class Cone:
         return total
 
     def map_bytes(self) -> int:
-        """Bytes of all maps of one item, float32: what a micro-batch keeps for the way back."""
+        """Bytes of all float32 maps of one item, which a micro-batch keeps for its backward pass."""
         total = 0
         for node in (self.network.input, *(step.node for step in self.steps[:-1])):
             area = len(self._needs[0][node]) * len(self._needs[1][node])
@@ -134,7 +140,7 @@ class Cone:
         return total
 
     def _intervals(self, axis: int) -> Intervals:
-        """The rows (axis 0) or columns that are computed of every node."""
+        """The rows (axis 0) or columns (axis 1) to compute of every node."""
         return needed_intervals(self.network, self.layer.name, self.position[axis], axis)
 
     def _step(self, node: str) -> Step:
@@ -142,19 +148,19 @@ class Cone:
         cuts, parts = [], []
         for axis, needs in enumerate(self._needs):
             read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
-            cuts.append([own.within(needs[parent]) for own, parent in zip(read, parents, strict=True)])
+            cuts.append([part.within(needs[parent]) for part, parent in zip(read, parents, strict=True)])
             parts.append(Part(needs[node], read[0], extent(network, parents[0], axis)))
         channels = network.shape(node)[0]
         return Step(node, network.operator(node), parents, tuple(zip(*cuts, strict=True)), *parts, channels)
 
     def _below(self, image: Tensor) -> list[Tensor]:
-        """The parts of its inputs that the layer's operator needs."""
+        """The parts of its inputs that the operator of the layer needs."""
         values = {self.network.input: image}
         for step in self.steps[:-1]:
             values[step.node] = step.run(step.inputs(values))
         return self.steps[-1].inputs(values)
 
-    def _own_filters(self, operator: Convolution, patch: Tensor, units: Tensor) -> Tensor:
+    def _filters_times_patch(self, operator: Convolution, patch: Tensor, units: Tensor) -> Tensor:
         """Each item's filter times its patch: a single position needs no convolution."""
         margins = operator.margins(self.steps[-1].rows, self.steps[-1].columns)
         patch = padded(patch, margins)[:, :, :: operator.dilation[0], :: operator.dilation[1]]
@@ -168,7 +174,7 @@ class Cone:
 
 
 class FullPass(Cone):
-    """One position of a layer, as a function of the whole input image: the paper's own way, for comparison.
+    """One position of a layer, as a function of the whole input image, as in the paper; for comparison.
 
     Its steps compute all positions of the layer.
     """
@@ -196,26 +202,28 @@ class FullPass(Cone):
 
 
 def cone_pattern(network: Network, layer: str, at: int, axis: int) -> Hashable:
-    """What decides, along one axis, how the cone of position `at` runs.
+    """A key for how the cone of position `at` runs along one axis (0 rows, 1 columns).
 
-    Two positions of equal patterns along both axes have cones of one shape: either's runs the other's window too,
-    so their items can share a batch.
+    If two positions have equal patterns along both axes, the cone of either computes the other's window too, so their
+    items can share a batch.
     """
     needs = needed_intervals(network, layer, at, axis)
     pattern: list[Hashable] = []
     for node in network.ancestors([network.layer(layer).node]):
         parents = network.parents(node)
         read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
-        cuts = [(own.start - needs[parent].start, len(own)) for own, parent in zip(read, parents, strict=True)]
+        cuts = [(span.start - needs[parent].start, len(span)) for span, parent in zip(read, parents, strict=True)]
         part = Part(needs[node], read[0], extent(network, parents[0], axis))
         pattern.append((*cuts, len(needs[node]), network.operator(node).alignment(part, axis)))
     return len(needs[network.input]), tuple(pattern)
 
 
 def layer_cone(network: Network, layer: str, canvas: str) -> Cone:
-    """What ascent climbs on: the cone of a layer's centre position (canvas "window") or the full pass ("image").
+    """The function that activation maximization climbs, for the centre position of a layer.
 
-    Units that are off have a gradient: the layer's own last ReLUs are open on the way back.
+    Units that are off have a gradient: the layer's last ReLUs pass it unchanged.
+
+    canvas : "window" for the cone, "image" for the full pass.
     """
     opened = network.opened(layer)
     return Cone(opened, layer) if canvas == "window" else FullPass(opened, layer)

@@ -1,29 +1,24 @@
-"""The project's own small networks for drawings: doodlenet, the judge that looks at its pictures, and a third one."""
+"""The project's small networks for drawings: doodlenet, its judge doodlejudge, and doodlevgg."""
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from torch import nn
-
-from pipeline.errors import WeightsError
-from pipeline.nets.residual import Residual
+from torch import Tensor, nn
 
 SIZE = 96  # pixels, both ways
-# All three see (pixel - MEAN) * GAIN of RGB pixels in 0..255. The mean is that of drawings, rounded.
+# All three read (pixel - MEAN) * GAIN of RGB pixels in 0…255. The mean is that of the drawings, rounded.
 MEAN: tuple[float, float, float] = (140.0, 135.0, 130.0)
 GAIN: tuple[float, float, float] = (1 / 64, 1 / 64, 1 / 64)
 
 
 def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
-    """Return CaffeNet in small, untrained: its layers, names, groups and order, for (batch, 3, 96, 96).
+    """A small CaffeNet, untrained, with its layers, names, groups and order; reads (batch, 3, 96, 96).
 
-    normalised : the form for training, with a batch normalisation `bn1` … `bn5` behind each convolution,
-        to be folded into it, and without `norm1` and `norm2`: on activations near one Caffe's constants
-        make them the identity to a few parts in ten thousand, at a third of the time of a step.
+    classes : units of fc8.
+    normalised : the form for training. A batch normalisation `bn1` … `bn5`, to be folded later, follows each
+        convolution. `norm1` and `norm2` are left out: at activations near 1, Caffe's constants make them the identity
+        within a few parts in ten thousand, and they take a third of the time of a step.
     Source: Krizhevsky et al. 2012, in Caffe's order of pooling before normalisation.
     """
     layers: list[tuple[str, nn.Module]] = []
@@ -66,18 +61,20 @@ def doodlenet(*, classes: int, normalised: bool = False) -> nn.Sequential:
 
 
 def doodlejudge(*, classes: int) -> nn.Sequential:
-    """Return a small residual network, untrained, for (batch, 3, 96, 96); it ends with `fc` and `prob`.
+    """A small residual network, untrained; reads (batch, 3, 96, 96) and ends with `fc` and `prob`.
 
-    It is built unlike doodlenet throughout, so that the two share as few blind spots as can be.
-    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    Its architecture differs from doodlenet's in every part, so that the two share few blind spots.
+
+    classes : units of fc.
+    Source: He et al. 2016, identity mappings (pre-activation), with SiLU.
     """
     return nn.Sequential(
         OrderedDict(
             stem=nn.Conv2d(3, 16, 5, stride=2, padding=2),  # 48 x 48
-            block1=Residual(16, 32, stride=2),  # 24 x 24
-            block2=Residual(32, 64, stride=2),  # 12 x 12
-            block3=Residual(64, 64, stride=1),
-            block4=Residual(64, 96, stride=2),  # 6 x 6
+            block1=ResidualBlock(16, 32, stride=2),  # 24 x 24
+            block2=ResidualBlock(32, 64, stride=2),  # 12 x 12
+            block3=ResidualBlock(64, 64, stride=1),
+            block4=ResidualBlock(64, 96, stride=2),  # 6 x 6
             norm=nn.BatchNorm2d(96),
             bend=nn.SiLU(),
             mean=nn.AdaptiveAvgPool2d(1),
@@ -89,10 +86,37 @@ def doodlejudge(*, classes: int) -> nn.Sequential:
     )
 
 
-def doodlevgg(*, classes: int) -> nn.Sequential:
-    """Return VGG in small, untrained, for (batch, 3, 96, 96): pairs of 3 x 3 convolutions, a mean, one inner product.
+class ResidualBlock(nn.Module):
+    """The residual block of the project's judges: two convolutions and a shortcut, added.
 
-    Its pictures show what the codes of another network (doodlenet) can say of it; it judges nothing.
+    The shortcut is average-pooled for a stride, and has a 1 × 1 convolution where the channels differ.
+    Source: He et al. 2016, identity mappings (pre-activation), with SiLU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.bend1 = nn.SiLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.bend2 = nn.SiLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        shortcut: list[nn.Module] = [] if stride == 1 else [nn.AvgPool2d(stride)]
+        if inputs != outputs:
+            shortcut.append(nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, image: Tensor) -> Tensor:
+        inner = self.conv1(self.bend1(self.norm1(image)))
+        return self.conv2(self.bend2(self.norm2(inner))) + self.shortcut(image)
+
+
+def doodlevgg(*, classes: int) -> nn.Sequential:
+    """A small VGG, untrained; reads (batch, 3, 96, 96): pairs of 3 × 3 convolutions, a mean, one inner product.
+
+    It serves to show how far the prior of another network (doodlenet) reaches; it judges nothing.
+
+    classes : units of fc.
     Source: Simonyan & Zisserman 2014, with batch normalisation and a mean over positions before the class layer.
     """
     layers: list[tuple[str, nn.Module]] = []
@@ -114,26 +138,3 @@ def doodlevgg(*, classes: int) -> nn.Sequential:
         ("prob", nn.Softmax(dim=1)),
     ]
     return nn.Sequential(OrderedDict(layers))
-
-
-def load(path: Path) -> tuple[nn.Sequential, tuple[str, ...]]:
-    """Return the network that a weight file holds, ready to run, and the names of its classes.
-
-    Raises WeightsError when the file is missing, damaged, or of no network of this module.
-    """
-    build = {"doodlenet": doodlenet, "doodlejudge": doodlejudge, "doodlevgg": doodlevgg}
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            names = file.keys()
-            state = {name: file.get_tensor(name) for name in names}
-        labels = tuple(about["classes"])
-        network = build[about["network"]](classes=len(labels))
-        network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(
-            f"{path}: expected weights of {' or '.join(build)}, got {type(error).__name__}: {reason}; "
-            "train them anew, or restore the file that was shipped"
-        ) from error
-    return network.eval(), labels

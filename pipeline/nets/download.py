@@ -1,4 +1,4 @@
-"""Published files, fetched once into a cache and believed only when their digest is the published one."""
+"""Published files, fetched once into a cache and accepted only with the published digest."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import DownloadError, SettingsError
 from pipeline.nets.archive import extract, member_path
 
-CHUNK = 1 << 20  # bytes; one report of progress each
+CHUNK = 1 << 20  # bytes between two reports of progress
 TIMEOUT = 30.0  # seconds without a byte
-ATTEMPTS = 3  # connections, when a download is cut short
+ATTEMPTS = 3  # connections for a download that is cut short
 
-Progress = Callable[[int, int | None], None]  # bytes there, bytes in all (None where the server does not say)
-Confirm = Callable[[str], bool]  # a question to a person
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None if the server does not state it)
+Confirm = Callable[[str], bool]  # asks the user a question; True for yes
 
 
 @dataclass(frozen=True)
 class Digests:
-    """What is known of a file: SHA-1, git's blob id (SHA-1 of "blob <size>", a zero byte and the file), SHA-256."""
+    """The digests of a file, as far as they are published; lower-case hexadecimal.
+
+    sha1, sha256 : of the bytes of the file.
+    git_blob : git's id of the file: SHA-1 of "blob <size>", a zero byte and the file.
+    """
 
     sha1: str | None = None
     git_blob: str | None = None
@@ -44,13 +48,14 @@ class Digests:
             object.__setattr__(self, name, text.lower())
 
     @property
-    def known(self) -> bool:
+    def stated(self) -> bool:
+        """Whether at least one digest is given."""
         return any((self.sha1, self.git_blob, self.sha256))
 
-    def differences(self, found: Digests) -> str:
-        """What differs from the digests found, in words; "" when nothing that is known does."""
-        pairs = ((name, getattr(self, name), getattr(found, name)) for name in ("sha1", "git_blob", "sha256"))
-        return ", ".join(f"{name} is {got}, expected {own}" for name, own, got in pairs if own not in (None, got))
+    def differences(self, computed: Digests) -> str:
+        """The stated digests that differ from the computed ones, in words; "" if none does."""
+        pairs = ((name, getattr(self, name), getattr(computed, name)) for name in ("sha1", "git_blob", "sha256"))
+        return ", ".join(f"{name} is {got}, expected {want}" for name, want, got in pairs if want not in (None, got))
 
 
 def fetch(
@@ -64,20 +69,26 @@ def fetch(
     timeout: float = TIMEOUT,
     setting: str = "model.weights",
 ) -> Path:
-    """The file at an address, downloaded into the cache unless it is there already.
+    """Path of the file at an address, which is downloaded into the cache unless it is there already.
 
-    digests : of the file at the address, checked before it gets its name. Where none is known, `confirm` is asked
-    with the SHA-256 found; without a yes the file is refused, but kept aside for the run that states its digest.
-    member : the one file wanted of a .tar, .tar.gz, .tgz or .zip archive at the address.
-    setting : what messages tell the user to set to a path of their own.
-    timeout : seconds without a byte. A download that is cut short goes on where it stopped, also in a later run,
-    when the server says that its file is the same.
-    Raises DownloadError when the file cannot be had, or is not the published one.
+    A download that was cut short continues where it stopped, also in a later run, if the server confirms that its file
+    is the same.
+
+    url : address of the file.
+    digests : of the file at the address, checked before the file gets its name. If none is stated, `confirm` is asked
+        with the computed SHA-256. Without a yes the file is refused, and kept for a run that states its digest.
+    cache : folder of the downloaded files.
+    progress : called with the bytes so far and in all.
+    member : the file to extract from a .tar, .tar.gz, .tgz or .zip archive at the address.
+    confirm : asks the user; None refuses files without a stated digest.
+    timeout : seconds without a byte after which a connection counts as lost.
+    setting : the option by which the user can give a path instead, for messages.
+    Raises DownloadError if the file cannot be fetched or is not the published one.
     """
     final = cached_path(url, cache)
     wanted = cached_path(url, cache, member)
     try:
-        if final.exists():  # looking writes nothing: a cache may be shared and read-only
+        if final.exists():  # writes nothing, because a cache may be shared and read-only
             _check_cached(final, digests)
             if wanted.exists():
                 return wanted
@@ -101,19 +112,22 @@ def fetch(
 
 
 def fetch_published(url: str, digests: Digests, member: str | None = None, setting: str = "model.weights") -> Path:
-    """`fetch` into the user's cache; at a terminal with a line of progress, and a question where no digest is known."""
+    """`fetch` into the user's cache.
+
+    At a terminal it shows a line of progress, and asks the user about a file without a stated digest.
+    """
     progress = progress_line(url) if sys.stderr.isatty() else None
     return fetch(url, digests, cache_folder(), progress, member=member, confirm=confirm_at_terminal, setting=setting)
 
 
 def cache_folder() -> Path:
-    """Where published files are kept: ATLAS_CACHE, else ~/.cache/visualization-atlas."""
+    """The folder of published files: ATLAS_CACHE, else ~/.cache/visualization-atlas."""
     named = os.environ.get("ATLAS_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "visualization-atlas"
 
 
 def cached_path(url: str, cache: Path, member: str | None = None) -> Path:
-    """Where `fetch` puts the file; addresses that end alike do not meet."""
+    """The path under which `fetch` stores the file; addresses with the same last part get different folders."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise DownloadError(f"address {url}: expected http://… or https://…")
@@ -124,30 +138,30 @@ def cached_path(url: str, cache: Path, member: str | None = None) -> Path:
 
 
 def confirm_at_terminal(question: str) -> bool:
-    """Whether a person says yes; no where nobody sits."""
+    """Whether the user answers yes; False without a terminal."""
     if not sys.stdin.isatty():
         return False
     return input(f"{question} Trust it? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def progress_line(url: str) -> Progress:
-    """Writes one line on stderr over and over."""
+    """A progress function that rewrites one line on stderr."""
     name = url.rsplit("/", 1)[-1]
 
-    def show(there: int, total: int | None) -> None:
+    def show(received: int, total: int | None) -> None:
         whole = "" if total is None else f" of {total / 1e6:.1f}"
-        end = "\n" if there == total else ""
-        sys.stderr.write(f"\r{name}: {there / 1e6:.1f}{whole} MB{end}")
+        end = "\n" if received == total else ""
+        sys.stderr.write(f"\r{name}: {received / 1e6:.1f}{whole} MB{end}")
         sys.stderr.flush()
 
     return show
 
 
-# Believing -------------------------------------------------------------------------------------------
+# Verification ----------------------------------------------------------------------------------------
 
 
 def digests_of(path: Path) -> Digests:
-    """All three digests of a file."""
+    """The three digests of a file, computed."""
     sha1, sha256 = hashlib.sha1(usedforsecurity=False), hashlib.sha256()
     blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
@@ -158,58 +172,58 @@ def digests_of(path: Path) -> Digests:
 
 
 def _check_cached(final: Path, digests: Digests) -> None:
-    """Raise DownloadError if the file is not what was expected, or believed when it came."""
+    """Raise DownloadError if the file does not have the stated digests, or was accepted with another."""
     record = _aside(final, ".sha256")
-    believed = Digests(sha256=record.read_text().strip()) if record.exists() else Digests()
-    found = digests_of(final)
-    for expected in (digests, believed):
-        if difference := expected.differences(found):
+    accepted = Digests(sha256=record.read_text().strip()) if record.exists() else Digests()
+    computed = digests_of(final)
+    for expected in (digests, accepted):
+        if difference := expected.differences(computed):
             raise DownloadError(
                 f"cached file {final}: {difference}; remove it to fetch it again, or correct the digest that you gave"
             )
 
 
 def _accept(url: str, waiting: Path, final: Path, digests: Digests, confirm: Confirm | None, setting: str) -> None:
-    """Give a whole download its name, if it is what was published."""
-    found = digests_of(waiting)
-    if difference := digests.differences(found):
+    """Give a complete download its name, if it is the published file."""
+    computed = digests_of(waiting)
+    if difference := digests.differences(computed):
         size = waiting.stat().st_size
         waiting.unlink()
         raise DownloadError(
             f"address {url}: not the published file ({size} bytes), {difference}; it is not kept. "
-            f"Get the right file elsewhere and give its place by {setting}=PATH"
+            f"Get the right file elsewhere and give its path by {setting}=PATH"
         )
-    if not digests.known:
+    if not digests.stated:
         size = waiting.stat().st_size
-        question = f"{url}: no digest is published for this file of {size} bytes; its SHA-256 is {found.sha256}."
+        question = f"{url}: no digest is published for this file of {size} bytes; its SHA-256 is {computed.sha256}."
         if confirm is None or not confirm(question):
             raise DownloadError(
-                f"{question} Compare it with what others got, and give {_digest_setting(setting, found)} "
-                f"(or {setting}=PATH for a file of your own)"
+                f"{question} Compare it with the digest that others report, and give "
+                f"{_digest_setting(setting, computed)} (or {setting}=PATH for a file of your own)"
             )
-    _aside(final, ".sha256").write_text(f"{found.sha256}\n")
+    _aside(final, ".sha256").write_text(f"{computed.sha256}\n")
     os.replace(waiting, final)
 
 
-def _digest_setting(setting: str, found: Digests) -> str:
-    """The setting that states a file's digest: of a mean, its SHA-1."""
+def _digest_setting(setting: str, computed: Digests) -> str:
+    """The option that states a file's digest: SHA-1 for a mean, else SHA-256."""
     kind = "sha1" if setting == "model.mean" else "sha256"
-    return f"{setting}_{kind}={getattr(found, kind)}"
+    return f"{setting}_{kind}={getattr(computed, kind)}"
 
 
 # Downloading -----------------------------------------------------------------------------------------
 
 
 def _download(url: str, part: Path, progress: Progress | None, timeout: float, setting: str) -> None:
-    """Fill `part` with the whole file, over as many connections as it takes."""
+    """Fill `part` with the whole file, over up to ATTEMPTS connections."""
     for _ in range(ATTEMPTS):
-        there = part.stat().st_size if part.exists() else 0
+        received = part.stat().st_size if part.exists() else 0
         try:
             if _continue(url, part, progress, timeout):
                 return
             problem = "the connection was cut"
         except urllib.error.HTTPError as error:
-            if error.code == 416 and there:  # nothing follows what is there: begin again
+            if error.code == 416 and received:  # the server has no more bytes: begin again
                 part.unlink()
                 problem = "the file there has changed"
                 continue
@@ -217,15 +231,18 @@ def _download(url: str, part: Path, progress: Progress | None, timeout: float, s
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             problem = _line(reason) if isinstance(reason, Exception) else str(reason)
-            if not part.exists() or part.stat().st_size <= there:  # nothing came: waiting will not help
+            if not part.exists() or part.stat().st_size <= received:  # no progress: another attempt will not help
                 break
-        except ValueError as error:  # an address that cannot be asked for
+        except ValueError as error:  # an invalid address
             raise _unreachable(url, _line(error), setting) from None
     raise _unreachable(url, problem, setting)
 
 
 def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -> bool:
-    """Add what one connection gives; whether the file is whole. Begins again where the server cannot go on."""
+    """Append the bytes of one connection; return whether the file is complete.
+
+    Begins again if the server cannot continue.
+    """
     tag_file = _aside(part, ".tag")
     start = part.stat().st_size if part.exists() and tag_file.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "visualization-atlas", "Accept-Encoding": "identity"})
@@ -240,22 +257,22 @@ def _continue(url: str, part: Path, progress: Progress | None, timeout: float) -
         if not resumed:
             _keep_tag(tag_file, response.headers)
         with part.open("ab" if resumed else "wb") as file:
-            there = start
+            received = start
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-                there += len(chunk)
+                received += len(chunk)
                 if progress is not None:
-                    progress(there, total)
+                    progress(received, total)
             file.flush()
             os.fsync(file.fileno())
-    if total is not None and there < total:
+    if total is not None and received < total:
         return False
     tag_file.unlink(missing_ok=True)
     return True
 
 
 def _keep_tag(tag_file: Path, headers: http.client.HTTPMessage) -> None:
-    """Note what names this version of the file; without it a later run cannot go on."""
+    """Store the server's tag of this version of the file, without which a later run cannot continue."""
     tag = headers.get("ETag")
     tag = headers.get("Last-Modified") if tag is None or tag.startswith("W/") else tag
     if tag is None:
@@ -266,7 +283,7 @@ def _keep_tag(tag_file: Path, headers: http.client.HTTPMessage) -> None:
 
 def _unreachable(url: str, problem: str, setting: str) -> DownloadError:
     return DownloadError(
-        f"address {url}: {problem}; get the file elsewhere and give its place by {setting}=PATH, or try again later"
+        f"address {url}: {problem}; get the file elsewhere and give its path by {setting}=PATH, or try again later"
     )
 
 
@@ -275,7 +292,7 @@ def _unreachable(url: str, problem: str, setting: str) -> DownloadError:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One download of a file at a time, also among processes."""
+    """Allow one download into the folder at a time, across processes."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

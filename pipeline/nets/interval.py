@@ -1,4 +1,4 @@
-"""Half-open intervals of rows or columns, and how far an operator reaches."""
+"""Half-open intervals of rows or columns, and which inputs a sliding operator reads along one axis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """Rows (or columns) start … stop-1 of a map; may stick out of it."""
+    """Rows (or columns) start … stop−1 of a map; may stick out of the map."""
 
     start: int
     stop: int
@@ -21,7 +21,7 @@ class Interval:
         return Interval(start, max(start, min(self.stop, size)))
 
     def hull(self, other: Interval) -> Interval:
-        """The smallest interval that holds both; an empty one holds nothing and moves no end."""
+        """The smallest interval that contains both; an empty interval leaves the other unchanged."""
         if not len(self) or not len(other):
             return self if len(self) else other
         return Interval(min(self.start, other.start), max(self.stop, other.stop))
@@ -39,7 +39,7 @@ class Interval:
 class Reach:
     """Which inputs one output of a sliding operator reads along one axis.
 
-    Output o reads o·stride − padding … o·stride − padding + size − 1.
+    Output o reads the inputs o·stride − padding … o·stride − padding + size − 1.
     Source: Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks".
     """
 
@@ -48,15 +48,15 @@ class Reach:
     padding: int = 0
 
     def needed(self, wanted: Interval) -> Interval:
-        """The inputs that the wanted outputs read; sticks out where padding is read."""
+        """The inputs that the wanted outputs read; sticks out of the map where they read padding."""
         start = wanted.start * self.stride - self.padding
         return Interval(start, (wanted.stop - 1) * self.stride - self.padding + self.size)
 
     def outputs(self, size: int, rounding: str = "floor") -> int:
-        """How many outputs a map of `size` gives.
+        """The number of outputs along an axis of length `size`.
 
-        rounding : "floor" (convolution), "caffe" (ceiling; a last window that starts in the far padding is
-            dropped only where there is padding) or "torch" (ceiling; such a window is always dropped).
+        rounding : "floor" (convolution), "caffe" (ceiling; a last window that begins beyond the map is dropped only
+            where the operator pads) or "torch" (ceiling; such a window is always dropped).
         """
         room = size + 2 * self.padding - self.size
         if rounding == "floor":
@@ -70,12 +70,17 @@ class Reach:
 
 @dataclass(frozen=True)
 class Part:
-    """What an operator is to compute of one axis: outputs `wanted`, from inputs `given` of a map of `size`."""
+    """What an operator computes along one axis.
+
+    wanted : the outputs to compute.
+    given : the inputs that it is given.
+    size : length of the input's map.
+    """
 
     wanted: Interval
     given: Interval
     size: int
 
     def missing(self, needed: Interval) -> tuple[int, int]:
-        """How many needed inputs lie before and after the map; they are padding."""
+        """The numbers of needed inputs before and after the map, which are padding."""
         return self.given.start - needed.start, needed.stop - self.given.stop

@@ -1,30 +1,35 @@
-"""A trained network in the one form that everything here reads: a graph, a layer table and a digest."""
+"""The common form of every trained network: a graph of operators, a layer table and a digest."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, UnitError, nearest
-from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Relu, Reshape
+from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, switches_off
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
-HIDDEN = frozenset({"identity", "reshape"})  # repeat the values of another layer
+HIDDEN = frozenset({"identity", "reshape"})  # kinds of operators that repeat the values of another layer
+_FRESH = frozenset({"conv", "deconv", "affine", "fc"})  # kinds of operators that always write to new memory
 
 
 @dataclass(frozen=True)
 class Layer:
     """A named value of the graph; `conv5` is the value before `relu5`.
 
-    height, width : 1 for a fully connected layer.
-    macs : multiply-accumulates of one image through this layer alone.
+    name : the publisher's.
+    node : name of the graph's node that computes the value.
+    kind : of the operator, such as "conv".
+    height, width : of the map; 1 for a fully connected layer.
+    parents : names of the nodes that the operator reads.
+    macs : multiply-accumulates of this layer alone for one image.
     """
 
     name: str
@@ -33,7 +38,7 @@ class Layer:
     channels: int
     height: int
     width: int
-    parents: tuple[str, ...]  # names of nodes
+    parents: tuple[str, ...]
     macs: int
 
     @property
@@ -42,15 +47,15 @@ class Layer:
 
     @property
     def centre(self) -> tuple[int, int]:
-        """The position (row, column) whose activation stands for the unit."""
+        """The position (row, column) whose activation represents the unit."""
         return self.height // 2, self.width // 2
 
 
 class Network:
     """Frozen weights in a torch.fx graph whose nodes are operators of `pipeline.nets`.
 
-    The graph reads centred images (see `Preprocessing`). Its nodes are one placeholder, one call_module an
-    operator, and the output; names of nodes are identifiers, names of layers are the publisher's.
+    The graph reads centred images (see `Preprocessing`). Its nodes are one placeholder, one call_module for each
+    operator, and the output. Names of nodes are identifiers; names of layers are the publisher's.
     """
 
     def __init__(
@@ -62,7 +67,12 @@ class Network:
         labels: Sequence[str] = (),
         class_layer: str | None = None,
     ) -> None:
-        """layer_names : name of a layer → name of its node, in the order of the graph."""
+        """A network from its graph.
+
+        layer_names : name of a layer → name of its node, in the order of the graph.
+        labels : of the units of the class layer, in their order.
+        class_layer : None to find it (see `_find_class_layer`).
+        """
         self.name = name
         self.graph = graph.eval().requires_grad_(False)
         self.preprocessing = preprocessing
@@ -86,7 +96,7 @@ class Network:
         self.labels = tuple(labels)
         self.digest = self._digest()
 
-    # What is there -----------------------------------------------------------------------------------
+    # Lookup -------------------------------------------------------------------------------------------
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -121,16 +131,14 @@ class Network:
                 needed.update(self._parents[node])
         return tuple(node for node in self.nodes if node in needed)
 
-    def label(self, unit: int) -> str:
-        """The label of a unit of the class layer, or ""."""
-        return self.labels[unit] if unit < len(self.labels) else ""
-
     # Running -----------------------------------------------------------------------------------------
 
     def run(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Values of the named layers, (batch, channel, row, column) or (batch, unit), of centred images.
+        """Layer → value, (batch, channel, row, column) or (batch, unit), for the named layers.
 
-        Nothing above the named layers is computed, and a value is let go after its last use.
+        Nothing above the named layers is computed, and a value is freed after its last use.
+
+        image : centred, (batch, channel, row, column).
         """
         targets = {name: self.layer(name).node for name in layers}
         order = self.ancestors(list(targets.values()))
@@ -150,34 +158,37 @@ class Network:
         return {name: values[node] for name, node in targets.items()}
 
     def last_relus(self, layer: str) -> tuple[str, ...]:
-        """The ReLU nodes whose output reaches the layer without a weight or a mean between; they can switch it off."""
-        found, waiting = [], [self.layer(layer).node]
+        """The nodes of the plain ReLUs that can switch the layer's units off.
+
+        They are the ReLUs whose outputs reach the layer without a weight, a sum or a mean in between.
+        """
+        relus, waiting = [], [self.layer(layer).node]
         while waiting:
             node = waiting.pop()
             operator = self._operators.get(node)
-            if isinstance(operator, Relu) and operator.slope == 0:
-                found.append(node)
+            if operator is not None and switches_off(operator):
+                relus.append(node)
             elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape):
                 waiting.extend(self._parents[node])
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(relus))
 
     def opened(self, layer: str) -> Network:
-        """A copy with the same values, in which the last ReLUs below the layer pass the gradient of units that are off.
+        """A copy with the same values, whose last ReLUs pass the gradient of units that are switched off.
 
-        Source: the Deep Visualization Toolbox, whose pass back from a layer begins below its in-place ReLU.
+        Source: the Deep Visualization Toolbox, whose backward pass from a layer begins below its in-place ReLU.
         """
         other = copy.copy(self)
         other._operators = self._operators | {node: OpenRelu() for node in self.last_relus(layer)}
         return other
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Network:
-        """A copy on another device or in another precision; the digest stays that of the stored weights."""
+        """A copy on another device or in another precision; it keeps the digest of the stored weights."""
         other = copy.copy(self)
         other.graph = copy.deepcopy(self.graph).to(device=device, dtype=dtype)
         other._operators = {node: other.graph.get_submodule(target) for node, target in self._targets.items()}
         return other
 
-    # Making the tables -------------------------------------------------------------------------------
+    # Tables ------------------------------------------------------------------------------------------
 
     def _measure(self) -> dict[str, tuple[int, ...]]:
         size = self.preprocessing
@@ -211,7 +222,7 @@ class Network:
         return table
 
     def _find_class_layer(self) -> str | None:
-        """The layer below the last softmax; without one, the last layer that is fully connected or 1 × 1."""
+        """The layer below the last softmax; without a softmax, the last layer that is fully connected or 1 × 1."""
         names = {layer.node: layer.name for layer in self.layers.values()}
         for node in reversed(self.nodes):
             if self._operators[node].kind != "softmax":
@@ -226,7 +237,7 @@ class Network:
         return flat[-1].name if flat else None
 
     def _digest(self) -> str:
-        """SHA-256 of operators, edges, weights and preprocessing: equal digests compute the same values."""
+        """SHA-256 of operators, edges, weights and preprocessing: networks of equal digests compute equal values."""
         size = self.preprocessing
         total = hashlib.sha256()
         head = [size.height, size.width, size.order, size.mean.tolist(), size.gain.tolist()]
@@ -242,11 +253,74 @@ class Network:
         return total.hexdigest()
 
 
+def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield (layer, value) for the named layers in the order of the graph; the values are those of `Network.run`.
+
+    A value is valid only until the next one is requested: a ReLU that is the only reader of a convolution (or the
+    like) overwrites its output in place, which saves memory and time with large maps. Not for use with gradients.
+
+    image : centred, (batch, channel, row, column).
+    """
+    names: dict[str, list[str]] = {}
+    for name in layers:
+        names.setdefault(network.layer(name).node, []).append(name)
+    order = network.ancestors(list(names))
+    uses = dict.fromkeys((network.input, *order), 0)
+    for node in order:
+        for parent in network.parents(node):
+            uses[parent] += 1
+    values = {network.input: image}
+    for node in order:
+        parents, operator = network.parents(node), network.operator(node)
+        inputs = [values[parent] for parent in parents]
+        for parent in parents:
+            uses[parent] -= 1
+            if uses[parent] == 0:
+                values.pop(parent, None)
+        below = parents[0]
+        if switches_off(operator) and uses[below] == 0 and below != network.input and _is_fresh(network, below):
+            values[node] = inputs[0].relu_()
+        else:
+            values[node] = operator(*inputs)
+        del inputs
+        for name in names.get(node, ()):
+            yield name, values[node]
+        if uses[node] == 0:
+            del values[node]
+
+
+def _is_fresh(network: Network, node: str) -> bool:
+    return network.operator(node).kind in _FRESH
+
+
+def is_rectified(network: Network, layer: str) -> bool:
+    """Whether the layer's values come out of plain ReLUs, so that zero means off."""
+    return bool(network.last_relus(layer))
+
+
+def is_gated(network: Network, layer: str) -> bool:
+    """Whether everything above reads the layer through a plain ReLU, so that zero or less means off."""
+    node = network.layer(layer).node
+    readers = [above for above in network.nodes if node in network.parents(above)]
+    gates: list[bool] = []
+    while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
+        reader = readers.pop()
+        operator = network.operator(reader)
+        if operator.kind in HIDDEN:
+            readers += [above for above in network.nodes if reader in network.parents(above)]
+        else:
+            gates.append(switches_off(operator))
+    return bool(gates) and all(gates)
+
+
 class GraphBuilder:
-    """Builds the graph of a Network, operator by operator."""
+    """Builds the graph of a network, operator by operator."""
 
     def __init__(self, preprocessing: Preprocessing | None) -> None:
-        """preprocessing : of the images that the graph reads; None for a graph that reads something else."""
+        """A builder of an empty graph.
+
+        preprocessing : of the images that the graph reads; None for a graph whose input is no image.
+        """
         self._preprocessing = preprocessing
         self._root = nn.Module()
         self._graph = fx.Graph()
@@ -260,8 +334,9 @@ class GraphBuilder:
     def add(self, name: str, operator: Operator, parents: Sequence[str], layer: str | None) -> str:
         """Append an operator that reads the parent nodes; return the name of its node.
 
-        name : wish for the node's name; made an identifier and unique. layer : the layer that its value is,
-        or None for a value that no layer names.
+        name : proposed name of the node; it is turned into a unique identifier.
+        parents : names of nodes.
+        layer : name of the layer that the value is; None for a value without a layer name.
         """
         target = f"operator_{len(self._nodes)}"
         self._root.add_module(target, operator)
@@ -275,11 +350,15 @@ class GraphBuilder:
         return self._keep(node)
 
     def build(self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None) -> Network:
-        """The finished network; `output` is the node that the graph returns."""
+        """The finished network.
+
+        output : name of the node that the graph returns.
+        labels, class_layer : as for `Network`.
+        """
         return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer)
 
     def module(self, output: str) -> fx.GraphModule:
-        """The finished graph alone; `output` is the node that it returns."""
+        """The finished graph without a layer table; `output` is the name of the node that it returns."""
         self._graph.output(self._nodes[output])
         return fx.GraphModule(self._root, self._graph).eval().requires_grad_(False)
 

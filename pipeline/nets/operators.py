@@ -1,8 +1,11 @@
-"""The vocabulary of a network: operators that work on whole maps and on parts of them alike.
+"""The operators that the graph of a network is made of.
 
-A network is a graph of these and of nothing else. Every operator says which inputs an output depends on
-(`needed`) and computes any part of its output from exactly those (`on_part`), with what lies outside the
-map padded explicitly; so windows, cones and back-projections need no second description of any network.
+Every operator states which inputs an output depends on (`needed`) and computes any part of its output from exactly
+these inputs (`on_part`); positions outside the map are padded explicitly. Windows, cones and back-projections
+therefore need no second description of a network.
+
+The class name and the settings of an operator enter the digest of every network that contains it: renaming a class
+changes the digests of networks that are stored already.
 """
 
 from __future__ import annotations
@@ -20,31 +23,45 @@ class Operator(nn.Module):
 
     kind = "operator"
     local = True  # False: every output depends on every position of the input
-    combines = False  # True: takes several inputs, of which some may be one value for all positions
+    combines = False  # True: takes several inputs; an input may hold one value for all positions
 
     def settings(self) -> dict[str, object]:
         """The numbers that define the operator, without its weights; part of a network's digest."""
         return {}
 
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
-        """Inputs along `axis` (0 rows, 1 columns) that the wanted outputs read, of a map of `size`."""
+        """The inputs that the wanted outputs read along one axis; may stick out of the map.
+
+        wanted : outputs along the axis.
+        axis : 0 for rows, 1 for columns.
+        size : length of the input's map along the axis.
+        """
         return wanted if self.local else Interval(0, size)
 
     def touched(self, wanted: Interval, axis: int, size: int) -> Interval:
-        """The smallest interval inside the map that holds every input that the wanted outputs read."""
+        """The smallest interval inside the map that contains every input that the wanted outputs read.
+
+        Arguments as for `needed`.
+        """
         return self.needed(wanted, axis, size).clip(size)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        """Outputs rows.wanted × columns.wanted, from inputs cut to what `needed` says inside the map."""
+        """The outputs rows.wanted × columns.wanted.
+
+        inputs : cut to the intervals that `needed` gives, inside the map.
+        """
         return self(*inputs)
 
     def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
-        """All that `on_part` takes from a part besides lengths: parts that agree in both can run in one batch."""
+        """What `on_part` uses of a part besides its lengths.
+
+        Parts of equal lengths and equal alignment can run in one batch.
+        """
         return ()
 
 
 class Pointwise(Operator):
-    """A function of each value alone (ReLU, sigmoid, …), given as a torch module."""
+    """A function of each value by itself (ReLU, sigmoid, …), given as a torch module."""
 
     def __init__(self, function: nn.Module, kind: str) -> None:
         super().__init__()
@@ -75,10 +92,18 @@ class Relu(Operator):
 
 
 class OpenRelu(Relu):
-    """max(0, x) whose gradient passes even where the value is off, as if the pass back began below it."""
+    """max(0, x) with the gradient of x, so that a unit that is switched off has a gradient too."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + (torch.relu(x) - x).detach()  # the value is exactly max(0, x), the gradient that of x
+
+
+def switches_off(operator: Operator) -> bool:
+    """Whether the operator is a nonlinearity that can switch a unit off: it maps zero and less to zero.
+
+    Only the plain ReLU does so. A leaky ReLU passes negative values on. ReLU6 is not counted.
+    """
+    return isinstance(operator, Relu) and operator.slope == 0
 
 
 class PRelu(Operator):
@@ -112,7 +137,7 @@ class Power(Operator):
 
 
 class Affine(Operator):
-    """scale · x + shift with one scale and shift per channel (batch normalisation at rest, Caffe's Scale)."""
+    """scale · x + shift with one scale and shift a channel (batch normalisation in evaluation mode, Caffe's Scale)."""
 
     kind = "affine"
 
@@ -125,18 +150,18 @@ class Affine(Operator):
     def forward(self, x: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (x.dim() - 2)
         scale, shift = self.weight.view(shape), self.bias.view(shape)
-        if len(x) > 1 and x.dim() == 4 and x.stride(1) == 1:  # channels side by side: few, so of one image at a time
+        if len(x) > 1 and x.dim() == 4 and x.stride(1) == 1:  # channels_last: broadcast full maps, not scalars
             scale, shift = (_filled(values, x) for values in (scale, shift))
         return x * scale + shift
 
 
 def _filled(values: Tensor, x: Tensor) -> Tensor:
-    """One value a channel, as a whole image that lies in memory as those of x do."""
+    """One value a channel, expanded to the map of one image in the memory layout of x (channels_last)."""
     return values.expand(x[:1].shape).contiguous(memory_format=torch.channels_last)
 
 
 class Identity(Operator):
-    """The input itself (dropout at rest, Caffe's Split)."""
+    """The input itself (dropout in evaluation mode, Caffe's Split)."""
 
     kind = "identity"
 
@@ -145,7 +170,7 @@ class Identity(Operator):
 
 
 class Softmax(Operator):
-    """Softmax over the channels, at every position alone."""
+    """Softmax over the channels, at every position separately."""
 
     kind = "softmax"
 
@@ -154,7 +179,7 @@ class Softmax(Operator):
 
 
 class Concat(Operator):
-    """The inputs one after the other along the channels."""
+    """The inputs, concatenated along the channels."""
 
     kind = "concat"
 
@@ -163,7 +188,7 @@ class Concat(Operator):
 
 
 class Sum(Operator):
-    """Σ coefficient · input; coefficients of 1 when none are given."""
+    """Σ coefficient · input; without coefficients, the plain sum."""
 
     kind = "sum"
     combines = True
@@ -199,7 +224,7 @@ class Product(Operator):
 
 
 class Maximum(Operator):
-    """The largest of the inputs, value by value."""
+    """The elementwise maximum of the inputs."""
 
     kind = "max"
     combines = True
@@ -212,7 +237,7 @@ class Maximum(Operator):
 
 
 class Slice(Operator):
-    """Channels start … stop-1 of the input."""
+    """Channels start … stop−1 of the input."""
 
     kind = "slice"
 
@@ -228,7 +253,7 @@ class Slice(Operator):
 
 
 class Reshape(Operator):
-    """The same values in another shape, batch first; channel, row, column order."""
+    """The same values in another shape: batch first, then channel, row, column."""
 
     kind = "reshape"
     local = False
@@ -245,7 +270,7 @@ class Reshape(Operator):
 
 
 class InnerProduct(Operator):
-    """weight · flattened input + bias; weight (out, in)."""
+    """weight · flattened input + bias; weight has shape (out, in)."""
 
     kind = "fc"
     local = False
@@ -260,7 +285,11 @@ class InnerProduct(Operator):
 
 
 class GlobalPool(Operator):
-    """The mean or the maximum over all positions; keeps rows and columns as 1 × 1 unless `flat`."""
+    """The mean or the maximum over all positions.
+
+    mode : "mean" or "max".
+    flat : drop the axes of rows and columns; otherwise they stay, of length 1.
+    """
 
     kind = "pool"
     local = False
@@ -276,12 +305,12 @@ class GlobalPool(Operator):
         keep = not self.flat
         if self.mode == "mean":
             return x.mean(dim=(2, 3), keepdim=keep)
-        largest = nn.functional.max_pool2d(x, x.shape[2:])  # amax would share its gradient among equal values
+        largest = nn.functional.max_pool2d(x, x.shape[2:])  # amax would split its gradient among equal values
         return largest if keep else largest.flatten(1)
 
 
 class Opaque(Operator):
-    """Any other function of tensors, as traced; taken to depend on the whole of its inputs."""
+    """Any other function of tensors, as traced; every output is assumed to depend on all of its inputs."""
 
     kind = "function"
     local = False

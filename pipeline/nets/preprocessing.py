@@ -1,4 +1,4 @@
-"""How pixels become what a network reads, and back."""
+"""Conversion between pixels and the input of a network."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Image size, channel order and mean of a network.
+    """Image size, channel order, mean and gain of a network.
 
-    The graph of every network reads *centred images*: float (batch, channel, row, column), pixel level
-    0…255 minus mean, channels in the network's own order. Zero is the mean image. What further scale the
-    weights expect (`gain`, one factor a channel) is the first operator of the graph, so that a step of one
-    is a pixel level in every network.
+    The graph of every network reads *centred images*: float (batch, channel, row, column), pixel levels 0…255 minus
+    the mean, with channels in the order of the network. Zero is the mean image. A further scale that the weights
+    expect (the gain) is the first operator of the graph, so a step of 1 is one pixel level in every network.
+
+    height, width : of the input, in pixels.
+    order : channels as the network reads them: "RGB", "BGR" or "L".
+    mean : (channel, 1, 1) or (channel, height, width), in pixel levels.
+    gain : (channel,), network units a pixel level.
     """
 
     height: int
     width: int
-    order: str  # "RGB", "BGR" or "L"
-    mean: np.ndarray = field(repr=False)  # (channel, 1, 1) or (channel, height, width), pixel levels
-    gain: np.ndarray = field(repr=False)  # (channel,)
+    order: str
+    mean: np.ndarray = field(repr=False)
+    gain: np.ndarray = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -55,14 +59,16 @@ class Preprocessing:
         return np.broadcast_to(self.mean, (self.channels, self.height, self.width))
 
     def fitted(self, pixels: np.ndarray) -> np.ndarray:
-        """RGB uint8 pixels (picture, row, column, rgb) in the input's size, by Pillow's bilinear filter."""
+        """RGB uint8 pixels (picture, row, column, rgb), resized to the input's size by Pillow's bilinear filter."""
         shape = (self.width, self.height)
         return np.stack([np.asarray(Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR)) for p in pixels])
 
     def centred(self, pixels: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
-        """Centred float32 images (…, channel, row, column) of RGB uint8 pixels (…, row, column, rgb).
+        """Centred images (…, channel, row, column), float32.
 
-        mean : the part of the mean image under the pixels, when they are a part of the image.
+        pixels : RGB uint8 (…, row, column, rgb).
+        mean : (channel, row, column), the mean under the pixels if they are a part of the image; None for the whole
+            mean image.
         """
         mean = self.full_mean if mean is None else mean
         levels = np.asarray(pixels, np.float32)
@@ -70,7 +76,11 @@ class Preprocessing:
         return (np.moveaxis(levels, -1, -3) - mean).astype(np.float32)
 
     def pixels(self, centred: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
-        """RGB uint8 pixels (…, row, column, rgb) of centred images: mean added, clipped to 0…255, rounded."""
+        """RGB uint8 pixels (…, row, column, rgb): the mean added, rounded and clipped to 0…255.
+
+        centred : (…, channel, row, column).
+        mean : as for `centred`.
+        """
         mean = self.full_mean if mean is None else mean
         levels = np.clip(np.rint(np.asarray(centred, np.float64) + mean), 0, 255).astype(np.uint8)
         levels = np.moveaxis(levels, -3, -1)

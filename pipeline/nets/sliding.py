@@ -1,4 +1,4 @@
-"""The operators that slide a window over the map: convolutions, pooling and local normalisation."""
+"""Operators that slide a window over the map: convolution, pooling and local response normalisation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[int, int]  # (rows, columns)
 
 
 class Sliding(Operator):
-    """An operator whose output o reads inputs o·stride − padding … + reach − 1, along both axes."""
+    """An operator whose output o reads the inputs o·stride − padding … o·stride − padding + reach − 1 on each axis."""
 
     def __init__(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Sliding(Operator):
         starts = range(wanted.start * self.stride[axis], wanted.stop * self.stride[axis], self.stride[axis])
         taps = range(0, self.reach[axis].size, self.dilation[axis])
         read = [start - self.padding[axis] + tap for start in starts for tap in taps]
-        read = [at for at in read if 0 <= at < size]  # between the taps of a dilated window lie gaps
+        read = [at for at in read if 0 <= at < size]  # a dilated window has gaps between its taps
         return Interval(min(read), max(read) + 1) if read else inside
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,17 +51,18 @@ class Sliding(Operator):
         return self.on_part([x[:, :, rows.given.as_slice(), columns.given.as_slice()]], rows, columns)
 
     def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
-        return part.missing(self.needed(part.wanted, axis, part.size))  # what is not 0 tells the absolute place too
+        # A margin other than 0 also fixes the absolute position.
+        return part.missing(self.needed(part.wanted, axis, part.size))
 
     def margins(self, rows: Part, columns: Part) -> tuple[Pair, Pair]:
-        """How many (top, bottom), (left, right) needed inputs are padding."""
+        """The numbers of needed inputs that are padding: (top, bottom), (left, right)."""
         return tuple(  # type: ignore[return-value]
             part.missing(self.needed(part.wanted, axis, part.size)) for axis, part in enumerate((rows, columns))
         )
 
 
 def padded(x: Tensor, margins: tuple[Pair, Pair], value: float = 0.0) -> Tensor:
-    """x with margins ((top, bottom), (left, right)) of `value`."""
+    """x, padded with `value`; margins : ((top, bottom), (left, right)), negative ones crop."""
     (top, bottom), (left, right) = margins
     if not (top or bottom or left or right):
         return x
@@ -71,7 +72,7 @@ def padded(x: Tensor, margins: tuple[Pair, Pair], value: float = 0.0) -> Tensor:
 
 
 class Filters(Sliding):
-    """A sliding operator with learned filters, in groups of channels, and a bias."""
+    """A sliding operator with learned filters in groups of channels, and a bias."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Filters(Sliding):
 
 
 class Convolution(Filters):
-    """Cross-correlation with zero padding; weight (out, in / groups, rows, columns)."""
+    """Cross-correlation with zero padding; weight has shape (out, in / groups, rows, columns)."""
 
     kind = "conv"
 
@@ -109,7 +110,7 @@ class Convolution(Filters):
         return functional.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def transposed(self, above: Tensor, rows: Part, columns: Part) -> Tensor:
-        """The signal at the inputs of `on_part` for a signal at its outputs; any batch."""
+        """The signal at the inputs of `on_part`, given the signal at its outputs; any batch size."""
         margins = self.margins(rows, columns)
         padding = _even(margins)
         cut = (0, 0) if padding is None else padding
@@ -118,13 +119,13 @@ class Convolution(Filters):
 
 
 def _even(margins: tuple[Pair, Pair]) -> Pair | None:
-    """Margins as one padding for both edges, where they are that."""
+    """The margins as one padding for both edges of each axis, or None where the edges differ."""
     (top, bottom), (left, right) = margins
     return (top, left) if top == bottom >= 0 and left == right >= 0 else None
 
 
 class Deconvolution(Filters):
-    """Transposed convolution; weight (in, out / groups, rows, columns)."""
+    """Transposed convolution; weight has shape (in, out / groups, rows, columns)."""
 
     kind = "deconv"
 
@@ -139,13 +140,16 @@ class Deconvolution(Filters):
         extra: Pair = (0, 0),
     ) -> None:
         super().__init__(weight, bias, stride, padding, dilation, groups)
-        self.extra = extra  # further rows and columns at the far edge (torch's output_padding)
+        self.extra = extra  # additional rows and columns at the far edge (torch's output_padding)
 
     def settings(self) -> dict[str, object]:
         return super().settings() | {"extra": list(self.extra)}
 
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
-        """Input i adds to outputs i·stride − padding … + span − 1; the inputs that touch the wanted ones."""
+        """The inputs that contribute to the wanted outputs.
+
+        Input i contributes to the outputs i·stride − padding … i·stride − padding + span − 1.
+        """
         span, stride, padding = self.reach[axis].size, self.stride[axis], self.padding[axis]
         first = -((span - 1 - padding - wanted.start) // stride)
         last = (wanted.stop - 1 + padding) // stride
@@ -164,7 +168,7 @@ class Deconvolution(Filters):
             inputs[0], self.weight, None, self.stride, 0, 0, self.groups, self.dilation
         )
         margins = []
-        for axis, part in enumerate((rows, columns)):  # negative margins cut, positive ones add untouched outputs
+        for axis, part in enumerate((rows, columns)):  # negative margins crop, positive ones add bare outputs
             (before,) = self.alignment(part, axis)
             margins.append((before, len(part.wanted) - before - spread.shape[2 + axis]))
         out = padded(spread, (margins[0], margins[1]))
@@ -172,7 +176,7 @@ class Deconvolution(Filters):
 
 
 class MaxPool(Sliding):
-    """The largest value of each window; padding never wins, the first of equal values does."""
+    """The largest value of each window: never the padding, and the first one among equal values."""
 
     kind = "pool"
 
@@ -188,8 +192,8 @@ class MaxPool(Sliding):
 class AveragePool(Sliding):
     """The mean of each window.
 
-    The divisor is the window's area inside the padded map (Caffe, and torch with count_include_pad) or
-    inside the map itself (`count_padding=False`).
+    The divisor is the area of the window inside the padded map (Caffe; torch with count_include_pad), or inside the
+    map itself with `count_padding=False`.
     """
 
     kind = "pool"
@@ -208,7 +212,7 @@ class AveragePool(Sliding):
         return total / (self._counts(rows, 0).to(x)[:, None] * self._counts(columns, 1).to(x)[None, :])
 
     def _counts(self, part: Part, axis: int) -> Tensor:
-        """How many rows (columns) of each wanted window count."""
+        """The number of rows (columns) of each wanted window that enter the divisor."""
         edge = self.padding[axis] if self.count_padding else 0
         first = torch.arange(part.wanted.start, part.wanted.stop) * self.stride[axis] - self.padding[axis]
         last = (first + self.kernel[axis]).clamp(max=part.size + edge)
@@ -216,7 +220,7 @@ class AveragePool(Sliding):
 
 
 class ChannelNorm(Operator):
-    """x · (k + α/n · Σ x²)^−β, the sum over n neighbouring channels at the same position (AlexNet's LRN)."""
+    """x · (k + α/n · Σ x²)^−β with the sum over n neighbouring channels at the same position (AlexNet's LRN)."""
 
     kind = "norm"
 
@@ -232,7 +236,10 @@ class ChannelNorm(Operator):
 
 
 class _ChannelNorm(torch.autograd.Function):
-    """The closed form of the derivative: autograd's own keeps six maps and takes three times as long."""
+    """The normalisation with the closed form of its derivative.
+
+    Autograd's derivative keeps six maps and takes three times as long.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
@@ -252,7 +259,7 @@ class _ChannelNorm(torch.autograd.Function):
 
 
 def channel_sum(x: Tensor, size: int, mirrored: bool = False) -> Tensor:
-    """Sums of `size` neighbouring channels around each channel; `mirrored` is the transposed map."""
+    """The sum over `size` neighbouring channels around each channel; with `mirrored`, the transposed linear map."""
     before = (size - 1) // 2 if not mirrored else size // 2
     around = functional.pad(x, (0, 0) * (x.dim() - 2) + (before, size - 1 - before))
     total = around[:, : x.shape[1]].clone()
@@ -262,14 +269,14 @@ def channel_sum(x: Tensor, size: int, mirrored: bool = False) -> Tensor:
 
 
 def _negative_power(scale: Tensor, beta: float) -> Tensor:
-    if beta == 0.75:  # the published value; two square roots cost a tenth of a general power
+    if beta == 0.75:  # the published value; two square roots take a tenth of the time of a power
         root = scale.rsqrt()
         return root * root.sqrt()
     return scale.pow(-beta)
 
 
 class WithinChannelNorm(Sliding):
-    """x · (1 + α · mean of x² over n × n positions)^−β, the divisor always n² (Caffe's WITHIN_CHANNEL)."""
+    """x · (1 + α · mean of x² over n × n positions)^−β, the mean always over n² (Caffe's WITHIN_CHANNEL)."""
 
     kind = "norm"
 

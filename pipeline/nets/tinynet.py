@@ -1,4 +1,4 @@
-"""The project's own networks for small photos: tinynet, and the judge that looks at its pictures."""
+"""The project's networks for small photos: tinynet, and its judge tinyjudge."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections import OrderedDict
 
 from torch import nn
 
-from pipeline.nets.residual import Residual
+from pipeline.nets.doodlenet import ResidualBlock
 
 SIZE = 64  # pixels, both ways
-# Both networks see (pixel - MEAN) * GAIN of RGB pixels in 0..255: -1 is black, 1 is white.
+# Both networks read (pixel - MEAN) * GAIN of RGB pixels in 0…255: -1 is black, 1 is white.
 MEAN: tuple[float, float, float] = (127.5, 127.5, 127.5)
 GAIN: tuple[float, float, float] = (1 / 127.5, 1 / 127.5, 1 / 127.5)
 
 
 def tinynet(*, classes: int, normalised: bool = False) -> nn.Sequential:
-    """Return CaffeNet for small photos, untrained: its layers, names and order, for (batch, 3, 64, 64).
+    """A CaffeNet for small photos, untrained, with its layers, names and order; reads (batch, 3, 64, 64).
 
-    normalised : the form for training, with a batch normalisation `bn1` … `bn7` behind each convolution and behind
-        fc6 and fc7, to be folded into it; `pool5` then makes 4 x 4 of whatever there is, so that a training may
-        begin with smaller photos. The normalisations have neither scale nor shift: a learned shift falls below zero
-        and leaves a quarter of a layer's values above it, from which no prior can tell what the photo was.
+    classes : units of fc8.
+    normalised : the form for training. A batch normalisation `bn1` … `bn7`, to be folded later, follows each
+        convolution and fc6 and fc7. It has neither scale nor shift: a learned shift becomes negative and leaves only a
+        quarter of a layer's values above zero, too few for a prior to reconstruct the photo. `pool5` pools a map of
+        any size to 4 × 4, so that training can begin with smaller photos.
     Source: Krizhevsky et al. 2012, in Caffe's order; without response normalisation and groups.
     """
     layers: list[tuple[str, nn.Module]] = []
@@ -56,18 +57,20 @@ def tinynet(*, classes: int, normalised: bool = False) -> nn.Sequential:
 
 
 def tinyjudge(*, classes: int) -> nn.Sequential:
-    """Return a residual network, untrained, for (batch, 3, 64, 64); it ends with `fc` and `prob`.
+    """A residual network, untrained; reads (batch, 3, 64, 64) and ends with `fc` and `prob`.
 
-    It is built unlike tinynet throughout, so that the two share as few blind spots as can be.
-    Source: He et al. 2016, identity mappings (normalise and bend before each convolution), with SiLU.
+    Its architecture differs from tinynet's in every part, so that the two share few blind spots.
+
+    classes : units of fc.
+    Source: He et al. 2016, identity mappings (pre-activation), with SiLU.
     """
     return nn.Sequential(
         OrderedDict(
             stem=nn.Conv2d(3, 32, 3, stride=2, padding=1),  # 32 x 32
-            block1=Residual(32, 64, stride=2),  # 16 x 16
-            block2=Residual(64, 64, stride=1),
-            block3=Residual(64, 128, stride=2),  # 8 x 8
-            block4=Residual(128, 256, stride=2),  # 4 x 4
+            block1=ResidualBlock(32, 64, stride=2),  # 16 x 16
+            block2=ResidualBlock(64, 64, stride=1),
+            block3=ResidualBlock(64, 128, stride=2),  # 8 x 8
+            block4=ResidualBlock(128, 256, stride=2),  # 4 x 4
             norm=nn.BatchNorm2d(256),
             bend=nn.SiLU(),
             mean=nn.AdaptiveAvgPool2d(1),

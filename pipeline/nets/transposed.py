@@ -1,4 +1,4 @@
-"""The transposed map of a convolution: from a signal at its outputs to the signal at its inputs."""
+"""The transpose of a convolution: from a signal at its outputs to the signal at its inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 Pair = tuple[int, int]  # (rows, columns)
 
-_FEW = 4  # input channels up to which a strided convolution is transposed as one of stride 1
+_FEW = 4  # input channels up to which a strided convolution is transposed by a convolution of stride 1
 
 
 def transposed_convolution(
@@ -16,8 +16,11 @@ def transposed_convolution(
 ) -> Tensor:
     """The signal at the inputs that the outputs read, (batch, channel, row, column).
 
-    above : signal at the outputs. weight : (out, in / groups, rows, columns). padding : rows and columns of the
-    inputs that are cut off at either edge. Rows beyond the last output's window are not there.
+    The result ends with the window of the last output; inputs beyond it are left out.
+
+    above : signal at the outputs, (batch, out, row, column).
+    weight : (out, in / groups, rows, columns).
+    padding : rows and columns that are cropped from the result at both edges.
     """
     if not of_image(weight, stride, dilation, groups):
         return functional.conv_transpose2d(above, weight, None, stride, padding, 0, groups, dilation)
@@ -27,15 +30,15 @@ def transposed_convolution(
 
 
 def of_image(weight: Tensor, stride: Pair, dilation: Pair, groups: int) -> bool:
-    """Whether a convolution is strided and of so few channels that the fast form pays."""
+    """Whether a convolution has a stride and so few input channels that the fast form is worth it."""
     return groups == 1 and dilation == (1, 1) and weight.shape[1] <= _FEW and max(stride) > 1
 
 
 def _interleaved(above: Tensor, weight: Tensor, stride: Pair) -> Tensor:
-    """The same as a convolution of stride 1 whose channels are the phases of the stride.
+    """The transposed convolution, computed as a convolution of stride 1 whose channels are the phases of the stride.
 
-    The usual strided form wastes the vector units of a CPU on an image's three channels: 3 to 5 times slower for
-    AlexNet's first layer.
+    On a CPU the usual strided form is 3 to 5 times slower for AlexNet's first layer: with an image's three channels
+    it leaves the vector units mostly idle.
     Source: Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?".
     """
     out, channels = weight.shape[:2]
@@ -50,9 +53,9 @@ def _interleaved(above: Tensor, weight: Tensor, stride: Pair) -> Tensor:
 
 
 class ImageConvolution(torch.autograd.Function):
-    """A convolution of few channels without padding, whose backward pass is the fast form; for frozen weights.
+    """A convolution of few channels without padding, with the fast form as its backward pass; for frozen weights.
 
-    The input ends with the last output's window.
+    The input has to end with the window of the last output.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Which part of the input a position of a layer depends on (its receptive field), exactly."""
+"""The exact part of the input that a position of a layer depends on (its receptive field)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.nets.network import Network
 
 @dataclass(frozen=True)
 class Window:
-    """Rows top … bottom-1 and columns left … right-1 of the input image; may stick out of it."""
+    """Rows top … bottom−1 and columns left … right−1 of the input image; may stick out of the image."""
 
     top: int
     left: int
@@ -35,23 +35,27 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Field:
-    """Receptive fields of a whole layer along one axis: position i sees first + i·stride … + size − 1."""
+class ReceptiveFields:
+    """The receptive fields of a layer along one axis, in input pixels.
+
+    Position i reads the pixels first + i·stride … first + i·stride + size − 1.
+    """
 
     size: int
     stride: int
     first: int
 
 
-Intervals = dict[str, Interval]  # name of a node → the rows (or columns) of it
+Intervals = dict[str, Interval]  # name of a node → its rows (or columns)
 
 
 def needed_intervals(network: Network, layer: str, at: int | Interval, axis: int, *, clip: bool = True) -> Intervals:
-    """For every node that position `at` of a layer depends on, the rows (axis 0) or columns that it needs.
+    """The rows or columns that a position of a layer depends on, for every node below it.
 
-    at : one position, or an interval of them.
-    clip : cut every interval at its map's border, as running the part demands. Unclipped intervals say where
-    the field would lie if no map ended.
+    at : one position, or an interval of positions.
+    axis : 0 for rows, 1 for columns.
+    clip : cut every interval at the border of its map, as running that part requires. Unclipped intervals give the
+        receptive field on an unbounded map.
     """
     target = network.layer(layer).node
     needed: Intervals = {target: at if isinstance(at, Interval) else Interval(at, at + 1)}
@@ -65,11 +69,11 @@ def needed_intervals(network: Network, layer: str, at: int | Interval, axis: int
 def read_interval(
     network: Network, node: str, parent: str, wanted: Interval, axis: int, *, clip: bool = True
 ) -> Interval:
-    """The rows (axis 0) or columns of `parent` that the wanted ones of `node` read."""
+    """The rows (axis 0) or columns (axis 1) of `parent` that the wanted ones of `node` read."""
     operator, size = network.operator(node), extent(network, parent, axis)
-    if not len(wanted):  # a position that reads nothing but padding needs nothing below
+    if not len(wanted):  # a position that reads only padding needs nothing below
         return Interval(0, 0)
-    if operator.combines and size == 1:  # one value acts on every position
+    if operator.combines and size == 1:  # one value for all positions
         return Interval(0, 1)
     return operator.touched(wanted, axis, size) if clip else operator.needed(wanted, axis, size)
 
@@ -81,16 +85,16 @@ def extent(network: Network, node: str, axis: int) -> int:
 
 
 def window(network: Network, layer: str, row: int, column: int) -> Window:
-    """The smallest box of input pixels, all inside the image, that can change the activation at a position."""
+    """The smallest box, inside the image, of the pixels that can change the activation at a position."""
     rows = needed_intervals(network, layer, row, 0)[network.input]
     columns = needed_intervals(network, layer, column, 1)[network.input]
     return Window(rows.start, columns.start, rows.stop, columns.stop)
 
 
 def open_window(network: Network, layer: str, row: int, column: int) -> Window:
-    """The window as if no map ended: sticks out of the image where the position reads padding.
+    """The window on an unbounded map: sticks out of the image where the position reads padding.
 
-    Layers that depend on every position of a map (fully connected, global pooling) have the image's window.
+    For a layer that depends on every position of a map (fully connected, global pooling) it is the whole image.
     """
     if not is_local(network, layer):
         size = network.preprocessing
@@ -102,11 +106,12 @@ def open_window(network: Network, layer: str, row: int, column: int) -> Window:
 
 @dataclass(frozen=True)
 class Frames:
-    """The windows of all places of a layer along one axis, and a frame of one size that holds each.
+    """The windows of all positions of a layer along one axis, each inside a frame of one common size.
 
-    start, stop : int64 (place,), the pixels that the place depends on. first : int64 (place,), the image's row
-    (column) where its frame begins: the open window's, negative at near borders, or 0 where that is larger than the
-    image. size : of a frame, in pixels.
+    start, stop : int64 (position,), the pixels start … stop−1 that a position depends on.
+    first : int64 (position,), the row (column) of the image where the frame begins. It is where the open window
+        begins, which is negative near the first border; 0 if a frame would be larger than the image.
+    size : length of a frame, in pixels.
     """
 
     start: np.ndarray
@@ -116,12 +121,12 @@ class Frames:
 
 
 def frames(network: Network, layer: str, axis: int) -> Frames:
-    """Windows and frames along an axis (0 rows, 1 columns) for every place of the layer's map."""
+    """Windows and frames along an axis (0 rows, 1 columns) for every position of the layer's map."""
     image = network.preprocessing
     whole = (image.height, image.width)[axis]
-    places = range(extent(network, network.layer(layer).node, axis))
-    inside = [needed_intervals(network, layer, at, axis)[network.input] for at in places]
-    opened = [needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in places]
+    positions = range(extent(network, network.layer(layer).node, axis))
+    inside = [needed_intervals(network, layer, at, axis)[network.input] for at in positions]
+    opened = [needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in positions]
     size = min(whole, max(map(len, opened)))
     return Frames(
         start=np.array([at.start for at in inside]),
@@ -132,21 +137,22 @@ def frames(network: Network, layer: str, axis: int) -> Frames:
 
 
 def is_local(network: Network, layer: str) -> bool:
-    """Whether positions of the layer have windows of one size that move with them."""
+    """Whether all positions of the layer have windows of one size that move with the position."""
     return all(network.operator(node).local for node in network.ancestors([network.layer(layer).node]))
 
 
-def fields(network: Network, layer: str) -> tuple[Field, Field]:
-    """Size, stride and first pixel of a layer's receptive fields, along rows and columns.
+def receptive_fields(network: Network, layer: str) -> tuple[ReceptiveFields, ReceptiveFields]:
+    """Size, stride and first pixel of a layer's receptive fields, along rows and along columns.
 
-    Source: Araujo et al. 2019; through branches, the hull of the paths. A layer that is not local sees the
-    whole image from every position: stride 0.
+    Through branches it is the hull of the paths. Every position of a layer that is not local reads the whole image:
+    its stride is 0.
+    Source: Araujo et al. 2019.
     """
     size = network.preprocessing
     if not is_local(network, layer):
-        return Field(size.height, 0, 0), Field(size.width, 0, 0)
-    found = []
+        return ReceptiveFields(size.height, 0, 0), ReceptiveFields(size.width, 0, 0)
+    axes = []
     for axis in (0, 1):
         first, second = (needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in (0, 1))
-        found.append(Field(len(first), second.start - first.start, first.start))
-    return found[0], found[1]
+        axes.append(ReceptiveFields(len(first), second.start - first.start, first.start))
+    return axes[0], axes[1]

@@ -14,7 +14,7 @@ from torch import fx
 from pipeline.errors import DefinitionError, SettingsError, WeightsError, nearest
 from pipeline.nets.caffe import caffe_function
 from pipeline.nets.download import Digests, fetch_published
-from pipeline.nets.model import PACKAGE, Fetcher, NeededFile, fetch_all, needed_file
+from pipeline.nets.open_network import PACKAGE, Fetcher, NeededFile, fetch_all, needed_file
 from pipeline.nets.preprocessing import ORDERS
 from pipeline.priors.prior import Prior, read_prior
 from pipeline.settings import PriorSettings

@@ -26,7 +26,7 @@ from pipeline.methods import registry
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.settings import RunRecord
 from pipeline.nets.cone import Cone
-from pipeline.nets.model import open_network
+from pipeline.nets.open_network import open_network
 from pipeline.priors.open import open_prior
 from pipeline.records import of_record
 

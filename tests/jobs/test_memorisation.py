@@ -21,7 +21,7 @@ from jobs.pixels import pixels
 from jobs.request import read_model
 from jobs.site import build_pages
 from pipeline.methods.memorisation.pictures import memorisation_tasks
-from pipeline.nets.model import open_network
+from pipeline.nets.open_network import open_network
 from pipeline.store.shard import ShardFolder
 
 QUICK = ("dgn.iterations=4", "dgn.trace_points=2", "tops.k=1", "tops.batch=3", "tops.quantiles=false",

@@ -43,7 +43,7 @@ def test_an_atlas_with_a_dataset_is_sound_and_its_hits_are_the_brute_force_ones(
 
     from jobs.request import read_model
     from pipeline.data.doodles import draw
-    from pipeline.nets.model import open_network
+    from pipeline.nets.open_network import open_network
 
     network = open_network(read_model(compose_config("layers", []).model))
     images = np.stack([draw(2, index)[0] for index in range(120)])

@@ -53,6 +53,7 @@ class RunSettings:
         axis="bounds",
         neutral=None,
         published=3.0,
+        read_when="clip=false",
     )
     clip: bool = number(
         title="Clipping to 1",

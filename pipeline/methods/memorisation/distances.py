@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.nets.device_images import Batch, centred
-from pipeline.nets.network import Network
-from pipeline.nets.stream import stream
+from pipeline.nets.network import Network, stream
 
 _HELD = 1 << 22  # entries compared at a time: 32 MB in double precision
 

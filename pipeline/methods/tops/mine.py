@@ -16,9 +16,7 @@ from pipeline.methods.tops.moments import Moments
 from pipeline.methods.tops.reading import MapReader, Reading
 from pipeline.methods.tops.topk import Hits
 from pipeline.nets.device_images import Batch, centred
-from pipeline.nets.gating import is_gated, is_rectified
-from pipeline.nets.network import Network
-from pipeline.nets.stream import stream
+from pipeline.nets.network import Network, is_gated, is_rectified, stream
 
 _HELD = 1 << 22  # readings held before they are merged: 84 MB
 _FEWEST, _MOST = 256, 2048  # images held

@@ -1,6 +1,6 @@
-"""Caffe definitions and weights of any age, read into the one form of a network."""
+"""Reads Caffe definitions and weights, of every format version, into the common form of a network."""
 
-from pipeline.nets.caffe.reader import caffe_function, caffe_network, read_definition, weight_shapes
+from pipeline.nets.caffe.definition import caffe_function, caffe_network, read_definition, weight_shapes
 from pipeline.nets.caffe.weights import fit_mean, read_mean, read_weights
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The messages of Caffe's files, as protobuf classes built at import from a table of the fields used.
+"""The messages of Caffe's files, as protobuf classes that are built at import from a table of the fields used.
 
-No generated code is tied to a version of protobuf, and the text form is read by the same classes. Field
-numbers are those of Caffe's own schema; what stands in a file and not here is skipped.
+No generated code depends on a version of protobuf, and the same classes read the text form. Field numbers are those of
+Caffe's schema. Fields of a file that are not in the table are skipped.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ V1_TYPES = (  # by number, from 0
 )
 
 # message → its fields "number name type", "*" repeated, "=" default, "A|B" an enumeration from 0.
-# Integers of all widths are the same on the wire, so one type stands for them.
+# Integers of all widths are encoded alike, so one type stands for them.
 _TABLE = {
     "BlobShape": "1 dim int*",
-    # Packed numbers are bytes on the wire: read as such, the weights need no detour through Python floats.
+    # Packed numbers are encoded as bytes. Read as bytes, the weights are not converted to Python floats one by one.
     "BlobProto": "1 num int, 2 channels int, 3 height int, 4 width int, 5 data bytes*, 7 shape BlobShape, "
     "8 double_data bytes*",
     # The same message for files that do not pack their numbers.
@@ -85,7 +85,7 @@ _TABLE = {
     "4 bias_filler FillerParameter, 5 axis int=1, 6 transpose bool",
     "LRNParameter": "1 local_size int=5, 2 alpha float=1, 3 beta float=0.75, "
     "4 norm_region ACROSS_CHANNELS|WITHIN_CHANNEL, 5 k float=1, 6 engine DEFAULT|CAFFE|CUDNN",
-    # ceil_mode is a variant's spelling of round_mode; the number is ours, only the text form has it.
+    # ceil_mode is how a fork of Caffe spells round_mode. Only the text form uses it; its number is made up here.
     "PoolingParameter": "1 pool MAX|AVE|STOCHASTIC, 2 kernel_size int*, 3 stride int*, 4 pad int*, 5 kernel_h int, "
     "6 kernel_w int, 7 stride_h int, 8 stride_w int, 9 pad_h int, 10 pad_w int, 11 engine DEFAULT|CAFFE|CUDNN, "
     "12 global_pooling bool, 13 round_mode CEIL|FLOOR, 1013 ceil_mode bool=true",

@@ -1,4 +1,4 @@
-"""Caffe's two old forms of a definition, brought to the current one."""
+"""Conversion of Caffe's two old forms of a definition to the current one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import DefinitionError, nearest
 from pipeline.nets.caffe.schema import V1_TYPES, LayerParameter
 
-_IRREGULAR = {  # names that are not their old name in capitals without underscores
+_IRREGULAR = {  # types whose new name is not the old one in CamelCase
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
     "BNLL": "BNLL",
@@ -33,11 +33,13 @@ _CROPS = ("data_param", "image_data_param", "window_data_param")
 
 
 def current_layers(net: Any, where: str) -> list[Any]:
-    """The layers of a NetParameter as LayerParameters, whichever of the three forms it has.
+    """The layers of a NetParameter, in any of the three forms, as LayerParameters.
 
-    Raises DefinitionError for a type that the old form does not know, or a padding layer that cannot be
-    folded into what reads it.
-    Source: Caffe, its own upgrade of definitions.
+    net : NetParameter.
+    where : the definition, for messages.
+    Raises DefinitionError for a type that the old form does not know, or a padding layer that cannot be folded into
+    its reader.
+    Source: Caffe's own upgrade of definitions.
     """
     if net.layer:
         return [_with_crop(layer) for layer in net.layer]
@@ -60,7 +62,7 @@ def _from_v1(old: Any, where: str) -> Any:
 
 
 def _with_crop(layer: Any) -> Any:
-    """The size of the crop, which data layers once had among their own numbers, where it stands now."""
+    """The layer with the crop size in transform_param; old data layers have it in their own parameters."""
     for name in _CROPS:
         if layer.HasField(name) and getattr(layer, name).crop_size and not layer.transform_param.crop_size:
             layer.transform_param.crop_size = getattr(layer, name).crop_size
@@ -68,7 +70,7 @@ def _with_crop(layer: Any) -> Any:
 
 
 def _without_padding(layers: Any, where: str) -> list[Any]:
-    """The V0 layers without padding layers: the convolution or pooling that reads one pads by itself."""
+    """The V0 layers without padding layers, whose padding moves to the convolution or pooling that reads them."""
     padding = {}
     kept = []
     for old in layers:
@@ -110,7 +112,7 @@ def _from_v0(old: Any, where: str) -> Any:
 
 
 def _v0_settings(source: Any, kind: str) -> Mapping[str, Any]:
-    """Settings of the current form, "message.field" → value."""
+    """The settings in the current form, "message.field" → value."""
     sliding = {"kernel_size": [source.kernelsize], "stride": [source.stride], "pad": [source.pad]}
     outputs = {"num_output": source.num_output, "bias_term": source.biasterm}
     settings: dict[str, dict[str, Any]] = {

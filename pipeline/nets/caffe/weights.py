@@ -1,4 +1,4 @@
-"""The numbers of a Caffe network: its weights and its mean image."""
+"""The arrays of a Caffe network: its weights and its mean image."""
 
 from __future__ import annotations
 
@@ -19,65 +19,73 @@ from pipeline.nets.caffe.schema import BlobProto, NetParameter, UnpackedBlob
 Shape = tuple[int, ...]
 Blobs = Mapping[str, Sequence[np.ndarray]]
 
-_NAMED = {"weight": 0, "bias": 1}  # what .safetensors may call the first two blobs
+_NAMED = {"weight": 0, "bias": 1}  # names of the first two blobs that a .safetensors file may use
 
 
 class Weights:
-    """The blobs of every layer by name, handed out only in the shape that a layer expects."""
+    """The blobs of every layer by name, returned only in the shape that the layer expects."""
 
     def __init__(self, blobs: Blobs | None, source: str) -> None:
-        """blobs : name of a layer → its arrays; None gives zeros, for what needs shapes alone."""
+        """The blobs of a network.
+
+        blobs : name of a layer → its arrays; None for zeros, where only shapes are needed.
+        source : the file, for messages.
+        """
         self._blobs = blobs
         self._source = source
-        self.taken: dict[str, tuple[Shape, ...]] = {}  # what layers have asked for
+        self.taken: dict[str, tuple[Shape, ...]] = {}  # the shapes requested so far, by layer
 
     def take(self, layer: str, shapes: Sequence[Shape]) -> list[Tensor]:
         """The blobs of a layer, float32, in the given shapes.
 
-        Axes of length 1 in front, which old files have, are nothing.
-        Raises WeightsError if the layer, the number of its blobs or a shape is another.
+        Leading axes of length 1, which old files have, are ignored.
+        Raises WeightsError if the layer is missing, or has another number of blobs or another shape.
         """
         self.taken[layer] = tuple(shapes)
         if self._blobs is None:
             return [torch.zeros(shape) for shape in shapes]
-        found = self._blobs.get(layer, ())
-        if len(found) != len(shapes):
-            hint = nearest(layer, self._blobs) if not found else ""
+        blobs = self._blobs.get(layer, ())
+        if len(blobs) != len(shapes):
+            hint = nearest(layer, self._blobs) if not blobs else ""
             raise WeightsError(
-                f"{self._source}: layer {layer} has {len(found)} blobs, expected {len(shapes)} of shapes "
+                f"{self._source}: layer {layer} has {len(blobs)} blobs, expected {len(shapes)} of shapes "
                 f"{', '.join(map(str, shapes))}{hint}; give the weights of this definition"
             )
-        for index, (blob, shape) in enumerate(zip(found, shapes, strict=True)):
+        for index, (blob, shape) in enumerate(zip(blobs, shapes, strict=True)):
             if _bare(blob.shape) != _bare(shape):
                 raise WeightsError(
                     f"{self._source}: layer {layer}, blob {index} has shape {tuple(blob.shape)}, expected {shape}; "
                     "give the weights of this definition"
                 )
-        arrays = (np.asarray(blob, np.float32).reshape(shape) for blob, shape in zip(found, shapes, strict=True))
+        arrays = (np.asarray(blob, np.float32).reshape(shape) for blob, shape in zip(blobs, shapes, strict=True))
         return [torch.from_numpy(np.array(array)) for array in arrays]
 
 
 def read_weights(path: str | Path) -> dict[str, tuple[np.ndarray, ...]]:
-    """The arrays of every layer that has any: of a .caffemodel of any age, or of a .safetensors file.
+    """Name of a layer → its arrays, for every layer that has weights.
 
-    Arrays of a .safetensors file are named layer.0, layer.1, … or layer.weight and layer.bias.
-    Raises WeightsError if the file is missing, cut short or something else.
+    path : a .caffemodel of any format version, or a .safetensors file, whose arrays are named layer.0, layer.1, … or
+        layer.weight and layer.bias.
+    Raises WeightsError if the file is missing, cut short, or not a weights file.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file; fetch it, or give its place by model.weights=…")
+        raise WeightsError(f"weights {path}: no such file; fetch it, or give its path by model.weights=…")
     return _from_safetensors(path) if path.suffix == ".safetensors" else _from_caffemodel(path)
 
 
 def read_mean(path: str | Path) -> np.ndarray:
-    """The mean image, float64 (channel, row, column) in pixel levels, of an .npy or .binaryproto file.
+    """The mean image, float64 (channel, row, column), in pixel levels.
 
-    Channels stand as in the file: blue, green, red in Caffe's. A mean of one number a channel comes back as
-    (channel, 1, 1). Raises WeightsError if the file is missing or no mean.
+    The channels keep the order of the file, which is blue, green, red in Caffe's files. A mean of one number a channel
+    is returned as (channel, 1, 1).
+
+    path : an .npy or .binaryproto file.
+    Raises WeightsError if the file is missing or holds no mean image.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"mean {path}: no such file; give its place by model.mean=…")
+        raise WeightsError(f"mean {path}: no such file; give its path by model.mean=…")
     try:
         if path.suffix == ".npy":
             mean = np.load(path, allow_pickle=False)
@@ -92,12 +100,16 @@ def read_mean(path: str | Path) -> np.ndarray:
     if mean.ndim != 3 or mean.shape[0] not in (1, 3):
         raise WeightsError(f"mean {path}: got shape {mean.shape}, expected (3, rows, columns); give the mean image")
     if mean.dtype.kind not in "fiu" or not np.isfinite(mean).all():
-        raise WeightsError(f"mean {path}: holds what is no finite number; give the mean image")
+        raise WeightsError(f"mean {path}: holds values that are no finite numbers; give the mean image")
     return mean.astype(np.float64)
 
 
 def fit_mean(mean: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The centre of a mean image (channel, row, column), cut to the input; one number a channel stays."""
+    """The centre of a mean image, cropped to the input; a mean of one number a channel is returned unchanged.
+
+    mean : (channel, row, column), (channel, 1, 1) or (channel,).
+    Raises WeightsError if the mean image is smaller than height × width.
+    """
     if mean.ndim < 3 or mean.shape[1:] == (1, 1):
         return mean
     top, left = (mean.shape[1] - height) // 2, (mean.shape[2] - width) // 2
@@ -119,26 +131,26 @@ def _from_caffemodel(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
     layers = [(layer.name, layer.blobs) for layer in net.layer]
     for old in net.layers:
         layers.append((old.layer.name, old.layer.blobs) if old.HasField("layer") else (old.name, old.blobs))
-    found = {
+    arrays = {
         name: tuple(_array(blob, f"weights {path}: layer {name}, blob {i}") for i, blob in enumerate(blobs))
         for name, blobs in layers
         if blobs
     }
-    if not found:
+    if not arrays:
         raise WeightsError(f"weights {path}: no layer in it has weights; give a .caffemodel or .safetensors file")
-    return found
+    return arrays
 
 
 def _array(blob: Any, where: str) -> np.ndarray:
-    """The numbers of a BlobProto, float32 or float64, in its shape; float64 wins where both are there."""
+    """The array of a BlobProto, float32 or float64; float64 is used if the blob has both."""
     if blob.double_data or blob.data:
         packed, kind = (blob.double_data, "<f8") if blob.double_data else (blob.data, "<f4")
         data = b"".join(packed)
         if len(data) % np.dtype(kind).itemsize:
-            raise WeightsError(f"{where}: {len(data)} bytes are no whole count of numbers; fetch the file again")
+            raise WeightsError(f"{where}: {len(data)} bytes are not a whole number of values; fetch the file again")
         values = np.frombuffer(data, kind)
     else:
-        # One by one, the numbers are fields that BlobProto keeps without knowing them.
+        # Numbers that are not packed are unknown fields to BlobProto, which keeps them.
         unpacked = UnpackedBlob.FromString(blob.SerializeToString())
         values = np.array(unpacked.double_data) if unpacked.double_data else np.array(unpacked.data, np.float32)
     old = ("num", "channels", "height", "width")
@@ -173,7 +185,7 @@ def _from_safetensors(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
 
 
 def _bare(shape: Sequence[int]) -> Shape:
-    """The shape from its first axis that is longer than 1."""
+    """The shape without its leading axes of length 1."""
     shape = tuple(shape)
     while shape[:1] == (1,):
         shape = shape[1:]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.data.doodle_cache import Drawings, drawings
 from pipeline.data.doodles import CLASSES, REVISION
+from pipeline.data.training_images import Drawings, drawings
 from pipeline.errors import SettingsError, WeightsError, nearest
 from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet, doodlevgg
 from pipeline.training.classifiers.augmentation import attacked, blurred, faded, noisy

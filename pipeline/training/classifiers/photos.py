@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import DataError, SettingsError, WeightsError, nearest
 from pipeline.nets.tinynet import GAIN, MEAN, SIZE, tinyjudge, tinynet
 from pipeline.training.classifiers.augmentation import blurred, cropped, recoloured

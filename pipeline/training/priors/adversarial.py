@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import SettingsError, TrainingError
 from pipeline.priors.generator import Generator
 from pipeline.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import SettingsError
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.training.classifiers.augmentation import blurred
 from pipeline.training.priors.comparator import Comparator, centre, real_images
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import DataError, SettingsError
 from pipeline.nets.network import Network
 from pipeline.priors.generator import Generator, GeneratorShape

@@ -1,4 +1,4 @@
-"""One picture in every form that files come in, and files broken in many ways."""
+"""One picture in every file format, and files that are damaged in many ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Form:
-    """encode : upright RGB pixels → a file. shows : what a reader should see. error : mean levels off."""
+    """A file format.
+
+    encode : upright RGB pixels → bytes of a file.
+    shows : the pixels that decoding should return.
+    error : tolerated mean difference, in levels.
+    """
 
     encode: Callable[[np.ndarray], bytes]
     shows: Callable[[np.ndarray], np.ndarray]
@@ -24,7 +29,7 @@ class Form:
 
 
 def picture(rows: int = 48, columns: int = 64, seed: int = 0) -> np.ndarray:
-    """Smooth RGB pixels without any symmetry."""
+    """Smooth RGB pixels without symmetry."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
     return np.asarray(coarse.resize((columns, rows), Image.Resampling.BICUBIC))
@@ -38,7 +43,7 @@ def saved(image: Image.Image | np.ndarray, kind: str, **options: object) -> byte
 
 
 def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels as a camera stores them that notes this EXIF orientation."""
+    """The pixels as a camera stores them with this EXIF orientation."""
     turned = {
         1: upright,
         2: upright[:, ::-1],
@@ -90,7 +95,7 @@ def grey(upright: np.ndarray) -> np.ndarray:
 
 
 def deep(upright: np.ndarray) -> np.ndarray:
-    """All of 16 bits: what is clipped to 8 shows white."""
+    """Levels that use all 16 bits: clipping to 8 bits would show white."""
     return upright.astype(np.uint16) * 257
 
 
@@ -99,7 +104,7 @@ def deep_grey(upright: np.ndarray) -> np.ndarray:
 
 
 def clear(upright: np.ndarray) -> np.ndarray:
-    """Alpha that rises from left to right."""
+    """Alpha that increases from left to right."""
     ramp = np.linspace(0, 255, upright.shape[1]).astype(np.uint8)
     return np.broadcast_to(ramp[None, :, None], (*upright.shape[:2], 1))
 
@@ -122,7 +127,7 @@ def palette(upright: np.ndarray) -> Image.Image:
 
 
 def clear_palette(upright: np.ndarray) -> bytes:
-    """A palette whose entries are all transparent but those that are dark."""
+    """A palette in which only the dark entries are opaque."""
     image = palette(upright)
     return saved(image, "PNG", transparency=bytes(255 if dark else 0 for dark in _dark(image)))
 
@@ -207,7 +212,7 @@ FORMS: dict[str, Form] = {
 
 
 def huge() -> bytes:
-    """A PNG that promises 60,000 × 60,000 pixels and would take 10 GB."""
+    """A PNG whose header states 60,000 × 60,000 pixels, which would take 10 GB."""
     head = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(180001))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
@@ -222,14 +227,14 @@ def _cut(kind: str, share: float = 0.5, **options: object) -> Callable[[np.ndarr
 
 
 def scribbled_png(upright: np.ndarray) -> bytes:
-    """A PNG with other bytes in the middle of its pixels."""
+    """A PNG with bytes overwritten in the middle of its pixels."""
     whole = bytearray(saved(upright, "PNG"))
     middle = len(whole) // 2
     whole[middle : middle + 64] = bytes(range(64))
     return bytes(whole)
 
 
-# How a file is broken → the file, and a word of the reason
+# Kind of damage → the file, and a word of the expected reason
 BROKEN: dict[str, tuple[Callable[[np.ndarray], bytes], str]] = {
     "nothing in it": (lambda u: b"", "empty"),
     "text": (lambda u: b"this is no image\n" * 20, "not an image"),

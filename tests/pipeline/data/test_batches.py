@@ -1,4 +1,4 @@
-"""Batches of one shape in the order of the dataset, whatever the threads; bad images listed, good ones all there."""
+"""Batches have one shape and the order of the dataset for any number of threads; bad images are listed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from image_forms import BROKEN, FORMS, picture, saved
 from PIL import Image
 
 from pipeline.data.batches import Skipped, batches, check_bad
-from pipeline.data.dataset import open_source
 from pipeline.data.doodles import Doodles
+from pipeline.data.open_source import open_source
 from pipeline.data.source import DoodleSource, doodle_source
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError
@@ -31,14 +31,14 @@ FOLDER = DatasetSettings(
 def read(source, start=0, stop=None, *, side=32, batch=4, threads=2):
     skipped: list[Skipped] = []
     stop = len(source) if stop is None else stop
-    found = [*batches(source, start, stop, height=side, width=side, preprocess="squash", ground=GREY, reduced=False,
+    found = [*batches(source, start, stop, height=side, width=side, preprocess="squash", fill=GREY, reduced=False,
                       batch=batch, threads=threads, skipped=skipped)]  # fmt: skip
     return found, skipped
 
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Twelve pictures, of which the third, fourth and last are broken."""
+    """Twelve pictures; the third, fourth and last are damaged."""
     for number in range(12):
         broken = number in (2, 3, 11)
         name = tmp_path / "mixed" / f"{number:02d}.png"
@@ -62,7 +62,7 @@ def test_batches_have_one_shape_and_the_order_of_the_dataset(mixed, threads):
 
 @dataclass(frozen=True, eq=False)
 class Counted(DoodleSource):
-    """Drawings that note which of them have been asked for."""
+    """Drawings that record which of them were requested."""
 
     asked: list[int]
 
@@ -75,7 +75,7 @@ class Counted(DoodleSource):
 def test_no_more_than_two_batches_are_decoded_ahead_and_none_after_the_end():
     drawings = doodle_source("doodles", Doodles(0, 200, 16))
     source = Counted(drawings.name, drawings.index, drawings.doodles, [])
-    stream = batches(source, 0, 200, height=16, width=16, preprocess="resize", ground=GREY, reduced=False, batch=16,
+    stream = batches(source, 0, 200, height=16, width=16, preprocess="resize", fill=GREY, reduced=False, batch=16,
                      threads=2, skipped=[])  # fmt: skip
     for _ in range(3):
         next(stream)
@@ -115,13 +115,13 @@ def test_a_few_bad_images_pass_and_more_than_the_share_do_not():
     with pytest.raises(DataError, match="6 of 20"):
         check_bad(bad[:6], 20, 0.01, "photos")
     with pytest.raises(DataError, match="3 of 3"):
-        check_bad(bad[:3], 3, 0.01, "photos")  # nothing is left
+        check_bad(bad[:3], 3, 0.01, "photos")  # no image is left
     with pytest.raises(DataError, match="1 of 1000"):
         check_bad(bad[:1], 1000, 0.0, "photos")
 
 
 def test_a_thousand_photos_of_which_37_are_broken(test_data, tmp_path):
-    """Photos as they come and in every form, 36 files broken in twelve ways, and a link that leads nowhere."""
+    """Photos as published and in every format, 36 files damaged in twelve ways, and a dangling link."""
     root = tmp_path / "photos"
     root.mkdir()
     forms, ways = [*FORMS.items()], [*BROKEN.items()]

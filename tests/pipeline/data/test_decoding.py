@@ -1,4 +1,4 @@
-"""Every usual form becomes the upright RGB that it shows; what is broken says why, and nothing else."""
+"""Every format decodes to the upright RGB that it shows; a damaged file raises BadImage with the reason."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_any_damage_gives_pixels_or_a_bad_image_and_nothing_else(name, scribbles
 def test_no_warning_escapes():
     odd = bytearray(saved(picture(), "JPEG", exif=exif(1)))
     at = odd.index(b"Exif") + 14
-    odd[at : at + 12] = b"\xff" * 12  # 65,535 tags, of which none is there
+    odd[at : at + 12] = b"\xff" * 12  # states 65,535 tags and has none
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert decode(bytes(odd), reduced_to=None).rows == 48

@@ -1,4 +1,4 @@
-"""The drawings: decided by seed and index alone, of every class, and what a file of them gives back."""
+"""The drawings depend only on seed and index, cover every class, and are read back from a file unchanged."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import doodles
-from pipeline.data.doodle_cache import drawings
 from pipeline.data.doodles import CLASSES, Doodles, draw, render
+from pipeline.data.training_images import drawings
 
 
 @settings(max_examples=15, deadline=None)
@@ -72,8 +72,8 @@ def test_each_class_covers_a_good_part_of_its_picture(name: str, monkeypatch: py
         pixels = render(_label(name), _plain(seed), 96).astype(int)
         with monkeypatch.context() as patch:
             patch.setitem(doodles._SHAPES, name, (lambda pen, rng: None, doodles._SHAPES[name][1]))
-            ground = render(_label(name), _plain(seed), 96).astype(int)
-        covered.append((np.abs(pixels - ground).max(axis=2) > 40).mean())
+            background = render(_label(name), _plain(seed), 96).astype(int)
+        covered.append((np.abs(pixels - background).max(axis=2) > 40).mean())
     assert 0.05 < np.mean(covered) < 0.85
 
 

@@ -1,4 +1,4 @@
-"""What the network is shown lies in the original where the placement says, whatever the preprocessing."""
+"""The placement states correctly which part of the original the network gets, for each preprocessing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from image_forms import picture, saved
 from PIL import Image
 
 from pipeline.data.decoding import Decoded, decode
-from pipeline.data.fitting import Box, fit, least_size
+from pipeline.data.fitting import Box, Placement, fit, least_size
 from pipeline.dataset_settings import PREPROCESSES
 
 GREY = (120, 130, 140)
@@ -28,7 +28,7 @@ def resized(pixels: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def ramps(rows: int, columns: int) -> np.ndarray:
-    """Levels that say where a pixel is: red its row, green its column, as a share of 255."""
+    """Levels that encode the position of a pixel: red its row, green its column, as a share of 255."""
     down, right = np.mgrid[0:rows, 0:columns]
     return (
         np.stack([255 * (down + 0.5) / rows, 255 * (right + 0.5) / columns, 0 * down], axis=2).round().astype(np.uint8)
@@ -42,9 +42,9 @@ def test_boxes_come_back_from_the_original(rows, columns, height, width, preproc
     assert fitted.pixels.shape == (height, width, 3)
     box = Box(-3.0, 1.5, height / 2, width + 7.0)
     there = fitted.placement.original(box)
-    back = fitted.placement.fitted(there)
+    back = in_the_input(fitted.placement, there)
     assert np.allclose(vector(back), vector(box), rtol=0, atol=1e-9 * max(height, width))
-    inside = fitted.placement.inside(height, width)
+    inside = part_that_shows_the_original(fitted.placement, height, width)
     if preprocess == "pad":
         assert (
             fitted.pixels[round(inside.top) : round(inside.bottom), round(inside.left) : round(inside.right)] == 0
@@ -53,6 +53,23 @@ def test_boxes_come_back_from_the_original(rows, columns, height, width, preproc
         assert (fitted.pixels == GREY).all(2).sum() == height * width - shown
     else:
         assert np.allclose(vector(inside), [0, 0, height, width], atol=1e-9 * max(height, width))
+
+
+def in_the_input(placement: Placement, box: Box) -> Box:
+    """A box of the original in the input's coordinates."""
+    return Box(
+        (box.top - placement.first_row) / placement.row_scale,
+        (box.left - placement.first_column) / placement.column_scale,
+        (box.bottom - placement.first_row) / placement.row_scale,
+        (box.right - placement.first_column) / placement.column_scale,
+    )
+
+
+def part_that_shows_the_original(placement: Placement, height: int, width: int) -> Box:
+    whole = in_the_input(placement, Box(0, 0, placement.rows, placement.columns))
+    return Box(
+        max(0.0, whole.top), max(0.0, whole.left), min(float(height), whole.bottom), min(float(width), whole.right)
+    )
 
 
 def vector(box: Box) -> list[float]:
@@ -68,9 +85,9 @@ def vector(box: Box) -> list[float]:
 )
 @settings(max_examples=40, deadline=None)
 def test_a_pixel_shows_the_place_that_the_placement_names(rows, columns, height, width, preprocess):
-    """The pictures' levels are coordinates, so that what is shown says where it comes from."""
+    """The levels of the picture are coordinates, so a pixel of the result encodes its origin."""
     fitted = fit(plain(ramps(rows, columns)), preprocess, height, width, GREY)
-    inside = fitted.placement.inside(height, width)
+    inside = part_that_shows_the_original(fitted.placement, height, width)
     for row, column in ((0.25, 0.5), (0.5, 0.25), (0.75, 0.6)):
         at_row = int(inside.top + row * (inside.bottom - inside.top))
         at_column = int(inside.left + column * (inside.right - inside.left))
@@ -114,13 +131,13 @@ def test_resize_goes_straight_and_leaves_what_fits_as_it_is():
     assert fit(plain(pixels), "resize", 50, 80, GREY).pixels is pixels
 
 
-def test_pad_keeps_the_aspect_in_the_middle_of_the_ground():
+def test_pad_keeps_the_aspect_in_the_middle_of_the_fill():
     pixels = picture(50, 100)
     fitted = fit(plain(pixels), "pad", 64, 64, GREY)
     assert np.array_equal(fitted.pixels[16:48], resized(pixels, 32, 64))
     assert (fitted.pixels[:16] == GREY).all()
     assert (fitted.pixels[48:] == GREY).all()
-    assert fitted.placement.inside(64, 64) == Box(16, 0, 48, 64)
+    assert part_that_shows_the_original(fitted.placement, 64, 64) == Box(16, 0, 48, 64)
     assert fitted.placement.original(Box(16, 0, 48, 64)) == Box(0, 0, 50, 100)
 
 

@@ -25,7 +25,7 @@ from tiny_prior import network  # noqa: E402
 
 from pipeline.card import PriorCard  # noqa: E402
 from pipeline.compute import compute  # noqa: E402
-from pipeline.data.dataset import open_source  # noqa: E402
+from pipeline.data.open_source import open_source  # noqa: E402
 from pipeline.dataset_settings import DatasetRecord, DatasetSettings  # noqa: E402
 from pipeline.methods.ascent import task as ascent  # noqa: E402
 from pipeline.methods.ascent.settings import StyleRecord  # noqa: E402
@@ -39,8 +39,8 @@ from pipeline.methods.tops import result as tops_result  # noqa: E402
 from pipeline.methods.tops import task as tops  # noqa: E402
 from pipeline.methods.tops.reduction import put_together  # noqa: E402
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings  # noqa: E402
-from pipeline.nets.card import network_card  # noqa: E402
 from pipeline.nets.network import Network  # noqa: E402
+from pipeline.nets.network_card import network_card  # noqa: E402
 from pipeline.plan import Plan  # noqa: E402
 from pipeline.resources import Resources  # noqa: E402
 from pipeline.store.shard import Shard, ShardFolder  # noqa: E402

@@ -1,7 +1,7 @@
-"""Networks by hand: every operator as a matrix of derivatives, built by loops in float64, and nothing of torch's.
+"""An independent implementation of back-projection: every operator as a matrix of derivatives, without torch.
 
-Slow on purpose, and on whole images only. A signal goes back through the transposed matrices; rectifiers alone
-follow a rule.
+The matrices are built by loops in float64, for whole images. A signal is multiplied by the transposed matrices; only
+rectifiers follow a rule.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.nets.network import Network
 
 
 class HandNetwork:
-    """A network at one image: the value of every node, without the batch, and its derivative by each parent."""
+    """A network at one image: the value of every node, without the batch, and its derivatives by its parents."""
 
     def __init__(self, network: Network, image: np.ndarray) -> None:
         self.network = network
@@ -28,7 +28,7 @@ class HandNetwork:
             self.values[node] = forward(operator, inputs, self.matrices[node]).reshape(network.shape(node))
 
     def back(self, layer: str, unit: tuple[int, ...], rule: str, ignore_norms: bool = False) -> np.ndarray:
-        """What arrives at the image of 1.0 at a unit (index into the layer's value); its own ReLU is left out."""
+        """The signal at the image for 1.0 at a unit (index into the layer's value); the layer's ReLU is skipped."""
         network, own = self.network, self.network.layer(layer).node
         signals = {node: np.zeros(value.size) for node, value in self.values.items()}
         signals[own][np.ravel_multi_index(unit, self.values[own].shape)] = 1.0
@@ -94,7 +94,7 @@ def slopes(operator, x: np.ndarray) -> np.ndarray:
 
 
 def jacobians(operator, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The derivative by each input, (output, input), both flattened."""
+    """The derivative by each input, (output, input), with both flattened."""
     kind, x = type(operator).__name__, inputs[0]
     if kind in BY_LOOPS:
         return [BY_LOOPS[kind](operator, x)]
@@ -163,7 +163,7 @@ def deconvolution(operator, x: np.ndarray) -> np.ndarray:
 
 
 def pooling(operator, x: np.ndarray) -> np.ndarray:
-    """Maximum (the first of equal values) or mean (divided by the area inside the padded map)."""
+    """The maximum (the first of equal values) or the mean (divided by the area inside the padded map)."""
     channels, height, width = x.shape
     rows, columns = (operator.reach[a].outputs(x.shape[1 + a], operator.rounding) for a in (0, 1))
     matrix = np.zeros((channels, rows, columns, channels, height, width))
@@ -199,7 +199,7 @@ def global_pooling(operator, x: np.ndarray) -> np.ndarray:
 
 
 def neighbours(operator, x: np.ndarray, at: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """The places whose squares a normalisation adds up at a place."""
+    """The positions whose squares a normalisation sums at a position."""
     c, y, z = at
     half = (operator.size - 1) // 2
     if type(operator).__name__ == "ChannelNorm":

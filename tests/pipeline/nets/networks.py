@@ -1,4 +1,4 @@
-"""Small networks of every structure, with random weights, for tests of windows and cones."""
+"""Small networks with all kinds of structure and random weights, for tests of windows and cones."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvolution, MaxPool, WithinChannelNorm
 
 
-class Weights:
-    """Random weights; all positive for the linear surrogate whose gradient's support is the window."""
+class RandomWeights:
+    """Random weights; all positive for the linear surrogate, the support of whose gradient is the window."""
 
     def __init__(self, linear: bool) -> None:
         self.linear = linear
@@ -37,7 +37,9 @@ class Weights:
     def relu(self, slope: float = 0.0) -> Relu:
         return Relu(1.0 if self.linear else slope)
 
-    def pool(self, kernel, stride, padding, rounding):  # a maximum hides all but one input: its mean does not
+    def pool(
+        self, kernel, stride, padding, rounding
+    ):  # the surrogate uses a mean, because a maximum depends on one input only
         pair = [(value, value) if isinstance(value, int) else value for value in (kernel, stride, padding)]
         return AveragePool(*pair, rounding) if self.linear else MaxPool(*pair, rounding)
 
@@ -49,7 +51,7 @@ def builder(height: int, width: int) -> GraphBuilder:
 
 def caffenet_like(linear: bool = False) -> Network:
     """Groups, overlapping ceil pooling, LRN of both kinds, rectangular input, fully connected top."""
-    w, b = Weights(linear), builder(47, 53)
+    w, b = RandomWeights(linear), builder(47, 53)
     at = b.add("conv1", Convolution(w(8, 3, 5, 5), w(8), (2, 2), (1, 1)), [b.input], "conv1")
     at = b.add("relu1", w.relu(), [at], "relu1")
     at = b.add("pool1", w.pool(3, 2, 0, "caffe"), [at], "pool1")
@@ -67,8 +69,8 @@ def caffenet_like(linear: bool = False) -> Network:
 
 
 def inception_like(linear: bool = False) -> Network:
-    """Branches of unlike reach joined by concatenation, average pooling with padding, strides that leave rows."""
-    w, b = Weights(linear), builder(40, 37)
+    """Branches of different reach, concatenated; average pooling with padding; strides that leave out rows."""
+    w, b = RandomWeights(linear), builder(40, 37)
     stem = b.add("conv1/7x7", Convolution(w(6, 3, 7, 7), w(6), (2, 2), (3, 3)), [b.input], "conv1/7x7")
     stem = b.add("pool1", w.pool(3, 2, 0, "caffe"), [stem], "pool1")
     one = b.add("a/1x1", Convolution(w(4, 6, 1, 1), w(4)), [stem], "a/1x1")
@@ -86,7 +88,7 @@ def inception_like(linear: bool = False) -> Network:
 
 def resnet_like(linear: bool = False) -> Network:
     """Shortcuts and projections, batch normalisation, squeeze and excitation, dilation, a transposed convolution."""
-    w, b = Weights(linear), builder(41, 44)
+    w, b = RandomWeights(linear), builder(41, 44)
     stem = b.add("conv1", Convolution(w(6, 3, 3, 3), None, (2, 2), (1, 1)), [b.input], "conv1")
     stem = b.add("bn1", Affine(w(6), w(6)), [stem], "bn1")
     stem = b.add("relu1", w.relu(), [stem], "relu1")

@@ -1,4 +1,4 @@
-"""Signals go back by the rules, through every operator, as matrices built by hand in float64 say."""
+"""Backward passes by each rule, through every operator, equal those of hand-built matrices in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activation and gradient on the cone are the full image's, at the centre, at borders and through branches."""
+"""Activation and gradient on the cone equal those of the full image: at the centre, at borders, through branches."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_cone_needs_less_than_the_full_pass_and_says_so():
 def test_gates_tells_layers_that_are_read_through_a_relu():
     network = NETWORKS["caffenet_like"]()
     assert Cone(network, "conv1").gates
-    assert not Cone(network, "conv2").gates  # a normalisation stands between
+    assert not Cone(network, "conv2").gates  # a normalisation is in between
     assert not Cone(network, "fc6").gates
     assert Cone(network, "relu1").rectified
 

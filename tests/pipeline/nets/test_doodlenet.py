@@ -1,4 +1,4 @@
-"""The project's own networks: their layers, their cost, and that the weights shipped name drawings."""
+"""The project's networks for drawings: their layers, their cost, and the accuracy of the shipped weights."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawing_networks import load
 from torch import nn
 
 from pipeline.data.doodles import CLASSES, draw
-from pipeline.errors import WeightsError
-from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet, load
+from pipeline.nets.doodlenet import GAIN, MEAN, SIZE, doodlejudge, doodlenet
 
 WEIGHTS = Path(__file__).parents[3] / "pipeline" / "weights"
 CAFFENET = [
@@ -80,20 +80,8 @@ def test_shipped_weights_are_small(name: str) -> None:
     assert (WEIGHTS / f"{name}.safetensors").stat().st_size <= 4_000_000
 
 
-def test_a_missing_weight_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="nowhere.safetensors"):
-        load(tmp_path / "nowhere.safetensors")
-
-
-def test_a_file_that_is_no_weight_file_is_refused_on_one_line(tmp_path: Path) -> None:
-    (tmp_path / "odd.safetensors").write_bytes(b"odd")
-    with pytest.raises(WeightsError, match="expected weights of doodlenet or doodlejudge") as caught:
-        load(tmp_path / "odd.safetensors")
-    assert "\n" not in str(caught.value)
-
-
 def _multiply_accumulates(network: nn.Module) -> int:
-    """Those of one picture, counted as Caffe's tables count them: padding included, biases not."""
+    """The multiply-accumulates for one image, counted as in Caffe's tables: with padding, without biases."""
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

@@ -15,11 +15,11 @@ import pytest
 from pipeline.errors import DownloadError, SettingsError
 from pipeline.nets.download import Digests, cache_folder, cached_path, digests_of, fetch
 
-CONTENT = bytes(range(256)) * 20_000  # 5 MB: more than one chunk, so that a cut leaves something behind
+CONTENT = bytes(range(256)) * 20_000  # 5 MB: more than one chunk, so that a cut leaves a partial file
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; a path in `cuts` breaks off after that many bytes, once for each number."""
+    """Serves `files`; for each number in `cuts`, one response for the path ends after that many bytes."""
 
     daemon_threads = True
     block_on_close = False
@@ -186,7 +186,7 @@ def test_without_a_published_digest_nobody_is_trusted_unasked(server, tmp_path):
         fetch(url, Digests(), tmp_path, confirm=lambda question: False)
     assert not cached_path(url, tmp_path).exists()
     assert fetch(url, Digests(sha256=found), tmp_path).read_bytes() == CONTENT
-    assert len(server.asked) == 1  # what was refused for want of a digest is not fetched twice
+    assert len(server.asked) == 1  # a file that was refused for lack of a digest is not fetched twice
 
 
 def test_a_person_may_trust_a_file_and_is_asked_once(server, tmp_path):

@@ -1,4 +1,4 @@
-"""The fast transposed form of an image's strided convolution is the plain one."""
+"""The fast transpose of an image's strided convolution equals the plain one."""
 
 from __future__ import annotations
 

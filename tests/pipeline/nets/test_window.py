@@ -6,7 +6,7 @@ import pytest
 import torch
 from networks import NETWORKS
 
-from pipeline.nets.window import Field, Window, fields, is_local, open_window, window
+from pipeline.nets.window import ReceptiveFields, Window, is_local, open_window, receptive_fields, window
 
 
 def positions(height: int, width: int):
@@ -56,10 +56,10 @@ def test_open_window_clips_to_a_box_that_holds_the_window(name):
 
 def test_fields_of_the_small_alexnet_like_network_follow_the_recurrence():
     network = NETWORKS["caffenet_like"]()
-    assert fields(network, "conv1") == (Field(5, 2, -1), Field(5, 2, -1))
-    assert fields(network, "pool1") == (Field(9, 4, -1), Field(9, 4, -1))
-    assert fields(network, "conv2") == (Field(25, 4, -9), Field(17, 4, -5))
-    assert fields(network, "fc6") == (Field(47, 0, 0), Field(53, 0, 0))
+    assert receptive_fields(network, "conv1") == (ReceptiveFields(5, 2, -1), ReceptiveFields(5, 2, -1))
+    assert receptive_fields(network, "pool1") == (ReceptiveFields(9, 4, -1), ReceptiveFields(9, 4, -1))
+    assert receptive_fields(network, "conv2") == (ReceptiveFields(25, 4, -9), ReceptiveFields(17, 4, -5))
+    assert receptive_fields(network, "fc6") == (ReceptiveFields(47, 0, 0), ReceptiveFields(53, 0, 0))
 
 
 def test_layers_above_a_global_operation_are_not_local():

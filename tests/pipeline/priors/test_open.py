@@ -141,5 +141,5 @@ def test_published_files_are_fetched_by_their_address(folder):
 
 def test_an_address_that_cannot_be_reached_names_the_setting(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ATLAS_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(DownloadError, match="give its place by prior.tiny.weights=PATH"):
+    with pytest.raises(DownloadError, match="give its path by prior.tiny.weights=PATH"):
         open_prior(settings(folder, weights=None, weights_url="http://127.0.0.1:9/a.zip#g.caffemodel"))

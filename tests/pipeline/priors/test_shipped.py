@@ -8,7 +8,7 @@ import pytest
 
 from jobs.console import compose_config
 from jobs.request import read_model
-from pipeline.nets.model import open_network
+from pipeline.nets.open_network import open_network
 from pipeline.priors.prior import read_prior
 
 FOLDER = Path(__file__).parents[3] / "pipeline" / "weights" / "priors"

@@ -1,4 +1,4 @@
-"""Definitions with random weights as Caffe files, and what OpenCV computes of them."""
+"""Definitions with random weights as Caffe files, and their values as computed by OpenCV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.nets.network import Network
 
 
 def random_weights(definition: Path, seed: int = 0) -> dict[str, tuple[np.ndarray, ...]]:
-    """Weights that keep the size of activations from layer to layer (He et al. 2015), small biases."""
+    """Weights that preserve the scale of activations across layers (He et al. 2015), with small biases."""
     draw = np.random.default_rng(seed)
     types = {layer.name: layer.type for layer in read_definition(definition).layers}
     weights = {}
@@ -34,7 +34,7 @@ def random_weights(definition: Path, seed: int = 0) -> dict[str, tuple[np.ndarra
 
 
 def write_caffemodel(path: Path, weights: Mapping[str, Sequence[np.ndarray]], definition: Path) -> Path:
-    """Weights in the current binary form, with the type of each layer, which OpenCV asks for."""
+    """Write weights in the current binary form, with the type of each layer, which OpenCV requires."""
     types = {layer.name: layer.type for layer in read_definition(definition).layers}
     net = NetParameter(name="random")
     for name, blobs in weights.items():
@@ -46,7 +46,7 @@ def write_caffemodel(path: Path, weights: Mapping[str, Sequence[np.ndarray]], de
 
 
 def opencv_values(definition: Path, weights: Path, image: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
-    """Values of the named layers as OpenCV computes them, nothing fused."""
+    """The values of the named layers as computed by OpenCV, without fusion."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         net = cv2.dnn.readNetFromCaffe(str(definition), str(weights))
@@ -65,7 +65,7 @@ def values(network: Network, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def worst(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> tuple[float, str]:
-    """The largest difference as a share of its layer's largest value, and the layer."""
+    """The largest difference relative to the largest value of its layer, and the layer."""
     shares = []
     for name, value in expected.items():
         assert found[name].size == value.size, f"{name}: {found[name].shape}, expected {value.shape}"

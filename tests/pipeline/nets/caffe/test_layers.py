@@ -1,4 +1,4 @@
-"""Each of Caffe's layer types computes what its definition says, re-derived here in float64 and plain loops."""
+"""Each of Caffe's layer types computes its definition, which is derived again here in float64 with plain loops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def windows(x: np.ndarray, kernel, stride, padding, outputs, dilation=(1, 1)):
-    """(row, column, patch) of every output, of a map that NaN surrounds."""
+    """(row, column, patch) of every output, for a map surrounded by NaN."""
     room = 100
     x = np.pad(x, ((0, 0), (room, room), (room, room)), constant_values=np.nan)
     for row in range(outputs[0]):
@@ -54,7 +54,7 @@ def convolved(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), g
 
 
 def transposed(x, weight, bias, stride, padding, groups=1):
-    """Every input stamps its kernel on the outputs."""
+    """Every input adds its kernel to the outputs."""
     kernel, per_group = weight.shape[2:], weight.shape[1]
     full = np.zeros((per_group * groups, *(stride[a] * (x.shape[1 + a] - 1) + kernel[a] for a in (0, 1))))
     for channel in range(len(x)):
@@ -301,7 +301,7 @@ CASES: dict[str, Case] = {
 
 OPENCV_DIFFERS = {
     *("max pool floor", "one scale for all", "bias", "reshape that states a batch"),  # it cannot read them
-    *("transposed inner product", "norm across with a k", "logarithm"),  # it passes over transpose, k and base
+    *("transposed inner product", "norm across with a k", "logarithm"),  # it ignores transpose, k and base
 }
 
 

@@ -32,7 +32,7 @@ def test_published_generator_agrees_with_opencv(tmp_path, layer, code):
 
 @pytest.mark.parametrize("layer", ["fc6", "fc7", "pool5"])
 def test_published_generator_has_its_published_shapes(layer):
-    """Nine up-convolutional layers, stored (in, out, rows, columns), below them three of another kind."""
+    """Nine up-convolutional layers, stored as (in, out, rows, columns), and three layers of another kind below them."""
     shapes = weight_shapes(DEFINITIONS / f"deepsim_{layer}.prototxt")
     first = 512 if layer == "pool5" else 256
     up = [(first, 256, 4, 4), (256, 512, 3, 3), (512, 256, 4, 4), (256, 256, 3, 3), (256, 128, 4, 4), (128, 128, 3, 3),

@@ -1,4 +1,4 @@
-"""The published networks compute, layer by layer, what OpenCV computes of the same files."""
+"""The published networks compute, layer by layer, the values that OpenCV computes from the same files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_definition_of_squeezenet_here_is_the_published_one(test_data):
 
 
 def test_alexnet_and_caffenet_agree(tmp_path):
-    """One file of weights serves both: they differ in the order of pooling and normalisation alone."""
+    """One weights file serves both, because they differ only in the order of pooling and normalisation."""
     weights = random_weights(DEFINITIONS / "caffenet.prototxt")
     file = write_caffemodel(tmp_path / "w.caffemodel", weights, DEFINITIONS / "caffenet.prototxt")
     for name in ("caffenet", "alexnet"):
@@ -113,7 +113,7 @@ def test_published_network_has_its_published_number_of_weights(name, count):
 
 
 def photos(folder: Path, which: tuple[int, ...], side: int) -> list[np.ndarray]:
-    """Photos of the archive by number, RGB, squeezed to a square."""
+    """Photos of the archive by number, RGB, resized to a square."""
     with tarfile.open(folder / "photos-1000.tar") as archive:
         members = archive.getmembers()
         files = [archive.extractfile(members[number]).read() for number in which]
@@ -121,7 +121,7 @@ def photos(folder: Path, which: tuple[int, ...], side: int) -> list[np.ndarray]:
 
 
 def residual_network() -> str:
-    """A bottleneck network whose every convolution is followed in place by BatchNorm and Scale, as open_nsfw's."""
+    """A bottleneck network with in-place BatchNorm and Scale after every convolution, as in open_nsfw."""
     lines = ['input: "data"', "input_shape { dim: 1 dim: 3 dim: 64 dim: 64 }"]
     lines += [*convolution("conv_1", "data", 16, 7, 2, 3, "1"), relu("relu_1", "conv_1")]
     lines.append(

@@ -1,4 +1,4 @@
-"""Windows and cones of the published networks themselves, against brute force on the whole image."""
+"""Windows and cones of the published networks, compared with brute force on the whole image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def published(name: str, folder: Path) -> Network:
 
 
 def surrogate(network: Network) -> Network:
-    """The network made linear with positive weights, so that no input's influence can cancel or hide."""
+    """A linear version of the network with positive weights, in which no input's influence cancels or vanishes."""
     linear = copy.copy(network)
     linear._operators = {}
     for node in network.nodes:
@@ -71,7 +71,7 @@ def check_windows(network: Network, layers: list[str]) -> None:
             (gradient,) = torch.autograd.grad(value[..., row, column].sum(), image, retain_graph=True)
             touched = gradient[0].abs().amax(dim=0) > 0
             found = window(network, name, row, column)
-            if not touched.any():  # the padded 1 × 1 convolution of SqueezeNet 1.0 reads nothing at its border
+            if not touched.any():  # the padded 1 × 1 convolution of SqueezeNet 1.0 reads only padding at its border
                 assert found.height * found.width == 0, (name, row, column)
                 continue
             rows, columns = touched.any(dim=1).nonzero()[:, 0], touched.any(dim=0).nonzero()[:, 0]
@@ -124,10 +124,10 @@ def test_cones_give_the_whole_images_activation_and_gradient(name, layers, tmp_p
 
 
 def test_fields_of_the_alexnet_family_are_the_published_ones(tmp_path):
-    from pipeline.nets.window import fields, open_window
+    from pipeline.nets.window import open_window, receptive_fields
 
     network = published("caffenet", tmp_path)
     for layer, (size, stride, first) in PUBLISHED_FIELDS.items():
-        for field in fields(network, layer):
+        for field in receptive_fields(network, layer):
             assert (field.size, field.stride, field.first) == (size, stride, first), layer
     assert open_window(network, "conv5", 6, 6) == Window(32, 32, 195, 195)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawing_networks import load
 
-from pipeline.data.doodle_cache import Drawings, drawings
+from pipeline.data.training_images import Drawings, drawings
 from pipeline.errors import OutputError, SettingsError, WeightsError
-from pipeline.nets.doodlenet import SIZE, doodlenet, load
+from pipeline.nets.doodlenet import SIZE, doodlenet
 from pipeline.training.classifiers import drawings as classifier
 from pipeline.training.classifiers.drawings import DrawingRecipe, drawing_recipe, fit, logits, train_on_drawings
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import DataError, SettingsError, TrainingError, WeightsError
 from pipeline.nets.tinynet import SIZE, tinynet
 from pipeline.training.classifiers.loop import fold

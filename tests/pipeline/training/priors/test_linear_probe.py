@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.training.priors.linear_probe import explained_variance, probe_text
 
 SIDE = 4  # pixels; an image has 48 levels

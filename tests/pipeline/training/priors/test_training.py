@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.pictures import Pictures
+from pipeline.data.training_images import Pictures
 from pipeline.errors import DataError, OutputError, SettingsError, TrainingError
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import InnerProduct, Relu

@@ -1,4 +1,4 @@
-"""The weights of torch modules: read from a file, and put where they belong, or refused by name."""
+"""The weights of torch modules: read from a file and loaded, or refused with the names that do not fit."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from torch import Tensor, nn
 
 from pipeline.errors import WeightsError, nearest
 
-_INNER = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the weights
-_WRAPPER = "module."  # what DataParallel puts before every name
-_COUNTER = "num_batches_tracked"  # of batch normalisation; decides nothing at rest
+_INNER = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints keep the weights
+_WRAPPER = "module."  # prefix that DataParallel adds to every name
+_COUNTER = "num_batches_tracked"  # of batch normalisation; unused in evaluation mode
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Name → tensor of a .safetensors file or of a state dict that torch saved (.pt, .pth), on the CPU.
+    """Name → tensor on the CPU; floating point values as float32.
 
-    A checkpoint that holds the weights under "state_dict" is opened; "module." before every name is removed;
-    half precision becomes float32. Pickled code is never run.
-    Raises WeightsError if the file is missing, cut short or something else.
+    The weights may be nested in a checkpoint, such as under "state_dict". The prefix "module." of all names is removed.
+    Pickled code is never run.
+
+    path : a .safetensors file, or a state dict that torch saved (.pt, .pth).
+    Raises WeightsError if the file is missing, cut short, or not a weights file.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights {path}: no such file; fetch it, or give its place by model.weights=…")
-    found = _from_safetensors(path) if path.suffix == ".safetensors" else _from_torch(path)
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+        raise WeightsError(f"weights {path}: no such file; fetch it, or give its path by model.weights=…")
+    content = _from_safetensors(path) if path.suffix == ".safetensors" else _from_torch(path)
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"weights {path}: holds no tensors by name; save model.state_dict() and give that file")
     if all(name.startswith(_WRAPPER) for name in tensors):
@@ -38,10 +40,12 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Put the tensors of a state into the module.
+    """Load the tensors of a state into the module.
 
-    source : of the state, for messages. Raises WeightsError, naming the first of each kind that is wrong, when a
-    tensor is missing, has another shape, or is not of this module; the module is then unchanged.
+    state : name → tensor.
+    source : the file, for messages.
+    Raises WeightsError, and leaves the module unchanged, if a tensor is missing, has another shape, or is not of this
+    module. The message names the first tensor of each kind of fault.
     """
     expected = module.state_dict()
     missing = [name for name in expected if name not in state and not name.endswith(_COUNTER)]
@@ -57,7 +61,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor], source: str | Path) 
         faults.append(f"{foreign[0]} is not of this network{_further(foreign)}")
     if faults:
         raise WeightsError(f"weights {source}: {'; '.join(faults)}; give the weights of this network")
-    module.load_state_dict(state, strict=False)  # all is there but, perhaps, counters
+    module.load_state_dict(state, strict=False)  # only counters may be missing
 
 
 def _further(names: list[str]) -> str:
@@ -73,7 +77,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _from_torch(path: Path) -> dict[str, object]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # damaged, or objects where tensors should be
         raise WeightsError(
             f"weights {path}: no plain state dict of tensors ({path.stat().st_size} bytes); fetch the file again, "
@@ -84,9 +88,9 @@ def _from_torch(path: Path) -> dict[str, object]:
             f"weights {path}: cut short, or no torch file ({_line(error)}); fetch the file again"
         ) from None
     for inner in _INNER:
-        if isinstance(found, dict) and isinstance(found.get(inner), dict):
-            found = found[inner]
-    return found if isinstance(found, dict) else {}
+        if isinstance(content, dict) and isinstance(content.get(inner), dict):
+            content = content[inner]
+    return content if isinstance(content, dict) else {}
 
 
 def _line(error: Exception) -> str:

@@ -18,8 +18,8 @@ from pipeline.data.doodles import CLASSES
 from pipeline.errors import AtlasError, DefinitionError, DownloadError, SettingsError, UnitError, WeightsError
 from pipeline.nets.doodlenet import doodlenet
 from pipeline.nets.download import Digests, cached_path
-from pipeline.nets.model import fetch_files, locate, open_network, read_labels
-from pipeline.nets.traced.model import load_state, read_state
+from pipeline.nets.open_network import fetch_files, locate, open_network, read_labels
+from pipeline.nets.torch_modules import load_state, read_state
 from pipeline.settings import ModelSettings
 
 PROTOTXT = """
@@ -39,7 +39,7 @@ def settings(**changes: object) -> ModelSettings:
 
 @pytest.fixture
 def caffe(tmp_path):
-    """Settings of a small Caffe network whose files lie in tmp_path."""
+    """Settings of a small Caffe network with its files in tmp_path."""
     (tmp_path / "small.prototxt").write_text(PROTOTXT)
     torch.manual_seed(0)
     shapes = {"conv.weight": (2, 3, 3, 3), "conv.bias": (2,), "fc.weight": (4, 98), "fc.bias": (4,)}
@@ -56,7 +56,7 @@ def small(*, width: int = 4, broken: bool = False) -> nn.Module:
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """Settings of a torch network whose module lies in the current directory."""
+    """Settings of a torch network with its module in the current directory."""
     (tmp_path / "own_networks.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -98,7 +98,7 @@ def test_a_torch_network_opens_from_the_current_directory(built):
         )
     )
     assert net.layer("0").channels == 6
-    assert net.labels == ("left", "right") and net.label(1) == "right"
+    assert net.labels == ("left", "right")
     assert net.preprocessing.mean.ravel().tolist() == [100, 110, 120]
 
 
@@ -177,7 +177,7 @@ def test_what_was_fetched_is_present(caffe, tmp_path, monkeypatch):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         archive.add(tmp_path / "small.safetensors", "inner/small.safetensors")
-    url = "http://127.0.0.1:9/small.tar.gz"  # never asked: the archive is in the cache
+    url = "http://127.0.0.1:9/small.tar.gz"  # not called: the archive is in the cache
     path = cached_path(url, tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(content.getvalue())

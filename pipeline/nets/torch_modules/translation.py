@@ -1,4 +1,4 @@
-"""A torch module as a `Network`: traced with torch.fx, then translated node by node into our operators."""
+"""A torch module as a `Network`: traced with torch.fx, then translated node by node into operators."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import Identity, Opaque, Operator, Slice
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.traced.arguments import Operand, Varying
-from pipeline.nets.traced.functions import from_function, is_reshape
-from pipeline.nets.traced.modules import from_module
-from pipeline.nets.traced.state import load_state, read_state
-from pipeline.nets.traced.trace import NodeValue, flat, function_name, measured, path_of, trace
+from pipeline.nets.torch_modules.functions import Operand, Varying, from_function, is_reshape
+from pipeline.nets.torch_modules.modules import from_module
+from pipeline.nets.torch_modules.trace import NodeValue, flat, function_name, measured, path_of, trace
 
-__all__ = ["load_state", "read_state", "torch_network"]
-
-BATCHES = (2, 3)  # sizes that a traced graph is measured with: what differs depends on the batch; 1 would hide it
-TOLERANCE = 1e-3  # of the largest value; folding batch normalisation costs about 1e-6
+BATCHES = (2, 3)  # sizes of two runs, whose differences depend on the batch size; size 1 would broadcast
+TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
 
 
 def torch_network(
@@ -31,15 +27,17 @@ def torch_network(
     labels: Sequence[str] = (),
     class_layer: str | None = None,
 ) -> Network:
-    """The network that a module computes at rest (`eval`), as a float32 copy; the module is left as it is.
+    """The network that a module computes in evaluation mode, in float32; the module itself is not changed.
 
-    Layers are called by the path of their module ("layer1.0.conv1", "features.0"); a module's second use gets
-    "#2" at its end, and functions have fx's name of their node ("add_1"). What the tables of modules and
-    functions lack is kept as traced: exact, and taken to depend on the whole of what it reads.
+    A layer is named by the path of its module ("layer1.0.conv1", "features.0"), with "#2" appended at the second use of
+    a module. A function is named by its node in torch.fx ("add_1"). Modules and functions that cannot be translated are
+    kept as traced: they are exact, and are assumed to depend on all of their inputs.
 
-    module : reads (batch, channel, row, column), pixels centred by the mean and multiplied by the gain.
-    Raises DefinitionError when fx cannot trace the module, when it cannot take images of the given size, or
-    when the graph does not compute what the module does.
+    name : of the network.
+    module : reads (batch, channel, row, column), pixels minus the mean, multiplied by the gain.
+    labels, class_layer : as for `Network`.
+    Raises DefinitionError if torch.fx cannot trace the module, if the module cannot process images of the given size,
+    or if the translated graph does not reproduce the module's output.
     """
     module = copy.deepcopy(module).float().eval().requires_grad_(False)
     traced = trace(name, module)
@@ -51,7 +49,7 @@ def torch_network(
 
 
 def _noise(size: Preprocessing) -> Tensor:
-    """Images as the module reads them: grey noise with the spread of pixel levels."""
+    """Test images as the module reads them: Gaussian noise with the spread of pixel levels."""
     shape = (max(BATCHES), size.channels, size.height, size.width)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 50
     return noise * torch.from_numpy(size.gain).float().view(1, -1, 1, 1)
@@ -61,7 +59,10 @@ def _noise(size: Preprocessing) -> Tensor:
 
 
 class _Translation:
-    """Walks a traced graph and builds ours."""
+    """Walks a traced graph and builds the graph of operators.
+
+    values, others : the records of two runs of different batch sizes.
+    """
 
     def __init__(
         self,
@@ -73,10 +74,10 @@ class _Translation:
         self.name, self.traced = name, traced
         self.values, self.others = values
         self.builder = GraphBuilder(preprocessing)
-        self.ours: dict[fx.Node, str] = {}  # node of the traced graph → node of ours that holds its value now
-        self.axes: dict[fx.Node, tuple[int, ...]] = {}  # where each axis came from: (1, 2, 3) unless transposed
+        self.ours: dict[fx.Node, str] = {}  # traced node → our node that holds its value now
+        self.axes: dict[fx.Node, tuple[int, ...]] = {}  # the original axis at each place: (1, 2, 3) unless permuted
         self.uses: dict[str, int] = {}
-        self.depends: set[fx.Node] = set()  # nodes that depend on the image, also by its size alone
+        self.depends: set[fx.Node] = set()  # nodes that depend on the image or on its size
 
     def network(self, labels: Sequence[str], class_layer: str | None) -> Network:
         live = self._live()
@@ -95,7 +96,7 @@ class _Translation:
         raise DefinitionError(f"network {self.name}: its forward returns nothing")
 
     def _live(self) -> set[fx.Node]:
-        """The nodes that the result needs, those that only write over a value among them."""
+        """The nodes that the result needs, including nodes that only overwrite a value."""
         live: set[fx.Node] = set()
         for node in reversed(self.traced.graph.nodes):
             if node.op == "output" or node in live or self.values[node].mutates:
@@ -112,7 +113,7 @@ class _Translation:
             self._write_over(written, node, made)
 
     def _operator(self, node: fx.Node) -> tuple[Operator, list[fx.Node]]:
-        """The operator of a node, with the nodes that it reads."""
+        """The operator of a node and the nodes that it reads."""
         value, result = self.values[node], self._shape(node)
         operands = [parent for parent in node.all_input_nodes if self._is_operand(parent)]
         if value.same_as in operands and self.others[node].same_as is value.same_as:
@@ -126,7 +127,7 @@ class _Translation:
         if made is None:
             return self._opaque(node)
         operator, read = made
-        by_name = {known.name: known for known in self.ours}
+        by_name = {traced.name: traced for traced in self.ours}
         return operator, [by_name[operand.name] for operand in read]
 
     def _from_tables(self, node: fx.Node, result: tuple[int, ...]) -> tuple[Operator, tuple[Operand, ...]] | None:
@@ -144,7 +145,7 @@ class _Translation:
         return from_function(name, positional, dict(keywords), result)
 
     def _piece(self, node: fx.Node) -> tuple[Operator, tuple[Operand, ...]] | None:
-        """One of the pieces that chunk or split cut the channels into."""
+        """The operator of one piece of chunk or split along the channels; None for another node."""
         if function_name(node) != "getitem" or not isinstance(node.args[0], fx.Node):
             return None
         cut, index = node.args[0], node.args[1]
@@ -158,7 +159,7 @@ class _Translation:
         return Slice(start, start + shapes[index][1]), (self._argument(source),)
 
     def _opaque(self, node: fx.Node) -> tuple[Operator, list[fx.Node]]:
-        """The node itself, with the sizes and constants that go into it, as a graph of its own."""
+        """The node as an Opaque operator: a graph of the node with the sizes and constants that it uses."""
         inner: list[fx.Node] = []
         operands: list[fx.Node] = []
         copied: dict[fx.Node, object] = {}
@@ -178,7 +179,7 @@ class _Translation:
         graph = fx.Graph()
         copied |= {operand: graph.placeholder(f"input_{at}") for at, operand in enumerate(operands)}
         for operand in operands:
-            if any(operand in self.values[at].mutates for at in inner):  # the value below is a layer too
+            if any(operand in self.values[at].mutates for at in inner):  # the value that it reads is a layer too
                 copied[operand] = graph.call_method("clone", (copied[operand],))
         for at in inner:
             copied[at] = graph.node_copy(at, copied.__getitem__)
@@ -187,7 +188,7 @@ class _Translation:
         return Opaque(function, _description(function)), operands
 
     def _write_over(self, written: fx.Node, node: fx.Node, made: str) -> None:
-        """Let all later readers of a value that was changed in place read what it was changed into."""
+        """Redirect later readers of a value that was changed in place to the new value."""
         storage, shapes = self.values[written].storage, self.values[written].shapes
         for other in list(self.ours):
             if other is not node and self.values[other].storage == storage:
@@ -204,7 +205,7 @@ class _Translation:
         return node in self.depends and self.values[node].storage is not None
 
     def _is_fixed(self, node: fx.Node) -> bool:
-        """Whether the node is a size or the like that holds for every batch."""
+        """Whether the node is a number, such as a size, that is equal for all batch sizes."""
         value, other = self.values[node], self.others[node]
         return node in self.depends and not value.shapes and value.static == other.static
 
@@ -215,13 +216,13 @@ class _Translation:
         return self.values[node].static if fixed else Varying()
 
     def _shape(self, node: fx.Node) -> tuple[int, ...] | None:
-        """The node's shape without the batch, or None when its first axis is not the batch."""
+        """The node's shape without the batch; None if its first axis is not the batch."""
         shapes = (*self.values[node].shapes, *self.others[node].shapes)
         leading = tuple(shape[:1] for shape in shapes)
         return shapes[0][1:] if leading == tuple((size,) for size in BATCHES) else None
 
     def _axes(self, node: fx.Node) -> tuple[int, ...]:
-        """Which axes lie where, as far as permute and transpose tell."""
+        """The original axis at each place of the value, followed through permute and transpose."""
         rank = len(self.values[node].shapes[0])
         straight = tuple(range(1, rank))
         parent = next((parent for parent in node.all_input_nodes if parent in self.axes), None)
@@ -241,7 +242,7 @@ class _Translation:
         return self.axes[parent]
 
     def _layer(self, node: fx.Node) -> str | None:
-        """The layer's name, or None for a value that is neither a vector nor a map of channels."""
+        """The layer's name; None for a value that is neither a vector nor a map of channels."""
         shape = self._shape(node)
         name = path_of(node)
         if node.op == "call_module":
@@ -259,13 +260,14 @@ class _Translation:
             )
         if self._shape(value) is None:
             raise DefinitionError(
-                f"network {self.name}: the result {path_of(value)} has not one row an image; keep the batch first"
+                f"network {self.name}: the result {path_of(value)} does not have one row for each image; "
+                "keep the batch first"
             )
         return self.ours[value]
 
 
 def _description(function: fx.GraphModule) -> str:
-    """What a small graph does, in words that are the same in every process."""
+    """A text of a small graph that is the same in every process; it enters the digest."""
     numbers: dict[fx.Node, fx.node.Argument] = {}
     lines = []
     for node in function.graph.nodes:
@@ -285,7 +287,7 @@ class _Numbered(str):
 
 
 def _compare(network: Network, module: nn.Module, image: Tensor) -> None:
-    """Raise DefinitionError unless the network gives what the module gives."""
+    """Raise DefinitionError unless the network reproduces the module's output."""
     output = next(node for node in network.graph.graph.nodes if node.op == "output")
     gain = torch.from_numpy(network.preprocessing.gain).float().view(1, -1, 1, 1)
     with torch.no_grad():
@@ -294,5 +296,5 @@ def _compare(network: Network, module: nn.Module, image: Tensor) -> None:
     if not difference <= TOLERANCE * theirs.abs().max():
         raise DefinitionError(
             f"network {network.name}: the traced graph's {output.args[0]} differs from the module's own output by "
-            f"{difference:.3g}; does its forward draw at random, or change tensors that it reads again?"
+            f"{difference:.3g}; its forward may draw at random, or change tensors that it reads again"
         )

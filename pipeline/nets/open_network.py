@@ -1,4 +1,4 @@
-"""From the settings of a model to its network: where its files are, and how they are read."""
+"""From the settings of a model to its network: find its files, fetch and read them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
-from pipeline.nets.traced import load_state, read_state, torch_network
+from pipeline.nets.torch_modules import load_state, read_state, torch_network
 from pipeline.settings import ModelSettings
 
 Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, member of an archive, name of setting
@@ -32,7 +32,14 @@ _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
 
 @dataclass(frozen=True)
 class NeededFile:
-    """A file that a model is read from. role : the setting that names it. url : where it is fetched, or None."""
+    """A file that a model is read from.
+
+    role : the setting that names the file.
+    path : where the file is, or will be once it is fetched.
+    url : address to fetch it from; None for a local file.
+    digests : of the file at the address.
+    member : the file's name inside the archive at the address; None where that is no archive.
+    """
 
     role: str
     path: Path
@@ -48,7 +55,9 @@ class NeededFile:
 def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> Network:
     """The network that the settings describe; published files that are missing are fetched first.
 
-    Raises an AtlasError that names the setting when a file is missing, damaged, or belongs to another network.
+    settings : of the model.
+    fetcher : downloads a published file and returns its path.
+    Raises an AtlasError that names the setting if a file is missing, damaged, or of another network.
     """
     files = fetch_files(settings, fetcher=fetcher)
     labels = read_labels(settings.labels, files.get("labels"))
@@ -79,12 +88,15 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
 
 
 def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
-    """Role → path of every file that the model is read from, fetched where it has to be."""
+    """Role → path of every file that the model is read from; fetches files that are missing."""
     return fetch_all(locate(settings), "model", fetcher)
 
 
 def fetch_all(files: Sequence[NeededFile], where: str, fetcher: Fetcher) -> dict[str, Path]:
-    """Role → path of each file, fetched where it has to be. where : what the settings of the roles begin with."""
+    """Role → path of each file; fetches files that are missing.
+
+    where : group of the settings that the roles belong to, such as "model".
+    """
     paths = {}
     for file in files:
         if file.url is not None:
@@ -97,7 +109,7 @@ def fetch_all(files: Sequence[NeededFile], where: str, fetcher: Fetcher) -> dict
 
 
 def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
-    """The files that the model is read from, present or not; asks no network."""
+    """The files that the model is read from, present or not; downloads nothing."""
     weights = Digests(settings.weights_sha1, settings.weights_git_blob, settings.weights_sha256)
     return tuple(
         file
@@ -117,9 +129,12 @@ def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
 
 
 def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
-    """Labels of the classes, in their order: of "module:NAME", else of a file with one a line, else none.
+    """The labels of the classes, in their order; empty without a source.
 
-    "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca".
+    The line "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca".
+
+    source : "module:NAME", a file, or None.
+    path : of the file with one label a line; None for "module:NAME".
     """
     if path is None:
         return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
@@ -133,7 +148,13 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
 
 
 def needed_file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
-    """The file that a setting names: a path, "package:NAME", or an address that is fetched for want of either."""
+    """The file that a setting names, or None if it names none.
+
+    role : the setting.
+    given : path, "package:NAME" for a file that comes with the project, or None.
+    url : address to fetch the file from where none is given; "address#member" for a file in an archive.
+    digests : of the file at the address.
+    """
     if given is not None:
         return NeededFile(role, _path(role, given), None, Digests(), None)
     if url is None:
@@ -151,12 +172,12 @@ def _path(role: str, given: str) -> Path:
 
 def _missing(file: NeededFile, where: str) -> AtlasError:
     folder = file.path.parent
-    known = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    neighbours = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     kind = WeightsError if file.role in ("weights", "mean") else DefinitionError
     kind = SettingsError if file.role == "labels" else kind
     return kind(
-        f"{where}.{file.role} {file.path}: no such file{nearest(file.path.name, known)}; "
-        f"give its place by {where}.{file.role}=PATH"
+        f"{where}.{file.role} {file.path}: no such file{nearest(file.path.name, neighbours)}; "
+        f"give its path by {where}.{file.role}=PATH"
     )
 
 
@@ -164,25 +185,25 @@ def _missing(file: NeededFile, where: str) -> AtlasError:
 
 
 def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, labels: tuple[str, ...]) -> Network:
-    """The network of settings.build(**build_arguments), with the weights, if there are any, put into it."""
+    """The network of settings.build(**build_arguments), with the weights loaded if a file is given."""
     build, arguments = _imported("model.build", settings.build), dict(settings.build_arguments)
-    said = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     try:
         module = build(**arguments)
     except AtlasError:
         raise
     except Exception as error:  # the user's own code
         raise DefinitionError(
-            f"model.build: {settings.build}({said}) failed: {type(error).__name__}: {error}; "
+            f"model.build: {settings.build}({call}) failed: {type(error).__name__}: {error}; "
             "set its arguments by model.build_arguments.NAME=…"
         ) from None
     if not isinstance(module, nn.Module):
         raise DefinitionError(
-            f"model.build: {settings.build}({said}) returned {type(module).__name__}, expected a torch.nn.Module"
+            f"model.build: {settings.build}({call}) returned {type(module).__name__}, expected a torch.nn.Module"
         )
     if weights is not None:
         load_state(module, read_state(weights), weights)
-    height, width = settings.size  # type: ignore[misc]  # ModelSettings sees to it
+    height, width = settings.size  # type: ignore[misc]  # checked by ModelSettings
     channels = len(ORDERS[settings.order])
     mean = np.zeros(channels) if mean is None else fit_mean(np.asarray(mean, np.float64), height, width)
     gain = np.ones(channels) if settings.gain is None else np.asarray(settings.gain)
@@ -195,33 +216,33 @@ def _is_module(source: str | None) -> bool:
 
 
 def _imported(setting: str, source: str | None) -> object:
-    """What "module:NAME" names; modules in the current directory are found too."""
+    """The object that "module:NAME" names; the module may be in the current directory."""
     if not _is_module(source):
         raise SettingsError(f"{setting}: got {source!r}, expected module:NAME, such as torchvision.models:resnet18")
     name, _, attribute = source.partition(":")  # type: ignore[union-attr]
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        found: object = importlib.import_module(name)
+        value: object = importlib.import_module(name)
     except Exception as error:  # the user's own code
         raise SettingsError(
-            f"{setting}: cannot import {name} ({type(error).__name__}: {error}); install it, or start where it lies"
+            f"{setting}: cannot import {name} ({type(error).__name__}: {error}); install it, or start in its folder"
         ) from None
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise SettingsError(
-                f"{setting}: module {name} has no {attribute}{nearest(part, _public(found))}; correct the name"
+                f"{setting}: module {name} has no {attribute}{nearest(part, _public(value))}; correct the name"
             )
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
-def _public(found: object) -> Iterator[str]:
-    return (name for name in dir(found) if not name.startswith("_"))
+def _public(value: object) -> Iterator[str]:
+    return (name for name in dir(value) if not name.startswith("_"))
 
 
 def _check_labels(network: Network) -> None:
-    """Raise SettingsError unless there is one label for every unit of the class layer, or none at all."""
+    """Raise SettingsError unless the network has one label for each unit of the class layer, or no labels."""
     if not network.labels or network.class_layer is None:
         return
     units = network.layer(network.class_layer).channels

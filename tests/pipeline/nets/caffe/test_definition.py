@@ -1,4 +1,4 @@
-"""Caffe files of every age are read as what they mean, and what cannot be read is refused in one line."""
+"""Caffe files of every version are read correctly, and unreadable ones are refused in one line."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def in_form(form: str, weights) -> NetParameter:
 
 
 def test_numbers_that_the_file_does_not_pack_are_five_bytes_each():
-    """The form that the test above calls unpacked is: a tag and four bytes for each number."""
+    """The form that the test above calls unpacked has a tag and four bytes for each number."""
     assert len(UnpackedBlob(data=[1, 2, 3]).SerializeToString()) == 15
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch_modules import (
+from example_modules import (
     ALL,
     DenseNet,
     Frozen,
@@ -20,13 +19,14 @@ from torch_modules import (
     seeded,
     sequential,
 )
+from torch import nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.cone import Cone
 from pipeline.nets.operators import Opaque
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.traced.model import torch_network
-from pipeline.nets.window import fields, is_local
+from pipeline.nets.torch_modules.translation import torch_network
+from pipeline.nets.window import is_local, receptive_fields
 
 GAIN = (0.01, 0.02, 0.03)
 
@@ -62,7 +62,7 @@ def test_a_network_gives_what_the_module_gives(build, batch):
 
 @pytest.mark.parametrize("build", [sequential, ResNet, DenseNet], ids=lambda build: build.__name__)
 def test_every_layer_holds_what_its_module_returned(build):
-    """The values are copied in a hook, before the next module writes over them in place."""
+    """A hook copies the values before the next module overwrites them in place."""
     module, seen = seeded(build).eval(), {}
     for name, part in module.named_modules():
         if not list(part.children()):
@@ -120,7 +120,7 @@ def test_maps_with_channels_last_are_not_layers():
 
 def test_windows_of_a_traced_module_are_those_of_its_convolutions():
     net = network(sequential)
-    rows, _ = fields(net, "conv2")
+    rows, _ = receptive_fields(net, "conv2")
     assert (rows.size, rows.stride, rows.first) == (17, 4, -7)
     assert is_local(network(DenseNet), "blocks.2.conv")
 
@@ -181,7 +181,7 @@ def test_gradients_reach_the_image_through_every_structure():
         image = images(1).requires_grad_()
         network(build).graph(image).sum().backward()
         assert image.grad.isfinite().all()
-        if build is not DenseNet and build is not Inception:  # a softmax sums to one whatever the image
+        if build is not DenseNet and build is not Inception:  # a softmax sums to one for every image
             assert image.grad.abs().max() > 0
 
 
@@ -221,10 +221,10 @@ class InPlaceView(nn.Module):
     "module, words",
     [
         (Decides(), "torch.fx cannot trace Decides: symbolically traced variables"),
-        (Draws(), "does its forward draw at random"),
-        (AlwaysDrops(), "dropout: dropout that is on at rest too draws at random"),
+        (Draws(), "its forward may draw at random"),
+        (AlwaysDrops(), "dropout: dropout that is active in evaluation mode is random"),
         (TwoOutputs(), "returns tuple, expected one tensor"),
-        (OneImageOnly(), "view has not one row an image"),
+        (OneImageOnly(), "view does not have one row for each image"),
         (InPlaceView(), "in place"),
         (nn.Sequential(nn.Conv2d(1, 4, 3)), "cannot take a batch of 2 images of 3×40×40 at 0: .*check model.size"),
         (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), "at 1: .*check model.size"),

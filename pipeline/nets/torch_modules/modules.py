@@ -1,4 +1,4 @@
-"""The table that turns torch's modules into operators."""
+"""Translation of torch's modules into operators."""
 
 from __future__ import annotations
 
@@ -8,21 +8,36 @@ from collections.abc import Callable
 from torch import nn
 
 from pipeline.nets.operators import Identity, Pointwise, PRelu, Relu
-from pipeline.nets.traced.arguments import Made, Operand, Shape, free
-from pipeline.nets.traced.functions import batch_norm, local_response_norm, reshape, softmax
-from pipeline.nets.traced.windows import adaptive, avg_pool2d, conv2d, conv_transpose2d, linear, max_pool2d
+from pipeline.nets.torch_modules.functions import (
+    Made,
+    Operand,
+    Shape,
+    adaptive,
+    avg_pool2d,
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    free,
+    linear,
+    local_response_norm,
+    max_pool2d,
+    reshape,
+    softmax,
+)  # fmt: skip
 
 
 def from_module(module: nn.Module, operand: Operand, result: Shape) -> Made:
     """The operator of a leaf module that reads one operand, or None.
 
-    Modules with hooks, and classes with a `forward` of their own, are not what their class says: None.
+    None for a module with hooks and for a subclass that overrides `forward`, because they may compute something else.
+
+    result : shape of the module's output.
     """
     hooks = (module._forward_hooks, module._forward_pre_hooks)
     if any(hooks):
         return None
-    for known, make in _MODULES.items():
-        if isinstance(module, known) and type(module).forward is known.forward:
+    for kind, make in _MODULES.items():
+        if isinstance(module, kind) and type(module).forward is kind.forward:
             return make(module, operand, result)
     return None
 
@@ -51,7 +66,7 @@ def _batch_norm_module(module: nn.BatchNorm2d, operand: Operand, result: Shape) 
 
 def _pointwise_module(module: nn.Module, operand: Operand, result: Shape) -> Made:
     function = copy.deepcopy(module)
-    if getattr(function, "inplace", False):  # the value below is a layer too
+    if getattr(function, "inplace", False):  # the value that it reads is a layer too
         function.inplace = False
     return Pointwise(function, type(module).__name__.lower()), (operand,)
 

@@ -1,4 +1,4 @@
-"""Tracing a torch module with torch.fx, and measuring what every node of the traced graph gives."""
+"""Tracing of a torch module with torch.fx, and a record of the value of every node in a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pipeline.errors import DefinitionError
 
 @dataclass(frozen=True)
 class NodeValue:
-    """What a node gave in a run, without its numbers.
+    """A record of the value of a node in a run, without its numbers.
 
-    static : the value itself when it holds no tensor, a constant's tensor when it does not depend on the image.
-    shapes : of the value, or of the tensors in it. storage : where a tensor lies, to tell views of one memory.
-    same_as : the operand that the node returned unchanged. mutates : the operands that it wrote over.
+    static : the value itself if it holds no tensor, or is a tensor that does not depend on the image; else None.
+    shapes : of the value, or of the tensors in it.
+    storage : address of a tensor's memory, which identifies views of the same memory.
+    same_as : the operand that the node returned unchanged, or None.
+    mutates : the operands that the node overwrote.
     """
 
     static: object
@@ -28,25 +30,33 @@ class NodeValue:
 
 
 def trace(name: str, module: nn.Module) -> fx.GraphModule:
-    """The module's graph; raises DefinitionError, with the reason that fx gives, where it has none."""
+    """The graph of the module.
+
+    name : of the network, for messages.
+    Raises DefinitionError with the reason from torch.fx if the module cannot be traced.
+    """
     wrapped = _OneImage(module)
     try:
         graph = fx.Tracer().trace(wrapped)
-    except Exception as error:  # whatever the module's own code raises when it meets a proxy
+    except Exception as error:  # raised by the module's code when it is given a proxy
         raise DefinitionError(
-            f"network {name}: torch.fx cannot trace {type(module).__name__}: {_line(error)}; let its forward be "
-            "free of decisions on values and sizes of tensors, or wrap those parts with torch.fx.wrap"
+            f"network {name}: torch.fx cannot trace {type(module).__name__}: {_line(error)}; keep "
+            "decisions on values and sizes of tensors out of its forward, or wrap those parts with torch.fx.wrap"
         ) from None
     return fx.GraphModule(wrapped, graph)
 
 
 def measured(name: str, traced: fx.GraphModule, image: Tensor) -> dict[fx.Node, NodeValue]:
-    """What every node gives for these images; raises DefinitionError if the module cannot take them."""
+    """The record of every node for a batch of images.
+
+    image : (batch, channel, row, column), as the module reads them.
+    Raises DefinitionError if the module cannot process them.
+    """
     measure = _Measure(traced)
     try:
         with torch.no_grad():
             measure.run(image)
-    except Exception as error:  # the module's own code and sizes
+    except Exception as error:  # raised by the module's code
         node = next((node for node in traced.graph.nodes if node not in measure.values), None)
         where = "" if node is None else f" at {path_of(node)}"
         size = "×".join(str(number) for number in image.shape[1:])
@@ -58,26 +68,26 @@ def measured(name: str, traced: fx.GraphModule, image: Tensor) -> dict[fx.Node, 
 
 
 def path_of(node: fx.Node) -> str:
-    """The module's path as its owner knows it, or the name of a function's node."""
+    """The path of a module within the traced one; for a function, the name of its node."""
     if node.op != "call_module":
         return node.name
     return "net" if node.target == "net" else node.target.removeprefix("net.")
 
 
 def function_name(node: fx.Node) -> str | None:
-    """The plain name of a torch function or method, "_" of in-place forms removed; None for anybody else's."""
+    """The name of a torch function or method, without the "_" of in-place forms; None for other functions."""
     if node.op == "call_method":
         return node.target.rstrip("_") if not node.target.startswith("_") else node.target
     if node.op != "call_function":
         return None
     home = getattr(node.target, "__module__", None) or ""
-    builtin = isinstance(node.target, types.BuiltinFunctionType)  # torch's own often name no module
-    known = home.split(".")[0] in ("torch", "_operator", "operator") or (builtin and not home)
-    return node.target.__name__.rstrip("_") if known else None
+    builtin = isinstance(node.target, types.BuiltinFunctionType)  # those of torch often have no module
+    from_torch = home.split(".")[0] in ("torch", "_operator", "operator") or (builtin and not home)
+    return node.target.__name__.rstrip("_") if from_torch else None
 
 
 def flat(value: object) -> list[object]:
-    """The parts of nested lists, tuples and dicts; a size is one part."""
+    """The parts of nested lists, tuples and dicts; a torch.Size counts as one part."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
@@ -86,7 +96,7 @@ def flat(value: object) -> list[object]:
 
 
 class _OneImage(nn.Module):
-    """Calls the module with an image alone, so that further parameters keep their defaults."""
+    """Calls the module with an image only, so that its other parameters keep their defaults."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -97,10 +107,10 @@ class _OneImage(nn.Module):
 
 
 class _Measure(fx.Interpreter):
-    """Runs a graph and keeps a NodeValue of each node."""
+    """Runs a graph and records the value of each node."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
-        super().__init__(traced, garbage_collect_values=False)  # so that no two tensors get one memory in turn
+        super().__init__(traced, garbage_collect_values=False)  # so that no memory is reused
         self.values: dict[fx.Node, NodeValue] = {}
         self.from_image: set[fx.Node] = set()
 
@@ -117,11 +127,11 @@ class _Measure(fx.Interpreter):
         same = next((parent for parent, value in tensors if value is result and parent not in mutates), None)
         if n.op == "placeholder" or any(parent in self.from_image for parent in n.all_input_nodes):
             self.from_image.add(n)
-        found = [part for part in flat(result) if isinstance(part, Tensor)]
-        keep = not found or (isinstance(result, Tensor) and n not in self.from_image)
+        tensors_made = [part for part in flat(result) if isinstance(part, Tensor)]
+        keep = not tensors_made or (isinstance(result, Tensor) and n not in self.from_image)
         self.values[n] = NodeValue(
             static=result if keep else None,
-            shapes=tuple(tuple(part.shape) for part in found),
+            shapes=tuple(tuple(part.shape) for part in tensors_made),
             storage=result.untyped_storage().data_ptr() if isinstance(result, Tensor) else None,
             same_as=same,
             mutates=mutates,

@@ -1,4 +1,4 @@
-"""Torch modules of every structure that people bring, small, with random weights."""
+"""Small torch modules with the structures of common architectures, with random weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Bottleneck(nn.Module):
-    """As in ResNet-50: ReLUs in place, one module used three times."""
+    """As in ResNet-50: in-place ReLUs, and one module that is used three times."""
 
     def __init__(self, inputs: int, inner: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
 
 
 class Inception(nn.Module):
-    """Branches and cat, function pools with ceilings, size-dependent view."""
+    """Branches with cat, functional pooling with ceil_mode, a view that depends on the size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """Channels cut, shuffled through sizes of the input, and put together; unequal adaptive windows."""
+    """Channels that are split, shuffled by sizes of the input, and concatenated; unequal adaptive windows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Shuffle(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens, attention and a class token whose size follows the batch."""
+    """Tokens, attention, and a class token that is expanded to the batch size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Transformer(nn.Module):
 
 
 class InPlace(nn.Module):
-    """Writes over values that are read again, without taking the result."""
+    """Overwrites values that are read again, without using the result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class InPlace(nn.Module):
 
 
 class Frozen(nn.Module):
-    """Batch normalisation and convolutions written out as functions of plain buffers."""
+    """Batch normalisation and convolutions as functions of plain buffers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ class Frozen(nn.Module):
 
 
 def sequential() -> nn.Sequential:
-    """In the manner of AlexNet: LRN, groups, ceil pooling with padding, flatten, dropout."""
+    """Similar to AlexNet: LRN, groups, ceil pooling with padding, flatten, dropout."""
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(3, 8, 5, 2, 1),
@@ -205,7 +205,7 @@ def sequential() -> nn.Sequential:
 
 
 def seeded(build) -> nn.Module:
-    """The module with random weights and random statistics of batch normalisation."""
+    """The module with random weights and random batch statistics."""
     torch.manual_seed(1)
     module = build()
     for part in module.modules():

@@ -1,13 +1,12 @@
-"""The images that a dataset's settings name."""
+"""From the settings of a dataset to its images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.data.doodles import Doodles
-from pipeline.data.folder import open_folder
+from pipeline.data.image_files import open_folder, open_list
 from pipeline.data.imagenet import open_imagenet
-from pipeline.data.list import open_list
 from pipeline.data.source import ImageSource, Progress, doodle_source
 from pipeline.data.tar import open_tar
 from pipeline.dataset_settings import DatasetSettings
@@ -17,11 +16,12 @@ _OPENERS = {"folder": open_folder, "list": open_list, "imagenet": open_imagenet}
 
 
 def open_source(settings: DatasetSettings, *, cache: Path, progress: Progress | None = None) -> ImageSource:
-    """The images of a dataset, in a fixed order, with keys, labels and content hashes; none is decoded.
+    """The images of a dataset, in a fixed order, with keys, labels and content hashes; decodes nothing.
 
-    cache : folder in which hashes are remembered, so that a file that has not changed is read once only.
-    progress : told of bytes hashed and bytes to hash.
-    Raises DataError for a dataset that is empty, of unknown layout, or whose labels do not match.
+    settings : of the dataset.
+    cache : folder in which hashes are stored, so that an unchanged file is read only once.
+    progress : called with the bytes hashed so far and the bytes to hash.
+    Raises DataError for a dataset that is empty, has an unknown layout, or whose labels do not match.
     """
     if settings.kind == "doodles":
         count = settings.count if settings.limit is None else min(settings.count, settings.limit)
@@ -35,7 +35,7 @@ def open_source(settings: DatasetSettings, *, cache: Path, progress: Progress | 
 
 
 def _label_file(root: Path, name: str) -> Path:
-    """A file of labels, named from here or from the dataset's folder."""
+    """A file of labels, relative to the current directory or to the dataset's folder."""
     path = Path(name).expanduser()
     beside = (root if root.is_dir() else root.parent) / path
     if not path.is_file() and not beside.is_file():

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import NETWORKS, Weights, builder
+from networks import NETWORKS, RandomWeights, builder
 
-from pipeline.nets.network import Network
+from pipeline.nets.network import Network, stream
 from pipeline.nets.operators import Concat, Identity, Relu
 from pipeline.nets.sliding import Convolution
-from pipeline.nets.stream import stream
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -38,13 +37,13 @@ def test_nothing_above_the_named_layers_is_computed():
     network = NETWORKS["caffenet_like"]()
     size = network.preprocessing
     image = torch.zeros(1, 3, size.height, size.width)
-    network.operator("conv3").forward = None  # cannot be called
+    network.operator("conv3").forward = None  # fails if it is called
     assert [layer for layer, _ in stream(network, image, ["pool1", "conv1"])] == ["conv1", "pool1"]
 
 
 def small_network() -> Network:
     """ReLUs of the image, of a value read twice, and of a copy of one read elsewhere."""
-    w, b = Weights(False), builder(4, 4)
+    w, b = RandomWeights(False), builder(4, 4)
     first = b.add("first", Relu(), [b.input], "first")
     conv = b.add("conv", Convolution(w(3, 3, 1, 1), None), [first], "conv")
     twice = b.add("twice", Relu(), [conv], "twice")

@@ -1,4 +1,4 @@
-"""Pictures for training: decoded once, in their order, without those that cannot be read."""
+"""Images for training are decoded once, in their order, without those that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.folder import open_folder
-from pipeline.data.pictures import Pictures, read_pictures
+from pipeline.data.image_files import open_folder
+from pipeline.data.training_images import Pictures, read_pictures
 from pipeline.errors import DataError
 
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Two classes of three flat pictures each, PNG; level 10 · class + number in every channel."""
+    """Two classes of three uniform pictures each, PNG, with level 10 · class + number in every channel."""
     for number, name in enumerate(("cat", "dog")):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
@@ -27,7 +27,7 @@ def photos(tmp_path) -> Path:
 def read(root: Path, *, bad_share: float = 0.0, log=lambda line: None) -> Pictures:
     source = open_folder("photos", root, [], limit=None, cache=root.parent / "cache", progress=None)
     return read_pictures(
-        source, height=8, width=10, preprocess="resize", ground=(0, 0, 0), bad_share=bad_share,
+        source, height=8, width=10, preprocess="resize", fill=(0, 0, 0), bad_share=bad_share,
         folder=root.parent / "decoded", threads=2, log=log,
     )  # fmt: skip
 

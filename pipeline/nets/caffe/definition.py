@@ -1,4 +1,4 @@
-"""Networks from Caffe's definitions and weights, of any age, without Caffe."""
+"""Networks from Caffe's definitions and weights, of every format version, without Caffe."""
 
 from __future__ import annotations
 
@@ -14,24 +14,12 @@ from google.protobuf import text_format
 from torch import Tensor, fx
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe.layers import operators_of
-from pipeline.nets.caffe.place import Place, choice
+from pipeline.nets.caffe.layers import CaffeLayer, choice, operators_of
 from pipeline.nets.caffe.schema import NetParameter
 from pipeline.nets.caffe.upgrade import current_layers
-from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_mean, read_weights
+from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_weights
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
-
-__all__ = [
-    "Definition",
-    "caffe_function",
-    "caffe_network",
-    "fit_mean",
-    "read_definition",
-    "read_mean",
-    "read_weights",
-    "weight_shapes",
-]
 
 _DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
 _DROPPED = frozenset(
@@ -51,10 +39,11 @@ _TRAINING_ONLY = frozenset(
 
 @dataclass(frozen=True)
 class Definition:
-    """What a definition says of the network at rest.
+    """The test phase of a network definition.
 
-    layers : LayerParameters in the current form; data, losses and what belongs to training are gone.
-    inputs : blob → its shape without the batch, None where the definition does not say.
+    source : the file, for messages.
+    layers : LayerParameters in the current form, without data layers, losses and layers of the training phase.
+    inputs : blob → its shape without the batch; None if the definition does not state it.
     """
 
     source: str
@@ -76,18 +65,24 @@ def caffe_network(
 ) -> Network:
     """The network of a Caffe definition with its weights.
 
-    weights : path of a .caffemodel or .safetensors file, or name of a layer → its arrays; None for zeros, when
-        only the layer table is wanted. mean : pixel levels in the network's channel order, one number a channel
-        or an image, which is cut to its centre; None for zero. size : (height, width), None for the
-        definition's own.
-    Raises DefinitionError or WeightsError when the files cannot be read or do not belong together.
+    name : of the network.
+    definition : path of the .prototxt file.
+    weights : path of a .caffemodel or .safetensors file, or name of a layer → its arrays; None for zeros, when only
+        the layer table is needed.
+    order : channels as the network reads them: "RGB", "BGR" or "L".
+    mean : in pixel levels and the network's channel order: one number a channel, or an image (channel, row, column),
+        which is cropped to its centre; None for zero.
+    gain : one factor a channel, applied after the mean; None for 1.
+    labels, class_layer : as for `Network`.
+    size : (height, width) of the input, in pixels; None for that of the definition.
+    Raises DefinitionError or WeightsError if the files cannot be read or do not belong together.
     """
     stated = read_definition(definition)
     blob, shape = _input(stated, size, len(ORDERS.get(order, "RGB")))
     if len(shape) != 3:
         raise DefinitionError(f"{stated.source}: input {blob} has shape {shape}, expected (channels, height, width)")
     channels, height, width = shape
-    if channels != len(ORDERS.get(order, range(channels))):  # an unknown order is the next line's to refuse
+    if channels != len(ORDERS.get(order, range(channels))):  # Preprocessing refuses an unknown order
         raise DefinitionError(
             f"{stated.source}: input {blob} has {channels} channels, but order {order} has {len(ORDERS[order])}; "
             "set model.order"
@@ -103,10 +98,10 @@ def caffe_network(
 def caffe_function(
     definition: str | Path, weights: str | Path | Blobs | None
 ) -> tuple[fx.GraphModule, Shape, dict[str, str]]:
-    """What a Caffe definition computes of an input that need not be an image, such as a generator's code.
+    """The graph of a Caffe definition whose input need not be an image, such as a generator's code.
 
-    Returns the graph (batch first in and out), the input's shape without the batch, and name of a layer → name
-    of its node. Arguments and errors as for `caffe_network`.
+    Returns the graph (input and output with the batch first), the shape of the input without the batch, and name of a
+    layer → name of its node. Arguments and errors as for `caffe_network`.
     """
     stated = read_definition(definition)
     blob, shape = _input(stated, None, 3)
@@ -116,7 +111,7 @@ def caffe_function(
 
 
 def weight_shapes(definition: str | Path) -> dict[str, tuple[Shape, ...]]:
-    """The shapes of the blobs of every layer that has any, in the order of the definition."""
+    """Layer → shapes of its blobs, for every layer that has weights, in the order of the definition."""
     stated = read_definition(definition)
     weights = Weights(None, "weights")
     _translate(stated, *_input(stated, None, 3), weights, GraphBuilder(None))
@@ -124,14 +119,14 @@ def weight_shapes(definition: str | Path) -> dict[str, tuple[Shape, ...]]:
 
 
 def read_definition(path: str | Path) -> Definition:
-    """The layers of a .prototxt file in test phase and current form.
+    """The test phase of a .prototxt file, in the current form.
 
-    Raises DefinitionError, with the line, if the file is missing or cannot be parsed.
+    Raises DefinitionError if the file is missing or cannot be parsed, with the line.
     """
     path = Path(path)
     where = f"definition {path}"
     if not path.is_file():
-        raise DefinitionError(f"{where}: no such file; give its place by model.definition=…")
+        raise DefinitionError(f"{where}: no such file; give its path by model.definition=…")
     net = _parse(path.read_text(encoding="utf-8", errors="replace"), where)
     inputs = _stated_inputs(net, where)
     kept, absent = [], set()
@@ -156,17 +151,17 @@ def _parse(text: str, where: str) -> Any:
             return text_format.Parse(text, NetParameter())
         except text_format.ParseError as error:
             unknown = _UNKNOWN_FIELD.search(str(error))
-            # A setting of a layer that is computed here must not be passed over in silence.
+            # An unknown setting of a layer that is computed here must not be ignored silently.
             if unknown is None or unknown[1] not in _TRAINING_ONLY:
                 raise
             return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
     except text_format.ParseError as error:
-        said = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
-        raise DefinitionError(f"{where}, line {error.GetLine()}: {said.rstrip('.')}; mend the line") from None
+        reason = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
+        raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; mend the line") from None
 
 
 def _stated_inputs(net: Any, where: str) -> dict[str, Shape | None]:
-    """Inputs that a definition names at its head, with shapes from `input_shape` or four `input_dim` each."""
+    """The inputs that a definition declares at its top, with shapes from `input_shape` or four `input_dim` each."""
     names = list(net.input)
     if net.input_shape:
         shapes = [tuple(shape.dim) for shape in net.input_shape]
@@ -178,7 +173,7 @@ def _stated_inputs(net: Any, where: str) -> dict[str, Shape | None]:
 
 
 def _data_shapes(layer: Any) -> list[Shape | None]:
-    """Shapes, without the batch, of what a data layer gives; one may stand for all."""
+    """The shapes of a data layer's outputs, without the batch; a single one holds for all outputs."""
     if layer.type == "Input" and layer.input_param.shape:
         return [tuple(shape.dim[1:]) for shape in layer.input_param.shape]
     if layer.type == "DummyData":
@@ -210,11 +205,11 @@ def _meets(rule: Any, state: Any) -> bool:
 
 
 def _input(stated: Definition, size: tuple[int, int] | None, channels: int) -> tuple[str, Shape]:
-    """The one input that layers read, and its shape."""
+    """The name and shape of the one input that layers read."""
     read = list(dict.fromkeys(b for layer in stated.layers for b in layer.bottom if b in stated.inputs))
     if len(read) != 1:
-        known = ", ".join(read) or "none"
-        raise DefinitionError(f"{stated.source}: inputs that layers read: {known}, expected one; state it by input: …")
+        names = ", ".join(read) or "none"
+        raise DefinitionError(f"{stated.source}: inputs that layers read: {names}, expected one; state it by input: …")
     shape = stated.inputs[read[0]]
     if size is not None:
         return read[0], (shape[0] if shape else channels, *size)
@@ -233,8 +228,8 @@ def _weights(weights: str | Path | Blobs | None) -> Weights:
 
 
 def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, builder: GraphBuilder) -> str:
-    """Add all layers to the graph; returns the node of the last one."""
-    # Maps of a batch of no images cost nothing to compute and have the shapes that every layer needs to know.
+    """Add all layers to the graph; return the node of the last one."""
+    # Maps of an empty batch take no time to compute and have the shapes that the layers need.
     nodes: dict[str, tuple[str, Tensor]] = {blob: (builder.input, torch.zeros(0, *shape))}
     names = {layer.name for layer in stated.layers}
     output = builder.input
@@ -246,8 +241,8 @@ def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, bu
                     f"{nearest(bottom, nodes)}; mend its bottom"
                 )
         parents = [nodes[bottom] for bottom in layer.bottom]
-        place = Place(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
-        chains = operators_of(place)
+        current = CaffeLayer(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
+        chains = operators_of(current)
         for top, chain in zip(layer.top, chains, strict=True):
             several = len(chains) > 1
             title = layer.name if not several else top if top not in names else f"{layer.name}/{top}"
@@ -257,7 +252,7 @@ def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, bu
                 try:
                     maps = operator(*(maps for _, maps in inputs))
                 except (RuntimeError, ValueError, IndexError) as error:
-                    raise place.refuse(f"cannot take {place.shapes}: {str(error).splitlines()[0]}") from None
+                    raise current.refuse(f"cannot take {current.shapes}: {str(error).splitlines()[0]}") from None
                 node = builder.add(
                     title if last else f"{title}_{step}",
                     operator,

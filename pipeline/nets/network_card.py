@@ -7,20 +7,20 @@ import numpy as np
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import HIDDEN, Layer, Network
-from pipeline.nets.window import fields, open_window
+from pipeline.nets.window import open_window, receptive_fields, window
 
 
 def network_card(network: Network) -> NetworkCard:
-    """What an atlas says about the network."""
+    """The description of the network that is stored in an atlas."""
     size = network.preprocessing
     names = {layer.node: layer.name for layer in network.layers.values()}
-    spoken = {node: names.get(node, node) for node in (network.input, *network.nodes)}
+    titles = {node: names.get(node, node) for node in (network.input, *network.nodes)}
     return NetworkCard(
         name=network.name,
         digest=network.digest,
         layers=tuple(_layer_card(network, layer) for layer in network.layers.values()),
-        nodes=tuple(spoken.values()),
-        edges=tuple((spoken[parent], spoken[node]) for node in network.nodes for parent in network.parents(node)),
+        nodes=tuple(titles.values()),
+        edges=tuple((titles[parent], titles[node]) for node in network.nodes for parent in network.parents(node)),
         labels=network.labels,
         class_layer=network.class_layer,
         height=size.height,
@@ -32,9 +32,9 @@ def network_card(network: Network) -> NetworkCard:
 
 
 def _layer_card(network: Network, layer: Layer) -> LayerCard:
-    rows, columns = fields(network, layer.name)
+    rows, columns = receptive_fields(network, layer.name)
     cone, full = Cone(network, layer.name), FullPass(network, layer.name)
-    inside, outside = cone.window, open_window(network, layer.name, *layer.centre)
+    inside, outside = window(network, layer.name, *layer.centre), open_window(network, layer.name, *layer.centre)
     return LayerCard(
         name=layer.name,
         kind=layer.kind,
@@ -55,7 +55,7 @@ def _layer_card(network: Network, layer: Layer) -> LayerCard:
 
 
 def _measure(network: Network, layer: Layer, cone: Cone) -> str:
-    """In words, which value an activation of the layer is."""
+    """The value that an activation of the layer is, in words."""
     if cone.gates:
         return f"{layer.name}, before its ReLU"
     return f"{layer.name}, after the ReLU" if cone.rectified else layer.name

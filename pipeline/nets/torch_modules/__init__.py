@@ -1,0 +1,6 @@
+"""Reads torch modules into the common form of a network: traced with torch.fx, then translated."""
+
+from pipeline.nets.torch_modules.state_dict import load_state, read_state
+from pipeline.nets.torch_modules.translation import torch_network
+
+__all__ = ["load_state", "read_state", "torch_network"]
