@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.console import compose_config
 from jobs.request import read_settings
-from pipeline.climb.items import Item, climb_items
+from pipeline.climb.attempts import Item, climb_items
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.nets.caffe import caffe_network, weight_shapes

@@ -15,7 +15,7 @@ from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.console import compose_config
 from jobs.request import read_config
 from pipeline.card import PriorCard
-from pipeline.climb.items import Item, climb_items
+from pipeline.climb.attempts import Item, climb_items
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.request import read_dgn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from atlas_viewer.evidence.ascent import STYLE
-from pipeline.climb.items import Climbed, Item, climb_items
+from pipeline.climb.attempts import Climbed, Item, climb_items
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.task import AscentTask
 from pipeline.nets.cone import layer_cone

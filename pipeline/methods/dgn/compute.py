@@ -7,7 +7,7 @@ import torch
 
 from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.field import Field
-from pipeline.climb.items import Climbed, Item, Iterates, climb_items
+from pipeline.climb.attempts import Climbed, Item, Iterates, climb_items
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.task import DgnTask, PriorTask

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_prior import ENTRIES, SETTINGS, network, prior, real_codes, run_record, tiny_run
 
-from pipeline.climb.items import Item, climb_items
+from pipeline.climb.attempts import Item, climb_items
 from pipeline.climb.starts import StartKey
 from pipeline.errors import SettingsError
 from pipeline.methods.dgn.adapter import Adapter

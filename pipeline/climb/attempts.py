@@ -1,4 +1,4 @@
-"""Items to pictures: micro-batches, fresh starts, and what became of every item, whatever is climbed."""
+"""Items to pictures: attempts from fresh starts in micro-batches, and which attempt is kept, whatever is climbed."""
 
 from __future__ import annotations
 

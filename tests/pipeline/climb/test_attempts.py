@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.climb.items import Climbed, Item, climb_items, trace_steps
+from pipeline.climb.attempts import Climbed, Item, climb_items, trace_steps
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import StyleSettings
 
