@@ -11,7 +11,7 @@ import torch
 from pipeline.climb.loop import NAN, OK, ZERO_GRADIENT, Climb, Evaluation, climb
 from pipeline.climb.objective import NOBODY, Objective
 from pipeline.climb.parameterization import Parameterization, Setting
-from pipeline.climb.starts import StartKey
+from pipeline.climb.seeds import StartKey
 from pipeline.nets.cone import Cone
 from pipeline.units import Members
 

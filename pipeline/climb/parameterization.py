@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.climb.starts import StartKey
+from pipeline.climb.seeds import StartKey
 
 Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # parameters, gradient, objective, iteration → parameters
 

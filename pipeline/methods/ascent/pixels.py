@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.climb.parameterization import Parameterization, Step
-from pipeline.climb.starts import StartKey, item_random, legacy_random
+from pipeline.climb.seeds import StartKey, item_random, legacy_random
 from pipeline.methods.ascent.rates import step_rates
 from pipeline.methods.ascent.regularizers import clip_range, regularize
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.climb.parameterization import Parameterization, Step
-from pipeline.climb.starts import StartKey, item_random, legacy_random
+from pipeline.climb.seeds import StartKey, item_random, legacy_random
 from pipeline.methods.dgn.settings import RunRecord, RunSettings
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.climb.starts import StartKey
+from pipeline.climb.seeds import StartKey
 from pipeline.methods.ascent.pixels import start_image
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.window import Window

@@ -10,7 +10,7 @@ import torch
 from tiny_prior import ENTRIES, SETTINGS, network, prior, real_codes, run_record, tiny_run
 
 from pipeline.climb.attempts import Item, climb_items
-from pipeline.climb.starts import StartKey
+from pipeline.climb.seeds import StartKey
 from pipeline.errors import SettingsError
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import Codes, start_code, step_size
