@@ -1,1 +1,1 @@
-"""Image sources: folders, lists, tars, and the drawings that the project makes itself."""
+"""Image sources: folders, lists, tar files, ImageNet, and the drawings that the project draws itself."""
