@@ -299,18 +299,18 @@ def is_rectified(network: Network, layer: str) -> bool:
 
 
 def is_gated(network: Network, layer: str) -> bool:
-    """Whether everything above reads the layer through a plain ReLU, so that zero or less means off."""
+    """Whether everything above reads the layer through a ReLU, leaky ones included, so that zero or less means off."""
     node = network.layer(layer).node
     readers = [above for above in network.nodes if node in network.parents(above)]
-    gates: list[bool] = []
+    kinds: list[str] = []
     while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
         reader = readers.pop()
         operator = network.operator(reader)
         if operator.kind in HIDDEN:
             readers += [above for above in network.nodes if reader in network.parents(above)]
         else:
-            gates.append(switches_off(operator))
-    return bool(gates) and all(gates)
+            kinds.append(operator.kind)
+    return bool(kinds) and all(kind == "relu" for kind in kinds)
 
 
 class GraphBuilder:
