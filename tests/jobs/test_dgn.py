@@ -238,7 +238,7 @@ def test_bad_priors_are_refused_before_work_starts(capsys, folder, tmp_path):
     small = tmp_path / "small"
     write_caffe_prior(small, scale=1)
     said = refused(capsys, out, *overrides(small))
-    assert "its images of 8 x 8 pixels are smaller than the network's input of 16 x 16" in said
+    assert "its images of 8 x 8 pixels are smaller than the input of tiny, 16 x 16" in said
     said = refused(capsys, out, *overrides(folder), "dgn.variants_of=[deepsim_fc7]")
     assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this run (deepsim_fc6) (nearest: deepsim_fc6" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.order=L")
@@ -289,7 +289,7 @@ def test_a_prior_that_is_gone_fails_its_tasks_with_a_reason(searched):
 
     plan = read_plan(searched)
     network = open_network(read_model(compose_config("atlas", list(SMALL)).model))
-    with pytest.raises(MissingError, match="prior deepsim_fc6: not the one here"):
+    with pytest.raises(MissingError, match="prior deepsim_fc6: not open in this run"):
         compute(dgn_tasks(plan)[0], Resources(network))
 
 
