@@ -180,7 +180,7 @@ def test_the_same_name_with_other_numbers_is_refused(searched, make, more, said)
 def test_another_prior_under_the_same_name_is_refused(searched, tmp_path):
     write_caffe_prior(tmp_path / "other", seed=1)
     asked = [*SMALL, *QUICK, *overrides(tmp_path / "other"), f'out="{searched}"']
-    with pytest.raises(OutputError, match="prior deepsim_fc6: the atlas has another of this name"):
+    with pytest.raises(OutputError, match="prior deepsim_fc6: the atlas has another prior of this name"):
         atlas(compose_config("atlas", asked))
 
 
@@ -274,7 +274,7 @@ def test_without_a_prior_one_line_says_what_is_left_out(capsys, tmp_path):
         ("a:{random:4}", "fc has 3 pairs; ask for fewer"),
         ("a:{}", "got no units"),
         ("a:{randm:4}", "nearest: random"),
-        ("a:{units:['x*round+square']}", "is no weight"),
+        ("a:{units:['x*round+square']}", "is not a weight"),
     ],
 )
 def test_combinations_that_cannot_be_are_refused(capsys, folder, tmp_path, sets, said):

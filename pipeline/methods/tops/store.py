@@ -1,4 +1,4 @@
-"""The groups of the dataset side: best images, back-projections, statistics, and the images themselves."""
+"""Write the groups of the dataset side: best images, back-projections, statistics, and the images themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.store.merging import Merge, Writer
 
 
 class HitsWriter(Writer):
-    """Writes hits of every kind, back-projections of the best ones, and statistics, layer by layer."""
+    """Writes hits of every kind, back-projections of the largest hits, and statistics, layer by layer."""
 
     def __init__(self, merge: Merge) -> None:
         super().__init__(merge)
@@ -98,7 +98,7 @@ class HitsWriter(Writer):
 
 
 class ImagesWriter(Writer):
-    """Writes what the dataset is, which images were left out, and the images to which results refer."""
+    """Writes the description of the dataset, the images that were left out, and the images that results refer to."""
 
     def write_rest(self) -> None:
         merge, result = self.merge, self.merge.work.results.get("tops")
