@@ -22,7 +22,7 @@ def site(config: DictConfig) -> int:
 
 
 def build_pages(out: Path, workers: int | None) -> None:
-    """Make (or renew) the pages of the atlas in a folder."""
+    """Make or update the pages of the atlas in a folder. workers : processes; None for one per core."""
     from atlas_viewer.site.build import build
 
     if not (out / "atlas.h5").is_file():

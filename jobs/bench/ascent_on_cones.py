@@ -24,7 +24,7 @@ LAYER, BATCH = "conv3", 32
 
 
 def measure(short: bool) -> Figures:
-    """Both ways in turn; the ratio is the median of the pairs."""
+    """Measure both variants in turn; the ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network = caffenet_shaped()
     config = compose_config("atlas", [])

@@ -196,7 +196,7 @@ def test_an_image_may_be_the_start(folder, make, tmp_path):
         make(tmp_path / "out", *start, *inverted)
     with pytest.raises(AtlasError, match=r"dgn.image .*: cannot be read \(No such file"):
         make(tmp_path / "out", "dgn.start=image", 'dgn.image="none.png"', *inverted)
-    with pytest.raises(AtlasError, match="prior deepsim_fc6 inverts nothing, which is no option of conf/model"):
+    with pytest.raises(AtlasError, match="prior deepsim_fc6 inverts nothing, which is not an option of conf/model"):
         make(tmp_path / "out", *start, "prior.deepsim_fc6.network=nothing")
     with pytest.raises(AtlasError, match=r"dgn.image: got None with dgn.start=image"):
         make(tmp_path / "out", "dgn.start=image")
