@@ -105,8 +105,8 @@ class Serial:
 class RayCluster:
     """Runs tasks as Ray tasks, on this machine ("local") or on the machines of a running cluster ("ray").
 
-    With tasks instead of actors, Ray uses nodes that join and submits the tasks of a lost node again, and there is no
-    pool of actors to manage. A worker process runs many tasks and keeps what they share.
+    With tasks instead of actors, Ray uses nodes that join and submits the tasks of a lost node again, and no pool of
+    actors has to be managed. A worker process runs many tasks and keeps what they share.
     """
 
     def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, heard: bool = False) -> None:

@@ -27,7 +27,7 @@ _USAGE = """{doc}
 
 usage: python -m jobs.{name} [option=value …] [--cfg job] [--help]
 
-Options and their defaults stand in conf/{config}.yaml; groups: {groups}.
+The options and their defaults are in conf/{config}.yaml; groups: {groups}.
 --cfg job prints the whole configuration and stops."""
 
 
@@ -150,9 +150,9 @@ def _check_addition(config: str, override: str) -> None:
     key = override.lstrip("+").partition("=")[0]
     if not override.startswith("+") or any(part in key for part in NAMED):
         return
-    known = _keys(config)
-    if key not in known:
-        raise SettingsError(f"setting {key}: not known{nearest(key, known)}; --cfg job prints all settings")
+    keys = _keys(config)
+    if key not in keys:
+        raise SettingsError(f"setting {key}: not known{nearest(key, keys)}; --cfg job prints all settings")
 
 
 def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -164,8 +164,8 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
     wanted = next((o.partition("=")[0] for o in overrides if key[1] in o.partition("=")[0]), key[1])
     full = re.search(r"full_key: (\S+)", text)
     wanted = full[1] if full is not None else wanted
-    known = _keys(config)
-    return f"setting {wanted}: not known{nearest(wanted, known)}; --cfg job prints all settings"
+    keys = _keys(config)
+    return f"setting {wanted}: not known{nearest(wanted, keys)}; --cfg job prints all settings"
 
 
 def _keys(config: str) -> list[str]:

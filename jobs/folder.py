@@ -42,7 +42,7 @@ def stored_plan(out: Path) -> Plan:
     """The plan of a folder with an atlas. Raises OutputError if it has no atlas."""
     plan = read_plan(out)
     if plan is None or not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another by OUT=…")
     return plan
 
 

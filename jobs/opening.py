@@ -75,7 +75,7 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
     for name in asked.variants_of or ():
         if name not in names:
             raise SettingsError(
-                f"dgn.variants_of: got {name!r}, not a prior of this run ({', '.join(names)}){nearest(name, names)}"
+                f"dgn.variants_of: got {name!r}, not a prior of this request ({', '.join(names)}){nearest(name, names)}"
             )
     runs, codes = [], {}
     for prior in opened:

@@ -51,7 +51,7 @@ def run_processes(
         return _on_ray(settings, device, size, work, argument)
     size = _gpus() if size is None and device.kind == "cuda" else 1 if size is None else size
     if device.kind == "cuda" and size > _gpus():
-        raise SettingsError(f"processes: got {size}, but this machine has {_gpus()} GPUs; give it by processes=…")
+        raise SettingsError(f"processes: got {size}, but this machine has {_gpus()} GPUs; set fewer by processes=…")
     if size == 1:
         return work(Member(0, 1, device.kind, ""), argument)
     if settings.kind == "serial":

@@ -83,7 +83,7 @@ def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
             first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
             cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
         print(f"{names[row]:{width}} {count:8}  " + "  ".join(cells))
-    print(f"kept in {out}/atlas.h5 under scores/", file=sys.stderr)
+    print(f"stored in {out}/atlas.h5 under scores/", file=sys.stderr)
 
 
 if __name__ == "__main__":

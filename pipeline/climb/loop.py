@@ -108,7 +108,7 @@ def climb(
         if not any(moving) or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
             break
         parameters = steps(parameters, gradient, value, iteration)
-    assert best is not None  # there is at least one iteration
+    assert best is not None  # every item has at least one iteration
     if any(transforms):
         ended = torch.where(stuck & (ended == OK), ZERO_GRADIENT, ended)
         best = replace(best, activation=objective(best.image)[0])

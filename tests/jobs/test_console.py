@@ -234,7 +234,7 @@ def test_a_gpu_that_is_not_there(refused):
 def test_site_and_score_of_an_atlas_that_is_not_there(tmp_path, capsys):
     for job, config in ((site, "site"), (score, "score")):
         assert done(job, config, f"out={tmp_path}/none") == 2
-        assert f"error: {tmp_path}/none/atlas.h5: not there; make it with make atlas" in capsys.readouterr().err
+        assert f"error: {tmp_path}/none/atlas.h5: not found; make it with make atlas" in capsys.readouterr().err
 
 
 # Other endings ---------------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def test_bad_priors_are_refused_before_work_starts(capsys, folder, tmp_path):
     said = refused(capsys, out, *overrides(small))
     assert "its images of 8 x 8 pixels are smaller than the input of tiny, 16 x 16" in said
     said = refused(capsys, out, *overrides(folder), "dgn.variants_of=[deepsim_fc7]")
-    assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this run (deepsim_fc6) (nearest: deepsim_fc6" in said
+    assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this request (deepsim_fc6) (nearest: deepsim_fc6" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.order=L")
     assert "expected (1, rows, columns)" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.range_3x=null")

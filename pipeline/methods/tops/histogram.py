@@ -27,7 +27,7 @@ def _edges() -> np.ndarray:
     return np.concatenate([-side[::-1], side])
 
 
-EDGES = _edges()  # float64 (BINS + 1,), rising; bin b lies between EDGES[b] and EDGES[b + 1]
+EDGES = _edges()  # float64 (BINS + 1,), ascending; bin b lies between EDGES[b] and EDGES[b + 1]
 
 
 class Counter:

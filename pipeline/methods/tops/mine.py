@@ -135,8 +135,8 @@ class _LayerMiner:
         self._maxima_counter = Counter(units, torch.device("cpu"))
         self._largest = Hits.empty(units, settings.k)
         self._smallest = Hits.empty(units, settings.k) if settings.smallest else None
-        own = settings.own_class and name == network.class_layer and units == classes
-        self._own_class = Hits.empty(units, settings.k) if own else None
+        best_of_own = settings.own_class and name == network.class_layer and units == classes
+        self._own_class = Hits.empty(units, settings.k) if best_of_own else None
         self._not_a_number, self._active = np.zeros(units, np.int64), np.zeros(units, np.int64)
         self._maxima = Moments.empty(units)
         self._positions = Moments.empty(units) if settings.positions else None

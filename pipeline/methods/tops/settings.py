@@ -67,6 +67,6 @@ class MiningRecord(Asked):
         spoken = [change for change in changes if not change.startswith("dataset.digest")] or ["other images"]
         return (
             f"dataset {self.dataset.name}: the atlas has been mined with other settings or another dataset "
-            f"({'; '.join(spoken)}); results of the two do not mix: ask with the same, or choose another folder by "
+            f"({'; '.join(spoken)}), and results of the two do not mix; use the same ones, or choose another folder by "
             f"OUT=…"
         )

@@ -120,13 +120,13 @@ class ImagesWriter(Writer):
         DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
         DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
         DATASET["classes"].write(group, list(dataset.classes))
-        images, known = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
-        IMAGES["number"].write(images, np.array(list(known), np.int32))
-        IMAGES["key"].write(images, [image.key for image in known.values()])
-        hashes = np.frombuffer(b"".join(image.hash for image in known.values()), np.uint8)
-        IMAGES["hash"].write(images, hashes.reshape(len(known), -1) if known else result.hashes)
-        IMAGES["label"].write(images, np.array([image.label for image in known.values()], np.int32))
-        self._write_pixels(images, {number: row for row, number in enumerate(known)})
+        images, referred = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
+        IMAGES["number"].write(images, np.array(list(referred), np.int32))
+        IMAGES["key"].write(images, [image.key for image in referred.values()])
+        hashes = np.frombuffer(b"".join(image.hash for image in referred.values()), np.uint8)
+        IMAGES["hash"].write(images, hashes.reshape(len(referred), -1) if referred else result.hashes)
+        IMAGES["label"].write(images, np.array([image.label for image in referred.values()], np.int32))
+        self._write_pixels(images, {number: row for row, number in enumerate(referred)})
 
     def _write_pixels(self, images: h5py.Group, row: dict[int, int]) -> None:
         count, pixels = len(row), None
