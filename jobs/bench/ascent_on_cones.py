@@ -44,7 +44,7 @@ def measure(short: bool) -> Figures:
     figures = Figures()
     figures.add("on the cone, micro-batches of 32", 1 / statistics.median(per_fast), "unit-steps/s")
     figures.add("one image at a time, fc8 included", 1 / statistics.median(per_slow), "unit-steps/s")
-    figures.add("ratio", median_ratio(per_slow, per_fast), "(at least 10 is the aim)")
+    figures.add("ratio", median_ratio(per_slow, per_fast), "(target: at least 10)")
     return figures
 
 

@@ -43,7 +43,7 @@ def measure(short: bool) -> Figures:
     for name, seconds in (("at the images' maxima", fast), ("all at the centre, the largest cone", inside)):
         per_hit = [second / hits for second in seconds]
         figures.add(f"{hits} hits {name}", 1e3 * statistics.median(per_hit), "ms/hit")
-        figures.add("  three full passes are slower by", median_ratio(per_slow, per_hit), "(at least 6 is the aim)")
+        figures.add("  three full passes are slower by", median_ratio(per_slow, per_hit), "(target: at least 6)")
     figures.add("three full passes", 1e3 * statistics.median(per_slow), "ms/hit")
     return figures
 

@@ -119,7 +119,7 @@ def _compare(figures: Figures, work: Work, runs: int) -> None:
     for way, taken in seconds.items():
         figures.add(f"{name}: {way}", work.count / statistics.median(taken), "images/s")
     plain, quick, whole, few, decoded, both = seconds.values()
-    aim = "(at least 0.9 is the aim)"
+    aim = "(target: at least 0.9)"
     figures.add(f"{name}: everything / forward, planes", median_ratio(plain, whole), aim)
     figures.add(f"{name}: everything / forward, side by side", median_ratio(quick, whole), "")
     figures.add(f"{name}: without positions / forward, side by side", median_ratio(quick, few), "")
