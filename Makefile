@@ -1,4 +1,4 @@
-# Every target is one visible command in an environment that is made on demand.
+# Each target runs its commands in an environment that is created on demand.
 # make atlas MODEL=squeezenet OUT=atlases/first ARGS="units=[conv10:0-19] samples=4"
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -14,7 +14,7 @@ LAYER ?=
 HELD_OUT ?=
 ARGS ?=
 
-# ARGS reach the job as they are: no file names are put in for * and [ ].
+# ARGS reach the job unchanged: the shell does not expand * and [ ] to file names.
 RUN = @set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m
 MODEL_IS = $(if $(MODEL),model=$(MODEL))
 DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
@@ -29,13 +29,13 @@ help: ## this list
 atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= ARGS=
 	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
 
-plan: .venv/atlas ## print what an atlas would take, and stop: MODEL= DATASET= OUT= ARGS=
+plan: .venv/atlas ## print the estimated time and size of an atlas: MODEL= DATASET= OUT= ARGS=
 	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
 
 site: .venv/atlas ## make the pages of an atlas again: OUT=
 	$(RUN) jobs.site $(OUT_IS) $(ARGS)
 
-compare: .venv/atlas ## put the same classes of several networks on one page: ATLASES="a b" OUT=
+compare: .venv/atlas ## show the same classes in several networks on one page: ATLASES="a b" OUT=
 	$(RUN) jobs.compare $(if $(ATLASES),'atlases="$(ATLASES)"') $(OUT_IS) $(ARGS)
 
 layers: .venv/atlas ## print the layer table of a network: MODEL=
@@ -44,18 +44,18 @@ layers: .venv/atlas ## print the layer table of a network: MODEL=
 fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
 	$(RUN) jobs.fetch $(MODEL_IS) $(ARGS)
 
-pixels: .venv/atlas ## fill in the images of an atlas made with top.pixels=pointers: MODEL= DATASET= OUT=
+pixels: .venv/atlas ## add the images to an atlas made with tops.pixels=pointers: MODEL= DATASET= OUT=
 	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
 
-score: .venv/atlas ## have a judge look at the pictures of the classes: MODEL= OUT= JUDGE=
+score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
 
-sweep: .venv/atlas ## search for settings of the regularizers, with a page of them: MODEL= OUT= JUDGE=
+sweep: .venv/atlas ## sweep the settings of the regularizers, and make a page of them: MODEL= OUT= JUDGE=
 	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
 
 CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
 
-controls: .venv/atlas ## DGN-AM without bounds, over λ, and for another network, judged: OUT=
+controls: .venv/atlas ## run and judge DGN-AM without bounds, with several λ, and on another network: OUT=
 	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
 	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
 	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
@@ -65,7 +65,7 @@ controls: .venv/atlas ## DGN-AM without bounds, over λ, and for another network
 prior: .venv/atlas ## train a prior, a generator for DGN-AM: MODEL= LAYER=fc6 DATASET= OUT=
 	$(RUN) jobs.prior $(MODEL_IS) $(if $(LAYER),layer=$(LAYER)) $(DATASET_IS) $(OUT_IS) $(ARGS)
 
-doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from nothing: OUT=
+doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from random weights: OUT=
 	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)
 	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
 	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
@@ -73,7 +73,7 @@ doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from
 tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
 	$(RUN) jobs.photos network=$(if $(MODEL),$(MODEL),tinynet) $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
 
-bench: .venv/test ## measure speed, a file a question in jobs/bench
+bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
 	$(RUN) jobs.bench $(ARGS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
@@ -85,11 +85,11 @@ test-slow: .venv/test ## run the long tests too
 test-gpu: .venv/test ## run the tests that need a CUDA device
 	@set -f; $(BIN)/python -m pytest -m gpu $(ARGS)
 
-lint: .venv/test ## hold the code to its style
+lint: .venv/test ## check the style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: .venv/test ## put the code into its style
+format: .venv/test ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -99,7 +99,7 @@ clean: ## remove the environment and caches; never an atlas
 
 clean-shards: ## remove the shards of an atlas that is finished: OUT=
 	@test -n "$(OUT)" || { echo "clean-shards: give the folder of the atlas by OUT=…" >&2; exit 2; }
-	@test -f "$(OUT)/atlas.h5" || { echo "$(OUT)/atlas.h5: not there; nothing is removed" >&2; exit 2; }
+	@test -f "$(OUT)/atlas.h5" || { echo "$(OUT)/atlas.h5: not found; nothing is removed" >&2; exit 2; }
 	rm -rf "$(OUT)/shards"
 
 .venv/python:

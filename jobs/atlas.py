@@ -1,4 +1,4 @@
-"""Compute an atlas: plan, tasks, shards, atlas.h5 and pages. The same command goes on where it was stopped."""
+"""Compute an atlas: plan, tasks, shards, atlas.h5 and pages. The same command continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipeline.work import Work
 
 
 def atlas(config: DictConfig) -> int:
-    """Do what the configuration asks; return the exit code."""
+    """Compute the atlas that the configuration describes; return the exit code."""
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
@@ -58,7 +58,7 @@ def atlas(config: DictConfig) -> int:
 
 
 def requested(request: Request) -> Plan:
-    """The plan of a request: what each method that is asked for, and those that follow from them, are to do."""
+    """The plan of a request, with the requested methods and those that follow from them."""
     plan = Plan(request.card)
     for method in METHODS:
         if not method.requested or method.name in request.config.methods:
@@ -67,13 +67,13 @@ def requested(request: Request) -> Plan:
 
 
 def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: Priors) -> None:
-    """Say what begins, and what is left out for want of images or of a prior."""
+    """Print what begins, and what is left out because images or a prior are missing."""
     print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
     if "tops" in asked.config.methods and source is None:
-        print("best images are left out, for there is no dataset; name one by DATASET=…", file=sys.stderr)
+        print("best images are left out, because no dataset is given; name one by DATASET=…", file=sys.stderr)
     if "dgn" in asked.config.methods and not priors.opened:
         print(
-            f"pictures through a learned prior are left out, for there is none for {card.name}; name one by priors=[…]",
+            f"pictures through a learned prior are left out, because {card.name} has no prior; name one by priors=[…]",
             file=sys.stderr,
         )
 

@@ -15,7 +15,7 @@ from pipeline.errors import AtlasError, SettingsError
 from pipeline.settings import ClusterSettings, DeviceSettings
 
 T = TypeVar("T")
-_ROOM = 60.0  # seconds to wait until a cluster has the resources for processes that run at once
+_ROOM = 60.0  # seconds to wait for a cluster's resources for processes that run at once
 AHEAD = 2  # tasks in flight for each worker: one runs, one waits
 
 
@@ -105,20 +105,18 @@ class Serial:
 class RayCluster:
     """Runs tasks as Ray tasks, on this machine ("local") or on the machines of a running cluster ("ray").
 
-    With tasks instead of actors, Ray uses nodes that join and submits the tasks of a lost node again, and there is no
-    pool of actors to manage. A worker process runs many tasks and keeps what they share.
+    With tasks instead of actors, Ray uses nodes that join and submits the tasks of a lost node again, and no pool of
+    actors has to be managed. A worker process runs many tasks and keeps what they share.
     """
 
     def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, heard: bool = False) -> None:
         """
-        heard : print what the tasks print.
+        heard : whether to print what the tasks print.
         Raises SettingsError if Ray is not installed, or no cluster answers at the address.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if (
-            settings.kind == "ray" and _has_token()
-        ):  # `ray start` requires it; ray reads the variable when it is imported
+        if settings.kind == "ray" and _has_token():  # such a cluster requires it; ray reads the variable on import
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
@@ -200,7 +198,7 @@ class RayCluster:
         try:
             if not group.wait(_ROOM):
                 raise SettingsError(
-                    f"processes: got {len(calls)}, for which the cluster has no room; give fewer by processes=…"
+                    f"processes: got {len(calls)}, more than the cluster has resources for; set fewer by processes=…"
                 )
             meeting = ray.get(remote(_meeting, 0).remote())
             out = [remote(_called, at).remote(call, meeting) for at, call in enumerate(calls)]

@@ -21,7 +21,7 @@ def compare(config: DictConfig) -> int:
     out, folders = read_out(config), _folders(config)
     for folder in folders:
         if not (folder / "atlas.h5").is_file():
-            raise OutputError(f"{folder}/atlas.h5: not there; make it with make atlas OUT={folder}, or name another")
+            raise OutputError(f"{folder}/atlas.h5: not found; make it with make atlas OUT={folder}, or name another")
     check("count", config.count, "1 or more", isinstance(config.count, int) and config.count >= 1)
     shown = make_page([folder / "atlas.h5" for folder in folders], out, _classes(config), config.count)
     print(

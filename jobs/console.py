@@ -1,4 +1,4 @@
-"""From a command line to a job and an exit code: composing the configuration, and errors on one line."""
+"""Run a job from a command line: compose the configuration, print errors on one line, return an exit code."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.errors import AtlasError, SettingsError, nearest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-NO_CHOICE = {"experiment=null": "~experiment"}  # a group that may stay empty, and how Hydra wants to hear it
-CHOSEN = {"style": "styles", "prior": "priors"}  # groups of which everything is loaded → the setting that chooses
-# Sections with names that the user gives, or that the job itself checks.
+NO_CHOICE = {"experiment=null": "~experiment"}  # override that leaves a group empty → the same for Hydra
+CHOSEN = {"style": "styles", "prior": "priors"}  # groups whose options are all loaded → the setting that chooses
+# Sections whose names the user chooses, or that the job itself checks.
 NAMED = (".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
@@ -27,14 +27,15 @@ _USAGE = """{doc}
 
 usage: python -m jobs.{name} [option=value …] [--cfg job] [--help]
 
-Options and their defaults stand in conf/{config}.yaml; groups: {groups}.
+The options and their defaults are in conf/{config}.yaml; groups: {groups}.
 --cfg job prints the whole configuration and stops."""
 
 
 def run_job(job: Callable[[DictConfig], int], config: str, doc: str, argv: Sequence[str] | None = None) -> None:
     """Run a job with the configuration that the command line describes, and exit with its code.
 
-    What the user can mend is printed on one line, exit code 2; Ctrl-C says how to go on, exit code 130.
+    An error that the user can fix is printed on one line; the exit code is then 2. After Ctrl-C a line states how to
+    continue; the exit code is then 130.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -43,9 +44,9 @@ def run_job(job: Callable[[DictConfig], int], config: str, doc: str, argv: Seque
         print(f"error: {error}", file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("\nstopped; finished work is kept, and the same command continues from there", file=sys.stderr)
         sys.exit(STOPPED)
-    except BrokenPipeError:  # the reader of our output left (… | head)
+    except BrokenPipeError:  # the reader of the output has closed it (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
 
@@ -78,7 +79,7 @@ def groups() -> dict[str, tuple[str, ...]]:
 
 
 def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a job. Raises SettingsError with the near match for what conf/ does not know."""
+    """The configuration of a job. Raises SettingsError with the nearest match for an unknown setting or option."""
     for override in overrides:
         _check_form(override)
         _check_choice(override)
@@ -94,13 +95,13 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _all_options(config: str) -> list[str]:
-    """Every file of conf/style and conf/prior is on offer, so that a new one needs no second place to be named."""
+    """Overrides that load every file of conf/style and conf/prior, so that a new file need not be listed anywhere."""
     text = (CONF / f"{config}.yaml").read_text().replace("  - ", "- ")
     return [f"{group}=[{','.join(groups()[group])}]" for group in CHOSEN if f"\n- {group}:" in text]
 
 
 def _own_experiment(config: str, overrides: Sequence[str]) -> list[str]:
-    """A network's own recipe, conf/experiment/<model>.yaml, unless the command line chooses one or none."""
+    """The override for the network's own recipe, conf/experiment/<model>.yaml, unless the command line chooses."""
     chosen = dict(override.partition("=")[::2] for override in overrides)
     offers = "- experiment:" in (CONF / f"{config}.yaml").read_text()
     model = chosen.get("model", "doodlenet").strip("\"'")
@@ -110,7 +111,7 @@ def _own_experiment(config: str, overrides: Sequence[str]) -> list[str]:
 
 
 def _check_form(override: str) -> None:
-    """Refuse what is no override, or none that Hydra can read."""
+    """Raise SettingsError for an argument that is no override, or that Hydra cannot read."""
     name, equals, value = override.partition("=")
     if not equals:
         raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")
@@ -128,34 +129,34 @@ def _check_form(override: str) -> None:
 
 
 def _check_choice(override: str) -> None:
-    """Refuse an option of a group that has no file."""
+    """Raise SettingsError for an option of a group that has no file."""
     name, _, value = override.partition("=")
     name, plain = name.lstrip("+~"), value.strip("\"'")
     if name in CHOSEN:
         raise SettingsError(
-            f"{name}: all of conf/{name}/ is there already; choose by {CHOSEN[name]}=[{plain.strip('[]')}]"
+            f"{name}: all of conf/{name}/ is loaded already; choose by {CHOSEN[name]}=[{plain.strip('[]')}]"
         )
     group = name.partition("@")[0]
     options = groups().get(group)
     if options is None or plain in options or override in NO_CHOICE:
         return
     raise SettingsError(
-        f"{name}: no option {plain!r} in conf/{group}/{nearest(plain, options)}; there are {', '.join(options)}"
+        f"{name}: no option {plain!r} in conf/{group}/{nearest(plain, options)}; the options are {', '.join(options)}"
     )
 
 
 def _check_addition(config: str, override: str) -> None:
-    """Refuse a setting that the job does not know, though it is added by +, except where the user gives the names."""
+    """Raise SettingsError for an unknown setting that is added by +, except in sections with the user's own names."""
     key = override.lstrip("+").partition("=")[0]
     if not override.startswith("+") or any(part in key for part in NAMED):
         return
-    known = _keys(config)
-    if key not in known:
-        raise SettingsError(f"setting {key}: not known{nearest(key, known)}; --cfg job prints all settings")
+    keys = _keys(config)
+    if key not in keys:
+        raise SettingsError(f"setting {key}: not known{nearest(key, keys)}; --cfg job prints all settings")
 
 
 def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's complaint on one line, with the nearest key."""
+    """Hydra's error on one line, with the nearest key."""
     text = " ".join(str(error).split())
     key = re.search(r"Key '([^']+)' is not in struct", text) or re.search(r"Could not override '([^']+)'", text)
     if key is None:
@@ -163,20 +164,20 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
     wanted = next((o.partition("=")[0] for o in overrides if key[1] in o.partition("=")[0]), key[1])
     full = re.search(r"full_key: (\S+)", text)
     wanted = full[1] if full is not None else wanted
-    known = _keys(config)
-    return f"setting {wanted}: not known{nearest(wanted, known)}; --cfg job prints all settings"
+    keys = _keys(config)
+    return f"setting {wanted}: not known{nearest(wanted, keys)}; --cfg job prints all settings"
 
 
 def _keys(config: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose(config, overrides=_all_options(config))
-    found: list[str] = []
+    keys: list[str] = []
 
     def walk(node: object, path: str) -> None:
         if isinstance(node, dict):
             for name, value in node.items():
-                found.append(f"{path}{name}")
+                keys.append(f"{path}{name}")
                 walk(value, f"{path}{name}.")
 
     walk(OmegaConf.to_container(composed, resolve=False), "")
-    return found
+    return keys

@@ -1,4 +1,4 @@
-"""A plan to its shards: what is done already, what to send, what came back, and what went wrong."""
+"""Drive tasks to their shards: skip stored ones, send the others to a cluster, store results, record failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("atlas")
 
 
 class Progress(Protocol):
-    """Told what is there and what comes."""
+    """Receives the progress of a method's tasks."""
 
     def start(self, method: str, total: Sequence[Task], done: Sequence[Task]) -> None: ...
 
@@ -29,8 +29,9 @@ class Progress(Protocol):
 class RunReport:
     """What a run did.
 
-    kept, computed : tasks whose shards were there before, and those computed now.
-    failed : task in words → reason.
+    kept : number of tasks whose shards were stored before.
+    computed : number of tasks computed now.
+    failed : description of a task → reason.
     """
 
     kept: int = 0
@@ -38,7 +39,7 @@ class RunReport:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: RunReport) -> None:
-        """Take in what another part of the same run did."""
+        """Add the report of another part of the same run."""
         self.kept += other.kept
         self.computed += other.computed
         self.failed.update(other.failed)
@@ -54,11 +55,13 @@ def run(
     progress: Progress,
     problems: list[str],
 ) -> RunReport:
-    """Compute every task whose shard is not there, and store what comes back, in whatever order it comes.
+    """Compute every task that has no shard, and store the results in the order of their arrival.
 
-    cluster : gives the cluster; called only if there is something to do.
-    problems : gets a line for every shard that was set aside.
-    A fault of a task's own is recorded beside its shard's place; the rest goes on.
+    cluster : returns the cluster; called only if a task has to be computed.
+    work : called as work(task, shared) in a worker.
+    shared, key : see `Cluster.run`.
+    problems : a line for every shard that was set aside is added.
+    The failure of a task is recorded in place of its shard; the other tasks continue.
     """
     report = RunReport()
     open_tasks, done = [], []

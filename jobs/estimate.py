@@ -1,4 +1,4 @@
-"""What a plan would take, in words, before any work starts."""
+"""Estimate what a plan takes, before any work starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.work import Work
 
 
 def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: Path) -> str:
-    """Units, tasks, pictures, estimated time and bytes of a plan, a line for each layer and setting."""
+    """A table of units, pictures, tasks, estimated time and bytes of a plan, a line for each layer and setting."""
     lines = [
         f"{plan.card.name}@{plan.card.digest[:12]} into {out}/",
         f"{'layer':24} {'setting':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'time':>9} {'bytes':>9}",

@@ -1,4 +1,4 @@
-"""Fetch a network's published files into the cache, once; for the login node of a cluster."""
+"""Fetch a network's published files into the cache, for example on the login node of a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.request import read_model
 
 
 def fetch(config: DictConfig) -> int:
-    """Fetch what is missing; return the exit code."""
+    """Fetch the files that are missing; return the exit code."""
     from pipeline.nets.open_network import fetch_files
 
     for name, path in fetch_files(read_model(config.model)).items():

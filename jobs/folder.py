@@ -26,7 +26,7 @@ log = logging.getLogger("atlas")
 
 
 def read_plan(out: Path) -> Plan | None:
-    """The plan of an atlas folder, or None where there is none yet."""
+    """The plan of an atlas folder, or None if there is none yet."""
     try:
         return registry.read_plan(json.loads((out / "plan.json").read_text()))
     except FileNotFoundError:
@@ -39,15 +39,15 @@ def read_plan(out: Path) -> Plan | None:
 
 
 def stored_plan(out: Path) -> Plan:
-    """The plan of a folder that holds an atlas. OutputError where it holds none."""
+    """The plan of a folder with an atlas. Raises OutputError if it has no atlas."""
     plan = read_plan(out)
     if plan is None or not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another by OUT=…")
     return plan
 
 
 def stored_work(plan: Plan, out: Path) -> Work:
-    """The tasks of a plan, cut as far as the results in the folder allow; nothing is computed."""
+    """The work of a plan, with its tasks cut as far as the results in the folder allow; nothing is computed."""
     return registry.cut(Work(plan, ShardFolder(out / "shards")))
 
 
@@ -77,7 +77,7 @@ def _deciding_settings(plan: Plan) -> str:
 
 @contextmanager
 def output(out: Path, config: DictConfig):
-    """The atlas folder, made and held for this run alone, with a log of its own."""
+    """Create the atlas folder, lock it for this run, and write a log of the run."""
     try:
         (out / "log").mkdir(parents=True, exist_ok=True)
         lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the run ends
@@ -111,4 +111,4 @@ def _hold(lock: TextIO, out: Path) -> None:
     except BlockingIOError:
         raise OutputError(f"{out}: another run is writing here; wait for it, or choose OUT=…") from None
     except OSError:  # some network file systems have no locks
-        log.warning("%s: this file system has no locks; see to it that one run at a time writes here", out)
+        log.warning("%s: this file system has no locks; make sure that only one run at a time writes here", out)

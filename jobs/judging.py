@@ -1,4 +1,4 @@
-"""Having judges look at an atlas's pictures of the classes; the verdicts are shards and enter by a merge."""
+"""Judge an atlas's class pictures. The verdicts are stored as shards; a merge puts them into the atlas."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipeline.store.shard import ShardFolder
 def judge_settings(
     plan: Plan, out: Path, name: str, judge: object, layer: str, method: str, settings: Sequence[str]
 ) -> Plan:
-    """Have one judge look at the pictures of a method's settings in a layer of classes.
+    """Judge the pictures of a method's settings in a layer of classes with one judge.
 
-    name : what the atlas calls the judge.
+    name : the judge's name in the atlas.
     judge : a Network.
-    Returns the plan with what the judge was asked. What was judged before is read again.
+    Returns the plan with the scores. Scores that are stored already are not computed again.
     Raises SettingsError if the judge has none of the classes.
     """
     from pipeline.methods.scores.compute import score
@@ -44,9 +44,9 @@ def judge_settings(
 
 
 def judged_classes(plan: Plan, judge: object, layer: str) -> tuple[int, ...]:
-    """For each unit that is asked for of a layer of classes, the judge's class that stands for it, or −1.
+    """For each requested unit of a layer of classes, the number of its class in the judge, or −1.
 
-    Raises SettingsError if the judge, not being the atlas's own network, has none of the classes.
+    Raises SettingsError if the judge is not the atlas's own network and has none of the classes.
     """
     from pipeline.methods.scores.compute import matching_classes
 

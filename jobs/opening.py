@@ -1,4 +1,4 @@
-"""Opening what a request names: the images of its dataset, and its learned priors with the runs asked of them."""
+"""Open what a request names: the images of its dataset, and its priors with the runs that it requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.request import Config
 
 
 def open_images(settings: DatasetSettings | None) -> object | None:
-    """The images of a dataset, hashed; None where there is none."""
+    """Open and hash the images of a dataset; return None if there is none."""
     from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
 
@@ -38,9 +38,9 @@ def open_images(settings: DatasetSettings | None) -> object | None:
 
 @dataclass(frozen=True)
 class Priors:
-    """The open priors of a request, in the order in which they are asked for, and the runs with them.
+    """The open priors of a request, in the requested order, and the runs with them.
 
-    start_codes : digest → code (entry,).
+    start_codes : digest → code (entry,) of a start image.
     """
 
     opened: tuple = ()
@@ -52,10 +52,10 @@ class Priors:
 
 
 def open_priors(asked: DgnRequest | None, config: Config, network: object, card: NetworkCard) -> Priors:
-    """The priors that are asked for, checked against the network that they are to serve.
+    """Open the requested priors, and check them against the network.
 
-    asked : None where no pictures through priors are wanted.
-    Raises an AtlasError for one that is missing, damaged, of another size or of other channels than the network's.
+    asked : None if no pictures through priors are requested.
+    Raises an AtlasError for a prior that is missing or damaged, or whose images the network cannot read.
     """
     from pipeline.priors.card import prior_card
     from pipeline.priors.open import open_prior
@@ -75,12 +75,12 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
     for name in asked.variants_of or ():
         if name not in names:
             raise SettingsError(
-                f"dgn.variants_of: got {name!r}, not a prior of this run ({', '.join(names)}){nearest(name, names)}"
+                f"dgn.variants_of: got {name!r}, not a prior of this request ({', '.join(names)}){nearest(name, names)}"
             )
     runs, codes = [], {}
     for prior in opened:
-        of = prior_card(prior)
-        of.check_fits(card)
+        described = prior_card(prior)
+        described.check_fits(card)
         for variant, settings in asked.settings_of(prior.name).items():
             name = f"{prior.name}-{variant}" if variant else prior.name
             digest = None
@@ -88,7 +88,7 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
                 code = _image_code(prior, network, Path(settings.image).expanduser())
                 digest = hashlib.sha256(code.tobytes()).hexdigest()
                 codes[digest] = code
-            runs.append(RunRecord(name, of, settings, digest, config.seed, config.device))
+            runs.append(RunRecord(name, described, settings, digest, config.seed, config.device))
     return Priors(opened, tuple(runs), codes)
 
 
@@ -97,19 +97,19 @@ def _image_code(prior: object, network: object, path: Path) -> object:
     from pipeline.nets.open_network import open_network
     from pipeline.priors.encoding import file_code
 
-    own = network.digest == prior.network_digest or (not prior.network_digest and network.name == prior.network)
-    if own:
+    inverts_own = network.digest == prior.network_digest or (not prior.network_digest and network.name == prior.network)
+    if inverts_own:
         return file_code(prior, network, path)
     options: Sequence[str] = groups()["model"]
     if prior.network not in options:
         raise SettingsError(
-            f"dgn.image: prior {prior.name} inverts {prior.network}, which is no option of conf/model"
-            f"{nearest(prior.network, options)}; start otherwise by dgn.start=noise"
+            f"dgn.image: prior {prior.name} inverts {prior.network}, which is not an option of conf/model"
+            f"{nearest(prior.network, options)}; choose another start by dgn.start=noise"
         )
     encoder = open_network(read_model(compose_config("layers", [f"model={prior.network}"]).model))
     if prior.network_digest and encoder.digest != prior.network_digest:
         raise SettingsError(
             f"dgn.image: prior {prior.name} inverts {prior.network}@{prior.network_digest[:12]}, but the option "
-            f"{prior.network} is now @{encoder.digest[:12]}; start otherwise by dgn.start=noise"
+            f"{prior.network} is now @{encoder.digest[:12]}; choose another start by dgn.start=noise"
         )
     return file_code(prior, encoder, path)

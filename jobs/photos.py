@@ -1,4 +1,4 @@
-"""Train a network for small photos again, with the recipe in its shipped weights; resume where it was stopped."""
+"""Train a network for small photos again, with the recipe in its shipped weights; continue a stopped training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def photos(config: DictConfig) -> int:
     ]
     train, held_out = (source.index for source in sources)
     if (train.class_ids, train.class_names) != (held_out.class_ids, held_out.class_names):
-        raise DataError("held_out: its classes are not those of the photos to train on; give both the same classes")
+        raise DataError("held_out: its classes differ from those of the photos to train on; give both the same classes")
 
     def read(source: object) -> Pictures:
         return read_pictures(

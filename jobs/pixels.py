@@ -1,4 +1,4 @@
-"""Fill the images into an atlas that keeps pointers only, from a local copy of the dataset."""
+"""Add the pixels of images to an atlas that has only pointers, from a local copy of the dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.settings import ClusterSettings
 
 
 def pixels(config: DictConfig) -> int:
-    """Read the hits' images, check that they are those that were mined, and merge; return the exit code."""
+    """Check that the images are the mined ones, read those that are hits, and merge; return the exit code."""
     from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
     from pipeline.nets.open_network import open_network
@@ -35,11 +35,11 @@ def pixels(config: DictConfig) -> int:
         raise SettingsError("dataset: missing; name the images' local copy by DATASET=… and dataset.root=…")
     settings = read_settings(DatasetSettings, config.dataset, "dataset")
     source = open_source(settings, cache=cache_folder())
-    known = mining.dataset
-    if source.digest != known.digest:
+    mined = mining.dataset
+    if source.digest != mined.digest:
         raise DataError(
-            f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {known.name} with "
-            f"{known.digest[:12]}; give the same images in the same layout"
+            f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {mined.name} with "
+            f"{mined.digest[:12]}; give the same images in the same layout"
         )
     cluster = read_settings(ClusterSettings, config.cluster, "cluster")
     with output(out, config), on_demand(cluster, mining.device) as opened:
@@ -48,7 +48,7 @@ def pixels(config: DictConfig) -> int:
         plan = plan.asking("tops", [replace(mining, tops=replace(mining.tops, pixels="stored"))])
         work = stored_work(plan, out)
         if work.results["tops"] is None:
-            raise OutputError(f"{out}: its best images are not all there; finish it by make atlas OUT={out} first")
+            raise OutputError(f"{out}: its best images are incomplete; complete it by make atlas OUT={out} first")
         work.resources = Resources(open_network(read_model(config.model)), source)
         run = Run(work, opened)
         run.compute(work.tasks["images"])

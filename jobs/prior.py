@@ -1,4 +1,4 @@
-"""Train a prior: a generator that turns codes of a network's layer back into images; resume where it was stopped."""
+"""Train a prior: a generator that turns codes of a network's layer back into images; continue a stopped training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.errors import SettingsError, UnitError, nearest
 from pipeline.settings import ClusterSettings, check, check_choice
 from pipeline.training.priors.recipe import PRESETS, PriorRecipe
 
-PUBLISHED_FROM = 192  # pixels: larger images, and images of this size, take the preset `published`
-SHOWN = 12  # held-out images in a snapshot, and so the fewest that can be held out
+PUBLISHED_FROM = 192  # pixels: images of this size or larger use the preset `published`
+SHOWN = 12  # held-out images in a snapshot, and so the minimum number of held-out images
 
 
 def prior(config: DictConfig) -> int:
@@ -73,7 +73,7 @@ def prior(config: DictConfig) -> int:
 def read_recipe(config: DictConfig, side: int) -> PriorRecipe:
     """Return the recipe of a configuration.
 
-    side : rows or columns of the images, the larger number, pixels; it decides the preset unless one is chosen.
+    side : the larger of the images' height and width, pixels; it decides the preset unless one is chosen.
     """
     preset = config.preset
     if preset is None:

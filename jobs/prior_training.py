@@ -16,7 +16,7 @@ from pipeline.training.priors.recipe import PriorRecipe
 
 @dataclass(frozen=True)
 class PriorJob:
-    """What `make prior` is asked for."""
+    """The request of `make prior`."""
 
     name: str  # of the prior
     layer: str  # its values, after their ReLU, are the codes
@@ -77,9 +77,7 @@ def train_member(member: Member, job: PriorJob) -> None:
     prepare(replace(job.device, threads=job.recipe.threads))
     network = open_network(job.model)
     train, held_out = open_images(job, network, log)
-    begin = (
-        None if job.begin is None else read_prior(job.begin)
-    )  # the job has checked it before it started the processes
+    begin = None if job.begin is None else read_prior(job.begin)  # checked before the processes were started
     request = PriorRequest(
         job.name, job.layer, job.recipe, job.licence, job.facts_images, len(held_out), begin, job.until
     )

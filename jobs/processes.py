@@ -1,4 +1,4 @@
-"""Run one piece of work in several processes at once, on this machine or on a Ray cluster."""
+"""Run the same work in several processes at once, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_processes(
         return _on_ray(settings, device, size, work, argument)
     size = _gpus() if size is None and device.kind == "cuda" else 1 if size is None else size
     if device.kind == "cuda" and size > _gpus():
-        raise SettingsError(f"processes: got {size}, but this machine has {_gpus()} GPUs; give it by processes=…")
+        raise SettingsError(f"processes: got {size}, but this machine has {_gpus()} GPUs; set fewer by processes=…")
     if size == 1:
         return work(Member(0, 1, device.kind, ""), argument)
     if settings.kind == "serial":
@@ -72,7 +72,7 @@ def _on_this_machine(device: DeviceSettings, size: int, work: Work[T], argument:
         ]
         for process, (_, sender) in zip(others, pipes, strict=True):
             process.start()
-            sender.close()  # this process's copy: so that a read ends when the other process does
+            sender.close()  # close this process's copy, so that a read ends when the other process does
         try:
             outcomes = [_outcome(work, members[0], argument)]
             patience = _REPORT if isinstance(outcomes[0], Failed | AtlasError) else None
@@ -144,8 +144,8 @@ def _first_result(outcomes: Sequence[Outcome | AtlasError]) -> object:
     for rank, outcome in sorted(enumerate(outcomes), key=lambda pair: "killed" not in getattr(pair[1], "reason", "")):
         if isinstance(outcome, Failed):
             raise TrainingError(
-                f"process {rank} of {len(outcomes)}: lost ({outcome.reason[:300]}); the same command goes on from the "
-                "last checkpoint"
+                f"process {rank} of {len(outcomes)}: lost ({outcome.reason[:300]}); the same command continues from "
+                "the last checkpoint"
             )
     return outcomes[0].data
 

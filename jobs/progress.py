@@ -1,4 +1,4 @@
-"""Progress that a person likes to read: what is done, how much a second, time left, one bar a method."""
+"""Progress for people: what is done, results per second, time left; one bar for each method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUIET_SECONDS = 20  # between lines where the output is no terminal
 
 
 class Bars:
-    """A tqdm bar on a terminal, a line now and then elsewhere. Time left follows the cost of what is left."""
+    """A tqdm bar on a terminal, or else a line now and then. The time left follows from the cost of the tasks left."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -25,7 +25,7 @@ class Bars:
         self._pictures = self._before = sum(task.count for task in done)
         self._left = sum(task.seconds for task in total) - sum(task.seconds for task in done)
         self._worked = 0.0
-        self._started = self._said = time.monotonic()
+        self._started = self._printed = time.monotonic()
         if self._total == self._before:
             return
         if sys.stderr.isatty():
@@ -42,8 +42,8 @@ class Bars:
         if self._bar is not None:
             self._bar.set_postfix_str(f"{rate:.1f} {self._noun}/s, {left} left", refresh=False)
             self._bar.update(task.count)
-        elif time.monotonic() - self._said > _QUIET_SECONDS or self._pictures == self._total:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._printed > _QUIET_SECONDS or self._pictures == self._total:
+            self._printed = time.monotonic()
             print(
                 f"{self._method}: {self._pictures}/{self._total} {self._noun}, {rate:.1f} {self._noun}/s, {left} left",
                 file=sys.stderr,

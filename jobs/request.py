@@ -1,4 +1,4 @@
-"""What jobs are asked, as frozen settings out of a composed configuration."""
+"""Read the requests of jobs from a composed configuration, as frozen settings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipeline.methods.registry import METHODS
 from pipeline.request import Config, some_names
 from pipeline.settings import ClusterSettings, DeviceSettings, ModelSettings, check, check_choice
 
-LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and seeds of samples follow one another
+LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and sample i adds i to the seed
 
 
 @dataclass(frozen=True)
 class AtlasRequest:
-    """What `make atlas` is asked, checked before anything is opened.
+    """The request of `make atlas`, checked before anything is opened.
 
     units : addresses, or None for the units of all layers that an atlas shows.
-    asked : method → what its section of the configuration asks.
+    asked : method → what its `read` returned.
     """
 
     model: ModelSettings
@@ -36,12 +36,12 @@ class AtlasRequest:
     pages: bool
 
     def section(self, method: str) -> Any:
-        """What a method's section asks; None where the method is not asked for."""
+        """What a method's `read` returned; None if the method is not requested."""
         return self.asked[method] if method in self.config.methods else None
 
 
 def read_request(config: DictConfig) -> AtlasRequest:
-    """The request of a composed atlas configuration. Raises SettingsError for values out of range or of no use."""
+    """The request of a composed atlas configuration. Raises SettingsError for invalid values."""
     shared = read_config(config)
     return AtlasRequest(
         model=read_model(config.model),
@@ -56,9 +56,9 @@ def read_request(config: DictConfig) -> AtlasRequest:
 
 
 def read_config(config: DictConfig, methods: tuple[str, ...] | None = None) -> Config:
-    """A composed configuration as plain values, with what every method needs of it.
+    """A composed configuration as plain values, and the settings that every method needs.
 
-    methods : those asked for; None for the configuration's own.
+    methods : the requested methods; None for those of the configuration.
     Raises SettingsError for values out of range.
     """
     device = read_device(config, device_kind(config.device, config.cluster.kind))
@@ -72,16 +72,16 @@ def read_config(config: DictConfig, methods: tuple[str, ...] | None = None) -> C
 
 
 def device_kind(wanted: str, cluster: str) -> str:
-    """The kind of device that a run uses: what is asked, or a GPU if this machine has one."""
+    """The kind of device to compute on: the requested one, or with "auto" a GPU if this machine has one."""
     check_choice("device", wanted, ("auto", "cpu", "cuda"))
     if wanted == "cpu":
         return wanted
     from pipeline.resources import has_gpu
 
-    here = has_gpu()
-    if wanted == "cuda" and not here and cluster != "ray":
-        raise SettingsError("device: got cuda, but torch sees no GPU on this machine; use device=cpu or cluster=ray")
-    return "cuda" if here or wanted == "cuda" else "cpu"
+    available = has_gpu()
+    if wanted == "cuda" and not available and cluster != "ray":
+        raise SettingsError("device: got cuda, but torch finds no GPU on this machine; use device=cpu or cluster=ray")
+    return "cuda" if available or wanted == "cuda" else "cpu"
 
 
 def read_model(config: DictConfig) -> ModelSettings:
@@ -101,7 +101,7 @@ def read_cluster(config: DictConfig) -> ClusterSettings:
 
 
 def read_starts(config: DictConfig) -> tuple[int, int]:
-    """How many pictures a unit has in a setting, and the seed of their starts."""
+    """The number of pictures of a unit in a setting, and the seed of their starts."""
     samples, seed = typed(config.samples, int, "samples"), typed(config.seed, int, "seed")
     check_sample_count("samples", samples)
     check("seed", seed, f"0 to {LARGEST_SEED}", 0 <= seed <= LARGEST_SEED)
@@ -109,7 +109,7 @@ def read_starts(config: DictConfig) -> tuple[int, int]:
 
 
 def read_units(config: DictConfig) -> tuple[str, ...] | None:
-    """The addresses of the units that are asked for; None for all that the job would choose."""
+    """The addresses of the requested units; None to let the job choose."""
     return None if config.units is None else some_names({"units": plain(config.units)}, "units", "conv5:0-63")
 
 

@@ -1,4 +1,4 @@
-"""One run of an atlas: its tasks, its cluster, and what became of them."""
+"""Compute the tasks of an atlas on one cluster, and report what happened."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Run:
     report: driver.RunReport = field(default_factory=driver.RunReport)
 
     def compute_all(self, only: Method | None = None) -> None:
-        """Compute every task of the plan whose shard is not there.
+        """Compute every task of the plan that has no shard.
 
-        only : one method; the tasks of the others are cut for the merge, not computed.
+        only : a method; the tasks of methods in other folders are cut for the merge, but not computed.
         """
         for method in METHODS:
             chosen = only is None or type(method).__module__ == type(only).__module__
@@ -34,7 +34,7 @@ class Run:
                     self.compute(tasks)
 
     def compute(self, tasks: Sequence[Task]) -> None:
-        """Compute those of the tasks whose shards are not there."""
+        """Compute the tasks that have no shard."""
         from pipeline.compute import compute
 
         if not tasks:

@@ -1,4 +1,4 @@
-"""Score an atlas's pictures of the classes: which class the network and a judge see in them, setting by setting."""
+"""Score an atlas's class pictures: how often the network and a judge recognize the class, setting by setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 
 
 def score(config: DictConfig) -> int:
-    """Judge, keep the verdicts in the atlas, print the table; return the exit code."""
+    """Judge the pictures, store the verdicts in the atlas, print a table; return the exit code."""
     from pipeline.nets.open_network import open_network
 
     out = read_out(config)
@@ -30,16 +30,16 @@ def score(config: DictConfig) -> int:
     network, judge = open_network(read_model(config.model)), open_network(read_model(config.judge))
     if network.digest != plan.card.digest:
         raise WeightsError(
-            f"{out}/atlas.h5: is of {plan.card.name}@{plan.card.digest[:12]}, model={network.name} has digest "
-            f"{network.digest[:12]}; name the atlas's own network by MODEL=…"
+            f"{out}/atlas.h5: is an atlas of {plan.card.name}@{plan.card.digest[:12]}, but model={network.name} has "
+            f"digest {network.digest[:12]}; name the atlas's own network by MODEL=…"
         )
     if judge.name == network.name and judge.digest != network.digest:
         raise SettingsError(f"judge.name: got {judge.name}, which is the atlas's own network; set it by judge.name=…")
     judges = {network.name: network, judge.name: judge}
     with output(out, config):
-        plan = stored_plan(out)  # as it is now that nobody else writes it
+        plan = stored_plan(out)  # read again, now that the folder is locked
         work = stored_work(plan, out)
-        merge_atlas(work, out)  # a run that was stopped may have asked for more than the atlas has
+        merge_atlas(work, out)  # a stopped run may have left a plan with more than the atlas has
         layers = _class_layers(plan, out)
         for name, member in judges.items():
             for layer in layers:
@@ -55,7 +55,7 @@ def score(config: DictConfig) -> int:
 
 
 def _class_layers(plan: Plan, out: Path) -> list[str]:
-    """The layers whose units are the classes and have pictures: the class layer, and softmaxes of it."""
+    """The layers with pictures whose units are the classes: the class layer, and softmaxes of it."""
     layers = [layer.name for layer in plan.layers() if plan.card.names_classes(layer.name)]
     if not layers:
         layer = plan.card.class_layer
@@ -65,11 +65,12 @@ def _class_layers(plan: Plan, out: Path) -> list[str]:
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     shards = ShardFolder(out / "shards")
-    own, asked = plan.card.class_layer, {task.asked.question: task for task in score_tasks(plan)}
+    class_layer, asked = plan.card.class_layer, {task.asked.question: task for task in score_tasks(plan)}
     shown = {question[1:] for question in asked}
-    shown -= {(own, method, name) for method, places in plan.sweep.items() for name in places}  # on a page of its own
-    rows = sorted(shown, key=lambda row: (row[0] != own, *row[:2], row[2] not in STYLE_ORDER, row[2]))
-    names = {row: row[2] if row[0] == own else f"{row[0]}: {row[2]}" for row in rows}
+    swept = {(class_layer, method, name) for method, places in plan.sweep.items() for name in places}
+    shown -= swept  # a sweep has a page of its own
+    rows = sorted(shown, key=lambda row: (row[0] != class_layer, *row[:2], row[2] not in STYLE_ORDER, row[2]))
+    names = {row: row[2] if row[0] == class_layer else f"{row[0]}: {row[2]}" for row in rows}
     width = max(map(len, ("setting", *names.values())))
     print(f"{'setting':{width}} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
     for row in rows:
@@ -82,7 +83,7 @@ def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
             first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
             cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
         print(f"{names[row]:{width}} {count:8}  " + "  ".join(cells))
-    print(f"kept in {out}/atlas.h5 under scores/", file=sys.stderr)
+    print(f"stored in {out}/atlas.h5 under scores/", file=sys.stderr)
 
 
 if __name__ == "__main__":

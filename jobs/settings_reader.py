@@ -1,4 +1,4 @@
-"""Settings out of Hydra's nodes: the last place that sees them. Below, a configuration is plain values."""
+"""Read settings from Hydra's nodes. Only jobs/ handles these nodes; all other code gets plain values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def plain(node: object) -> object:
 
 
 def read_settings(kind: type[T], config: DictConfig | Mapping[str, object], where: str) -> T:
-    """A settings value of a configuration's node, every number as the type that its field declares."""
+    """Read settings from a node, and convert every number to the type of its field. where : the node, for errors."""
     return request.read_settings(kind, plain(config), where)
 
 
 def names(value: object) -> tuple[str, ...]:
-    """A list of names, or a single one."""
+    """The names of a list, or a single name."""
     return request.names(plain(value))

@@ -22,11 +22,11 @@ def site(config: DictConfig) -> int:
 
 
 def build_pages(out: Path, workers: int | None) -> None:
-    """Make (or renew) the pages of the atlas in a folder."""
+    """Make or update the pages of the atlas in a folder. workers : processes; None for one per core."""
     from atlas_viewer.site.build import build
 
     if not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not there; make it with make atlas OUT={out}, or name another by OUT=…")
+        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another by OUT=…")
     build(out / "atlas.h5", out / "site", workers=workers if workers is not None else os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""Sweep a method's numbers: each regularizer from none to too strong, and random settings, scored and on one page."""
+"""Sweep a method's numbers: each regularizer from off to too strong, and random settings, scored and on one page."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from pipeline.sweep import Swept, read_draws, read_rows, swept_settings
 from pipeline.units import Units, select_units
 from pipeline.work import Work
 
-TOLD = 3  # of the best settings, at the end of a run
+TOLD = 3  # number of best settings to print at the end
 
 
 @dataclass(frozen=True)
 class SweepSettings:
     """What is swept.
 
-    method : whose numbers.
-    base : the setting from which everything else is taken; None for the method's first.
-    units : how many units of the class layer, where none are named.
-    iterations : of each climb.
-    rows, draws : see pipeline.sweep.
+    method : name of the method.
+    base : name of the setting that provides all other numbers; None for the first run.
+    units : number of units of the class layer, if none are named.
+    iterations : iterations of each climb.
+    rows, draws : see `pipeline.sweep`.
     """
 
     method: str
@@ -57,12 +57,12 @@ class SweepSettings:
         check("sweep.iterations", self.iterations, "2 or more", self.iterations >= 2)
 
     def settings(self, method: Method) -> tuple[Swept, ...]:
-        """All settings of the sweep. Raises SettingsError for strengths that cannot be."""
+        """All settings of the sweep. Raises SettingsError for invalid strengths."""
         return swept_settings(read_rows(method.numbers, self.rows), read_draws(method.numbers, self.draws))
 
 
 def sweep(config: DictConfig) -> int:
-    """Compute the settings, have them judged, make the page; return the exit code."""
+    """Compute and judge the settings, make the page; return the exit code."""
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
@@ -110,7 +110,7 @@ def sweep(config: DictConfig) -> int:
 
 
 def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> Units:
-    """The units that are named, or some of the class layer, evenly spaced."""
+    """The named units, or `count` units of the class layer, evenly spaced."""
     if addresses is not None:
         return select_units(card, addresses)
     if card.class_layer is None:
@@ -122,7 +122,7 @@ def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> 
 
 
 def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
-    """The judge by its name; none, and a word about it, where it cannot judge these classes."""
+    """Name → judge; empty if the judge is the network itself or, which is reported, has none of the classes."""
     from pipeline.nets.open_network import open_network
 
     judge = open_network(read_model(config.judge))
@@ -133,13 +133,13 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
     try:
         judged_classes(asked, judge, asked.card.class_layer)
     except SettingsError as error:
-        print(f"only {asked.card.name} itself scores; {error}, or name another by JUDGE=…", file=sys.stderr)
+        print(f"only {asked.card.name} itself scores; {error}, or name another judge by JUDGE=…", file=sys.stderr)
         return {}
     return {judge.name: judge}
 
 
 def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
-    """Say where the page is, and which settings came out best."""
+    """Print the best settings, and where the page is."""
     from atlas_viewer.atlas import Atlas
     from atlas_viewer.site.outline import sweep_name
     from atlas_viewer.sweep import Sweep
@@ -148,7 +148,7 @@ def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
         for layer in units:
             swept = Sweep(opened[layer], method)
             if swept.judge is not None:
-                print(f"best of {layer} by the score of {swept.judge}; the page has the words that ask for one:")
+                print(f"best of {layer} by the score of {swept.judge}; the page has the overrides for each setting:")
                 for setting in swept.ranked[:TOLD]:
                     on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
                     print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")

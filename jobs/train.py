@@ -1,4 +1,4 @@
-"""Train one of the networks for drawings again, with the recipe in its shipped weights; resume where it was stopped."""
+"""Train a network for drawings again, with the recipe in its shipped weights; continue a stopped training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an atlas says about its network and its priors, without their weights."""
+"""Cards: what plans, merges and pages need of a network or a prior, without its weights."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pipeline.errors import SettingsError, UnitError, nearest
 Pair = tuple[int, int]  # (rows, columns)
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first outside
 
-SHOWN_KINDS = ("conv", "deconv", "fc")  # the layers whose units an atlas shows unless others are asked for
+SHOWN_KINDS = ("conv", "deconv", "fc")  # kinds of layers whose units an atlas shows by default
 
 
 @dataclass(frozen=True)
 class LayerCard:
-    """One layer: its map, its receptive fields, the window of its centre unit and what that costs.
+    """One layer: its map, its receptive fields, the window of its centre position and the cost of a forward pass.
 
-    window : of the centre position, inside the image. open_window : the same as if the image went on.
-    macs, bytes : multiply-accumulates of one forward pass of one item and bytes of its maps, by canvas
-    ("window" or "image").
+    window : input pixels that the centre position depends on, clipped to the image.
+    open_window : the same window, not clipped.
+    macs : canvas ("window" or "image") → multiply-accumulates of one item's forward pass.
+    bytes : canvas → bytes of the maps of that pass.
     """
 
     name: str
@@ -50,7 +51,8 @@ class LayerCard:
 class NetworkCard:
     """A network without its weights: everything that plan, merge and tables need of it.
 
-    mean : float32 (channel, 1 or height, 1 or width) as nested tuples. edges : pairs of node names.
+    mean : float32 (channel, 1 or height, 1 or width), as nested tuples.
+    edges : pairs of node names.
     """
 
     name: str
@@ -71,7 +73,7 @@ class NetworkCard:
         return self.height, self.width
 
     def layer(self, name: str) -> LayerCard:
-        """The layer of that name; UnitError names the nearest."""
+        """The layer of that name. Raises UnitError with the nearest name if there is none."""
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -82,14 +84,14 @@ class NetworkCard:
         )
 
     def names_classes(self, layer: str) -> bool:
-        """Whether the layer's units are the classes: the class layer, or a softmax of as many units."""
+        """Whether the layer's units are the classes: the class layer, or a softmax with as many units."""
         if self.class_layer is None or layer == self.class_layer:
             return layer == self.class_layer
-        known = self.layer(layer)
-        return known.kind == "softmax" and known.channels == self.layer(self.class_layer).channels
+        candidate = self.layer(layer)
+        return candidate.kind == "softmax" and candidate.channels == self.layer(self.class_layer).channels
 
     def label(self, layer: str, unit: int) -> str:
-        """The class that the unit stands for, or ""."""
+        """Name of the unit's class, or ""."""
         return self.labels[unit] if unit < len(self.labels) and self.names_classes(layer) else ""
 
     def record(self) -> dict[str, object]:
@@ -98,7 +100,7 @@ class NetworkCard:
 
     @classmethod
     def of_record(cls, record: Mapping[str, object]) -> NetworkCard:
-        """The card of such values."""
+        """The inverse of `record`."""
         values = {key: _tuples(value) for key, value in record.items() if key != "layers"}
         layers = tuple(
             LayerCard(**{key: _tuples(value) for key, value in layer.items()})
@@ -111,7 +113,8 @@ class NetworkCard:
 class PriorCard:
     """A prior without its weights.
 
-    macs, bytes : of the generator's forward pass and of its maps, for one code.
+    macs : multiply-accumulates of the generator's forward pass for one code.
+    bytes : bytes of the maps of that pass.
     """
 
     name: str
@@ -129,7 +132,7 @@ class PriorCard:
 
     @property
     def entries(self) -> int:
-        """Numbers of a code."""
+        """Number of entries of a code."""
         total = 1
         for length in self.code_shape:
             total *= length
@@ -137,21 +140,24 @@ class PriorCard:
 
     def check_fits(self, card: NetworkCard) -> None:
         """Raise SettingsError unless the network can read the prior's images."""
-        where = f"prior {self.name}: for {card.name}"
         if self.height < card.height or self.width < card.width:
             raise SettingsError(
-                f"{where}, its images of {self.height} x {self.width} pixels are smaller than the network's input of "
-                f"{card.height} x {card.width}; choose another by priors=[…]"
+                f"prior {self.name}: its images of {self.height} x {self.width} pixels are smaller than the input of "
+                f"{card.name}, {card.height} x {card.width}; choose another by priors=[…]"
             )
         if (self.order == "L") != (card.order == "L"):
             raise SettingsError(
-                f"{where}, its images have channels {self.order}, the network reads {card.order}; choose another by "
-                f"priors=[…]"
+                f"prior {self.name}: its images have channels {self.order}, {card.name} reads {card.order}; choose "
+                f"another by priors=[…]"
             )
 
 
 def mean_colour(order: str, mean: Sequence) -> tuple[int, int, int]:
-    """The mean colour, RGB: the fill of what a picture does not cover. mean : (channel, row, column), in `order`."""
+    """The mean colour, RGB, which fills what a picture does not cover.
+
+    order : channel order of `mean`.
+    mean : (channel, row, column), pixel levels.
+    """
     levels = np.array([np.mean(plane) for plane in mean])
     colour = {"RGB": levels, "BGR": levels[::-1], "L": np.repeat(levels, 3)}[order]
     red, green, blue = (int(round(float(level))) for level in np.clip(colour, 0, 255))

@@ -1,4 +1,4 @@
-"""A task to its stored result, by handing it to its method: the only door for whatever drives the work."""
+"""Compute a task with the code of its method. Drivers call nothing else of the methods."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pipeline.task import Task
 
 
 def compute(task: Task, resources: Resources) -> bytes:
-    """The shard of a task. resources : the network in float32 on the CPU, and what else the task reads.
+    """Return the shard of a task.
 
-    Beside each method's `task` module stands its `compute` module, whose COMPUTE has a function for each kind of task.
+    resources : the network, float32 on the CPU, and everything else that the task reads.
+    COMPUTE in the method's `compute` module maps each class of tasks to its function.
     """
     module = import_module(f"{type(task).__module__.rpartition('.')[0]}.compute")
     return module.COMPUTE[type(task)](task, resources)

@@ -13,14 +13,19 @@ PREPROCESSES = ("squash", "short_side", "resize", "pad")
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """Which images are looked at, and how they become the network's input.
+    """Which images are read, and how they become the network's input.
 
-    kind : "folder", "list", "tar", "imagenet" or "doodles". name : in the atlas, None for the last part of `root`.
-    root : folder, list file, or tar file (a glob for shards); None for doodles. labels : text or CSV files, each
-    either of labels (image, class) or of class names (class, name); None where folders say the class, or nothing.
-    limit : images at most. preprocess : "squash", "short_side", "resize" or "pad". reduced_decoding : let the JPEG
-    decoder scale down. bad_share : of images that may be unreadable before a run stops.
-    block : images of one task. seed, count, size : of doodles; unused by the rest.
+    kind : "folder", "list", "tar", "imagenet" or "doodles".
+    name : name in the atlas; None for the last part of `root`.
+    root : folder, list file, or tar file (or a glob of several); None for doodles.
+    labels : text or CSV files, each with either labels (image, class) or class names (class, name); None where folders
+        name the classes, or for images without classes.
+    limit : maximum number of images; None for all.
+    preprocess : "squash", "short_side", "resize" or "pad".
+    reduced_decoding : whether the JPEG decoder may scale down.
+    bad_share : share of the images that may be unreadable before a run stops.
+    block : images per task.
+    seed, count, size : of doodles; ignored for other kinds.
     """
 
     kind: str
@@ -55,7 +60,7 @@ class DatasetSettings:
 
     @property
     def title(self) -> str:
-        """What the atlas calls the dataset; never a path of the machine."""
+        """The dataset's name in the atlas; never a path of this machine."""
         if self.name is not None:
             return self.name
         parts = [part for part in (self.root or self.kind).split("/") if part not in ("", ".", "..", "~")]
@@ -72,11 +77,11 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """A dataset as results depend on it.
+    """Everything about a dataset that decides results.
 
-    images : how many there are.
-    classes : names, in the order of its class numbers.
-    ordered : whether the classes are the class layer's units, in their order.
+    images : number of images.
+    classes : class names, by class number.
+    ordered : whether the classes are the units of the class layer, in the same order.
     """
 
     name: str
@@ -91,5 +96,5 @@ class DatasetRecord:
     block: int
 
     def reading(self) -> dict[str, object]:
-        """What decides the pixels that the network sees of an image."""
+        """The fields that decide which pixels the network reads of an image."""
         return {name: getattr(self, name) for name in ("digest", "preprocess", "reduced_decoding")}

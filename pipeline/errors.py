@@ -1,4 +1,4 @@
-"""The errors of the pipeline that a user can mend: one line each, saying where, what and what to do."""
+"""The pipeline's errors that a user can fix. Each message is one line: where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class SettingsError(AtlasError, ValueError):
-    """A setting out of range, unknown, or at odds with another."""
+    """A setting that is unknown, out of range, or in conflict with another."""
 
 
 class UnitError(AtlasError, LookupError):
@@ -30,19 +30,19 @@ class UnitError(AtlasError, LookupError):
 
 
 class DefinitionError(AtlasError, ValueError):
-    """A network definition that cannot be read, or that uses what is not supported."""
+    """A network definition that cannot be read, or that uses an unsupported feature."""
 
 
 class WeightsError(AtlasError, ValueError):
-    """Weights that are missing, damaged, or of another network."""
+    """Weights that are missing, damaged, or belong to another network."""
 
 
 class DownloadError(AtlasError, OSError):
-    """A published file that could not be fetched, or is not the one that was published."""
+    """A published file that cannot be fetched, or that differs from the published one."""
 
 
 class DataError(AtlasError, ValueError):
-    """A dataset that cannot be read, or is not the one that was expected."""
+    """A dataset that cannot be read, or that is not the expected one."""
 
 
 class OutputError(AtlasError, OSError):
@@ -54,4 +54,4 @@ class ShardError(AtlasError, ValueError):
 
 
 class TrainingError(AtlasError, ArithmeticError):
-    """A training that has gone astray; its last good checkpoint is there."""
+    """A training that diverged or lost a process; the last good checkpoint remains."""

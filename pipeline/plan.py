@@ -1,4 +1,4 @@
-"""What is asked of an atlas: the canonical union of all requests. Pure values; it names no method."""
+"""The plan of an atlas: the canonical union of all requests, as plain values. It names no method."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pipeline.units import Units
 
 VERSION = 2
 PartKey = tuple[str, str, str, int]  # method, layer, name of a setting, sample
-Parts = Mapping[PartKey, tuple[int, ...]]  # → units, rising
+Parts = Mapping[PartKey, tuple[int, ...]]  # → units, ascending
 
 
 class Asked:
-    """What a method is asked by one name: a style, a run, a dataset. Its record decides results.
+    """A named setting of a method: a style, a run, a dataset. Its record decides results.
 
-    name : by which it is asked for again, and stored.
+    name : key in the plan and in the atlas.
     """
 
     name: str
 
     def clash(self, changes: list[str], swept: bool) -> str | None:
-        """Why a later value of this name cannot be, as an error's text; None where it takes this one's place.
+        """The error text for a later setting that has this name but other values; None if it may replace this one.
 
         changes : each value that differs, as "path: old, now new".
-        swept : whether the later value is a setting of a sweep.
+        swept : whether the later setting belongs to a sweep.
         """
         return None
 
@@ -39,11 +39,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class SweepPlace:
-    """Where a setting stands in a sweep; it decides no picture.
+    """The position of a setting in a sweep. It affects no picture.
 
     axis : "none", an axis, or "random".
-    place : of a row, 0 for none; of a draw, its number.
-    base : the setting from which every number but those swept is.
+    place : place in the row, 0 for "none"; or number of the draw.
+    base : name of the setting that provides the numbers that are not swept.
     """
 
     axis: str
@@ -53,12 +53,12 @@ class SweepPlace:
 
 @dataclass(frozen=True)
 class Plan:
-    """The union of what has been asked of one atlas.
+    """The union of all requests of one atlas.
 
-    settings : method → name → what it was asked by that name.
-    parts : (method, layer, name, sample) → the units asked for, rising.
-    order : method → names in the order in which they were last asked for; the first leads.
-    sweep : method → name → its place, for settings that belong to a sweep.
+    settings : method → name → setting.
+    parts : (method, layer, name, sample) → requested units, ascending.
+    order : method → names in the order of the latest request, earlier ones after them; the first leads.
+    sweep : method → name → position, for settings that belong to a sweep.
     """
 
     card: NetworkCard
@@ -68,7 +68,7 @@ class Plan:
     sweep: Mapping[str, Mapping[str, SweepPlace]] = field(default_factory=dict)
 
     def asking(self, method: str, settings: Sequence[Asked], units: Units | None = None, samples: int = 1) -> Plan:
-        """This plan and, of one method, these settings: `samples` results for each of the units in each of them."""
+        """This plan with these settings of one method added: `samples` results for each unit and setting."""
         if not settings:
             return self
         parts = {
@@ -81,13 +81,13 @@ class Plan:
         return self.union(replace(asked, order={method: tuple(one.name for one in settings)}))
 
     def with_sweep(self, method: str, places: Mapping[str, SweepPlace]) -> Plan:
-        """This plan, the method's settings of these names as those of a sweep."""
+        """This plan with settings of a method marked as parts of a sweep. places : name → position."""
         return replace(self, sweep={**self.sweep, method: {**self.sweep.get(method, {}), **places}})
 
     def union(self, other: Plan) -> Plan:
-        """This plan and what `other` asks beyond it; where both have a setting of one name, the later one counts.
+        """The union with a later plan. Where both have a setting of the same name, the later one counts.
 
-        Whether two plans agree is checked by `pipeline.methods.registry.together`.
+        `pipeline.methods.registry.together` checks whether two plans agree.
         """
         methods = {*self.settings, *other.settings}
         return Plan(
@@ -102,7 +102,7 @@ class Plan:
         )
 
     def of(self, method: str) -> dict[str, Any]:
-        """Name → what the method is asked by that name, sorted."""
+        """Name → setting of the method, sorted by name."""
         asked = self.settings.get(method, {})
         return {name: asked[name] for name in sorted(asked)}
 
@@ -111,11 +111,11 @@ class Plan:
         return name in self.sweep.get(method, {})
 
     def place(self, method: str, name: str) -> int:
-        """The setting's place in the order in which settings were asked for, from 0; the first leads."""
+        """The setting's index in `order`, from 0; the first leads."""
         return self.order[method].index(name)
 
     def method_parts(self, method: str) -> Parts:
-        """The parts of one method: by sample, then name, then layer in the order of the network."""
+        """The parts of one method, sorted by sample, then name, then layer in the order of the network."""
         rank = self._rank()
         keys = [key for key in self.parts if key[0] == method]
         return {key: self.parts[key] for key in sorted(keys, key=lambda key: (key[3], key[2], rank[key[1]]))}
@@ -126,21 +126,21 @@ class Plan:
         return tuple(layer for layer in self.card.layers if layer.name in asked)
 
     def layer_units(self, layer: str, method: str | None = None) -> tuple[int, ...]:
-        """All units asked for of a layer, by any method or by this one; rising."""
+        """The requested units of a layer, ascending. method : only those of this method; None for all methods."""
         parts = (
             units
-            for (own, name, _, _), units in self.parts.items()
-            if name == layer and (method is None or own == method)
+            for (owner, name, _, _), units in self.parts.items()
+            if name == layer and (method is None or owner == method)
         )
         return tuple(sorted(set().union(*parts)))
 
     def layer_names(self, method: str, layer: str) -> tuple[str, ...]:
-        """Names of a method's settings asked for of a layer, sorted."""
-        return tuple(sorted({name for own, of, name, _ in self.parts if (own, of) == (method, layer)}))
+        """Names of a method's settings requested for a layer, sorted."""
+        return tuple(sorted({key[2] for key in self.parts if key[:2] == (method, layer)}))
 
     def samples(self, method: str, layer: str, name: str) -> int:
-        """How many samples the setting of the layer has at most."""
-        return 1 + max(sample for own, of, one, sample in self.parts if (own, of, one) == (method, layer, name))
+        """Largest number of samples that a unit of the layer has in the setting."""
+        return 1 + max(key[3] for key in self.parts if key[:3] == (method, layer, name))
 
     def record(self) -> Record:
         """The plan as plain JSON values, sorted."""
@@ -163,8 +163,9 @@ class Plan:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], kinds: Mapping[str, type]) -> Plan:
-        """The plan of such values. kinds : method → class of its settings.
+        """The inverse of `record`.
 
+        kinds : method → class of its settings.
         Raises OutputError for a version, a method or a setting that this program does not know.
         """
         if record.get("version") != VERSION:
@@ -199,12 +200,12 @@ class Plan:
 
 
 def _ordered(later: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:
-    """The names asked for last, in their order, then those of before."""
+    """The names of the latest request in their order, then the earlier ones."""
     return tuple(dict.fromkeys((*later, *before)))
 
 
 def runs(units: Sequence[int]) -> list[list[int]]:
-    """Rising numbers as [start, stop) pairs."""
+    """Ascending numbers as [start, stop) pairs."""
     pairs: list[list[int]] = []
     for unit in units:
         if pairs and unit == pairs[-1][1]:

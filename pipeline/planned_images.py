@@ -1,4 +1,4 @@
-"""Images of the dataset of a plan, as the network sees them."""
+"""The images of a plan's dataset, as the network reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ def read_batches(
     threads: int,
     skipped: list[Skipped],
 ) -> Iterator[Batch]:
-    """Images start … stop−1 in batches of one shape; those that cannot be read go to `skipped`."""
+    """Yield images start … stop−1 in batches of one shape.
+
+    threads : number of threads that decode; 0 for the caller's own.
+    skipped : receives the images that cannot be read.
+    """
     size, source = resources.network.preprocessing, planned_source(dataset, resources)
     return batches(
         source,
@@ -39,7 +43,7 @@ def read_batches(
 
 
 def planned_source(dataset: DatasetRecord, resources: Resources) -> ImageSource:
-    """The images that the plan is about. DataError if they are not here (any more)."""
+    """The images of the plan. Raises DataError if others, or none, are open."""
     source = resources.source
     if source is None or source.digest != dataset.digest:
         raise DataError(f"dataset {dataset.name}: the images here are not those of the plan; give the same root")
@@ -53,7 +57,7 @@ def fill_colour(resources: Resources) -> tuple[int, int, int]:
 
 
 def read_images(dataset: DatasetRecord, resources: Resources, numbers: Sequence[int]) -> dict[int, Batch]:
-    """Each of the images in a batch of its own. DataError if one of them cannot be read (any more)."""
+    """Number → image, as a batch of one. Raises DataError for an image that can no longer be read."""
     read, skipped = {}, []
     for number in numbers:
         for batch in read_batches(dataset, resources, number, number + 1, 1, 0, skipped):

@@ -1,8 +1,8 @@
-"""Settings as plain JSON and back: one way for all of them, so that a field added later leaves older records valid.
+"""Convert settings to plain JSON and back, so that a field added later leaves older records valid.
 
-A record is what decides a result: task ids are hashes of records, and plan.json holds them. A field says in its
-metadata what it means and how it is recorded (`number`). A field *added from now on* names the value that stands for
-"absent": at that value it is left out, so ids, shards, plans and atlases of before stay as they are.
+Records decide results: task ids are hashes of records, and plan.json holds them. The metadata of a field (`number`)
+states what it means and how it is recorded. A field *added from now on* states the value that stands for "absent". At
+that value a record omits the field, so existing ids, shards, plans and atlases stay valid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class _Unset:
-    """Stands for a value that is not given, where None is a value."""
+    """Marks a missing value where None is a valid one."""
 
     def __repr__(self) -> str:
         return "UNSET"
@@ -33,24 +33,24 @@ UNSET = _Unset()
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """What is known of one field of a settings class.
+    """Metadata of one field of a settings class.
 
-    title : a few words for pages, or "".
-    symbol : in the paper, or "".
-    measured_in : its measure, or "".
-    meaning : what it does, as a sentence.
-    axis : the regularizer or constraint to which it belongs; a sweep raises one axis at a time. "" for none.
-    neutral : the value that switches it off; UNSET where it is no regularizer.
-    published : the authors' value; UNSET where nothing is published.
-    read_when : "policy=progress,progress01" where it is read only while another field has one of these values.
-    below : the value that no setting reaches; UNSET for no such limit.
-    logarithmic : whether a sweep draws it evenly in its logarithm.
-    absent : the value at which the field is left out of records. UNSET keeps it in every record.
-    recorded : False for a field that decides no result; records leave it out, and reading gives `absent`.
-    spelling : its key in records where that is an older name, else "".
-    transform : whether it asks for the transform of its name (`pipeline.climb.transforms`), unless it is neutral.
-    shown : whether pages show it beside a picture.
-    stored : whether the atlas file has it even where the record leaves it out.
+    title : short title for pages, or "".
+    symbol : symbol in the paper, or "".
+    measured_in : unit of measure, or "".
+    meaning : what the field does, as a sentence.
+    axis : regularizer or constraint that the field belongs to, or ""; a sweep varies one axis at a time.
+    neutral : value that switches the field off; UNSET if it is no regularizer.
+    published : the authors' value; UNSET if it is not published.
+    read_when : "policy=progress,progress01" if the field is read only when another one has one of these values.
+    below : exclusive upper limit; UNSET for none.
+    logarithmic : whether a sweep draws the field uniformly in its logarithm.
+    absent : value at which records omit the field; UNSET to record every value.
+    recorded : False for a field that decides no result: records omit it, and reading them gives `absent`.
+    spelling : key in records if that is an older name, else "".
+    transform : whether the field asks for the transform of its name (`pipeline.climb.transforms`) unless neutral.
+    shown : whether pages show the field with a picture.
+    stored : whether the atlas file has the field even if the record omits it.
     """
 
     title: str = ""
@@ -74,7 +74,7 @@ class Number:
 def number(**facts: Any) -> Any:
     """A dataclass field with a `Number` in its metadata; the arguments are those of Number.
 
-    A field that may be absent has that value as its default, so that code from before it existed goes on working.
+    A field that may be absent has that value as its default, so that code written before the field still works.
     """
     about = Number(**facts)
     if about.absent is UNSET:
@@ -83,12 +83,12 @@ def number(**facts: Any) -> Any:
 
 
 def numbers(kind: type) -> dict[str, Number]:
-    """Name → what is known of each field of a settings class, in their order."""
+    """Name → metadata of each field of a settings class, in the order of the class."""
     return {field.name: _number(field) for field in dataclasses.fields(kind)}
 
 
 def axes(kind: type) -> dict[str, str]:
-    """Axis → the field that a sweep raises along it: the axis's first field, in the order of the class."""
+    """Axis → the field that a sweep varies: the first field of the axis in the class."""
     leading: dict[str, str] = {}
     for name, about in numbers(kind).items():
         if about.axis:
@@ -97,12 +97,12 @@ def axes(kind: type) -> dict[str, str]:
 
 
 def neutral(kind: type) -> dict[str, object]:
-    """The fields that are regularizers or constraints, each at the value that switches it off."""
+    """Name → neutral value of the fields that are regularizers or constraints."""
     return {name: about.neutral for name, about in numbers(kind).items() if about.neutral is not UNSET}
 
 
 def transforms(settings: Any) -> dict[str, float]:
-    """Name → value of the transforms that a settings value asks for."""
+    """Name → value of the transforms that the settings enable."""
     return {
         name: getattr(settings, name)
         for name, about in numbers(type(settings)).items()
@@ -111,7 +111,7 @@ def transforms(settings: Any) -> dict[str, float]:
 
 
 def stored_numbers(settings: Any) -> dict[str, Any]:
-    """Name → value of the fields that an atlas file states beside pictures: those of the record, and `stored` ones."""
+    """Name → value of the fields that an atlas file has with pictures: those of the record, and `stored` ones."""
     about = numbers(type(settings))
     return {
         name: value
@@ -125,9 +125,9 @@ def to_record(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         record = {}
         for field in dataclasses.fields(value):
-            about, own = _number(field), getattr(value, field.name)
-            if about.recorded and (about.absent is UNSET or own != about.absent):
-                record[about.spelling or field.name] = to_record(own)
+            about, content = _number(field), getattr(value, field.name)
+            if about.recorded and (about.absent is UNSET or content != about.absent):
+                record[about.spelling or field.name] = to_record(content)
         return record
     if isinstance(value, Mapping):
         return {str(key): to_record(part) for key, part in value.items()}
@@ -137,10 +137,11 @@ def to_record(value: Any) -> Any:
 
 
 def of_record(kind: type[T], record: object, where: str) -> T:
-    """The settings value of such JSON values.
+    """The inverse of `to_record`.
 
-    where : what the record is of, for errors.
-    Raises OutputError for a key that this version does not know, and for one that is missing.
+    kind : class of the settings.
+    where : name of the record in errors.
+    Raises OutputError for a key that is missing or that this version does not know.
     """
     if not isinstance(record, Mapping):
         raise OutputError(f"{where}: got {record!r}, expected settings; choose another folder by OUT=…")
@@ -149,8 +150,8 @@ def of_record(kind: type[T], record: object, where: str) -> T:
     for key in record:
         if key not in fields:
             raise OutputError(
-                f"{where}.{key}: not known to this version{nearest(str(key), fields)}; update the program that reads "
-                f"it, or choose another folder by OUT=…"
+                f"{where}.{key}: not known to this version{nearest(str(key), fields)}; update the program, or choose "
+                f"another folder by OUT=…"
             )
     for key, field in fields.items():
         absent = _number(field).absent
@@ -186,7 +187,7 @@ def _number(field: dataclasses.Field) -> Number:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """A JSON value as what the type hint names: lists become tuples, objects become dataclasses."""
+    """Convert a JSON value to the type of the hint: lists become tuples, objects become dataclasses."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:

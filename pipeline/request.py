@@ -1,4 +1,4 @@
-"""What a command asks, as plain values: settings out of a configuration's sections, and the request made of them."""
+"""A command's request as plain values, and the reading of settings from the sections of a configuration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Config:
     """A composed configuration as plain values.
 
     values : setting → value; sections are mappings.
-    device : the sizes that cut work for the kind of device in use.
-    methods : names of the methods that are asked for.
+    device : sizes that cut work, for the kind of device in use.
+    methods : names of the requested methods.
     samples : pictures of a unit in a setting.
-    seed : of all random starts.
+    seed : seed of all random starts.
     """
 
     values: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Config:
     seed: int
 
     def read(self, kind: type[T], section: str) -> T:
-        """The settings of a section; a dot leads into sections of sections."""
+        """The settings of a section; dots separate nested sections."""
         values: Any = self.values
         for name in section.split("."):
             values = values[name]
@@ -44,11 +44,11 @@ class Config:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks of one network.
+    """What a command requests of one network.
 
-    units : layer → units that are asked for.
-    asked : method → what its section of the configuration asks.
-    opened : what was opened for the request, by name: "priors", "source".
+    units : layer → requested units.
+    asked : method → what its `read` returned.
+    opened : name ("priors", "source") → what was opened for the request.
     """
 
     config: Config
@@ -59,28 +59,28 @@ class Request:
 
 
 def read_settings(kind: type[T], values: object, where: str) -> T:
-    """A settings value of a section, every number as the type that its field declares.
+    """Read the settings of a section, and convert every number to the type of its field.
 
-    Raises SettingsError that names the section and the setting.
+    Raises SettingsError with the section and the setting.
     """
     if not isinstance(values, Mapping):
         raise SettingsError(f"{where}: got {values}, expected settings; choose an option of conf/{where.split('.')[0]}")
-    known = {one.name for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    field_names = {one.name for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
-        if key not in known:
-            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), known)}; remove it")
-    missing = sorted(known - set(values))
+        if key not in field_names:
+            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), field_names)}; remove it")
+    missing = sorted(field_names - set(values))
     if missing:
         raise SettingsError(f"{where}.{missing[0]}: missing; set it in conf/ or by {where}.{missing[0]}=…")
     unset = [name for name in values if values[name] == "???"]
     if unset:
         raise SettingsError(f"{where}.{unset[0]}: missing; give it by {where}.{unset[0]}=…")
     hints = typing.get_type_hints(kind)
-    return kind(**{name: typed(values[name], hints[name], f"{where}.{name}") for name in known})
+    return kind(**{name: typed(values[name], hints[name], f"{where}.{name}") for name in field_names})
 
 
 def typed(value: object, hint: object, where: str) -> Any:
-    """The value as the type that the hint names; 3 is a good float, 3.5 no good int."""
+    """Convert a value to the type of a hint; 3 is a valid float, 3.5 is not a valid int."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
@@ -120,17 +120,17 @@ def typed(value: object, hint: object, where: str) -> Any:
 
 
 def names(value: object) -> tuple[str, ...]:
-    """A list of names, or a single one."""
+    """The names of a list, or a single name."""
     return tuple(str(part) for part in value) if isinstance(value, list | tuple) else (str(value),)
 
 
 def check_sample_count(where: str, samples: int) -> None:
-    """Raise SettingsError unless there is at least one."""
+    """Raise SettingsError unless `samples` is 1 or more."""
     check(where, samples, "1 or more", samples >= 1)
 
 
 def some_names(values: Mapping[str, Any], key: str, example: str) -> tuple[str, ...]:
-    """The names under a key, at least one."""
+    """The names under a key. Raises SettingsError if there is none. example : a name, for the error."""
     listed = names(values[key])
     if not listed:
         raise SettingsError(f"{key}: got none, expected at least one; set it by {key}=[{example}]")

@@ -1,4 +1,4 @@
-"""What tasks share in a process: the network on its device, the images, and a device set to repeat itself."""
+"""What the tasks of a process share: the network, images and priors, and a device that computes reproducibly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from pipeline.nets.network import Network
 from pipeline.priors.prior import Prior
 from pipeline.settings import DeviceSettings
 
-PACKAGES = ("numpy", "pillow", "torch")  # the packages whose versions can move a result
+PACKAGES = ("numpy", "pillow", "torch")  # packages whose versions can change a result
 
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """network : in float32, on the CPU. source : the dataset's images, or None. priors : by digest. start_codes : of
-    the images that runs start from, by digest.
+    """What tasks read.
+
+    network : float32, on the CPU.
+    source : the dataset's images, or None.
+    priors : digest → prior.
+    start_codes : digest → code (entry,) of an image from which runs start.
     """
 
     network: Network
@@ -38,36 +42,36 @@ class Resources:
         return self.network.digest + source + "".join((*sorted(self.priors), *sorted(self.start_codes)))
 
     def prior(self, card: PriorCard) -> Prior:
-        """The prior of that card. MissingError if it is not here (any more)."""
+        """The prior with the card's digest. Raises MissingError if it is not open."""
         if card.digest not in self.priors:
-            raise MissingError(f"prior {card.name}: not the one here; give the folder it was in by priors=[…]")
+            raise MissingError(f"prior {card.name}: not open in this run; give its folder by priors=[…]")
         return self.priors[card.digest]
 
 
 def has_gpu() -> bool:
-    """Whether torch sees a GPU on this machine."""
+    """Whether torch finds a GPU on this machine."""
     return torch.cuda.is_available()
 
 
 def prepare(settings: DeviceSettings) -> torch.device:
-    """Set this process to compute the same numbers wherever it runs; return its device.
+    """Make this process compute reproducibly, and return its device.
 
-    The thread count is set here, because it decides results.
+    This also sets the thread count, because it decides results.
     """
     torch.set_num_threads(settings.threads)
     if settings.kind == "cuda":
-        torch.backends.cudnn.benchmark = False  # timing would choose the algorithm
+        torch.backends.cudnn.benchmark = False  # it chooses algorithms by measured time
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(settings.kind)
 
 
-_on_device: dict[str, Network] = {}  # in this process: the network last used on a GPU, by digest
+_on_device: dict[str, Network] = {}  # of this process: digest → the network last used on a GPU
 
 
 def placed(network: Network, device: torch.device) -> Network:
-    """The network on the device; moved there once a process."""
+    """The network on the device; each process moves it once."""
     if device.type == "cpu":
         return network
     if network.digest not in _on_device:
@@ -76,14 +80,13 @@ def placed(network: Network, device: torch.device) -> Network:
     return _on_device[network.digest]
 
 
-_priors_placed: dict[tuple[str, str], Prior] = {}  # in this process: by digest and kind of device
+_priors_placed: dict[tuple[str, str], Prior] = {}  # of this process: digest, kind of device → prior
 
 
 def placed_prior(prior: Prior, device: torch.device) -> Prior:
-    """The prior with its generator on the device; moved there once a process.
+    """The prior with its generator on the device; each process moves it once.
 
-    On a CPU its weights lie as convolutions like them there, the channels of a pixel side by side: a step of a
-    batch takes four fifths.
+    On a CPU the weights are converted to channels_last, with which a step of a batch runs 1.25 times as fast.
     """
     key = prior.digest, device.type
     if key not in _priors_placed:
@@ -95,5 +98,5 @@ def placed_prior(prior: Prior, device: torch.device) -> Prior:
 
 
 def package_versions() -> list[str]:
-    """The versions that computed a result, as "name version"."""
+    """Versions of the packages that decide results, as "name version"."""
     return [f"{name} {version(name)}" for name in PACKAGES]

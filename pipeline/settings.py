@@ -1,4 +1,4 @@
-"""What a run is asked to do, as frozen values that check themselves. Defaults stand in conf/ alone."""
+"""Settings as frozen values that check themselves. Their defaults are in conf/ only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(where: str, value: float, expected: str, good: bool) -> None:
 
 
 def check_choice(where: str, value: str, choices: Collection[str]) -> None:
-    """Raise SettingsError with the near match unless `value` is one of `choices`."""
+    """Raise SettingsError with the nearest match unless `value` is one of `choices`."""
     if value not in choices:
         raise SettingsError(
             f"{where}: got {value!r}, expected one of {', '.join(choices)}{nearest(str(value), choices)}"
@@ -25,26 +25,30 @@ def check_choice(where: str, value: str, choices: Collection[str]) -> None:
 
 
 def check_name(where: str, name: str) -> None:
-    """Raise SettingsError unless `name` can stand in overrides and file names: letters, digits, _ and -."""
+    """Raise SettingsError unless `name` is valid in overrides and file names: letters, digits, _ and -."""
     if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
         raise SettingsError(f"{where}.name: got {name!r}, expected letters, digits, _ and -")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """How to find and read a network; what an option of conf/model states.
+    """How to find and read a network: an option of conf/model.
 
     form : "caffe" (definition is a prototxt) or "torch" (build is module:callable, called with build_arguments).
-    definition : path, or "package:caffenet.prototxt" for the ones that come with the project.
-    weights : path; "package:….safetensors"; None for the published file, fetched once from weights_url.
-    weights_sha1, weights_git_blob, weights_sha256 : what the publisher (or the user) says of the file; any may be None.
-    mean : per-channel numbers in pixel levels 0…255 and the network's channel order, or the path of an .npy or
-        .binaryproto file, or "package:…", or None for zero; mean_url, when the published mean is to be fetched.
-    order : channel order, "RGB", "BGR" or "L". size : (height, width), or None to take it from the definition.
-    gain : one factor a channel between pixel levels and the network's input (1 for Caffe; 1 / (255·std) for
-        networks that read (p/255 − mean) / std).
+    definition : path, or "package:caffenet.prototxt" for a definition that comes with the project.
+    weights : path; "package:….safetensors"; None for the published file, which is fetched once from weights_url.
+    weights_sha1, weights_git_blob, weights_sha256 : digests of the file, from its publisher or the user; any may be
+        None.
+    mean : per-channel numbers in pixel levels 0…255 and the network's channel order; the path of an .npy or
+        .binaryproto file; "package:…"; or None for zero.
+    mean_url : address of a published mean to fetch, or None.
+    order : channel order, "RGB", "BGR" or "L".
+    size : (height, width), or None to take it from the definition.
+    gain : factor per channel from pixel levels to the network's input (1 for Caffe; 1 / (255·std) for networks that
+        read (p/255 − mean) / std).
     labels : path of a text file (one a line, "wnid name, other name" or "name"), "package:…", "module:NAME" for
-        a tuple in a module, or None. class_layer : None to find it.
+        a tuple in a module, or None.
+    class_layer : name of the class layer; None to detect it.
     """
 
     name: str
@@ -80,15 +84,18 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """How to find and read a prior; what an option of conf/prior states.
+    """How to find and read a prior: an option of conf/prior.
 
-    folder : of a prior of ours, or "package:NAME" for one that comes with the project; the rest is for a published
-    Caffe generator and must be None then.
-    definition, weights, weights_url, weights_sha1, weights_sha256 : as in ModelSettings. mean : one number a channel,
-    pixel levels, that the generator's images lack. order : of its channels. network : name of the network whose codes
-    it inverts. code_layer : whose values they are, after the ReLU. range_3x, range_1x : path or address of a file with
-    mean + 3 (or 1) deviations of every entry over real images, a line of numbers; without the second, the mean counts
-    as zero, which leaves the bound at 3 deviations right. range_3x_sha256, range_1x_sha256 : what is known of them.
+    folder : folder that `make prior` wrote, or "package:NAME" for a prior that comes with the project. The other
+        fields describe a published Caffe generator, and must be None if `folder` is set.
+    definition, weights, weights_url, weights_sha1, weights_sha256 : as in ModelSettings.
+    mean : one number per channel, pixel levels, to add to the generator's images.
+    order : channel order of the images.
+    network : name of the network whose codes the generator inverts.
+    code_layer : layer whose values, after the ReLU, are the codes.
+    range_3x, range_1x : path or address of a file with mean + 3 (or 1) deviations of every entry over real images, as
+        a line of numbers. Without range_1x the mean counts as zero; the bound at 3 deviations stays right.
+    range_3x_sha256, range_1x_sha256 : digests of these files, or None.
     """
 
     name: str
@@ -117,24 +124,27 @@ class PriorSettings:
             return
         for name in ("definition", "mean", "order", "network", "code_layer"):
             if getattr(self, name) is None:
-                raise SettingsError(f"{where}.{name}: missing for a generator of Caffe; give it by {where}.{name}=…")
+                raise SettingsError(f"{where}.{name}: missing for a Caffe generator; give it by {where}.{name}=…")
         if self.weights is None and self.weights_url is None:
-            raise SettingsError(f"{where}.weights: missing; give its place by {where}.weights=PATH")
+            raise SettingsError(f"{where}.weights: missing; give the file by {where}.weights=PATH")
         check_choice(f"{where}.order", self.order, ("RGB", "BGR", "L"))  # type: ignore[arg-type]
         if self.range_3x is None:
             raise SettingsError(
-                f"{where}.range_3x: missing, and codes without bounds give no images; give the file with mean + 3 "
+                f"{where}.range_3x: missing, and codes need bounds to give images; give the file with mean + 3 "
                 f"deviations of every entry by {where}.range_3x=PATH"
             )
 
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """Sizes that cut work for one kind of device; they decide results and are never measured.
+    """Sizes that cut work for one kind of device. They decide results and are never measured.
 
-    kind : "cpu" or "cuda". threads : of one task. batch_bytes : of the activations of one micro-batch.
-    max_batch : items of one micro-batch. task_seconds : aim for one task. macs_per_second :
-    what one task's share of the device is taken to do.
+    kind : "cpu" or "cuda".
+    threads : threads of one task.
+    batch_bytes : bytes of the activations of one micro-batch.
+    max_batch : maximum number of items in a micro-batch.
+    task_seconds : target duration of a task.
+    macs_per_second : assumed speed of one task's share of the device, multiply-accumulates per second.
     """
 
     kind: str
@@ -152,12 +162,15 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Where tasks run; decides no result.
+    """Where tasks run. This decides no result.
 
-    kind : "serial", "local" or "ray". workers : tasks at a time, None for what the machine or cluster has.
-    address : of the running cluster ("ray" only), None for the one this machine belongs to. retries : further tries
-    after a lost worker. gpus_per_task : GPUs (or a share of one) reserved for a task on a GPU. memory_bytes : reserved
-    for a task. store_bytes : size of the object store that "local" starts.
+    kind : "serial", "local" or "ray".
+    workers : tasks at a time; None for as many as the machine or cluster can run.
+    address : address of the running cluster ("ray" only); None for the cluster that this machine belongs to.
+    retries : further tries of a task whose worker was lost.
+    gpus_per_task : GPUs (or a share of one) reserved for a task on a GPU.
+    memory_bytes : memory reserved for a task.
+    store_bytes : size of the object store that "local" starts.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""A sweep: every regularizer of a method alone, from none to too strong, and random draws of all of them together."""
+"""A sweep: each regularizer of a method alone, from off to too strong, and random draws of all of them together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.records import UNSET, Number, axes, neutral, numbers
 from pipeline.request import typed
 from pipeline.settings import check
 
-NONE, RANDOM = "none", "random"  # the settings of no axis: without any regularizer, and the draws
-_DIGITS = 3  # significant ones of a drawn number: what a person can read and type again
+NONE, RANDOM = "none", "random"  # in place of an axis: the setting without any regularizer, and the draws
+_DIGITS = 3  # significant digits of a drawn number, so that a person can read and retype it
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class SweepRows:
     """The strengths of each number alone, each stronger than the one before.
 
     kind : class of the settings that are swept.
-    strengths : field → strengths. The field leads an axis; its neutral value comes first in every row by itself.
-    beside : further fields of an axis → their value in its row.
+    strengths : field that leads an axis → strengths. The neutral value is not listed: it comes first in every row.
+    beside : further field of an axis → its value in the axis's row.
     """
 
     kind: type
@@ -48,11 +48,11 @@ class SweepRows:
 
 @dataclass(frozen=True)
 class SweepDraws:
-    """Random draws: how many, from which seed, and the range of each number, as (least, largest).
+    """Random draws: their number, their seed, and the range of each number.
 
     kind : class of the settings that are swept.
     share : probability that an axis takes part in a draw.
-    ranges : field → (least, largest). A field that says so is drawn evenly in its logarithm, the others evenly.
+    ranges : field → (smallest, largest). Draws are uniform, or uniform in the logarithm if the metadata says so.
     Source: Yosinski et al. 2015, section 3, who drew 300; their ranges are not published.
     """
 
@@ -70,13 +70,17 @@ class SweepDraws:
         for name, (low, high) in self.ranges.items():
             limit = _limit(about[name])
             good = 0 < low <= high < limit
-            wanted = f"[least, largest] above 0{_below(about[name])}"
+            wanted = f"[smallest, largest] above 0{_below(about[name])}"
             check(f"sweep.draws.{name}", [low, high], wanted, good)
 
 
 @dataclass(frozen=True)
 class Swept:
-    """One setting of a sweep. name : its own name. changes : field → value, where it differs from the base."""
+    """One setting of a sweep.
+
+    changes : field → value, where it differs from the base.
+    axis, place : see `SweepPlace`.
+    """
 
     name: str
     changes: Mapping[str, Any]
@@ -84,12 +88,12 @@ class Swept:
     place: int
 
     def placed(self, base: str) -> SweepPlace:
-        """Its place, for a plan. base : name of the setting that all else is from."""
+        """Its position, for a plan. base : name of the setting that provides all other numbers."""
         return SweepPlace(self.axis, self.place, base)
 
 
 def read_rows(kind: type, values: Mapping[str, Any]) -> SweepRows:
-    """The rows of a configuration: a list of strengths for each number, a single value for what goes with it."""
+    """The rows of a configuration, where a list holds strengths and a single value belongs to `beside`."""
     hints, strengths, beside = typing.get_type_hints(kind), {}, {}
     for name, value in values.items():
         where = f"sweep.rows.{name}"
@@ -102,7 +106,7 @@ def read_rows(kind: type, values: Mapping[str, Any]) -> SweepRows:
 
 
 def read_draws(kind: type, values: Mapping[str, Any]) -> SweepDraws:
-    """The draws of a configuration: count, seed and share, and [least, largest] for each number."""
+    """The draws of a configuration: count, seed and share, and [smallest, largest] for each number."""
     plain = {"count": int, "seed": int, "share": float}
     missing = [name for name in plain if name not in values]
     if missing:
@@ -113,15 +117,15 @@ def read_draws(kind: type, values: Mapping[str, Any]) -> SweepDraws:
             _check_fields(kind, "sweep.draws", [name])
             number = int if hints[name] is int else float
             ranges[name] = typed(value, tuple[number, number], f"sweep.draws.{name}")
-    own = {name: typed(values[name], hint, f"sweep.draws.{name}") for name, hint in plain.items()}
-    return SweepDraws(kind, ranges=ranges, **own)
+    single = {name: typed(values[name], hint, f"sweep.draws.{name}") for name, hint in plain.items()}
+    return SweepDraws(kind, ranges=ranges, **single)
 
 
 def swept_settings(rows: SweepRows, draws: SweepDraws) -> tuple[Swept, ...]:
-    """All settings of a sweep: none, row by row, the draws.
+    """All settings of a sweep: `none`, the rows, the draws.
 
-    A row raises one regularizer and switches all others off; a row of a number that is no regularizer leaves them as
-    they are in the base.
+    A row varies one regularizer, with all others off. A row of a number that is no regularizer leaves the regularizers
+    as in the base.
     """
     off = neutral(rows.kind)
     return (
@@ -141,9 +145,9 @@ def _row_settings(rows: SweepRows, off: Mapping[str, Any]) -> Iterator[Swept]:
 
 
 def _drawn(draws: SweepDraws, off: Mapping[str, Any], number: int) -> Swept:
-    """Draw `number`: from a generator of its own, so that more draws begin with the same settings.
+    """Draw `number`. Each draw has a generator of its own, so that asking for more draws keeps the first ones.
 
-    Python's own generator, whose stream is promised to stay as it is; a draw that switches nothing on is drawn again.
+    Python guarantees that the stream of its generator stays the same. A draw that enables nothing is repeated.
     """
     about = numbers(draws.kind)
     leading = {name: axis for axis, name in axes(draws.kind).items() if name in draws.ranges}
@@ -153,27 +157,27 @@ def _drawn(draws: SweepDraws, off: Mapping[str, Any], number: int) -> Swept:
     drawn: dict[str, Any] = {
         name: _between(source, draws.ranges[name], log=about[name].logarithmic) for name in leading
     }
-    for name, (least, largest) in draws.ranges.items():
+    for name, (smallest, largest) in draws.ranges.items():
         if name not in leading:
-            drawn[name] = least + int(source.random() * (largest - least + 1))
+            drawn[name] = smallest + int(source.random() * (largest - smallest + 1))
     chosen = {axis for axis, taken in zip(leading.values(), on, strict=True) if taken}
     kept = {name: value for name, value in drawn.items() if about[name].axis in chosen}
     return Swept(f"{RANDOM}_{number:03d}", {**off, **kept}, RANDOM, number)
 
 
 def _between(source: random.Random, ends: Sequence[float], *, log: bool) -> float:
-    """A number between the ends, rounded to the digits that a person can read; all callers draw, used or not."""
+    """A random number between the ends, rounded to _DIGITS; it is drawn even if the setting does not use it."""
     low, high = (math.log(end) for end in ends) if log else ends
     value = low + source.random() * (high - low)
     return float(f"{math.exp(value) if log else value:.{_DIGITS}g}")
 
 
 def _check_fields(kind: type, where: str, names: Sequence[str]) -> None:
-    """Raise SettingsError for a name that no axis has."""
+    """Raise SettingsError for a field that belongs to no axis."""
     swept = [name for name, about in numbers(kind).items() if about.axis]
     for name in names:
         if name not in swept:
-            raise SettingsError(f"{where}.{name}: not a number that a sweep can raise{nearest(name, swept)}; remove it")
+            raise SettingsError(f"{where}.{name}: not a number that a sweep can vary{nearest(name, swept)}; remove it")
 
 
 def _limit(about: Number) -> float:
@@ -181,7 +185,7 @@ def _limit(about: Number) -> float:
 
 
 def _ends(about: Number) -> tuple[float, float]:
-    """What the strengths of a row lie between: from the neutral value to the strongest there can be."""
+    """Exclusive limits of a row's strengths: the neutral value and the strongest possible one."""
     if about.neutral is None:
         return math.inf, 0.0
     if isinstance(about.neutral, float) and about.neutral > 0:

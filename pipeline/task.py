@@ -1,4 +1,4 @@
-"""Tasks: the smallest pieces that are stored and resumed, each with everything that decides its result."""
+"""Tasks: the smallest pieces of work that are stored and resumed, each with everything that decides its result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for
 
 
 class Task(ABC):
-    """A piece of work with everything that decides its result; equal ids have equal results.
+    """A piece of work with everything that decides its result. Tasks with equal ids have equal results.
 
-    method : what computes it, as reports and records say.
-    noun : what `count` counts, in words.
+    method : name of the method in reports and records.
+    noun : what `count` counts.
     """
 
     method: str
@@ -25,7 +25,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many pictures (or images, or …) the task yields."""
+        """Number of pictures (or of whatever `noun` names) that the task yields."""
 
     @property
     @abstractmethod
@@ -39,7 +39,7 @@ class Task(ABC):
 
     @abstractmethod
     def record(self) -> Record:
-        """Everything that decides the result, as plain JSON values. Its keys keep their spelling for good."""
+        """Everything that decides the result, as plain JSON values. Its keys never change."""
 
     @property
     def id(self) -> str:
@@ -48,26 +48,34 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Sizes:
-    """How items are cut. batch : items of a micro-batch at most. block : items of a task at most."""
+    """How items are cut into tasks and micro-batches.
+
+    batch : maximum number of items in a micro-batch.
+    block : maximum number of items in a task.
+    """
 
     batch: int
     block: int
 
     @classmethod
     def of(cls, device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
-        """Sizes by static costs: multiply-accumulates of one item, and bytes of its maps in one forward pass."""
+        """Sizes by static costs.
+
+        item_macs : multiply-accumulates of one item.
+        item_bytes : bytes of its maps in one forward pass.
+        """
         batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
         batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
         return cls(batch, batch * batches)
 
     def batch_of(self, items: int) -> int:
-        """The micro-batch for so many items: rounds of equal size, so that hardly an item is padding."""
+        """Size of the micro-batches of this many items; they are of equal size, so that padding is small."""
         rounds = -(-items // self.batch)
         return -(-items // rounds)
 
 
 def blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Rising numbers, cut where a grid of `size` cuts; empty blocks left out."""
+    """Ascending numbers, cut at the multiples of `size`; empty blocks are left out."""
     cut: dict[int, list[int]] = {}
     for number in numbers:
         cut.setdefault(number // size, []).append(number)

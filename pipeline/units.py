@@ -1,4 +1,4 @@
-"""Addresses of units: which layers, and which units of them, a request means."""
+"""Addresses of units: the layers and units that a request names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from pipeline.card import SHOWN_KINDS, LayerCard, NetworkCard
 from pipeline.errors import UnitError, nearest
 
-Units = dict[str, tuple[int, ...]]  # name of a layer → its units, rising
+Units = dict[str, tuple[int, ...]]  # name of a layer → its units, ascending
 Member = tuple[int, float]  # a unit and the weight of its activation
-Members = tuple[Member, ...]  # what is excited together
+Members = tuple[Member, ...]  # units that are excited together
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
 
@@ -22,17 +22,17 @@ def select_units(card: NetworkCard, addresses: Sequence[str] | None) -> Units:
     An address is LAYER or LAYER:UNITS. LAYER may hold * and ?; UNITS is * or a comma-separated list of
     numbers, ranges 3-17 (both ends included) and, in the class layer, labels. None means every unit of the
     convolutional and fully connected layers and of the class layer.
-    Raises UnitError with the near match for a layer, unit or label that is not there.
+    Raises UnitError with the nearest match for an unknown layer, unit or label.
     """
     if addresses is None:
         wanted = [layer for layer in card.layers if layer.kind in SHOWN_KINDS or layer.name == card.class_layer]
         return {layer.name: tuple(range(layer.channels)) for layer in wanted}
-    found: dict[str, set[int]] = {}
+    chosen: dict[str, set[int]] = {}
     for address in addresses:
         pattern, numbers = split_address(card, str(address).strip())
         for layer in _layers(card, pattern):
-            found.setdefault(layer.name, set()).update(_numbers(card, layer, numbers))
-    return {layer.name: tuple(sorted(found[layer.name])) for layer in card.layers if layer.name in found}
+            chosen.setdefault(layer.name, set()).update(_numbers(card, layer, numbers))
+    return {layer.name: tuple(sorted(chosen[layer.name])) for layer in card.layers if layer.name in chosen}
 
 
 def address(layer: str, units: Iterable[int]) -> str:
@@ -47,7 +47,7 @@ def address(layer: str, units: Iterable[int]) -> str:
 
 
 def unit_number(card: NetworkCard, layer: LayerCard, text: str) -> int:
-    """The unit of a layer that a number or, in the class layer, a label names; UnitError if there is none."""
+    """The unit of a layer that a number or, in the class layer, a label names. Raises UnitError if there is none."""
     numbers = list(_numbers(card, layer, text))
     if len(numbers) != 1:
         raise UnitError(f"units {layer.name}:{text}: got {len(numbers)} units, expected one; give its number or label")
@@ -55,7 +55,7 @@ def unit_number(card: NetworkCard, layer: LayerCard, text: str) -> int:
 
 
 def split_address(card: NetworkCard, text: str) -> tuple[str, str]:
-    """Layer and units of an address, "*" where it names none; a layer's own name may hold a colon."""
+    """Layer and units of an address; "*" if it names no units. The name of a layer may contain a colon."""
     names = {layer.name for layer in card.layers}
     if text in names or ":" not in text:
         return text, "*"
@@ -68,7 +68,7 @@ def _layers(card: NetworkCard, pattern: str) -> list[LayerCard]:
     if exact:
         return exact
     if not any(sign in pattern for sign in "*?["):
-        card.layer(pattern)  # raises with the near match
+        card.layer(pattern)  # raises with the nearest match
     matched = [layer for layer in card.layers if layer.has_units and fnmatchcase(layer.name, pattern)]
     if not matched:
         names = [layer.name for layer in card.layers]
@@ -101,20 +101,20 @@ def _numbers(card: NetworkCard, layer: LayerCard, text: str) -> Iterable[int]:
 
 
 def _pieces(card: NetworkCard, layer: LayerCard, text: str) -> Sequence[str]:
-    """The text at its commas; whole where it is a label of several names, which has commas of its own."""
+    """The text split at its commas, unless it is a class label, whose names commas may separate."""
     labels = card.labels if card.names_classes(layer.name) else ()
     return [text] if text.casefold() in (label.casefold() for label in labels if "," in label) else text.split(",")
 
 
 def _labelled(card: NetworkCard, layer: LayerCard, label: str) -> int:
-    """The unit of a layer of classes whose label (or its first name) this is."""
+    """The unit of a layer of classes whose label, or one of whose names, this is."""
     labels = card.labels if card.names_classes(layer.name) else ()
-    for unit, known in enumerate(labels):
-        names = [known, *known.split(",")]
+    for unit, text in enumerate(labels):
+        names = [text, *text.split(",")]
         if label.casefold() in (name.strip().casefold() for name in names):
             return unit
-    first_names = [known.split(",")[0] for known in labels]
+    first_names = [text.split(",")[0] for text in labels]
     raise UnitError(
         f"units {layer.name}:{label}: not a number, a range or a label of the layer{nearest(label, first_names)}; "
-        f"write for example {layer.name}:0-{layer.channels - 1}, a label whole or by the first of its names"
+        f"write for example {layer.name}:0-{layer.channels - 1}, a whole label or its first name"
     )

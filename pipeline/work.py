@@ -1,4 +1,4 @@
-"""One run over a plan: its tasks, cut once and handed to whatever computes, counts and merges them."""
+"""The work of a plan: its tasks, cut once and shared by the driver, the progress bar and the merge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownImage:
-    """What an atlas says of an image of the dataset.
+    """What an atlas stores of an image of the dataset, apart from its pixels.
 
     hash : SHA-256 of its file.
     label : class number, −1 for none.
@@ -29,14 +29,14 @@ class KnownImage:
 
 @dataclass
 class Work:
-    """What methods know of one another's share of a run.
+    """The tasks and results of a plan, as far as methods share them.
 
-    resources : what tasks read; None where nothing is computed and only stored results count.
-    tasks : method → its tasks so far, in their order.
-    results : method → what it has put together from its shards.
-    images : number → every image of the dataset to which results refer.
-    problems : a line for every shard that was set aside.
-    notes : a line for everything else that a person should read.
+    resources : what tasks read; None if only stored results are used.
+    tasks : method → its tasks so far, in order.
+    results : method → the result that it assembled from its shards.
+    images : number → image of the dataset, for all images that results refer to.
+    problems : a line for each shard that was set aside.
+    notes : further lines for the user.
     left_out : images of the dataset that could not be read, with reasons.
     """
 
@@ -51,13 +51,13 @@ class Work:
     left_out: list[str] = field(default_factory=list)
 
     def stage(self, method: str, tasks: Iterable[Task]) -> Sequence[Task]:
-        """Keep a method's next tasks, and return them."""
+        """Add a method's next tasks, and return them."""
         kept = list(tasks)
         self.tasks.setdefault(method, []).extend(kept)
         return kept
 
     def with_images(self, tasks: Sequence[Task]) -> Sequence[Task]:
-        """The tasks, or none where this run has not opened the images that they read."""
+        """The tasks; none if this run has not opened the images that they read."""
         return tasks if self.resources is None or self.resources.source is not None else ()
 
     def shard(self, task: Task) -> Shard | None:
@@ -65,5 +65,5 @@ class Work:
         return self.shards.take(task.id, task.record(), self.problems)
 
     def asking(self, plan: Plan) -> Work:
-        """The same tasks and results under a plan that asks for more of what needs no tasks."""
+        """The same tasks and results with a later plan, whose additions need no tasks."""
         return replace(self, plan=plan)

@@ -1,4 +1,4 @@
-"""What `make bench` measures, one module a question; each has `QUESTION` and `measure(short) -> Figures`.
+"""The measurements of `make bench`, one module for each; a module has `QUESTION` and `measure(short) -> Figures`.
 
-One with `IMAGES` also takes `images`, the path of a tar.
+In a module with `IMAGES`, `measure` also takes `images`, the path of a tar.
 """

@@ -1,6 +1,6 @@
 """Measure speed and memory: make bench, or make bench ARGS=ascent_on_cones for one question.
 
-ARGS=long measures longer; images=PATH names a tar for the questions that look at images of one's own.
+ARGS=long measures longer; images=PATH names a tar for the questions that read images of the user.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ NO_QUESTIONS = {"__main__", "figures"}
 
 def main(arguments: list[str]) -> None:
     """Answer the questions named, or all of them."""
-    known = sorted({module.name for module in pkgutil.iter_modules(jobs.bench.__path__)} - NO_QUESTIONS)
-    own = dict(argument.split("=", 1) for argument in arguments if argument.startswith("images="))
-    chosen = [name for name in arguments if name != "long" and not name.startswith("images=")] or known
+    questions = sorted({module.name for module in pkgutil.iter_modules(jobs.bench.__path__)} - NO_QUESTIONS)
+    options = dict(argument.split("=", 1) for argument in arguments if argument.startswith("images="))
+    chosen = [name for name in arguments if name != "long" and not name.startswith("images=")] or questions
     for name in chosen:
-        if name not in known:
-            raise SettingsError(f"bench {name}: no such question{nearest(name, known)}; there are {', '.join(known)}")
+        if name not in questions:
+            raise SettingsError(
+                f"bench {name}: no such question{nearest(name, questions)}; the questions are {', '.join(questions)}"
+            )
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     for name in chosen:
         question = importlib.import_module(f"jobs.bench.{name}")
         print(f"\n{name}: {question.QUESTION}")
-        given = own if hasattr(question, "IMAGES") else {}
+        given = options if hasattr(question, "IMAGES") else {}
         question.measure("long" not in arguments, **given).print()
 
 

@@ -24,7 +24,7 @@ LAYER, BATCH = "conv3", 32
 
 
 def measure(short: bool) -> Figures:
-    """Both ways in turn; the ratio is the median of the pairs."""
+    """Measure both variants in turn; the ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network = caffenet_shaped()
     config = compose_config("atlas", [])
@@ -44,7 +44,7 @@ def measure(short: bool) -> Figures:
     figures = Figures()
     figures.add("on the cone, micro-batches of 32", 1 / statistics.median(per_fast), "unit-steps/s")
     figures.add("one image at a time, fc8 included", 1 / statistics.median(per_slow), "unit-steps/s")
-    figures.add("ratio", median_ratio(per_slow, per_fast), "(at least 10 is the aim)")
+    figures.add("ratio", median_ratio(per_slow, per_fast), "(target: at least 10)")
     return figures
 
 

@@ -18,7 +18,7 @@ LAYER, TOP, BATCH = "conv5", 9, 16
 
 
 def measure(short: bool) -> Figures:
-    """Both ways in turn; a ratio is the median of the pairs."""
+    """Measure the variants in turn; a ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network = caffenet_shaped()
     units, runs, loops = (16, 3, 4) if short else (64, 7, 12)
@@ -43,13 +43,13 @@ def measure(short: bool) -> Figures:
     for name, seconds in (("at the images' maxima", fast), ("all at the centre, the largest cone", inside)):
         per_hit = [second / hits for second in seconds]
         figures.add(f"{hits} hits {name}", 1e3 * statistics.median(per_hit), "ms/hit")
-        figures.add("  three full passes are slower by", median_ratio(per_slow, per_hit), "(at least 6 is the aim)")
+        figures.add("  three full passes are slower by", median_ratio(per_slow, per_hit), "(target: at least 6)")
     figures.add("three full passes", 1e3 * statistics.median(per_slow), "ms/hit")
     return figures
 
 
 def noise_images(network: Network, count: int) -> np.ndarray:
-    """Smooth noise, centred float32 (image, channel, row, column): speed does not depend on what is seen."""
+    """Smooth noise, centred float32 (image, channel, row, column): speed does not depend on the content."""
     size = network.preprocessing
     coarse = torch.from_numpy(np.random.RandomState(0).normal(0, 60, (count, size.channels, 24, 24)))
     smooth = torch.nn.functional.interpolate(coarse, (size.height, size.width), mode="bilinear")
@@ -66,9 +66,9 @@ def top_hits(network: Network, images: np.ndarray, units: int) -> tuple[np.ndarr
 
 
 def full_passes(network: Network, image: np.ndarray, unit: int, position: np.ndarray) -> list[np.ndarray]:
-    """One forward and one backward pass of the whole image a rule, as the original program runs them.
+    """One forward and one backward pass of the whole image for each rule, as the original program runs them.
 
-    All three are plain gradients: the rules differ in a comparison at the rectifiers.
+    All three are plain gradients, because the rules differ only in a comparison at the rectifiers.
     """
     signals = []
     for _ in RULES:

@@ -29,7 +29,7 @@ LAYERS, BATCH, ENTRIES = ("conv3", "fc8"), 8, 4096
 
 
 def measure(short: bool) -> Figures:
-    """Both ways in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
+    """Measure both variants in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network, prior = caffenet_shaped(), generator_shaped()
     wanted = ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0", "device=cpu"]
@@ -73,7 +73,7 @@ def generator_shaped() -> SimpleNamespace:
         for layer, shapes in weight_shapes(definition).items()
     }
     generator, code_shape, _ = caffe_function(definition, weights)
-    generator = generator.to(memory_format=torch.channels_last)  # as a task has it on a CPU
+    generator = generator.to(memory_format=torch.channels_last)  # as in a task on a CPU
     return SimpleNamespace(
         name="bench", code_shape=code_shape, height=256, width=256, order="BGR", generator=generator,
         mean=np.array([104.00699, 116.66877, 122.67891]), gain=np.ones(3),

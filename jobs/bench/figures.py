@@ -1,4 +1,4 @@
-"""Figures of a measurement, and timing that holds when a machine's speed drifts."""
+"""Figures of a measurement, and timing that is robust against drifts of a machine's speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Figures:
-    """Named numbers with their measure, in the order in which they were found."""
+    """Named numbers with their units of measure, in the order in which they were added."""
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
 
@@ -24,7 +24,7 @@ class Figures:
 
 
 def seconds_in_turn(runs: int, *works: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each piece of work in each run, A B A B …, after one run that does not count."""
+    """Seconds of each piece of work in each run, in the order A B A B …, after an extra run that does not count."""
     times: list[list[float]] = [[] for _ in works]
     for run in range(runs + 1):
         for place, work in enumerate(works):

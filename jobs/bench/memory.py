@@ -19,15 +19,15 @@ from jobs.request import read_config, read_model
 from pipeline.errors import SettingsError
 
 QUESTION = "resident memory of a worker that mines every layer of doodlenet, against the images it has read"
-IMAGES = "tiny-train.tar"  # in the folder ATLAS_TEST_DATA, where images=… names no other
+IMAGES = "tiny-train.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
 PLOT = Path("atlases/bench/memory.png")
 COUNTS, FEW = (1_000, 5_000, 20_000, 50_000), (1_000, 4_000, 10_000)
-EVERY = 0.2  # seconds between two looks
+EVERY = 0.2  # seconds between two measurements
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One worker: images read and bytes resident at each look, and the bytes before the first image."""
+    """One worker: images read and resident bytes at each measurement, and resident bytes before the first image."""
 
     asked: int
     images: np.ndarray
@@ -36,10 +36,10 @@ class Curve:
 
 
 def measure(short: bool, images: str | None = None) -> Figures:
-    """A fresh worker for every number of images.
+    """Measure a new worker for every number of images.
 
-    images : a tar; None for IMAGES in the folder ATLAS_TEST_DATA, and for drawings where that is not there.
-    Raises SettingsError for a tar that is not there, and where there is no /proc to look into.
+    images : a tar; None for IMAGES in the folder ATLAS_TEST_DATA, or for drawings if that is missing.
+    Raises SettingsError if the tar is missing, or on a system without /proc.
     """
     path = _tar(images)
     if not Path("/proc/self/statm").is_file():
@@ -60,7 +60,7 @@ def measure(short: bool, images: str | None = None) -> Figures:
 
 
 def draw(curves: list[Curve], path: Path) -> None:
-    """Write the plot of these workers, megabytes against images, as a PNG."""
+    """Plot megabytes against images for each worker, and write the plot as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -89,8 +89,8 @@ def draw(curves: list[Curve], path: Path) -> None:
 def _tar(images: str | None) -> Path | None:
     if images is not None and not Path(images).is_file():
         raise SettingsError(f"bench memory: {images}: no such file; name a tar of images by images=PATH")
-    found = Path(images) if images is not None else Path(os.environ.get("ATLAS_TEST_DATA", "")) / IMAGES
-    return found if found.is_file() else None
+    path = Path(images) if images is not None else Path(os.environ.get("ATLAS_TEST_DATA", "")) / IMAGES
+    return path if path.is_file() else None
 
 
 def _last_quarter(curve: Curve) -> float:
@@ -98,7 +98,7 @@ def _last_quarter(curve: Curve) -> float:
 
 
 def _watched(path: Path | None, count: int) -> Curve:
-    """Mine in a process of its own, and look at its memory from outside."""
+    """Mine in a separate process, and measure its memory from outside."""
     context = multiprocessing.get_context("spawn")
     read, ready = context.Value("q", 0), context.Event()
     with tempfile.TemporaryDirectory() as cache:
@@ -106,20 +106,20 @@ def _watched(path: Path | None, count: int) -> Curve:
         worker.start()
         while not ready.wait(EVERY):
             if not worker.is_alive():
-                raise RuntimeError("bench memory: the worker ended before its first image; its reason stands above")
-        before, looks = _resident(worker.pid), []
+                raise RuntimeError("bench memory: the worker ended before its first image; see its error above")
+        before, points = _resident(worker.pid), []
         while worker.is_alive():
-            looks.append((read.value, _resident(worker.pid)))
+            points.append((read.value, _resident(worker.pid)))
             time.sleep(EVERY)
         worker.join()
     if worker.exitcode:
-        raise RuntimeError("bench memory: the worker failed; its reason stands above")
-    seen = np.array([look for look in looks if look[0] and look[1]])
-    return Curve(count, seen[:, 0], seen[:, 1], before)
+        raise RuntimeError("bench memory: the worker failed; see its error above")
+    valid = np.array([point for point in points if point[0] and point[1]])
+    return Curve(count, valid[:, 0], valid[:, 1], before)
 
 
 def _resident(pid: int) -> int:
-    """Bytes of a process that lie in memory; 0 where it is gone."""
+    """Resident bytes of a process; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
@@ -127,7 +127,7 @@ def _resident(pid: int) -> int:
 
 
 class _Counted:
-    """A source of images that counts what is read of it."""
+    """A source of images that counts the images read from it."""
 
     def __init__(self, source: object, read: Synchronized) -> None:
         self._source, self._read = source, read
@@ -142,7 +142,7 @@ class _Counted:
 
 
 def _work(path: Path | None, count: int, cache: str, read: Synchronized, ready: object) -> None:
-    """What a worker does: task after task, as a driver would send them."""
+    """The work of the worker: all tasks in turn, as a driver would send them."""
     from pipeline.compute import compute
     from pipeline.data.open_source import open_source
     from pipeline.methods.tops.task import TOPS, mine_tasks

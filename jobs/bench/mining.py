@@ -35,7 +35,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Work:
-    """What is mined: a network and a data set, `count` images in batches of one size; noise without a data set."""
+    """What is mined: a network and `count` images of a dataset in batches of one size; noise without a dataset."""
 
     network: Network
     source: ImageSource | None
@@ -47,10 +47,10 @@ class Work:
         return list(self.network.layers)
 
     def decoded(self) -> Iterator[Batch]:
-        """Batches, decoded by this thread when they are asked for."""
-        size, found = self.network.preprocessing, []
+        """Yield batches, which this thread decodes on demand."""
+        size, read = self.network.preprocessing, []
         if self.source is not None:
-            found = batches(
+            read = batches(
                 self.source,
                 0,
                 self.count,
@@ -63,7 +63,7 @@ class Work:
                 threads=0,
                 skipped=[],
             )
-        for batch in found:
+        for batch in read:
             yield np.array(batch.images), batch.pixels, batch.count
         if self.source is None:
             random = np.random.default_rng(0)
@@ -71,10 +71,10 @@ class Work:
                 pixels = random.integers(0, 256, (self.batch, size.height, size.width, 3), np.uint8)
                 yield np.arange(start, start + self.batch), pixels, self.batch
 
-    def mine(self, found: Iterator[Batch], settings: MineSettings) -> None:
+    def mine(self, decoded: Iterator[Batch], settings: MineSettings) -> None:
         labels = {image: image % 10 for image in range(self.count)}
         asked = {"settings": settings, "sample": range(self.count), "labels": labels, "classes": 10, "device": _CPU}
-        mine_block(self.network, self.layers, found, **asked)
+        mine_block(self.network, self.layers, decoded, **asked)
 
     def forward(self, images: list[torch.Tensor]) -> None:
         with torch.inference_mode():
@@ -83,7 +83,7 @@ class Work:
 
 
 def measure(short: bool) -> Figures:
-    """All ways in turn; the shares are medians over the turns."""
+    """Measure all variants in turn; the ratios are medians over the turns."""
     torch.set_num_threads(1)
     figures = Figures()
     folder = Path(os.environ.get("ATLAS_TEST_DATA", ""))
@@ -103,14 +103,14 @@ def measure(short: bool) -> Figures:
 
 
 def _compare(figures: Figures, work: Work, runs: int) -> None:
-    size, found = work.network.preprocessing, list(work.decoded())
-    planes = [torch.from_numpy(size.centred(pixels)) for _, pixels, _ in found]
-    beside = [centred(size, pixels, _CPU) for _, pixels, _ in found]
+    size, decoded_batches = work.network.preprocessing, list(work.decoded())
+    planes = [torch.from_numpy(size.centred(pixels)) for _, pixels, _ in decoded_batches]
+    beside = [centred(size, pixels, _CPU) for _, pixels, _ in decoded_batches]
     ways: dict[str, Callable[[], object]] = {
         "forward alone, planes": lambda: work.forward(planes),
         "forward alone, channels side by side": lambda: work.forward(beside),
-        "mined, everything": lambda: work.mine(iter(found), EVERYTHING),
-        "mined, without statistics of positions": lambda: work.mine(iter(found), NO_POSITIONS),
+        "mined, everything": lambda: work.mine(iter(decoded_batches), EVERYTHING),
+        "mined, without statistics of positions": lambda: work.mine(iter(decoded_batches), NO_POSITIONS),
         "decoded": lambda: list(work.decoded()),
         "decoded and mined": lambda: work.mine(work.decoded(), EVERYTHING),
     }
@@ -119,7 +119,7 @@ def _compare(figures: Figures, work: Work, runs: int) -> None:
     for way, taken in seconds.items():
         figures.add(f"{name}: {way}", work.count / statistics.median(taken), "images/s")
     plain, quick, whole, few, decoded, both = seconds.values()
-    aim = "(at least 0.9 is the aim)"
+    aim = "(target: at least 0.9)"
     figures.add(f"{name}: everything / forward, planes", median_ratio(plain, whole), aim)
     figures.add(f"{name}: everything / forward, side by side", median_ratio(quick, whole), "")
     figures.add(f"{name}: without positions / forward, side by side", median_ratio(quick, few), "")

@@ -1,4 +1,4 @@
-"""Items to pictures: attempts from fresh starts in micro-batches, and which attempt is kept, whatever is climbed."""
+"""From items to pictures: attempts from fresh starts in micro-batches, and which is kept, for any parameterization."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.nets.cone import Cone
 from pipeline.units import Members
 
 MISSING, NEVER_ACTIVE = 0, 4  # further states of an item, as stored
-WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a fresh start replaces what is worth less
+WORTH = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a result replaces one that is worth less
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to find: units with their weights, from the start of one sample, by one setting."""
+    """One picture to compute: units with their weights, one sample, one setting."""
 
     members: Members
     sample: int
@@ -29,19 +29,19 @@ class Item:
 
     @property
     def words(self) -> str:
-        """The units in words, as in 3+0.5*7."""
+        """The units as text, such as 3+0.5*7."""
         return "+".join(str(unit) if weight == 1 else f"{weight:g}*{unit}" for unit, weight in self.members)
 
 
 @dataclass(frozen=True)
 class Iterates:
-    """One iterate of every item; axes as named. An item that failed has zero pixels, NaN, and step −1.
+    """One iterate of every item. An item that failed has zero pixels, NaN, and step −1.
 
     pixels : uint8 (item, y, x, rgb).
-    parameters : float32 (item, …); empty where the pixels say it all.
+    parameters : float32 (item, …); empty if the image itself is the parameters.
     activation : float32 (item, member), of those pixels, measured again after rounding; NaN beyond the last member.
     activation_float : float32 (item, member), of the image before rounding.
-    step : int32 (item,), the iteration it is from.
+    step : int32 (item,), iteration of the iterate.
     """
 
     pixels: np.ndarray
@@ -53,12 +53,13 @@ class Iterates:
 
 @dataclass(frozen=True)
 class Climbed:
-    """What became of the items, in their order.
+    """The results of the items, in their order.
 
-    last, best : the last iterate, and the one with the highest objective among those that may be kept.
+    last : the last iterate.
+    best : the iterate with the highest objective among those that may be kept.
     status : uint8 (item,): 0 missing, 1 ok, 2 zero_gradient, 3 nan, 4 never_active.
-    attempt : uint8 (item,), which start it is from: 0 the first, then fresh ones.
-    trace : float32 (item, point), the first member's activation on the way; NaN beyond the end of a short climb.
+    attempt : uint8 (item,), number of the start: 0 for the first, then fresh ones.
+    trace : float32 (item, point), the first member's activation during the climb; NaN beyond the end of a short one.
     trace_steps : int32 (item, point), the iterations of the trace; −1 beyond the end.
     halved : how often the micro-batch was halved because the device was out of memory.
     """
@@ -73,7 +74,7 @@ class Climbed:
 
     @property
     def shown(self) -> list[bool]:
-        """Whether there is a picture of each item; one that never made its unit active counts."""
+        """Whether each item has a picture; one whose unit stayed off has."""
         return [status in (OK, NEVER_ACTIVE) for status in self.status.tolist()]
 
 
@@ -90,15 +91,16 @@ def climb_items(
     log_odds: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Climbed:
-    """Climb with every item, `batch` at a time, on the cone's device.
+    """Run the climbs of all items, `batch` at a time, on the cone's device.
 
-    cone : of the units' layer; what is climbed is the value of the layer itself, before any ReLU above it.
-    fresh_starts : further starts for items whose gradient is zero, that are not a number, or that never switch on a
-        unit behind a ReLU. An item of one iteration climbs nowhere and counts as ok whatever the unit says.
-    batch : items of a micro-batch; all have this shape, the last is filled up with repeats.
-    balance, log_odds : of the objective.
-    dtype : in which the network computes.
-    Raises torch.cuda.OutOfMemoryError when a micro-batch of one item does not fit.
+    cone : cone of the units' layer. The objective is the layer's own value, before any ReLU above it.
+    fresh_starts : further starts for items whose gradient is zero, whose values are not finite, or whose unit stays off
+        behind a ReLU. An item with one iteration only evaluates, and is ok whether its unit is on or off.
+    trace_points : points kept of each trace.
+    batch : items of a micro-batch. All micro-batches have this shape; the last is padded with repeats.
+    balance, log_odds : see `Objective`.
+    dtype : precision of the network.
+    Raises torch.cuda.OutOfMemoryError if a micro-batch of one item does not fit.
     """
     members = max((len(item.members) for item in items), default=1)
     task = _Task(cone, parameterization, members, trace_points, balance, log_odds, dtype, device)
@@ -120,7 +122,7 @@ def climb_items(
 
 
 def trace_steps(iterations: int, points: int) -> np.ndarray:
-    """The iterations that a trace keeps, int32 (point,): evenly spread, first and last among them, −1 for none."""
+    """The iterations that a trace keeps, int32 (point,): evenly spaced from first to last; −1 fills the rest."""
     steps = np.full(points, -1, np.int32)
     kept = np.unique(np.rint(np.linspace(0, iterations - 1, min(points, iterations))).astype(np.int32))
     steps[: len(kept)] = kept
@@ -170,7 +172,7 @@ class _Task:
         )
 
     def attempted(self, items: Sequence[Item], attempt: int, batch: int) -> Climbed | None:
-        """One attempt of at most `batch` items, run as exactly `batch`; None where the device has no room for it."""
+        """One attempt of at most `batch` items, padded to `batch`; None if the device is out of memory."""
         try:
             return self._run(items, attempt, batch)
         except torch.cuda.OutOfMemoryError:
@@ -220,7 +222,7 @@ class _Task:
         good = result.status == OK
         preprocessing, mean = self.cone.network.preprocessing, self.cone.mean
         for into, iterate in ((result.last, climbed.last), (result.best, climbed.best)):
-            image = iterate.image.nan_to_num()  # of items that have failed
+            image = iterate.image.nan_to_num()  # failed items may hold NaN
             pixels = preprocessing.pixels(image.cpu().numpy(), mean)
             with torch.no_grad():
                 shown, _ = evaluated(torch.from_numpy(preprocessing.centred(pixels, mean)).to(image))
@@ -246,7 +248,7 @@ class _Task:
 
 
 def _keep(result: Climbed, chosen: Sequence[int], outcome: Climbed, attempt: int) -> None:
-    """Write an attempt's outcome into the result, where it is worth more than what stands there."""
+    """Copy the outcome of an attempt into the result, for the items for which it is better."""
     for at, to in enumerate(chosen):
         old, new = int(result.status[to]), int(outcome.status[at])
         if WORTH[new] < WORTH[old]:

@@ -1,4 +1,4 @@
-"""The one loop of activation maximization: a micro-batch of items climbs together, each by its own setting."""
+"""The one loop of activation maximization: a micro-batch of items climbs together, each with its own setting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.climb.parameterization import Setting, Step
 from pipeline.climb.transforms import transformed
 
 OK, ZERO_GRADIENT, NAN = 1, 2, 3  # how a climb ended, as stored
-ALL_FAILED_EVERY = 16  # iterations between checks whether anything still climbs; on a GPU each check is a wait
+ALL_FAILED_EVERY = 16  # iterations between checks whether all items have failed; each check synchronizes a GPU
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]  # images → activations (item, member), objective (item,)
 
@@ -22,9 +22,9 @@ class Iterate:
     """One iterate of every item.
 
     parameters : (item, …).
-    image : (item, channel, row, column), centred; the parameters themselves where pixels are climbed.
+    image : (item, channel, row, column), centred; the parameters themselves if those are pixels.
     activation : (item, member).
-    step : (item,), the iteration it is from.
+    step : (item,), iteration of the iterate.
     """
 
     parameters: Tensor
@@ -35,13 +35,14 @@ class Iterate:
 
 @dataclass(frozen=True)
 class Climb:
-    """What a micro-batch's climb left.
+    """The result of a micro-batch's climb.
 
     last : the last iterate.
     best : the iterate with the highest objective among those that may be kept.
-    ended : (item,), OK, ZERO_GRADIENT or NAN; the other fields of an item that is not OK mean nothing.
-    history : (iteration, item), the first member's activation; an item repeats its last one beyond its own end.
-    With transforms, `best` and `history` follow from transformed images; the activations of both iterates do not.
+    ended : (item,), OK, ZERO_GRADIENT or NAN; the other fields of an item that is not OK are undefined.
+    history : (iteration, item), the first member's activation; beyond its end, an item repeats its last one.
+    With transforms, `best` is chosen and `history` measured on transformed images. The activations of the two iterates
+    are measured on the images themselves.
     """
 
     last: Iterate
@@ -61,18 +62,19 @@ def climb(
     seed: int,
     bound: Callable[[Tensor], None] = lambda parameters: None,
 ) -> Climb:
-    """Climb from the start parameters (item, …), one setting an item.
+    """Climb from start parameters, with one setting per item.
 
+    start : (item, …).
     image : parameters → centred images (item, channel, row, column), differentiable.
     objective : images → activations (item, member) and what is maximized (item,), differentiable.
     steps : the update, see `Parameterization.steps`.
-    seed : of the transforms.
-    bound : brings parameters into their range, in place.
+    seed : seed of the transforms.
+    bound : clips parameters to their range, in place.
 
     An iteration bounds the parameters, evaluates, keeps the iterate if it is the best so far, then steps. The last
-    iteration of an item only evaluates. An item whose gradient is zero, or that is not a number any more, has failed
-    for good; with transforms, one whose gradient is zero in every iteration, for where one shift has switched a unit
-    off, the next may not. The last iteration of an item evaluates the image itself. Nothing acts across items.
+    iteration of an item only evaluates, and does so without transforms. An item fails for good when its gradient is
+    zero or its values are not finite. With transforms, a zero gradient is a failure only if it is zero in every
+    iteration, because one shift may switch a unit off and the next one on again. Items do not affect one another.
     Source: Yosinski et al. 2015, section 3, and Nguyen et al. 2016, Eq. 1; order of operations of the authors'
     programs.
     """
@@ -84,7 +86,7 @@ def climb(
     transforms = [one.transforms for one in settings]
     changed = torch.tensor([bool(asked) for asked in transforms], device=device)
     ended = torch.full_like(last, OK)
-    stuck = changed & (last > 0)  # with transforms: flat in every iteration so far
+    stuck = changed & (last > 0)  # with transforms: the gradient was zero in every iteration so far
     best, height = None, torch.full(start.shape[:1], -torch.inf, dtype=start.dtype, device=device)
     history = []
     for iteration in range(int(last.max()) + 1):
@@ -106,7 +108,7 @@ def climb(
         if not any(moving) or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
             break
         parameters = steps(parameters, gradient, value, iteration)
-    assert best is not None  # there is at least one iteration
+    assert best is not None  # every item has at least one iteration
     if any(transforms):
         ended = torch.where(stuck & (ended == OK), ZERO_GRADIENT, ended)
         best = replace(best, activation=objective(best.image)[0])
@@ -114,14 +116,17 @@ def climb(
 
 
 def judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor) -> Tensor:
-    """How each item stands after an iteration; the first failure is the one that counts.
+    """The state of each item after an iteration, (item,); the first failure is kept.
 
+    ended : (item,), the state before.
+    value : (item,), the objective.
+    gradient : (item, …), or None where no item needs one.
     moves : (item,), whether the item has an update ahead and so needs a gradient.
     """
     finite, flat = value.isfinite(), torch.zeros_like(moves)
     if gradient is not None:
         entries = gradient.flatten(1)
-        lowest, highest = entries.amin(dim=1), entries.amax(dim=1)  # exact, where squares of small ones vanish
+        lowest, highest = entries.amin(dim=1), entries.amax(dim=1)  # exact; squares of small entries underflow
         finite = finite & ((lowest.isfinite() & highest.isfinite()) | ~moves)
         flat = (lowest == 0) & (highest == 0) & moves
     now = torch.where(finite, torch.where(flat, ZERO_GRADIENT, OK), NAN)
@@ -137,9 +142,9 @@ def _evaluate(
     seed: int,
     iteration: int,
 ) -> tuple[Iterate, Tensor, Tensor | None]:
-    """The iterate, its objective and, where any item moves on, the gradient with respect to the parameters.
+    """The iterate, its objective and, if any item has an update ahead, the gradient with respect to the parameters.
 
-    The iterate's own image is not transformed.
+    The image of the iterate is not transformed.
     """
     steps = torch.full(parameters.shape[:1], iteration, device=parameters.device)
     if not moves:
@@ -156,14 +161,14 @@ def _evaluate(
 
 
 def _copied(now: Iterate) -> Iterate:
-    """The iterate in memory of its own, for a step may write over the parameters."""
+    """A copy of the iterate, because a step may overwrite the parameters."""
     parameters = now.parameters.clone()
     image = parameters if now.image is now.parameters else now.image
     return Iterate(parameters, image, now.activation, torch.full_like(now.step, -1))
 
 
 def _replaced(best: Iterate, now: Iterate, better: Tensor) -> Iterate:
-    """`now` where it is better; parameters are written over in place."""
+    """`now` where it is better, else `best`, whose parameters are overwritten in place."""
 
     def chosen(new: Tensor, old: Tensor, out: Tensor | None = None) -> Tensor:
         return torch.where(better.reshape(-1, *[1] * (new.dim() - 1)), new, old, out=out)

@@ -1,4 +1,4 @@
-"""What is maximized: one unit's activation, or a weighted sum of several units, kept in balance."""
+"""The objective: one unit's activation, or a weighted sum of several units with a penalty on their differences."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class Objective:
         log_odds: bool,
         device: torch.device,
     ) -> None:
-        """signs : 1 to maximize and −1 to minimize, one an item.
-
+        """
+        items : members of each item.
+        signs : of each item, 1 to maximize and −1 to minimize.
         balance : γ of the penalty on the differences.
-        log_odds : for a softmax layer, Φ is the logarithm of the probability, and for a single unit that of the odds,
-            p / (1 − p): its gradient has the direction of the probability's and does not vanish where that is nearly
-            0 or 1. False takes the probability itself.
+        log_odds : for a softmax layer, Φ is the logarithm of the probability p or, for a single unit, of the odds
+            p / (1 − p). This gradient has the direction of the gradient of p, and does not vanish where p is nearly
+            0 or 1. False takes p itself.
         """
         most = max(len(members) for members in items)
         padded = [(*members, *[(NOBODY, 0.0)] * (most - len(members))) for members in items]
@@ -57,19 +58,19 @@ class Objective:
             return value[:, None], value
         value = self._cone.log_values(image) if self._logs else self._cone.values(image)
         real = self._units != NOBODY
-        own = value.gather(1, self._units.clamp(min=0))
-        if self._logs and own.shape[1] == 1:
+        phi = value.gather(1, self._units.clamp(min=0))
+        if self._logs and phi.shape[1] == 1:
             rest = value.scatter(1, self._units, -torch.inf)
-            own, shown = own - rest.logsumexp(dim=1, keepdim=True), own.exp()
-            return shown, (own * self._weights.to(own.dtype))[:, 0]
-        total = (own * self._weights.to(own.dtype)).masked_fill(~real, 0).sum(dim=1)
+            phi, shown = phi - rest.logsumexp(dim=1, keepdim=True), phi.exp()
+            return shown, (phi * self._weights.to(phi.dtype))[:, 0]
+        total = (phi * self._weights.to(phi.dtype)).masked_fill(~real, 0).sum(dim=1)
         if self._balance:
-            total = total - self._balance * self._differences(own, real)
-        shown = own.exp() if self._logs else own
+            total = total - self._balance * self._differences(phi, real)
+        shown = phi.exp() if self._logs else phi
         return shown.masked_fill(~real, torch.nan), total
 
-    def _differences(self, own: Tensor, real: Tensor) -> Tensor:
+    def _differences(self, phi: Tensor, real: Tensor) -> Tensor:
         """The sum of |Φ_i − Φ_j| over all pairs of members, (item,)."""
-        first, second = torch.triu_indices(own.shape[1], own.shape[1], 1, device=own.device)
-        pairs = (own[:, first] - own[:, second]).abs()
+        first, second = torch.triu_indices(phi.shape[1], phi.shape[1], 1, device=phi.device)
+        pairs = (phi[:, first] - phi[:, second]).abs()
         return pairs.masked_fill(~(real[:, first] & real[:, second]), 0).sum(dim=1)

@@ -1,4 +1,4 @@
-"""What is climbed: how parameters begin, which image they give, and how a step changes them."""
+"""The parameterization of images: the start of the parameters, their image, and the update."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # parameters, gradient, 
 
 
 class Setting(Protocol):
-    """What the loop knows of an item's setting, whatever is climbed.
+    """What the loop needs to know of an item's setting.
 
-    iterations : of which the last one only evaluates.
+    iterations : number of iterations; the last one only evaluates.
     sign : 1 to maximize, −1 to minimize.
     first_kept : first iteration that may be kept as the best one.
-    transforms : name → value of what the image undergoes before it is evaluated (`pipeline.climb.transforms`).
+    transforms : name → value of the transforms of the image before it is evaluated (`pipeline.climb.transforms`).
     """
 
     name: str
@@ -42,13 +42,13 @@ class Setting(Protocol):
 class Parameterization(ABC):
     """One way to describe images by parameters.
 
-    dtype : of the parameters while they climb.
-    seed : of all random starts and shifts.
-    layer : name of the layer whose units are climbed for; it decides starts.
-    several_starts : whether another attempt starts elsewhere.
-    starts_by_number : whether the start of a single unit is drawn for its number, else for its number in words. Both
-        are valid; which one it is decides every picture.
-    kept_shape : shape of one item's parameters as results keep them; (0,) where the pixels say it all.
+    dtype : type of the parameters during a climb.
+    seed : seed of all random starts and transforms.
+    layer : name of the units' layer; it is part of the key of a start.
+    several_starts : whether another attempt begins at another start.
+    starts_by_number : whether the key of a start holds a single unit as a number, or else as text. Both are valid, but
+        the choice decides every picture.
+    kept_shape : shape of one item's parameters in the results; (0,) if the image itself is the parameters.
     """
 
     dtype: torch.dtype
@@ -68,10 +68,11 @@ class Parameterization(ABC):
 
     @abstractmethod
     def steps(self, settings: Sequence[Any], device: torch.device) -> Step:
-        """The update of a micro-batch whose items have these settings; equal ones stand together.
+        """The update of a micro-batch.
 
-        A step may write over the parameters that it is given. Items beyond their last update stay as they are.
+        settings : of the items; equal settings are adjacent.
+        A step may overwrite the parameters that it is given. It leaves items alone after their last update.
         """
 
     def bound(self, parameters: Tensor) -> None:  # noqa: B027 - codes are bounded by their steps
-        """Bring parameters into their range, in place, before they are evaluated."""
+        """Clip parameters to their range, in place, before they are evaluated."""

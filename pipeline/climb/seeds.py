@@ -1,4 +1,4 @@
-"""Randomness of starts: every item draws from a generator of its own, or from the authors' legacy generator."""
+"""Random generators of starts: one for each item, or the authors' legacy generator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class StartKey:
-    """All that decides a start's randomness.
+    """Everything that seeds a start.
 
-    unit : number of the unit, or the members of a weighted sum in words.
+    unit : number of the unit, or the members of a weighted sum as text.
     setting : name of the style or run.
-    attempt : counts the fresh starts; 0 is the first start.
+    attempt : number of the start; 0 is the first, the others are fresh starts.
     """
 
     seed: int
@@ -27,11 +27,11 @@ class StartKey:
 
 
 def item_random(key: StartKey) -> np.random.Generator:
-    """A generator of random numbers for this key alone."""
+    """The random generator of this key."""
     digest = hashlib.sha256(json.dumps(astuple(key)).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))  # as many bits as it takes
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))  # Philox takes 128 bits
 
 
 def legacy_random(seed: int, attempt: int) -> np.random.RandomState:
-    """NumPy's legacy generator as the authors' programs seed it; fresh starts are ours."""
+    """NumPy's legacy generator, seeded as in the authors' programs. Departure: these have no fresh starts."""
     return np.random.RandomState(seed if attempt == 0 else [seed, attempt])

@@ -1,7 +1,7 @@
-"""What an image undergoes before it is evaluated: random shifts (jitter), so that no pixel's exact place matters.
+"""Transforms of an image before it is evaluated: random shifts (jitter), so that no feature depends on exact positions.
 
-A further transform is a function here with its name in TRANSFORMS, and a number of that name (`transform=True`) in the
-settings of each method that offers it.
+To add a transform, write a function here, put its name into TRANSFORMS, and add a number of that name
+(`transform=True`) to the settings of each method that offers it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 def transformed(image: Tensor, asked: Sequence[Mapping[str, float]], seed: int, iteration: int) -> Tensor:
     """The images (item, channel, row, column) after all transforms, in the order of TRANSFORMS; differentiable.
 
-    asked : name → value of the transforms of each item.
-    seed, iteration : decide what is random; nothing else does.
+    asked : of each item, name → value of its transforms.
+    seed, iteration : the only values that seed random transforms.
     """
     for name, transform in TRANSFORMS.items():
         values = [one.get(name, 0.0) for one in asked]
@@ -30,9 +30,9 @@ def transformed(image: Tensor, asked: Sequence[Mapping[str, float]], seed: int, 
 def jittered(image: Tensor, shares: Sequence[float], seed: int, iteration: int) -> Tensor:
     """The images (item, channel, row, column), each shifted at random with its edges repeated; differentiable.
 
-    shares : largest shift of each item, either way, as a share of the sides; 0 leaves an item as it is.
-    The shift follows from the seed, the iteration and the share alone, so an item's picture does not depend on the
-    items beside it.
+    shares : of each item, the largest shift in either direction, as a share of the sides; 0 for none.
+    The shift depends on the seed, the iteration and the share only, so an item's picture does not depend on the other
+    items.
     """
     if len(set(shares)) == 1:
         return _shifted(image, shares[0], seed, iteration)
@@ -46,11 +46,11 @@ def jittered(image: Tensor, shares: Sequence[float], seed: int, iteration: int) 
 
 def _shifted(image: Tensor, share: float, seed: int, iteration: int) -> Tensor:
     sides = image.shape[2:]
-    most = [int(share * side) for side in sides]
-    if not any(most):
+    limits = [int(share * side) for side in sides]
+    if not any(limits):
         return image
     draw = np.random.Generator(np.random.Philox(key=[seed, iteration]))
-    down, right = draw.integers([-each for each in most], [each + 1 for each in most]).tolist()
+    down, right = draw.integers([-each for each in limits], [each + 1 for each in limits]).tolist()
     for axis, by in ((2, down), (3, right)):
         size = image.shape[axis]
         places = (torch.arange(size, device=image.device) + by).clamp(0, size - 1)
@@ -58,5 +58,5 @@ def _shifted(image: Tensor, share: float, seed: int, iteration: int) -> Tensor:
     return image
 
 
-Transform = Callable[[Tensor, Sequence[float], int, int], Tensor]  # images, a value an item, seed, iteration → images
+Transform = Callable[[Tensor, Sequence[float], int, int], Tensor]  # images, value per item, seed, iteration → images
 TRANSFORMS: dict[str, Transform] = {"jitter": jittered}

@@ -1,4 +1,4 @@
-"""What the registry knows of a method: what it is asked, which tasks follow, what they cost, and where its code is."""
+"""The interface of a method: its settings, its tasks, their estimated cost, and its modules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from pipeline.sweep import Swept
 from pipeline.task import Task
 from pipeline.work import Work
 
-_NAMED = 6  # differences that an error names
+_NAMED = 6  # maximum number of differences that an error names
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A line of `make plan`.
 
-    units, results : how many.
+    units, results, tasks : their numbers.
+    seconds : estimated time on one worker.
     size : height and width of a picture in pixels, or None.
-    bytes : in the atlas.
+    bytes : size in the atlas.
     note : what else is computed.
     """
 
@@ -42,14 +43,14 @@ class Estimate:
 
 
 class Method(ABC):
-    """One way to find or judge what units prefer; its code stands in one folder.
+    """One way to find or judge what units prefer. Its code is in one folder.
 
-    name : in plans and in the registry.
-    setting : class of what it is asked by a name.
+    name : name in plans and in the registry.
+    setting : class of its named settings.
     numbers : class whose fields pages explain, or None.
     makes_pictures : whether it stores pictures of units, at /layers/<layer>/<name>/<setting>.
-    requested : whether `methods=[…]` chooses it; the others follow from these.
-    stated : whether the settings that a file states name what it was asked.
+    requested : whether users choose it by `methods=[…]`; the other methods follow from the chosen ones.
+    stated : whether the settings in the atlas file include those of this method.
     """
 
     name: str
@@ -60,20 +61,24 @@ class Method(ABC):
     stated = True
 
     def read(self, config: Config) -> Any:
-        """What the method's section of a configuration asks, checked before any work begins."""
+        """Read and check the method's section of a configuration, before any work begins."""
         return None
 
     def ask(self, plan: Plan, request: Request) -> Plan:
-        """The plan with what a request wants of this method; `request.asked` has what `read` returned."""
+        """The plan with this method's part of a request added; `request.asked` has what `read` returned."""
         return plan
 
     def check(self, before: Plan, later: Plan) -> None:
-        """Raise OutputError where two plans ask for different things by one name."""
+        """Raise OutputError if two plans use one name for different settings."""
         for name, asked in later.of(self.name).items():
             self.check_one(before.of(self.name).get(name), asked, later.is_swept(self.name, name))
 
     def check_one(self, before: Asked | None, later: Asked, swept: bool) -> None:
-        """Raise OutputError where a later value cannot have the name of an earlier one."""
+        """Raise OutputError if a later setting may not have the name of an earlier one.
+
+        before : None if the name is new.
+        swept : whether the later setting belongs to a sweep.
+        """
         changes = [] if before is None else differences(before.record(), later.record())
         if changes:
             words = before.clash(changes[:_NAMED], swept)  # type: ignore[union-attr]
@@ -81,25 +86,26 @@ class Method(ABC):
                 raise OutputError(words)
 
     def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[Asked, ...]:
-        """What a sweep asks of the method, in the order of its settings.
+        """The method's settings for a sweep, in the order of `settings`.
 
-        base : name of the setting from which everything is that a sweep does not change.
-        Raises SettingsError where the base is not there, or a setting cannot be.
+        base : name of the setting that provides the numbers that are not swept.
+        iterations : iterations of each climb.
+        Raises SettingsError for an unknown base or an invalid setting.
         """
         raise SettingsError(f"sweep.method: {self.name} has no numbers to sweep; choose ascent or dgn")
 
     @abstractmethod
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
-        """The tasks, stage by stage: each stage is computed before the next one is asked for."""
+        """Yield the tasks stage by stage. Each stage is computed before the next one is requested."""
 
     def estimate(self, plan: Plan, tasks: Sequence[Task]) -> Iterable[Estimate]:
-        """What the method's share of a plan takes. tasks : those that follow from the plan alone."""
+        """Estimate the cost of the method's part of a plan. tasks : those that follow from the plan alone."""
         return ()
 
     def described(self, one: Any) -> Record:
-        """What the file's settings say of something asked."""
+        """The record of a setting for the settings in the atlas file."""
         return one.record()
 
     def part(self, name: str) -> ModuleType:
-        """A module of the method's folder, imported when it is needed: `compute` needs torch, `store` h5py."""
+        """A module of the method's folder, imported on demand, because `compute` needs torch and `store` h5py."""
         return import_module(f"{type(self).__module__.rpartition('.')[0]}.{name}")

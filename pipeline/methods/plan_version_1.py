@@ -1,4 +1,4 @@
-"""plan.json as it was before methods had one form (version 1), read so that an atlas begun then goes on."""
+"""Convert plan.json of version 1, so that atlases begun with that version can be continued."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BASES = "ascent"  # only styles could be swept
 
 
 def of_version_1(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The same plan as the values of a plan.json of today."""
+    """The same plan as the values of a plan.json of the current version."""
     one = {"tops": record.get("mining"), "memorisation": record.get("memorisation")}
     scores = [
         {key: value for key, value in task.items() if key not in ("method", "revision")} for task in record["scores"]

@@ -1,4 +1,4 @@
-"""The methods in their order: the one place where they are named together. A new method adds its line here."""
+"""The methods in their order. Only this module names them together; a new method adds its line here."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IM
 
 
 def stages(work: Work) -> Iterator[Sequence[Task]]:
-    """The tasks of a plan, method by method and stage by stage; a stage is computed before the next is asked for."""
+    """Yield the tasks of a plan, method by method and stage by stage; each is computed before the next is requested."""
     for method in METHODS:
         yield from method.stages(work)
 
 
 def cut(work: Work) -> Work:
-    """The work with its tasks cut, as far as stored results allow; nothing is computed."""
+    """Cut the tasks of the work as far as stored results allow, computing nothing; return the work."""
     for _ in stages(work):
         pass
     return work
 
 
 def together(before: Plan | None, asked: Plan) -> Plan:
-    """What is asked now, together with what was asked of an atlas before.
+    """The union of an atlas's plan and a new request.
 
-    Raises OutputError if the two are of different networks, or ask for different things by one name.
+    before : None for a new atlas.
+    Raises OutputError if the two are for different networks, or use one name for different settings.
     """
     if before is None:
         return asked
@@ -54,35 +55,35 @@ def together(before: Plan | None, asked: Plan) -> Plan:
 
 
 def read_plan(record: Mapping[str, Any]) -> Plan:
-    """The plan of the values of a plan.json, of this version or of version 1."""
+    """Read a plan from the values of a plan.json, of the current version or of version 1."""
     current = of_version_1(record) if record.get("version") == 1 else record
     return Plan.of_record(current, {method.name: method.setting for method in METHODS})
 
 
 def described(plan: Plan) -> dict[str, object]:
-    """What a plan asks of each method, for the settings that an atlas file states; sweeps state their places alone."""
-    told: dict[str, object] = {}
+    """The settings of each method, as the atlas file states them; for a sweep, only the positions."""
+    stated: dict[str, object] = {}
     for method in METHODS:
         asked = {
             name: method.described(one) for name, one in plan.of(method.name).items()
             if not plan.is_swept(method.name, name)
         }  # fmt: skip
         if asked and method.stated:
-            told[method.name] = asked
+            stated[method.name] = asked
         places = plan.sweep.get(method.name)
-        if places:  # hundreds of settings: their numbers stand at their groups
-            told.setdefault("sweep", {})[method.name] = {  # type: ignore[index]
+        if places:  # hundreds of settings, whose numbers are attributes of their groups
+            stated.setdefault("sweep", {})[method.name] = {  # type: ignore[index]
                 name: f"{places[name].axis} {places[name].place}" for name in sorted(places)
             }
-    return told
+    return stated
 
 
 def numbers_page() -> str:
     """The text of docs/numbers.md: the numbers of each method's settings, from their metadata."""
     lines = [
         "# The numbers of styles and runs\n",
-        "Written by `pipeline.methods.registry.numbers_page()`; change the metadata of the settings, not this page. "
-        "Sweeps,\npages and the group `/numbers` of the atlas file follow the same metadata.",
+        "`pipeline.methods.registry.numbers_page()` writes this page; change the metadata of the settings, not this "
+        "page.\nSweeps, pages and the group `/numbers` of the atlas file use the same metadata.",
     ]
     for method in METHODS:
         if method.numbers is not None:

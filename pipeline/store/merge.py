@@ -1,4 +1,4 @@
-"""Shards, in plan order, to one atlas.h5: chunks are copied as they are, into a new file beside the old one."""
+"""Merge shards, in plan order, into one atlas.h5. Chunks are copied unchanged into a new file beside the old one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipeline.work import Work
 
 
 def merge(work: Work, target: Path, settings: str, advance: Callable[[int], None]) -> MergeReport:
-    """Write the atlas of everything that is there; what is missing is marked missing.
+    """Write the atlas from all stored shards; missing results are marked missing.
 
-    work : with its tasks cut.
-    settings : the settings that decide results, YAML.
+    work : the work of a plan, with its tasks cut.
+    settings : the settings that decide results, as YAML.
     advance : called with the number of tasks just merged.
-    The old atlas stays until the new one is whole. Raises OutputError where it cannot be written.
+    The old atlas stays until the new one is complete. Raises OutputError if it cannot be written.
     """
     temporary = target.with_name(f".{target.name}.part")
     try:
@@ -53,12 +53,12 @@ def merge(work: Work, target: Path, settings: str, advance: Callable[[int], None
 
 
 def _write_units(merging: Merge, layer: LayerCard, statuses: Sequence[np.ndarray]) -> None:
-    """The units of a layer; each has the status ok, or the first one of its pictures that is not."""
+    """Write the units of a layer. A unit has the first status of its pictures that is not ok, else ok."""
     numbered = merging.plan.layer_units(layer.name)
     status = np.full(len(numbered), format.Status.ok, np.uint8)
     for pictures in statuses:
-        for row, own in enumerate(pictures):
-            bad = own[own != format.Status.ok]
+        for row, samples in enumerate(pictures):
+            bad = samples[samples != format.Status.ok]
             if status[row] == format.Status.ok and bad.size:
                 status[row] = bad[0]
     units = format.UNITS.create(merging.file, {}, layer=merging.groups[layer.name])
@@ -70,7 +70,7 @@ def _write_units(merging: Merge, layer: LayerCard, statuses: Sequence[np.ndarray
 
 
 def _write_numbers(merging: Merge) -> None:
-    """What the numbers of the settings mean, for every method of which there are some."""
+    """Write what the numbers of the settings mean, for every method in the plan that has numbers."""
     for method in METHODS:
         if method.numbers is None or not merging.plan.of(method.name):
             continue

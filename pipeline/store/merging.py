@@ -1,4 +1,4 @@
-"""What the writers of an atlas share while it is merged, and what a method's writer is."""
+"""The state of a merge, which all writers share, and the interface of a method's writer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from pipeline.work import Work
 
 @dataclass
 class MergeReport:
-    """What a merge did.
+    """Counts of a merge.
 
-    pictures : how many were asked for; missing, failed : how many of them are not there.
+    pictures : number of requested pictures.
+    missing, failed : how many of them are missing or failed.
     reasons : address → why its pictures failed.
-    statuses : name of a status → how many pictures have it.
+    statuses : name of a status → number of pictures that have it.
     """
 
     pictures: int = 0
@@ -33,11 +34,13 @@ class MergeReport:
 
 @dataclass
 class Merge:
-    """One merge: the file, the work whose shards it takes, and what is known so far.
+    """The state of one merge.
 
+    file : the new atlas.
+    work : the work whose shards are merged.
     groups : layer → name of its group.
-    packages : versions that computed what is in the file, as "name version".
-    advance : called with the number of tasks just taken.
+    packages : versions that computed the content of the file, as "name version".
+    advance : called with the number of tasks just merged.
     """
 
     file: h5py.File
@@ -52,7 +55,7 @@ class Merge:
         return self.work.plan
 
     def shard(self, task: Task) -> tuple[Shard | None, str | None]:
-        """A task's shard, or None and, if it failed, the reason."""
+        """(shard, None) of a task; (None, reason) if it failed; (None, None) if it is missing."""
         self.advance(1)
         shard = self.work.shard(task)
         if shard is None:
@@ -62,14 +65,14 @@ class Merge:
 
 
 class Writer:
-    """Writes what one method has found. A method's `store` module offers one for each of its names in WRITERS."""
+    """Writes the results of one method. WRITERS in a method's `store` module maps its names to their writers."""
 
     def __init__(self, merge: Merge) -> None:
         self.merge = merge
 
     def write_layer(self, layer: LayerCard, group: str) -> list[np.ndarray]:
-        """Write a layer's share; return statuses (unit, sample) that count for the status of its units."""
+        """Write the results in a layer; return the statuses (unit, sample) that decide the status of its units."""
         return []
 
     def write_rest(self) -> None:
-        """Write what belongs to no single layer, after all layers."""
+        """Write, after all layers, what belongs to no single layer."""

@@ -1,4 +1,4 @@
-"""The groups of an atlas that say what its network is."""
+"""The groups of an atlas that describe its network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays of pictures, filled shard by shard: a row a unit (or a combination), a column a sample."""
+"""Arrays of pictures, filled shard by shard: a row for each unit (or combination), a column for each sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.store.shard import Shard
 
 
 class PictureWriter:
-    """One group of pictures: chunks are copied as they are, small arrays are kept until the end."""
+    """Writes one group of pictures. It copies chunks unchanged, and keeps small arrays until the end."""
 
     def __init__(
         self,
@@ -26,11 +26,12 @@ class PictureWriter:
         chunked: Mapping[str, tuple[int, ...]],
         small: Mapping[str, np.ndarray],
     ) -> None:
-        """kind : the schema's group.
-
-        grid : rows, samples.
-        chunked : field → shape of one picture's part.
-        small : field → array (row, sample, …) with the values of what nobody has written.
+        """
+        kind : the group in the schema.
+        group : the group in the file.
+        grid : number of rows and of samples.
+        chunked : field → shape of one picture's chunk.
+        small : field → array (row, sample, …), filled with the values of a missing picture.
         """
         self.kind, self.group, self.small = kind, group, dict(small)
         self.chunked = {
@@ -50,7 +51,10 @@ class PictureWriter:
         reason: str | None,
         report: MergeReport,
     ) -> None:
-        """One task's pictures; without a shard its rows stay missing, or failed with the reason."""
+        """Add one task's pictures. Without a shard, its rows are missing, or failed if there is a reason.
+
+        rows, addresses : of the task's items, in their order.
+        """
         rows = list(rows)
         self.asked[rows, sample] = True
         report.pictures += len(rows)
@@ -71,13 +75,13 @@ class PictureWriter:
                     dataset.id.write_direct_chunk(at, chunk)
 
     def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
-        """Put a shard's array into the whole one."""
+        """Copy a shard's array into the rows of the whole array, `values`."""
         values[rows, sample] = shard.array(name)
 
     def close(self, report: MergeReport) -> np.ndarray:
         """Write the small arrays; return the statuses (row, sample).
 
-        A picture that nobody asked for (a unit of another style, say) is missing in the file but counts as ok here.
+        A picture that was not requested (its unit belongs to another style, say) is missing in the file but ok here.
         """
         for name, values in self.small.items():
             self.kind[name].write(self.group, values)
@@ -93,20 +97,20 @@ class PictureWriter:
 
 
 def cut_sides(layer: LayerCard) -> list[int]:
-    """Pixels of a layer's window outside the image: top, left, bottom, right."""
+    """Pixels by which a layer's window extends beyond the image: top, left, bottom, right."""
     top, left, bottom, right = layer.window
     opened = layer.open_window
     return [top - opened[0], left - opened[1], opened[2] - bottom, opened[3] - right]
 
 
 def sweep_attributes(plan: Plan, method: str, name: str) -> dict[str, object]:
-    """Where a setting stands in a sweep, as attributes; empty for one that belongs to none."""
+    """The position of a setting in a sweep, as attributes; empty if it belongs to none."""
     place = plan.sweep.get(method, {}).get(name)
     return {} if place is None else {"sweep": place.axis, "sweep_place": place.place, "sweep_base": place.base}
 
 
 def pictures_digest(pixels: h5py.Dataset | np.ndarray) -> str:
-    """SHA-256 of the pictures of a setting, row by row: which pictures a score or a memorisation test is about."""
+    """SHA-256 of the pictures of a setting, row by row. Scores and memorisation tests name their pictures by it."""
     total = hashlib.sha256(repr(pixels.shape).encode())
     for row in range(pixels.shape[0]):
         total.update(pixels[row].tobytes())

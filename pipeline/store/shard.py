@@ -1,8 +1,8 @@
-"""A task's stored result: one file that knows its task, holds compressed arrays and proves itself whole.
+"""A task's stored result: one file with the task's record, compressed arrays and a digest.
 
-Layout: magic · length of the header (8 bytes) · header (JSON) · payload · SHA-256 of all before (32 bytes).
-The header repeats the task's record and says where in the payload each array's pieces lie. A piece is a chunk
-as the atlas stores it, so that merging copies bytes and compresses nothing.
+Layout: magic · length of the header (8 bytes) · header (JSON) · payload · SHA-256 of all bytes before it (32 bytes).
+The header repeats the task's record and states where in the payload the pieces of each array are. A piece is a chunk
+as the atlas stores it, so a merge copies bytes and compresses nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEVEL = 4
 
 @dataclass(frozen=True)
 class Pieces:
-    """An array cut along its first axis into encoded chunks; None where there is nothing to store."""
+    """An array cut along its first axis into encoded chunks; None for a chunk that is not stored."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,7 +41,8 @@ Arrays = Mapping[str, "np.ndarray | Pieces"]
 def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str, object]) -> bytes:
     """The bytes of a shard.
 
-    task : the task's record. facts : what else the computation has to say (versions, halved micro-batches).
+    task : the task's record.
+    facts : further facts about the computation (versions, halved micro-batches).
     """
     table, payload, at = {}, [], 0
     for name, array in arrays.items():
@@ -63,10 +64,14 @@ def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str,
 
 
 class Shard:
-    """A shard that has been read and found whole."""
+    """A shard that was read and verified."""
 
     def __init__(self, data: bytes | mmap.mmap, name: str) -> None:
-        """Raises ShardError if the data are no shard, or damaged. name : of the file, for messages."""
+        """
+        data : the bytes of the file.
+        name : name of the file, for errors.
+        Raises ShardError if the data are damaged or not a shard.
+        """
         start = len(MAGIC) + _LENGTH
         if len(data) < start + _PROOF or data[: len(MAGIC)] != MAGIC:
             raise ShardError(f"shard {name}: not a shard file; it will be computed again")
@@ -95,13 +100,13 @@ class Shard:
         return tuple(self._table[name]["shape"])
 
     def chunk(self, name: str, index: int) -> bytes | None:
-        """A piece of an array as it was encoded, or None where nothing was stored."""
+        """A piece of an array as it was encoded; None if it was not stored."""
         start, size = self._table[name]["spans"][index]
         return bytes(self._payload[start : start + size]) if size else None
 
 
 class ShardFolder:
-    """The shards of one atlas: a file a task, named by its id, under its final name only when whole."""
+    """The shards of one atlas: one file per task, named by its id. A file gets this name only when complete."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -116,7 +121,7 @@ class ShardFolder:
         self._reason_path(task_id).unlink(missing_ok=True)
 
     def read(self, task_id: str, record: Mapping[str, object]) -> Shard | None:
-        """The task's shard, or None if there is none. ShardError if it is damaged or another task's."""
+        """The task's shard, or None if there is none. Raises ShardError if it is damaged or of another task."""
         path = self.path(task_id)
         try:
             shard = Shard(_mapped(path), path.name)
@@ -127,7 +132,7 @@ class ShardFolder:
         return shard
 
     def take(self, task_id: str, record: Mapping[str, object], problems: list[str]) -> Shard | None:
-        """The task's shard, or None; a bad one is set aside, and `problems` gets a line about it."""
+        """The task's shard, or None. A bad one is set aside, and a line about it is added to `problems`."""
         try:
             return self.read(task_id, record)
         except ShardError as error:
@@ -135,14 +140,14 @@ class ShardFolder:
             return None
 
     def set_aside(self, task_id: str) -> Path:
-        """Rename a bad shard so that it is neither read nor lost; return its new name."""
+        """Rename a bad shard, so that it is kept but not read; return its new path."""
         path = self.path(task_id)
         aside = path.with_suffix(".bad")
         path.replace(aside)
         return aside
 
     def write_reason(self, task_id: str, reason: str) -> None:
-        """Record why a task failed; the next run tries it again."""
+        """Record why a task failed. The next run tries the task again."""
         write_whole(self._reason_path(task_id), reason.encode())
 
     def reason(self, task_id: str) -> str | None:
@@ -157,13 +162,13 @@ class ShardFolder:
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
-    """A file's bytes, paged in as they are looked at: a merge holds many shards, and reads each a little at a time."""
+    """The bytes of a file, memory-mapped, because a merge opens many shards and reads small parts of each."""
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it. OutputError if the folder refuses."""
+    """Write a file atomically. Raises OutputError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -155,7 +155,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path, reference)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "the same command continues" in said
     assert "Traceback" not in said
     assert run(tmp_path) == 0
     assert contents(tmp_path) == contents(reference)

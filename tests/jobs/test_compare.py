@@ -48,7 +48,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(folders, tmp_path, capsys):
     assert "atlases: missing; give two folders or more" in refusal(capsys)
     assert "atlases: got a, expected two folders or more" in refusal(capsys, "atlases=a")
     gone = refusal(capsys, f'atlases="{tmp_path}/c {tmp_path}/d"')
-    assert f"{tmp_path}/c/atlas.h5: not there; make it with make atlas" in gone
+    assert f"{tmp_path}/c/atlas.h5: not found; make it with make atlas" in gone
     given = f'atlases=["{folders[0]}","{folders[1]}"]'
     assert "count: got 0, expected 1 or more" in refusal(capsys, given, "count=0")
     assert "classes: got house, expected a list" in refusal(capsys, given, "classes=house")

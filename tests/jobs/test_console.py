@@ -228,13 +228,13 @@ def test_another_run_on_the_same_folder(refused, tmp_path):
 def test_a_gpu_that_is_not_there(refused):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    assert "device: got cuda, but torch sees no GPU" in refused("device=cuda")
+    assert "device: got cuda, but torch finds no GPU" in refused("device=cuda")
 
 
 def test_site_and_score_of_an_atlas_that_is_not_there(tmp_path, capsys):
     for job, config in ((site, "site"), (score, "score")):
         assert done(job, config, f"out={tmp_path}/none") == 2
-        assert f"error: {tmp_path}/none/atlas.h5: not there; make it with make atlas" in capsys.readouterr().err
+        assert f"error: {tmp_path}/none/atlas.h5: not found; make it with make atlas" in capsys.readouterr().err
 
 
 # Other endings ---------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(capsys):
         raise KeyboardInterrupt
 
     assert done(stopped, "site") == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
 
 
 def test_an_error_of_ours_is_one_line_even_from_deep_inside(capsys):

@@ -180,7 +180,7 @@ def test_the_same_name_with_other_numbers_is_refused(searched, make, more, said)
 def test_another_prior_under_the_same_name_is_refused(searched, tmp_path):
     write_caffe_prior(tmp_path / "other", seed=1)
     asked = [*SMALL, *QUICK, *overrides(tmp_path / "other"), f'out="{searched}"']
-    with pytest.raises(OutputError, match="prior deepsim_fc6: the atlas has another of this name"):
+    with pytest.raises(OutputError, match="prior deepsim_fc6: the atlas has another prior of this name"):
         atlas(compose_config("atlas", asked))
 
 
@@ -196,7 +196,7 @@ def test_an_image_may_be_the_start(folder, make, tmp_path):
         make(tmp_path / "out", *start, *inverted)
     with pytest.raises(AtlasError, match=r"dgn.image .*: cannot be read \(No such file"):
         make(tmp_path / "out", "dgn.start=image", 'dgn.image="none.png"', *inverted)
-    with pytest.raises(AtlasError, match="prior deepsim_fc6 inverts nothing, which is no option of conf/model"):
+    with pytest.raises(AtlasError, match="prior deepsim_fc6 inverts nothing, which is not an option of conf/model"):
         make(tmp_path / "out", *start, "prior.deepsim_fc6.network=nothing")
     with pytest.raises(AtlasError, match=r"dgn.image: got None with dgn.start=image"):
         make(tmp_path / "out", "dgn.start=image")
@@ -238,9 +238,9 @@ def test_bad_priors_are_refused_before_work_starts(capsys, folder, tmp_path):
     small = tmp_path / "small"
     write_caffe_prior(small, scale=1)
     said = refused(capsys, out, *overrides(small))
-    assert "its images of 8 x 8 pixels are smaller than the network's input of 16 x 16" in said
+    assert "its images of 8 x 8 pixels are smaller than the input of tiny, 16 x 16" in said
     said = refused(capsys, out, *overrides(folder), "dgn.variants_of=[deepsim_fc7]")
-    assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this run (deepsim_fc6) (nearest: deepsim_fc6" in said
+    assert "dgn.variants_of: got 'deepsim_fc7', not a prior of this request (deepsim_fc6) (nearest: deepsim_fc6" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.order=L")
     assert "expected (1, rows, columns)" in said
     said = refused(capsys, out, *overrides(folder), "prior.deepsim_fc6.range_3x=null")
@@ -274,7 +274,7 @@ def test_without_a_prior_one_line_says_what_is_left_out(capsys, tmp_path):
         ("a:{random:4}", "fc has 3 pairs; ask for fewer"),
         ("a:{}", "got no units"),
         ("a:{randm:4}", "nearest: random"),
-        ("a:{units:['x*round+square']}", "is no weight"),
+        ("a:{units:['x*round+square']}", "is not a weight"),
     ],
 )
 def test_combinations_that_cannot_be_are_refused(capsys, folder, tmp_path, sets, said):
@@ -289,7 +289,7 @@ def test_a_prior_that_is_gone_fails_its_tasks_with_a_reason(searched):
 
     plan = read_plan(searched)
     network = open_network(read_model(compose_config("atlas", list(SMALL)).model))
-    with pytest.raises(MissingError, match="prior deepsim_fc6: not the one here"):
+    with pytest.raises(MissingError, match="prior deepsim_fc6: not open in this run"):
         compute(dgn_tasks(plan)[0], Resources(network))
 
 

@@ -45,7 +45,7 @@ def test_an_error_of_one_process_is_raised():
 
 
 def test_a_lost_process_is_reported():
-    with pytest.raises(TrainingError, match=r"process 1 of 2: lost .*goes on from the last checkpoint"):
+    with pytest.raises(TrainingError, match=r"process 1 of 2: lost .*continues from the last checkpoint"):
         run_processes(*settings("cluster=local"), 2, vanish_as_second, 3)
 
 

@@ -130,7 +130,7 @@ def test_rows_that_cannot_be_are_refused(change, said):
         ({"share": 0.0}, "sweep.draws.share: got 0.0, expected above 0, at most 1"),
         (
             {"decay": (0.0, 0.1)},
-            r"decay: got \[0.0, 0.1\], expected \[least, largest\] above 0 and below 1",
+            r"decay: got \[0.0, 0.1\], expected \[smallest, largest\] above 0 and below 1",
         ),
         ({"blur_every": (3, 2)}, r"sweep.draws.blur_every: got \[3, 2\]"),
         ({"px_abs_benefit_percentile": (1.0, 100.0)}, "sweep.draws.px_abs_benefit_percentile"),
@@ -209,8 +209,8 @@ def test_a_number_of_a_run_that_is_not_drawn_is_off_or_as_in_the_base():
         ({"shrink": (0.9, 0.99)}, "sweep.rows.shrink: .* falling strengths above 0 and below 1;"),
         ({"shrink": (1.0, 0.9)}, "sweep.rows.shrink: .* below 1;"),
         ({"jitter": (0.1, 0.5)}, "sweep.rows.jitter: .* rising strengths above 0 and below 0.5;"),
-        ({"iterations": (1.0,)}, "sweep.rows.iterations: not a number that a sweep can raise"),
-        ({"penalti": (1.0,)}, r"sweep.rows.penalti: not a number that a sweep can raise \(nearest: penalty\)"),
+        ({"iterations": (1.0,)}, "sweep.rows.iterations: not a number that a sweep can vary"),
+        ({"penalti": (1.0,)}, r"sweep.rows.penalti: not a number that a sweep can vary \(nearest: penalty\)"),
     ],
 )
 def test_rows_of_a_run_that_cannot_be_are_refused(strengths, said):

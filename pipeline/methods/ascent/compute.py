@@ -1,4 +1,4 @@
-"""Pictures of a block of units by gradient ascent, as a shard."""
+"""Compute pictures of a block of units by gradient ascent."""
 
 from __future__ import annotations
 

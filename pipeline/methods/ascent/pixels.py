@@ -1,4 +1,4 @@
-"""The image itself as what is climbed, held natural by the regularizers of a style."""
+"""The pixel parameterization: the image itself, with the regularizers of a style."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Pixels(Parameterization):
 
 
 def regularized_steps(settings: Sequence[StyleSettings]) -> Step:
-    """A step along the gradient, then the regularizers, style by style; it writes over the images."""
+    """A step along the gradient, then the regularizers, style by style. It overwrites the images."""
     groups, start = [], 0
     for style, items in itertools.groupby(settings):
         stop = start + len(list(items))
@@ -94,7 +94,7 @@ def _draw(random: np.random.Generator | np.random.RandomState, image: str, shape
     return random.uniform(0, 255, shape) if image == "randu" else random.normal(0, NOISE_LEVELS, shape)
 
 
-@functools.lru_cache(maxsize=16)  # all units share the few samples
+@functools.lru_cache(maxsize=16)  # one entry for each sample, which all units share
 def _legacy_draw(seed: int, attempt: int, image: str, shape: tuple[int, ...]) -> np.ndarray:
     drawn = _draw(legacy_random(seed, attempt), image, shape)
     drawn.flags.writeable = False

@@ -1,4 +1,4 @@
-"""How far a step goes: the factor that a gradient is multiplied by before it is added to its image."""
+"""The rate of a step: the factor of the gradient that is added to the image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pipeline.methods.ascent.settings import StyleSettings
 def step_rates(style: StyleSettings, gradient: Tensor, objective: Tensor, iteration: int) -> Tensor:
     """Each item's rate, (item,), by the style's policy; 0 where the gradient is zero and the policy divides by it.
 
-    gradient : (item, channel, row, column), of the objective. objective : (item,), what is ascended: the
-    activation, or its negative when minimizing.
+    gradient : (item, channel, row, column), of the objective.
+    objective : (item,), the activation, or its negative when minimizing.
 
     constant    rate
-    progress    min(max_rate, desired_progress / ‖g‖²), which a linear model rewards with desired_progress
-    progress01  the same with min(early_progress, late_progress_factor · what is left), for units in [0, 1]
-    scale_free  s / mean|g|, s pixel levels from step_start at the first update to step_end at the last
+    progress    min(max_rate, desired_progress / ‖g‖²); a linear model then gains desired_progress
+    progress01  the same with min(early_progress, late_progress_factor · remaining distance), for units in [0, 1]
+    scale_free  s / mean|g|, with s in pixel levels, from step_start at the first update to step_end at the last
 
-    Source: the authors' program of Yosinski et al. 2015 for the first three; scale_free is ours: the size of
-    gradients differs by orders of magnitude between networks and layers, that of pixels does not.
+    Source: the authors' program of Yosinski et al. 2015, for the first three.
+    Departure: scale_free, because the size of gradients differs by orders of magnitude between networks and layers, and
+    that of pixels does not.
     """
     if style.policy == "constant":
         return torch.full_like(objective, style.rate)
@@ -36,7 +37,7 @@ def step_rates(style: StyleSettings, gradient: Tensor, objective: Tensor, iterat
 
 
 def step_size(style: StyleSettings, iteration: int) -> float:
-    """The mean change of an entry, in pixel levels, that scale_free takes at an iteration."""
+    """The mean change of an entry at an iteration with scale_free, in pixel levels."""
     updates = style.max_iter - 1  # the last iteration only evaluates
     done = iteration / (updates - 1) if updates > 1 else 0.0
     return style.step_start + (style.step_end - style.step_start) * done

@@ -1,9 +1,9 @@
-"""What keeps an image natural while it climbs: pure operators that act on every image of a batch alone.
+"""The regularizers, which keep an image natural: pure operators that treat each image of a batch separately.
 
-Images are (batch, channel, row, column), mean-subtracted pixel levels: zero is the mean image. Gradients have the
-same shape and belong to what is ascended. A percentile is in [0, 100), taken over one image, and what lies
-strictly below it becomes zero: entries equal to the threshold survive, and a threshold of zero clips nothing.
-Every operator returns a new tensor of the same shape and dtype; `regularize` the image itself if nothing acts.
+Images are (batch, channel, row, column), mean-subtracted pixel levels: zero is the mean image. Gradients are those of
+the objective, of the same shape. A percentile is in [0, 100) and taken over one image. Values strictly below it become
+zero; values equal to it stay, so a threshold of zero clips nothing. Every operator returns a new tensor of the same
+shape and dtype; `regularize` returns the image itself if no regularizer is on.
 Source: Yosinski et al. 2015, section 3 and table 1, and the authors' program for what the paper leaves open.
 """
 
@@ -18,13 +18,15 @@ from torch import Tensor
 
 from pipeline.methods.ascent.settings import StyleSettings
 
-TRUNCATE = 4.0  # standard deviations; the taps beyond are left out, as scipy.ndimage does by default
+TRUNCATE = 4.0  # standard deviations at which the kernel is cut, as by default in scipy.ndimage
 
 
 def regularize(image: Tensor, gradient: Tensor, style: StyleSettings, iteration: int) -> Tensor:
     """The images after every regularizer of the style, in the order of the authors' program.
 
-    gradient : at the images before the step; image : after it. iteration : counts from 0, which blurs.
+    image : after the step.
+    gradient : at the images before the step.
+    iteration : counts from 0, which blurs.
     """
     if style.decay > 0:
         image = decay(image, style.decay)
@@ -42,24 +44,24 @@ def regularize(image: Tensor, gradient: Tensor, style: StyleSettings, iteration:
 
 
 def clip_range(image: Tensor, mean: Tensor, out: Tensor | None = None) -> Tensor:
-    """The images with every pixel level, image + mean, brought into 0…255.
+    """The images with every pixel level, image + mean, clipped to 0…255.
 
-    mean : (channel, row, column), pixel levels. out : where to write; a new tensor when None.
-    Departure: the bounds are moved instead of the image, so that levels inside the range keep their last bits.
+    mean : (channel, row, column), pixel levels.
+    out : tensor to write into; None for a new one.
+    Departure: the bounds are shifted instead of the image, so that levels inside the range keep their last bits.
     """
     return torch.clamp(image, -mean, 255 - mean, out=out)
 
 
 def decay(image: Tensor, share: float) -> Tensor:
-    """The images with `share` of every entry taken away (θ_decay)."""
+    """The images with every entry reduced by `share` of itself (θ_decay)."""
     return image * (1 - share)
 
 
 def blur(image: Tensor, radius: float) -> Tensor:
     """Each channel blurred by a Gaussian of standard deviation `radius` pixels; the sum of a channel is kept.
 
-    image : (batch, channel, row, column). At the border the image continues as its mirror image, edge pixel
-    included (d c b a | a b c d | d c b a), as often as the taps need it.
+    The border is reflected with the edge pixel (d c b a | a b c d | d c b a), as often as the kernel needs it.
     Source: Yosinski et al. 2015, section 3; equal to scipy.ndimage.gaussian_filter with its defaults.
     """
     rows = _matrix_on(image.shape[2], radius, image.dtype, image.device)
@@ -68,19 +70,19 @@ def blur(image: Tensor, radius: float) -> Tensor:
 
 
 def clip_small_value(image: Tensor, percentile: float) -> Tensor:
-    """Zero the single entries, not pixels, of small magnitude. Not in the paper; in the authors' program."""
+    """Zero single entries, not whole pixels, of small magnitude. In the authors' program, not in the paper."""
     magnitude = image.abs()
     return _zeroed(image, magnitude < _floor(magnitude, percentile))
 
 
 def clip_small_norm(image: Tensor, percentile: float) -> Tensor:
     """Zero the pixels whose norm over the channels is small (θ_n_pct)."""
-    norm = (image * image).sum(dim=1, keepdim=True).sqrt()  # norm(dim=1) is a hundred times slower on a CPU
+    norm = (image * image).sum(dim=1, keepdim=True).sqrt()  # norm(dim=1) is 100 times slower on a CPU
     return _zeroed(image, norm < _floor(norm, percentile))
 
 
 def clip_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Tensor:
-    """Zero the pixels that contribute little either way: |Σ_channel gradient·image| is small (θ_c_pct)."""
+    """Zero the pixels with a small contribution of either sign, |Σ_channel gradient·image| (θ_c_pct)."""
     contribution = (gradient * image).sum(dim=1, keepdim=True).abs()
     return _zeroed(image, contribution < _floor(contribution, percentile))
 
@@ -88,18 +90,18 @@ def clip_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Ten
 def clip_signed_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Tensor:
     """Zero the pixels with the lowest −Σ_channel gradient·image, the change predicted if a pixel became zero.
 
-    Those are the pixels whose removal hurts most; the paper mentions a signed variant and rejects it. Kept as
-    the authors' program has it.
+    Those are the pixels whose removal hurts most. The paper mentions a signed variant and rejects it; this is the one
+    of the authors' program.
     """
     benefit = (gradient * image).sum(dim=1, keepdim=True).neg()
     return _zeroed(image, benefit < _floor(benefit, percentile))
 
 
 def percentiles(values: Tensor, percentile: float) -> Tensor:
-    """The percentile of every row, (row,), of values (row, entry): bit for bit what numpy.percentile gives.
+    """The percentile of every row, (row,), of values (row, entry), bit-identical to numpy.percentile.
 
-    Linear interpolation between order statistics. The place between them is a float64 as in numpy, the
-    interpolation is done in the dtype of the values, from the nearer end.
+    Linear interpolation between order statistics. As in numpy, the position between them is a float64, and the
+    interpolation uses the dtype of the values and starts from the nearer end.
     """
     if not 0 <= percentile <= 100:
         raise ValueError(f"percentiles: percentile {percentile} is outside [0, 100]")
@@ -112,9 +114,9 @@ def percentiles(values: Tensor, percentile: float) -> Tensor:
 
 
 def _order_statistics(values: Tensor, index: int) -> tuple[Tensor, Tensor]:
-    """The entries of each row that sorting would put at `index` and at the place after it (or the last)."""
+    """The entries at `index` and at index + 1 (or the last) of each row when sorted."""
     last = values.shape[1] - 1
-    if values.device.type == "cpu":  # numpy selects; torch's kthvalue takes twenty times as long, its sort seventy
+    if values.device.type == "cpu":  # torch's kthvalue takes 20 times as long as numpy's partition, its sort 70 times
         parted = np.partition(values.detach().numpy(), index, axis=1)
         low = np.ascontiguousarray(parted[:, index])
         high = parted[:, index + 1 :].min(axis=1) if index < last else low
@@ -124,15 +126,15 @@ def _order_statistics(values: Tensor, index: int) -> tuple[Tensor, Tensor]:
 
 
 def _floor(values: Tensor, percentile: float) -> Tensor:
-    """The percentile of each image, shaped to stand against (batch, channel, row, column)."""
+    """The percentile of each image, shaped to broadcast against (batch, channel, row, column)."""
     return percentiles(values.flatten(1), percentile)[:, None, None, None]
 
 
 def _zeroed(image: Tensor, clipped: Tensor) -> Tensor:
-    """The images with what is marked in `clipped`, (batch, 1 or channel, row, column), zero.
+    """The images with the entries marked in `clipped`, (batch, 1 or channel, row, column), set to zero.
 
-    A product, for masked_fill takes five times as long on a CPU; infinite entries, which no climb survives anyway,
-    become NaN instead of zero.
+    A product, because masked_fill takes five times as long on a CPU. It turns infinite entries into NaN instead of
+    zero, but no climb survives infinite entries anyway.
     """
     return image * (~clipped).to(image.dtype)
 

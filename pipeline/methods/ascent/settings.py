@@ -1,4 +1,4 @@
-"""One style: a setting of the regularizers and steps of gradient ascent; and what all styles of a run share."""
+"""Settings of gradient ascent: a style, which sets the regularizers and steps, and the settings that styles share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEEPS = ("best", "last")
 class StyleSettings:
     """One setting of the regularizers and of the steps of gradient ascent.
 
-    Each field says in its metadata what it means, the paper's symbol for it, and the value that switches it off.
+    The metadata of each field states what it means, its symbol in the paper, and the value that switches it off.
     Source: Yosinski et al. 2015, section 3 and table 1.
     """
 
@@ -28,8 +28,8 @@ class StyleSettings:
     decay: float = number(
         title="L2 decay",
         symbol="θ_decay",
-        measured_in="share taken away in each update",
-        meaning="Pulls every pixel towards the mean, so that no few extreme pixels make the activation.",
+        measured_in="share removed in each update",
+        meaning="Pulls every pixel towards the mean, so that a few extreme pixels cannot dominate.",
         axis="decay",
         neutral=0.0,
         below=1.0,
@@ -39,7 +39,7 @@ class StyleSettings:
         title="Gaussian blur",
         symbol="θ_b_width",
         measured_in="σ in pixels",
-        meaning="Takes away high frequencies, which excite units and look like noise to a person.",
+        meaning="Removes high frequencies, which excite units but look like noise to a person.",
         axis="blur",
         neutral=0.0,
         logarithmic=True,
@@ -48,7 +48,7 @@ class StyleSettings:
         title="every",
         symbol="θ_b_every",
         measured_in="iterations",
-        meaning="Iterations between two blurs, counted from the first, which blurs.",
+        meaning="Iterations from one blur to the next; the first iteration blurs.",
         axis="blur",
         neutral=0,
     )
@@ -64,7 +64,7 @@ class StyleSettings:
         title="Clipping small norms",
         symbol="θ_n_pct",
         measured_in="percentile of the pixels’ norm",
-        meaning="Sets pixels of small norm to the mean, so that only what matters is drawn.",
+        meaning="Sets pixels of small norm to the mean, so that only the important regions remain.",
         axis="norm",
         neutral=0.0,
         below=100.0,
@@ -81,13 +81,13 @@ class StyleSettings:
         title="Clipping small contributions",
         symbol="θ_c_pct",
         measured_in="percentile of the pixels’ contribution",
-        meaning="Sets to the mean the pixels whose loss would change the activation least.",
+        meaning="Sets the pixels that contribute least to the activation to the mean.",
         axis="contribution",
         neutral=0.0,
         below=100.0,
     )
     policy: str = number(
-        title="Step policy", meaning="How far a step goes: constant, progress, progress01 or scale_free."
+        title="Step policy", meaning="Rule for the size of a step: constant, progress, progress01 or scale_free."
     )
     rate: float = number(title="Rate", meaning="Factor of the gradient.", read_when="policy=constant")
     max_rate: float = number(
@@ -128,7 +128,7 @@ class StyleSettings:
     )
     start_image: str = number(
         title="Start image",
-        meaning="mean_plus_rand: the mean and normal noise of 10 levels; randu: uniform levels; mean: the mean.",
+        meaning="mean_plus_rand: the mean plus normal noise of 10 levels; randu: uniform levels; mean: the mean.",
     )
     keep: str = number(title="Kept", meaning="Which iterate is kept: the best one, or the last one.")
     keep_from: int = number(
@@ -187,14 +187,14 @@ class StyleSettings:
 
 @dataclass(frozen=True)
 class AscentSettings:
-    """What all styles of a run share.
+    """The settings that all styles share.
 
-    canvas : "window" optimizes the centre unit's window alone, "image" the whole input.
-    start : "item" gives every (layer, unit, style, sample) a start of its own; "reference" is the original's,
-        one legacy seed for all units, sample i drawn with seed + i.
-    image_dtype : of the image that is optimized, "float32" or "float64"; the network computes in float32.
-    fresh_starts : further starts tried where the gradient is zero, not a number, or the unit never active.
-    trace_points : how many points of the climb are kept.
+    canvas : "window" optimizes only the window of the centre position, "image" the whole input.
+    start : "item" draws a start for each (layer, unit, style, sample); "reference" draws as the authors' program: one
+        legacy seed for all units, seed + i for sample i.
+    image_dtype : type of the image that is optimized, "float32" or "float64"; the network computes in float32.
+    fresh_starts : further starts if the gradient is zero or not finite, or the unit stays off.
+    trace_points : points kept of each climb.
     """
 
     canvas: str
@@ -213,7 +213,7 @@ class AscentSettings:
 
 @dataclass(frozen=True)
 class StyleRecord(Asked):
-    """All that decides a style's pictures: its numbers, what all styles share, the seed and the device's sizes."""
+    """Everything that decides a style's pictures: its numbers, the shared settings, the seed and the device's sizes."""
 
     style: StyleSettings
     ascent: AscentSettings
@@ -225,15 +225,15 @@ class StyleRecord(Asked):
         return self.style.name
 
     def clash(self, changes: list[str], swept: bool) -> str:
-        own = "" if swept else f"give this variant a name of its own by style.{self.name}.name=…, or "
+        rename = "" if swept else f"give this variant a name of its own by style.{self.name}.name=…, or "
         return (
-            f"style {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another "
+            f"style {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {rename}choose another "
             f"folder by OUT=…"
         )
 
 
 def check_distinct(styles: tuple[StyleRecord, ...]) -> None:
-    """Raise SettingsError if two styles of a request have one name."""
+    """Raise SettingsError if two styles of a request have the same name."""
     if len({style.name for style in styles}) < len(styles):
         names = ", ".join(style.name for style in styles)
         raise SettingsError(f"styles: got {names}, expected each name once; give a variant its own by style.….name=…")

@@ -1,4 +1,4 @@
-"""The groups of the styles of a layer, filled shard by shard."""
+"""Write the groups of a layer's styles, shard by shard."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class StylesWriter(Writer):
 
     def write_layer(self, layer: LayerCard, group: str) -> list[np.ndarray]:
         plan, statuses = self.merge.plan, []
-        for name, own in format.group_names(plan.layer_names("ascent", layer.name)).items():
-            written = self._write_style(layer, plan.settings["ascent"][name], group, own)
-            if not plan.is_swept("ascent", name):  # that a regularizer was too strong is no fault of the unit's
+        for name, style_group in format.group_names(plan.layer_names("ascent", layer.name)).items():
+            written = self._write_style(layer, plan.settings["ascent"][name], group, style_group)
+            if not plan.is_swept("ascent", name):  # a regularizer that is too strong does not count against the unit
                 statuses.append(written)
         return statuses
 
@@ -61,7 +61,7 @@ class StylesWriter(Writer):
 
 def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, object]:
     style, ascent = record.style, record.ascent
-    own = {name: value for name, value in stored_numbers(style).items() if name not in ("name", "direction")}
+    numbers = {name: value for name, value in stored_numbers(style).items() if name not in ("name", "direction")}
     shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
     return {
         "style": style.name,
@@ -73,7 +73,7 @@ def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, 
         "cut": cut_sides(layer) if ascent.canvas == "window" else [0, 0, 0, 0],
         "seed": record.seed,
         "device": record.device.kind,
-        **own,
+        **numbers,
         **shared,
         **sweep_attributes(plan, "ascent", style.name),
     }

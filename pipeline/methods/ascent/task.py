@@ -1,4 +1,4 @@
-"""The tasks of gradient ascent: a block of units of a layer in one style, one sample."""
+"""The tasks of gradient ascent: a block of units of one layer, one style, one sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.task import PASSES_PER_STEP, Sizes, Task, blocks
 from pipeline.work import Work
 
 ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
-COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class AscentTask(Task):
     """One sample of a block of units of one layer in one style.
 
     model : digest of the network.
-    batch : items of a micro-batch; all have this shape.
+    batch : items of a micro-batch.
     macs : multiply-accumulates of the whole task.
     """
 
@@ -99,25 +99,25 @@ class Ascent(Method):
             lines = [(name, [name]) for name in styles if not plan.is_swept(self.name, name)]
             swept = [name for name in styles if plan.is_swept(self.name, name)]
             for title, group in [*lines, *([(f"sweep of {len(swept)}", swept)] if swept else [])]:
-                own = [task for task in tasks if task.layer == layer.name and task.style.name in group]
+                chosen = [task for task in tasks if task.layer == layer.name and task.style.name in group]
                 size = layer.picture(plan.settings[self.name][group[0]].ascent.canvas, plan.card.image)
-                pictures = sum(task.count for task in own)
+                pictures = sum(task.count for task in chosen)
                 yield Estimate(
                     layer=layer.name,
                     name=title,
                     units=len(plan.layer_units(layer.name)),
                     results=pictures,
-                    tasks=len(own),
-                    seconds=sum(task.seconds for task in own),
+                    tasks=len(chosen),
+                    seconds=sum(task.seconds for task in chosen),
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * COMPRESSED),
                 )
 
 
 def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
-    """All tasks of gradient ascent, sample by sample, so that every unit soon has a first picture.
+    """All tasks of gradient ascent, sample by sample, so that every unit has a first picture early.
 
-    Units are cut on a fixed grid, so that a later request for more units keeps whole blocks.
+    Units are cut on a fixed grid, so that complete blocks stay valid when a later request adds units.
     """
     tasks = []
     for (_, name, style, sample), asked in plan.method_parts("ascent").items():

@@ -1,4 +1,4 @@
-"""Adapter from a prior to a network: the generator's images, cut at their centre, as centred pixels under a window."""
+"""Adapter from a prior to a network: crops the generator's images and converts them to the network's input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.nets.window import Window
 
 
 class ImagePrior(Protocol):
-    """What an adapter needs of a prior: its generator, and how pixels follow from the generator's images."""
+    """What an adapter needs of a prior: its generator, and how the generator's images become pixels."""
 
     name: str
     code_shape: tuple[int, ...]
@@ -28,17 +28,17 @@ class ImagePrior(Protocol):
 
 
 class Adapter:
-    """Codes (item, entry) to centred pixels (item, channel, row, column) under a window.
+    """Converts codes (item, entry) to centred pixels (item, channel, row, column) under a window.
 
-    The generator's images are larger than the network's input, or as large, and lie around it. Where prior and network
-    share mean and channel order, the two means cancel exactly. Nothing is clipped.
-    Source: Nguyen et al. 2016, the authors' program, which feeds the crop of the generator's output as it is.
+    The generator's images are at least as large as the network's input, which is cropped from their centre. If prior
+    and network share mean and channel order, the two means cancel exactly. Nothing is clipped.
+    Source: Nguyen et al. 2016, the authors' program, which feeds the crop of the generator's output unchanged.
     """
 
     def __init__(
         self, prior: ImagePrior, preprocessing: Preprocessing, window: Window, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Raises SettingsError if the images are smaller than the input, or their channels of another kind."""
+        """Raises SettingsError if the images are smaller than the input, or only one of the two is grey."""
         top, left = prior.height - preprocessing.height, prior.width - preprocessing.width
         if min(top, left) < 0 or len(ORDERS[prior.order]) != len(ORDERS[preprocessing.order]):
             raise SettingsError(
@@ -57,7 +57,7 @@ class Adapter:
         self._scale = torch.from_numpy(1 / gain).to(device, dtype)
 
     def _under(self, values: np.ndarray, channels: list[int]) -> np.ndarray:
-        """A prior's numbers, one a channel or an image, in the network's channels and under the window."""
+        """A prior's mean or gain, (channel,) or an image, in the network's channel order and under the window."""
         levels = np.asarray(values, np.float64)
         levels = levels.reshape(-1, 1, 1) if levels.ndim == 1 else levels[self._part[1:]]
         return levels[channels]

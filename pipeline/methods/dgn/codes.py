@@ -1,4 +1,4 @@
-"""Codes of a prior's generator as what is climbed: their starts, the range they stay in, how a step changes them."""
+"""The code parameterization: starts, bounds and steps of the codes of a prior's generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.methods.dgn.settings import RunRecord, RunSettings
 
 @dataclass(frozen=True, eq=False)
 class CodeRange:
-    """What real images' codes are like.
+    """Statistics of the codes of real images.
 
     mean, deviation : of every entry, float (entry,).
     rectified : whether codes are never negative.
@@ -27,7 +27,7 @@ class CodeRange:
     rectified: bool
 
     def unit(self, settings: RunSettings) -> float:
-        """What steps and noise are multiplied by. Departure from the program: where it is not 1."""
+        """The factor of steps and noise. Departure: it is 1 in the authors' program."""
         return 1.0 if settings.unit == "entry" else float(self.deviation.astype(np.float64).mean())
 
     def bounds(self, settings: RunSettings) -> tuple[np.ndarray, np.ndarray] | None:
@@ -62,9 +62,9 @@ class Codes(Parameterization):
         image_code: np.ndarray | None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """adapter : codes → centred images.
-
-        layer : of the units; it decides starts.
+        """
+        adapter : codes → centred images.
+        layer : name of the units' layer; it is part of the key of a start.
         image_code : (entry,), code of the start image, or None.
         """
         self._adapter = adapter
@@ -90,9 +90,10 @@ class Codes(Parameterization):
 
 
 def code_steps(settings: RunSettings, unit: float, bounds: tuple[Tensor, Tensor] | None) -> Step:
-    """A step of step · h / mean|h|, h the gradient of objective − λ‖y‖; then the bounds, (entry,) each; then shrinking.
+    """The update of codes: a step of size · h / mean|h| with h = ∂(objective − λ‖y‖)/∂y, then bounds, then shrinking.
 
-    unit : what step sizes are multiplied by.
+    unit : factor of the step sizes.
+    bounds : lowest and highest values, (entry,) each, or None.
     """
 
     def step(code: Tensor, gradient: Tensor, objective: Tensor, iteration: int) -> Tensor:
@@ -117,7 +118,7 @@ def step_size(settings: RunSettings, iteration: int) -> float:
 def start_code(
     key: StartKey, settings: RunSettings, real_codes: CodeRange, image_code: np.ndarray | None
 ) -> np.ndarray:
-    """The code from which a climb starts, float64 (entry,), before any bound.
+    """The start of a climb, float64 (entry,), before any bound.
 
     image_code : (entry,), for start "image".
     Source: the authors' program of Nguyen et al. 2016 for "reference" (its default) and "image".

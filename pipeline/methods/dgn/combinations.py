@@ -1,4 +1,4 @@
-"""Which units a request wants excited together."""
+"""Select the units that a request wants to excite together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.units import Member, Members, split_address, unit_number
 def select_combination(
     card: NetworkCard, name: str, settings: CombinationSettings, run: RunRecord
 ) -> CombinationRecord:
-    """The set of combinations that the settings describe, its random pairs drawn from the run's seed.
+    """The set of combinations that the settings describe. The run's seed decides its random pairs.
 
-    Raises UnitError with the near match for a unit that is not there, SettingsError for a set that cannot be made.
+    Raises UnitError with the nearest match for an unknown unit, SettingsError for an invalid set.
     """
     where = f"combinations.{name}"
     default = card.class_layer if settings.layer is None else settings.layer
-    items: dict[tuple[str | None, Members], None] = {}  # in their order, each once
+    items: dict[tuple[str | None, Members], None] = {}  # an ordered set
     for address in settings.units:
         layer, text = split_address(card, address)
         layer, text = (default, address) if text == "*" else (layer, text)
@@ -39,7 +39,7 @@ def select_combination(
 
 
 def _members(card: NetworkCard, where: str, layer: str | None, text: str) -> Members:
-    """The units of "a+b" or "2*a+b", each once."""
+    """The units of "a+b" or "2*a+b" with their weights. Raises SettingsError for a unit that is named twice."""
     if layer is None:
         raise SettingsError(f"{where}: {text} names no layer and there is no class layer; write layer:unit+unit")
     members: dict[int, float] = {}
@@ -56,12 +56,12 @@ def _member(card: NetworkCard, where: str, layer: str, text: str) -> Member:
     try:
         weight = float(factor) if star else 1.0
     except ValueError:
-        raise SettingsError(f"{where}: {factor!r} of {unit} is no weight; write for example 0.5*{unit}") from None
+        raise SettingsError(f"{where}: {factor!r} of {unit} is not a weight; write for example 0.5*{unit}") from None
     return unit_number(card, card.layer(layer), unit.strip()), weight
 
 
 def _random_pairs(card: NetworkCard, where: str, layer: str | None, count: int, seed: int) -> list[Members]:
-    """So many different pairs of different units, in the order in which they are drawn."""
+    """`count` different pairs of different units, in the order in which they are drawn."""
     if layer is None:
         raise SettingsError(f"{where}.layer: there is no class layer to draw pairs from; set {where}.layer=…")
     channels = card.layer(layer).channels

@@ -1,4 +1,4 @@
-"""Pictures through a prior, for a block of units or combinations, as a shard; and what an atlas keeps of a prior."""
+"""Compute pictures through a prior, for a block of units or combinations; and the shard of a prior."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def _iterate(iterate: Iterates, shown: list[bool], prefix: str) -> dict[str, np.
 
 
 def _pieces(field: Field, values: np.ndarray, shown: list[bool]) -> Pieces:
-    """values : (item, …); each item's values are a chunk of their own."""
-    chunks = [field.encode(own[None, None]) if there else None for own, there in zip(values, shown, strict=True)]
+    """One chunk for each shown item. values : (item, …)."""
+    chunks = [field.encode(value[None, None]) if show else None for value, show in zip(values, shown, strict=True)]
     return Pieces(field.dtype, values.shape, chunks)
 
 

@@ -1,4 +1,4 @@
-"""What a configuration asks of learned priors, as frozen settings."""
+"""A configuration's request for pictures through priors, as frozen settings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pipeline.request import Config, check_sample_count, names, read_settings, t
 from pipeline.settings import PriorSettings
 
 _RUN = {field.name for field in fields(RunSettings)}
-_BESIDE = ("samples", "units", "variants", "variants_of")  # of the section, but of no single run
+_BESIDE = ("samples", "units", "variants", "variants_of")  # settings of the section that are not numbers of a run
 
 
 @dataclass(frozen=True)
 class DgnRequest:
-    """What `make atlas` is asked of priors.
+    """The request for pictures through priors.
 
-    priors : each an option of conf/prior or a folder; empty where the network has no prior of its own.
+    priors : options of conf/prior, or folders; empty if none is named and the network has no prior of its own.
     settings : name of a variant, "" for the default → its numbers.
     variants_of : names of the priors to run with the variants too; None for all.
     samples, units : None for those of the whole request.
-    combinations : by name.
+    combinations : name → set of combinations.
     """
 
     priors: tuple[PriorSettings | Path, ...]
@@ -40,7 +40,7 @@ class DgnRequest:
 
 
 def read_dgn(config: Config) -> DgnRequest:
-    """The request of a configuration. Raises SettingsError for values out of range or of no use."""
+    """The request of a configuration. Raises SettingsError for invalid values."""
     dgn = config.values["dgn"]
     plain = {name: value for name, value in dgn.items() if name not in _BESIDE}
     settings = {"": read_settings(RunSettings, plain, "dgn")}
@@ -50,7 +50,7 @@ def read_dgn(config: Config) -> DgnRequest:
         settings[name] = read_settings(RunSettings, {**plain, **changes}, where)
     for numbers in settings.values():
         numbers.check_image()
-    shared, combinations = config.values.get("combination", {}), {}  # a sweep asks for none
+    shared, combinations = config.values.get("combination", {}), {}  # a sweep has no combinations
     for name, changes in _named(config.values.get("combinations"), "combinations").items():
         _check_keys(changes, set(shared), f"combinations.{name}")
         combinations[name] = read_settings(CombinationSettings, {**shared, **changes}, f"combinations.{name}")
@@ -68,11 +68,11 @@ def read_dgn(config: Config) -> DgnRequest:
 
 
 def read_priors(config: Config) -> tuple[PriorSettings | Path, ...]:
-    """The priors that a configuration asks for, in their order; the network's own where none is named."""
+    """The priors that a configuration names, in order; the network's own prior if it names none."""
     options = config.values["prior"] or {}
     if config.values["priors"] is None:
-        own = f"{config.values['model']['name']}_fc6"
-        return (config.read(PriorSettings, f"prior.{own}"),) if own in options else ()
+        default = f"{config.values['model']['name']}_fc6"
+        return (config.read(PriorSettings, f"prior.{default}"),) if default in options else ()
     priors: list[PriorSettings | Path] = []
     for name in names(config.values["priors"]):
         if name in options:
@@ -88,7 +88,7 @@ def read_priors(config: Config) -> tuple[PriorSettings | Path, ...]:
 
 
 def _named(values: object, where: str) -> dict[str, dict]:
-    """Name → what differs, of a setting whose names the user gives."""
+    """Name → changes, of a section whose names the user chooses."""
     named = {} if values is None else values
     if not isinstance(named, Mapping):
         raise SettingsError(f"{where}: got {named!r}, expected names with settings; write +{where}.NAME.setting=…")
@@ -100,7 +100,7 @@ def _named(values: object, where: str) -> dict[str, dict]:
     return {str(name): dict(changes) for name, changes in named.items()}
 
 
-def _check_keys(changes: Mapping, known: set[str], where: str) -> None:
+def _check_keys(changes: Mapping, allowed: set[str], where: str) -> None:
     for key in changes:
-        if key not in known:
-            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), known)}; remove it")
+        if key not in allowed:
+            raise SettingsError(f"{where}.{key}: not a setting{nearest(str(key), allowed)}; remove it")

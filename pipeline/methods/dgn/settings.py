@@ -1,4 +1,4 @@
-"""One run of DGN-AM: how codes of a prior are climbed, with which prior, and which units are excited together."""
+"""Settings of DGN-AM: the numbers of a run, a run with its prior, and sets of units to excite together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_CODES = ("noise", "reference", "mean", "entries", "image")
 class RunSettings:
     """The numbers of one run of DGN-AM: ascent in the code space of a generator.
 
-    Each field says in its metadata what it means and what the authors' program has.
+    The metadata of each field states what it means and its value in the authors' program.
     Source: Nguyen et al. 2016, section 3, and the authors' program.
     """
 
@@ -28,8 +28,8 @@ class RunSettings:
     )
     unit: str = number(
         title="Unit",
-        meaning="What steps and noise are measured in: the mean deviation of the code's entries over real images "
-        "(deviation), or the entries' own numbers (entry).",
+        meaning="Unit of steps and noise: the mean deviation of the code's entries over real images (deviation), or 1 "
+        "(entry).",
     )
     step_start: float = number(
         title="First step",
@@ -49,7 +49,7 @@ class RunSettings:
     sigmas: float | None = number(
         title="Bounds of the code",
         measured_in="deviations over real images",
-        meaning="Keeps every entry between 0 and its mean plus so many deviations.",
+        meaning="Keeps every entry between 0 and its mean plus this many deviations.",
         axis="bounds",
         neutral=None,
         published=3.0,
@@ -65,7 +65,7 @@ class RunSettings:
     shrink: float = number(
         title="Shrinking",
         measured_in="factor of the code after each step",
-        meaning="Pulls the code towards zero after every step, the program's regularizer.",
+        meaning="Pulls the code towards zero after every step: the regularizer of the authors' program.",
         axis="shrink",
         neutral=1.0,
         below=1.0,
@@ -75,7 +75,7 @@ class RunSettings:
         title="Penalty on the norm",
         symbol="λ",
         measured_in="activation per unit of the code's norm",
-        meaning="Subtracts λ‖y‖ from the objective, the paper's regularizer.",
+        meaning="Subtracts λ‖y‖ from the objective: the regularizer of the paper.",
         axis="penalty",
         neutral=0.0,
         logarithmic=True,
@@ -96,13 +96,13 @@ class RunSettings:
     start: str = number(
         title="Start",
         meaning="noise: N(0, 1) units; reference: as published, sample i drawn with seed + i; mean: the mean code; "
-        "entries: each from its own mean and deviation; image: the code of an image file.",
+        "entries: each entry drawn from its mean and deviation; image: the code of an image file.",
         published="noise",
     )
     image: str | None = number(title="Start image", absent=None, recorded=False, shown=False)
     fresh_starts: int = number(
         title="Fresh starts",
-        meaning="Further starts where the gradient is zero or not a number, or the unit never active.",
+        meaning="Further starts if the gradient is zero or not finite, or the unit stays off.",
     )
     trace_points: int = number(title="Trace points", meaning="Points kept of each climb.", shown=False)
     direction: str = number(title="Direction", meaning="maximize or minimize.", published="maximize", absent="maximize")
@@ -123,14 +123,14 @@ class RunSettings:
         check_choice("dgn.direction", self.direction, DIRECTIONS)
 
     def check_image(self) -> None:
-        """Raise SettingsError unless there is a start image exactly where the start asks for one."""
+        """Raise SettingsError unless an image is given for start "image", and for no other start."""
         if (self.start == "image") != (self.image is not None):
             wanted = "give the file by dgn.image=PATH" if self.image is None else "set dgn.start=image, or remove it"
             raise SettingsError(f"dgn.image: got {self.image} with dgn.start={self.start}; {wanted}")
 
     @property
     def drawn(self) -> bool:
-        """Whether another sample or attempt starts elsewhere."""
+        """Whether another sample or attempt begins at another start."""
         return self.start not in ("mean", "image")
 
     @property
@@ -140,7 +140,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunRecord(Asked):
-    """All that decides a run's pictures. start_code : SHA-256 of the code of the start image, or None."""
+    """Everything that decides a run's pictures. start_code : SHA-256 of the code of the start image, or None."""
 
     name: str
     prior: PriorCard
@@ -149,7 +149,7 @@ class RunRecord(Asked):
     seed: int
     device: DeviceSettings
 
-    # what the climb reads of an item's setting
+    # `pipeline.climb.parameterization.Setting`
     @property
     def iterations(self) -> int:
         return self.settings.iterations
@@ -167,22 +167,22 @@ class RunRecord(Asked):
         return transforms(self.settings)
 
     def clash(self, changes: list[str], swept: bool) -> str:
-        own = "" if swept else "make this a variant with a name of its own by +dgn.variants.NAME.…, or "
+        rename = "" if swept else "make this a variant with a name of its own by +dgn.variants.NAME.…, or "
         return (
-            f"run {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {own}choose another folder "
-            f"by OUT=…"
+            f"run {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {rename}choose another "
+            f"folder by OUT=…"
         )
 
 
 @dataclass(frozen=True)
 class CombinationSettings:
-    """A set of combinations of units, each excited together.
+    """A set of combinations; the units of a combination are excited together.
 
-    units : addresses "layer:a+b", units by number or label, with weights as "2*a"; without a layer, of `layer`.
-    random : further pairs of units of `layer`, drawn from the seed.
+    units : addresses "layer:a+b", units by number or label, weights as in "2*a"; without a layer, units of `layer`.
+    random : number of further pairs of units of `layer`, drawn from the seed.
     layer : None for the class layer.
     balance : γ of the penalty on the difference of the activations; 0 for none.
-    samples : pictures of each.
+    samples : pictures of each combination.
     Source: Nguyen et al. 2016, supplementary section S8, Eq. 2.
     """
 

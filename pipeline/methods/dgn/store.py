@@ -1,4 +1,4 @@
-"""The groups that learned priors fill: runs of single units, combinations, and the priors themselves."""
+"""Write the groups of runs, of combinations and of the priors themselves."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class RunsWriter(Writer):
 
     def write_layer(self, layer: LayerCard, group: str) -> list[np.ndarray]:
         plan, statuses = self.merge.plan, []
-        for name, own in format.group_names(plan.layer_names("dgn", layer.name)).items():
-            written = self._write_run(layer, plan.settings["dgn"][name], group, own)
+        for name, run_group in format.group_names(plan.layer_names("dgn", layer.name)).items():
+            written = self._write_run(layer, plan.settings["dgn"][name], group, run_group)
             if not plan.is_swept("dgn", name):
                 statuses.append(written)
         return statuses
@@ -77,7 +77,7 @@ class _SingleWriter(PictureWriter):
 
 
 class _CombinedWriter(PictureWriter):
-    """Writes items with several members, fewer in some tasks than in others."""
+    """Writes items with several members. The number of members may differ between tasks."""
 
     def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
         if name == "member_activation":
@@ -88,19 +88,19 @@ class _CombinedWriter(PictureWriter):
 
 
 class CombinationsWriter(Writer):
-    """Writes every set of combinations; what is missing is marked missing."""
+    """Writes every set of combinations; missing pictures are marked missing."""
 
     def write_rest(self) -> None:
         merge, plan = self.merge, self.merge.plan
         tasks, sets = merge.work.results.get("combinations", {}), plan.of("combinations")
-        for name, own in format.group_names(sets).items():
-            self._write_set(sets[name], own, tasks[name])
+        for name, set_group in format.group_names(sets).items():
+            self._write_set(sets[name], set_group, tasks[name])
 
-    def _write_set(self, asked: CombinationRecord, own: str, tasks: tuple[DgnTask, ...]) -> None:
+    def _write_set(self, asked: CombinationRecord, set_group: str, tasks: tuple[DgnTask, ...]) -> None:
         merge, plan = self.merge, self.merge.plan
         layer = plan.card.layer(asked.layer)
         about = {"name": asked.name, "layer": layer.name, "balance": asked.balance, **_attributes(layer, asked.run)}
-        group = COMBINATION.create(merge.file, about, name=own)
+        group = COMBINATION.create(merge.file, about, name=set_group)
         members = _write_members(group, plan, asked)
         grid = (len(asked.items), asked.samples)
         chunked = {"pixels": (*layer.picture("window", plan.card.image), 3), "code": (asked.run.prior.entries,)}
@@ -115,9 +115,9 @@ class CombinationsWriter(Writer):
 
 
 def _write_members(group: h5py.Group, plan: Plan, asked: CombinationRecord) -> int:
-    """Write what is combined; return the most members of an item."""
-    most = max(len(members) for members in asked.items)
-    grid = (len(asked.items), most)
+    """Write the members of each item; return the largest number of members."""
+    longest = max(len(members) for members in asked.items)
+    grid = (len(asked.items), longest)
     units, weights = np.full(grid, -1, np.int32), np.zeros(grid, np.float32)
     labels = np.full(grid, "", object)
     for row, members in enumerate(asked.items):
@@ -126,11 +126,11 @@ def _write_members(group: h5py.Group, plan: Plan, asked: CombinationRecord) -> i
             labels[row, place] = plan.card.label(asked.layer, unit)
     for name, values in (("member_unit", units), ("member_weight", weights), ("member_label", labels)):
         COMBINATION[name].write(group, values)
-    return most
+    return longest
 
 
 class PriorsWriter(Writer):
-    """Writes what is known of every prior whose shard is there."""
+    """Writes every prior that has a shard."""
 
     def write_rest(self) -> None:
         tasks = self.merge.work.tasks.get("priors", ())
@@ -158,7 +158,7 @@ class PriorsWriter(Writer):
 
 
 def _attributes(layer: LayerCard, run: RunRecord) -> dict[str, object]:
-    """What runs and combinations state of their setting."""
+    """The attributes of a run or of the run of a combination."""
     settings = stored_numbers(run.settings)
     if settings["sigmas"] is None:
         settings["sigmas"] = math.inf  # no bound

@@ -1,4 +1,4 @@
-"""The tasks of learned priors: a block of items in one run, and what an atlas keeps of a prior."""
+"""The tasks of DGN-AM: a block of items in one run; and the task of a prior, which stores its statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.work import Work
 
 DGN_REVISION = 1  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
-COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
+COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class DgnTask(Task):
     """One sample of a block of items of one layer in one run.
 
     model : digest of the network.
-    items : units with weights, a single one or several that are excited together, with the penalty `balance`.
-    batch : items of a micro-batch; all have this shape.
+    items : of each, its units with weights; several units are excited together.
+    balance : γ of the penalty on the difference of their activations.
+    batch : items of a micro-batch.
     macs : multiply-accumulates of the whole task.
     """
 
@@ -74,7 +75,7 @@ class DgnTask(Task):
 
 @dataclass(frozen=True)
 class PriorTask(Task):
-    """What an atlas keeps of a prior, with the statistics of its codes."""
+    """The description of a prior and the statistics of its codes, as the atlas stores them."""
 
     prior: PriorCard
 
@@ -122,16 +123,16 @@ class Dgn(Method):
         )
 
     def check(self, before: Plan, later: Plan) -> None:
-        digests = {run.prior.name: run.prior.digest for run in all_runs(before).values()}
-        known = all_runs(before)
+        earlier = all_runs(before)
+        digests = {run.prior.name: run.prior.digest for run in earlier.values()}
         for name, run in all_runs(later).items():
             prior = run.prior
             if digests.get(prior.name, prior.digest) != prior.digest:
                 raise OutputError(
-                    f"prior {prior.name}: the atlas has another of this name ({digests[prior.name][:12]}, now "
+                    f"prior {prior.name}: the atlas has another prior of this name ({digests[prior.name][:12]}, now "
                     f"{prior.digest[:12]}); give this one a name of its own, or choose another folder by OUT=…"
                 )
-            self.check_one(known.get(name), run, later.is_swept(self.name, name))
+            self.check_one(earlier.get(name), run, later.is_swept(self.name, name))
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         yield open_tasks(work, work.stage(self.name, dgn_tasks(work.plan)))
@@ -142,9 +143,9 @@ class Dgn(Method):
             swept = [name for name in names if plan.is_swept(self.name, name)]
             lines = [(name, [name]) for name in names if name not in swept]
             for title, group in [*lines, *([(f"sweep of {len(swept)}", swept)] if swept else [])]:
-                own = [task for task in tasks if task.layer == layer.name and task.run.name in group]
+                chosen = [task for task in tasks if task.layer == layer.name and task.run.name in group]
                 units = len(plan.layer_units(layer.name))
-                yield _estimate(plan, layer, title, units, own, plan.settings[self.name][group[0]])
+                yield _estimate(plan, layer, title, units, chosen, plan.settings[self.name][group[0]])
 
 
 class Combinations(Method):
@@ -157,18 +158,18 @@ class Combinations(Method):
         yield open_tasks(work, work.stage(self.name, [task for tasks in sets.values() for task in tasks]))
 
     def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
-        for name, own in combination_tasks(plan).items():
+        for name, chosen in combination_tasks(plan).items():
             asked = plan.settings[self.name][name]
             layer = plan.card.layer(asked.layer)
-            yield _estimate(plan, layer, name, len(asked.items), own, asked.run, iterates=1)
+            yield _estimate(plan, layer, name, len(asked.items), chosen, asked.run, iterates=1)
 
     def described(self, one: CombinationRecord) -> Record:
-        """A set of combinations without its units, which stand in its group."""
+        """The record of a set without its units, which its group has."""
         return {name: value for name, value in one.record().items() if name not in ("items", "name")}
 
 
 class Priors(Method):
-    """The priors of all runs, as pages and readers need them."""
+    """The priors of all runs, stored for pages and readers."""
 
     name, setting, requested = "priors", PriorCard, False
 
@@ -186,7 +187,7 @@ def all_runs(plan: Plan) -> dict[str, RunRecord]:
 
 
 def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
-    """All tasks that climb for single units, sample by sample, so that every unit soon has a first picture."""
+    """All tasks for single units, sample by sample, so that every unit has a first picture early."""
     tasks: list[DgnTask] = []
     for (_, name, run, sample), asked in plan.method_parts("dgn").items():
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
@@ -211,13 +212,13 @@ def combination_tasks(plan: Plan) -> dict[str, tuple[DgnTask, ...]]:
 
 
 def prior_tasks(plan: Plan) -> tuple[PriorTask, ...]:
-    """One task a prior, by name."""
+    """One task for each prior, sorted by name."""
     cards = {run.prior.name: run.prior for run in all_runs(plan).values()}
     return tuple(PriorTask(cards[name]) for name in sorted(cards))
 
 
 def open_tasks(work: Work, tasks: Sequence[DgnTask | PriorTask]) -> list[DgnTask | PriorTask]:
-    """The tasks whose priors are open in this run; what others were asked stays as it is."""
+    """The tasks whose priors are open; without its prior a task cannot be computed, and its stored result stays."""
     if work.resources is None:
         return list(tasks)
     cards = [(task, task.prior if isinstance(task, PriorTask) else task.run.prior) for task in tasks]
@@ -244,7 +245,7 @@ def _task(
 def _estimate(
     plan: Plan, layer: LayerCard, name: str, units: int, tasks: Sequence[DgnTask], run: RunRecord, iterates: int = 2
 ) -> Estimate:
-    """iterates : whose pixels and codes are stored: the last and the best, or the last alone."""
+    """iterates : number of stored iterates, 2 for the last and the best, 1 for the last only."""
     size, pictures = layer.picture("window", plan.card.image), sum(task.count for task in tasks)
     return Estimate(
         layer=layer.name,

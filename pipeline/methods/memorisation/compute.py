@@ -1,4 +1,4 @@
-"""The memorisation test of one class, as a shard: the real images nearest to its pictures, and how near is usual."""
+"""Compute the memorisation test of one class: the real images nearest to its pictures, and the typical distance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.store.shard import encode_shard
 
 
 def compute_memorisation(task: MemorisationTask, resources: Resources) -> bytes:
-    """The shard of a class: for each sample and space the nearest image, and what is known of these images."""
+    """The shard of a class: the nearest image for each sample and space, with keys and hashes of these images."""
     index = planned_source(task.dataset, resources).index
     device = prepare(task.device)
     network = placed(resources.network, device)
@@ -54,7 +54,7 @@ def compute_memorisation(task: MemorisationTask, resources: Resources) -> bytes:
 
 
 def _pictures(task: MemorisationTask, height: int, width: int) -> Iterator[Batch]:
-    """The pictures that there are, at their place in the input, in batches like those of the images."""
+    """Yield the existing pictures, placed in the network's input, in batches of the images' shape."""
     top, left, bottom, right = task.window
     chosen = task.pixels[list(task.shown)]
     whole = np.zeros((len(chosen), height, width, 3), np.uint8)
@@ -63,7 +63,7 @@ def _pictures(task: MemorisationTask, height: int, width: int) -> Iterator[Batch
 
 
 def _images(task: MemorisationTask, resources: Resources, numbers: Sequence[int]) -> Iterator[Batch]:
-    """Images of the dataset in the order of the numbers; those that cannot be read are left out, as in mining."""
+    """Yield images of the dataset in the order of the numbers; unreadable ones are left out, as in mining."""
     skipped: list[Skipped] = []
     single = (
         (number, batch.pixels[0])
@@ -74,7 +74,7 @@ def _images(task: MemorisationTask, resources: Resources, numbers: Sequence[int]
 
 
 def _batches(single: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[Batch]:
-    """Pictures with their numbers in batches of one shape, the last filled up with its last picture."""
+    """Yield pictures with their numbers in batches of one shape; the last is padded with its last picture."""
     waiting: list[tuple[int, np.ndarray]] = []
     for one in single:
         waiting.append(one)

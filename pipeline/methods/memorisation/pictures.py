@@ -1,4 +1,4 @@
-"""The stored pictures that are tested, as tasks; and the stored tests of a run's classes, put together."""
+"""Make tasks from the stored pictures of a run, and assemble the test of a run from the shards of its classes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from pipeline.work import KnownImage, Work
 
 @dataclass(frozen=True)
 class MemorisationTest:
-    """The test of one run. Arrays begin with (unit,); samples are those that were compared.
+    """The test of one run; samples are those that were compared.
 
-    compared : (unit,) how many images were compared.
-    nearest : numbers of images, −1 for none; distance : theirs; both (unit, sample, space).
-    typical : (unit, space).
-    images : number → every image that is nearest to something.
+    compared : (unit,), number of images that were compared.
+    nearest : (unit, sample, space), numbers of the nearest images, −1 for none.
+    distance : (unit, sample, space), distances of the nearest images.
+    typical : (unit, space), typical distances.
+    images : number → image, for all nearest images.
     """
 
     run: str
@@ -38,7 +39,7 @@ class MemorisationTest:
 
 
 def memorisation_tasks(work: Work, run: str) -> Iterator[MemorisationTask]:
-    """A task for every unit of the class layer that has a picture by the run, read from its shards."""
+    """Yield a task for every unit of the class layer that has pictures of the run, which are read from shards."""
     plan, settings = work.plan, settings_of(work.plan)
     mining, layer = plan.settings["tops"]["dataset"], plan.card.layer(plan.card.class_layer)
     for unit, pixels, shown in _class_pictures(work, run, settings.samples):
@@ -61,7 +62,7 @@ def memorisation_tasks(work: Work, run: str) -> Iterator[MemorisationTask]:
 
 
 def _class_pictures(work: Work, run: str, samples: int) -> Iterator[tuple[int, np.ndarray, tuple[bool, ...]]]:
-    """(unit, pixels (sample, y, x, rgb), which of them there are), units rising; units without any left out."""
+    """Yield (unit, pixels (sample, y, x, rgb), which samples exist), units ascending, for units with samples."""
     plan = work.plan
     layer = plan.card.layer(plan.card.class_layer)
     samples = min(samples, plan.samples("dgn", layer.name, run))
@@ -86,7 +87,7 @@ def _class_pictures(work: Work, run: str, samples: int) -> Iterator[tuple[int, n
 
 
 def read_test(work: Work, run: str, tasks: Sequence[MemorisationTask]) -> MemorisationTest | None:
-    """The test of a run, of the classes whose shards are there; None where no shard is."""
+    """The test of a run, for the classes that have shards; None if none has."""
     shards = ((task.unit, work.shard(task)) for task in tasks)
     classes = [_class_test(run, unit, shard) for unit, shard in shards if shard is not None]
     if not classes:

@@ -1,4 +1,4 @@
-"""How pictures of the classes through priors are compared with real images."""
+"""How class pictures through priors are compared with real images."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.settings import check
 
 @dataclass(frozen=True)
 class MemorisationSettings(Asked):
-    """How a run's pictures of the classes are compared with the real images of their class.
+    """How the class pictures of a run are compared with the real images of their class.
 
-    samples : pictures of a class that are compared, the first ones; 0 for none.
-    images : of a class at most, chosen by hash.
-    typical : of these at most, whose distance to the nearest other one makes the typical distance.
+    samples : number of pictures of a class that are compared, the first ones; 0 for none.
+    images : maximum number of images of a class, chosen by hash.
+    typical : maximum number of these images from which the typical distance is computed.
     """
 
     samples: int
     images: int
     typical: int
 
-    name = "test"  # an atlas has one; what was asked last counts
+    name = "test"  # an atlas has one; the latest request counts
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 0), ("images", 1), ("typical", 1)):

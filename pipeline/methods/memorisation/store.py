@@ -1,4 +1,4 @@
-"""The groups of the memorisation tests."""
+"""Write the groups of the memorisation tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks of the memorisation test: one class's pictures by one run against the real images of the class."""
+"""The tasks of the memorisation test: the pictures of one class in one run against the real images of the class."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MEMORISATION_REVISION = 1  # raise it when the numbers that the test computes ch
 
 @dataclass(frozen=True)
 class MemorisationTask(Task):
-    """The real images of one class that are nearest to the pictures of its unit by one run.
+    """The real images of one class that are nearest to the pictures of its unit in one run.
 
-    unit : of the class layer, and number of the class.
-    run : its name, for words.
-    layers : whose values are compared beside the pixels.
+    unit : unit of the class layer, which is the number of the class.
+    run : name of the run, for reports.
+    layers : layers whose values are compared, besides the pixels.
     window : box of the image that the pictures show.
-    digest : SHA-256 of the pictures; in the task's id it stands for them.
+    digest : SHA-256 of the pictures, which represents them in the task's id.
     shown : which of the samples have a picture.
     batch : images of one forward pass.
-    pixels : uint8 (sample, y, x, rgb), the pictures; they travel with the task.
+    pixels : uint8 (sample, y, x, rgb), the pictures; the task carries them.
     """
 
     model: str
@@ -84,7 +84,7 @@ class MemorisationTask(Task):
 
 
 class Memorisation(Method):
-    """The memorisation test (Nguyen et al. 2016, figure S22), of all runs that have pictures of the classes."""
+    """The memorisation test (Nguyen et al. 2016, figure S22) of all runs that have pictures of the classes."""
 
     name, setting, requested = "memorisation", MemorisationSettings, False
 
@@ -127,12 +127,12 @@ MEMORISATION = Memorisation()
 
 
 def settings_of(plan: Plan) -> MemorisationSettings | None:
-    """How the plan wants pictures compared; None for not at all."""
+    """The plan's settings of the test; None if there is no test."""
     return plan.settings.get(MEMORISATION.name, {}).get(MemorisationSettings.name)
 
 
 def tested_runs(plan: Plan) -> tuple[str, ...]:
-    """The runs whose pictures of the classes are compared with real images, sorted."""
+    """The runs whose class pictures are compared with real images, sorted."""
     mining = _mining(plan)
     if settings_of(plan) is None or mining is None or not mining.dataset.ordered:
         return ()
@@ -140,7 +140,7 @@ def tested_runs(plan: Plan) -> tuple[str, ...]:
 
 
 def compared_layers(plan: Plan) -> tuple[str, ...]:
-    """The layers whose values are compared: the convolutional and fully connected ones, and the class layer."""
+    """The layers whose values are compared: convolutional and fully connected ones, and the class layer."""
     card = plan.card
     return tuple(
         layer.name
@@ -150,12 +150,12 @@ def compared_layers(plan: Plan) -> tuple[str, ...]:
 
 
 def class_macs(plan: Plan) -> int:
-    """Multiply-accumulates of the test of one class, if all have equally many images."""
+    """Multiply-accumulates of the test of one class, assuming that all classes have equally many images."""
     dataset, settings = _mining(plan).dataset, settings_of(plan)
     images = min(settings.images, max(1, dataset.images // len(dataset.classes)))
     return max(1, max(layer.macs["image"] for layer in plan.card.layers)) * (images + settings.samples)
 
 
 def _mining(plan: Plan):
-    """What was mined; the test reads the same images on the same device."""
+    """The plan's mining record; the test reads the same images on the same device."""
     return plan.settings.get("tops", {}).get("dataset")

@@ -1,4 +1,4 @@
-"""Verdicts of a judge on stored pictures; a judge is a network that took no part in making them."""
+"""A judge's verdicts on stored pictures. A judge is a network that took no part in making them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.methods.scores.task import ScoreTask
 from pipeline.nets.network import Network
 from pipeline.store.shard import encode_shard
 
-BATCH = 64  # pictures judged at a time; each alone decides its own numbers
+BATCH = 64  # pictures judged at a time; they do not affect one another
 
 
 def score(task: ScoreTask, judge: Network, pictures: StoredPictures, packages: Sequence[str]) -> bytes:
-    """The shard of a score: the judge's verdicts on the pictures that the task is about.
+    """The shard of a score: the judge's verdicts on the task's pictures.
 
-    packages : versions that compute it, as "name version".
+    packages : versions of the packages that compute it, as "name version".
     """
     verdicts = judge_pictures(judge, pictures.pixels, pictures.shown, task.asked.classes)
     arrays = {"target": np.array(task.asked.classes, np.int32), **vars(verdicts)}
@@ -29,9 +29,10 @@ def score(task: ScoreTask, judge: Network, pictures: StoredPictures, packages: S
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a judge says of pictures, axes (unit, sample); −1 and NaN where there is no picture or no class.
+    """A judge's verdicts on pictures, axes (unit, sample); −1 and NaN without a picture or a class.
 
-    top1 : the judge's first class. target_rank : place of the target among the classes, 0 the first.
+    top1 : the judge's first class.
+    target_rank : rank of the target among the classes, from 0.
     """
 
     top1: np.ndarray
@@ -43,11 +44,12 @@ class Verdicts:
 def judge_pictures(judge: Network, pixels: np.ndarray, shown: np.ndarray, targets: Sequence[int]) -> Verdicts:
     """The judge's verdicts on pictures of class units.
 
-    pixels : uint8 (unit, sample, y, x, rgb). shown : bool (unit, sample), which pictures there are.
-    targets : for each unit the judge's class that stands for it, or −1.
+    pixels : uint8 (unit, sample, y, x, rgb).
+    shown : bool (unit, sample), which pictures exist.
+    targets : of each unit, the number of its class in the judge, or −1.
     """
     grid = shown.shape
-    found = Verdicts(
+    verdicts = Verdicts(
         np.full(grid, -1, np.int32),
         np.full(grid, np.nan, np.float32),
         np.full(grid, np.nan, np.float32),
@@ -60,15 +62,15 @@ def judge_pictures(judge: Network, pixels: np.ndarray, shown: np.ndarray, target
         shares = torch.softmax(torch.from_numpy(values), dim=1).numpy()
         for place, value, share in zip(chosen, values, shares, strict=True):
             target = targets[place[0]]
-            found.top1[place] = first = int(value.argmax())
-            found.top1_probability[place] = share[first]
-            found.target_probability[place] = share[target]
-            found.target_rank[place] = int((value > value[target]).sum())
-    return found
+            verdicts.top1[place] = first = int(value.argmax())
+            verdicts.top1_probability[place] = share[first]
+            verdicts.target_probability[place] = share[target]
+            verdicts.target_rank[place] = int((value > value[target]).sum())
+    return verdicts
 
 
 def class_values(judge: Network, pixels: np.ndarray) -> np.ndarray:
-    """Values of the judge's class layer, float64 (picture, class), of uint8 pictures (picture, y, x, rgb)."""
+    """Values of the judge's class layer, float64 (picture, class). pixels : uint8 (picture, y, x, rgb)."""
     if judge.class_layer is None:
         raise SettingsError(f"judge {judge.name}: has no class layer; name it by judge.class_layer=…")
     size = judge.preprocessing
@@ -80,13 +82,13 @@ def class_values(judge: Network, pixels: np.ndarray) -> np.ndarray:
 
 
 def matching_classes(labels: Sequence[str], judge: Network) -> list[int]:
-    """For each label, the judge's class of the same name, or −1. SettingsError if not one is shared."""
-    known = {_plain(label): number for number, label in reversed(list(enumerate(judge.labels)))}
-    classes = [known.get(_plain(label), -1) for label in labels]
+    """For each label, the judge's class of the same name, or −1. Raises SettingsError if no name is shared."""
+    numbers = {_plain(label): number for number, label in reversed(list(enumerate(judge.labels)))}
+    classes = [numbers.get(_plain(label), -1) for label in labels]
     if all(number < 0 for number in classes):
         raise SettingsError(
-            f"judge {judge.name}: shares no class name with the pictures' labels; name a judge that knows "
-            f"them by JUDGE=…, or give both models labels by model.labels=… and judge.labels=…"
+            f"judge {judge.name}: shares no class name with the pictures' labels; name a judge that has them by "
+            f"JUDGE=…, or give labels to both models by model.labels=… and judge.labels=…"
         )
     return classes
 

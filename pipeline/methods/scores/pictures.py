@@ -1,4 +1,4 @@
-"""The pictures of a setting as an atlas has them, for judges."""
+"""Read the stored pictures of a setting, for judges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StoredPictures:
     """The pictures of one setting of a layer.
 
     pixels : uint8 (unit, sample, y, x, rgb).
-    shown : bool (unit, sample), which pictures there are.
+    shown : bool (unit, sample), which pictures exist.
     digest : SHA-256 of the pixels.
     """
 
@@ -28,7 +28,7 @@ class StoredPictures:
 
 
 def read_pictures(atlas: Path, plan: Plan, layer: str, made_by: str, setting: str) -> StoredPictures:
-    """The pictures of a method's setting of a layer as an atlas has them."""
+    """Read the pictures of a method's setting in a layer from an atlas. made_by : name of the method."""
     layer_group = format.group_names(part.name for part in plan.card.layers)[layer]
     with h5py.File(atlas) as file:
         group = file[f"/layers/{layer_group}/{pictures_group(plan, layer, made_by, setting)}"]
@@ -37,6 +37,6 @@ def read_pictures(atlas: Path, plan: Plan, layer: str, made_by: str, setting: st
 
 
 def pictures_group(plan: Plan, layer: str, made_by: str, setting: str) -> str | None:
-    """The group of a setting below its layer's; None where the plan has no such pictures."""
-    own = format.group_names(plan.layer_names(made_by, layer)).get(setting)
-    return None if own is None else f"{made_by}/{own}"
+    """The group of a setting inside the group of its layer; None if the plan has no such pictures."""
+    name = format.group_names(plan.layer_names(made_by, layer)).get(setting)
+    return None if name is None else f"{made_by}/{name}"

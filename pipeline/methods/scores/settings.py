@@ -1,4 +1,4 @@
-"""What a judge is asked of pictures of the classes."""
+"""The record of a score: a judge and the class pictures that it judges."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SCORE_REVISION = 1  # raise it when the numbers that judging computes change
 
 @dataclass(frozen=True)
 class ScoreRecord(Asked):
-    """What a judge is asked: its verdicts on all pictures of one setting of a layer of classes.
+    """The request for a judge's verdicts on all pictures of one setting of a layer of classes.
 
     setting : name of the style or run.
     pictures : SHA-256 of the pixels.
-    classes : for every unit the judge's class that stands for it, or −1.
+    classes : of each unit, the number of its class in the judge, or −1.
     made_by : method that made the pictures.
     """
 
@@ -31,7 +31,7 @@ class ScoreRecord(Asked):
 
     @property
     def question(self) -> tuple[str, str, str, str]:
-        """Who is asked about which pictures: each question has one answer, the latest."""
+        """The judge and the pictures; of several scores with the same question, the latest counts."""
         return self.judge, self.layer, self.made_by, self.setting
 
     @property

@@ -1,4 +1,4 @@
-"""The groups of what judges see in the pictures."""
+"""Write the groups of scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = ("target", "top1", "top1_probability", "target_probability", "target_ra
 
 
 class ScoresWriter(Writer):
-    """Writes every score whose shard is there and whose pictures are still those that were judged."""
+    """Writes every score that has a shard, unless its pictures have changed since they were judged."""
 
     def write_rest(self) -> None:
         merge, plan = self.merge, self.merge.plan
@@ -31,13 +31,13 @@ class ScoresWriter(Writer):
             if pictures is None or shard is None:
                 continue
             if pictures_digest(merge.file[f"/layers/{merge.groups[asked.layer]}/{pictures}/pixels"]) != asked.pictures:
-                continue  # more samples or units since: `score` judges the new ones
+                continue  # samples or units were added; `make score` judges them
             settings = [name for method in METHODS if method.makes_pictures
                         for name in plan.layer_names(method.name, asked.layer)]  # fmt: skip
-            own = format.group_names(settings)[asked.setting]
-            self._write_score(asked, shard, pictures, own, judges[asked.judge])
+            setting = format.group_names(settings)[asked.setting]
+            self._write_score(asked, shard, pictures, setting, judges[asked.judge])
 
-    def _write_score(self, asked: ScoreRecord, shard: Shard, pictures: str, own: str, judge: str) -> None:
+    def _write_score(self, asked: ScoreRecord, shard: Shard, pictures: str, setting: str, judge: str) -> None:
         file, layer = self.merge.file, self.merge.groups[asked.layer]
         if f"/layers/{layer}/scores/{judge}" not in file:
             about = {"judge": asked.judge, "judge_digest": asked.judge_digest}
@@ -49,7 +49,7 @@ class ScoresWriter(Writer):
         if judged.any():
             rates = {"top1_rate": float((ranks[judged] == 0).mean()), "top5_rate": float((ranks[judged] < 5).mean())}
         about = {"pictures": pictures, **rates, "judged": int(judged.sum())}
-        scores = SCORES.create(file, about, layer=layer, judge=judge, setting=own)
+        scores = SCORES.create(file, about, layer=layer, judge=judge, setting=setting)
         for name in FIELDS:
             SCORES[name].write(scores, np.asarray(shard.array(name)))
 

@@ -15,7 +15,7 @@ from pipeline.work import Work
 
 @dataclass(frozen=True)
 class ScoreTask(Task):
-    """What a judge says of pictures that an atlas has; it is computed where the judge and the atlas are."""
+    """A judge's verdicts on pictures of an atlas. The job itself computes it, because it has opened the judge."""
 
     asked: ScoreRecord
 
@@ -35,7 +35,7 @@ class ScoreTask(Task):
 
 
 class Scores(Method):
-    """What judges see in the pictures; asked by `make score` and `make sweep`, once there is an atlas."""
+    """Judges' verdicts on the pictures; `make score` and `make sweep` request them for an existing atlas."""
 
     name, setting, requested, stated = "scores", ScoreRecord, False, False
 
@@ -48,6 +48,6 @@ SCORES = Scores()
 
 
 def score_tasks(plan: Plan) -> tuple[ScoreTask, ...]:
-    """Everything that judges have been asked, in the order in which it is stored."""
+    """All scores of a plan, in the order in which they are stored."""
     asked = sorted(plan.of("scores").values(), key=lambda one: (one.layer, one.judge, one.made_by, one.setting))
     return tuple(ScoreTask(one) for one in asked)

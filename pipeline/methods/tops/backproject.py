@@ -1,4 +1,4 @@
-"""Back-projections: which pixels of an image excited a unit at a position."""
+"""Back-projections: the pixels of an image that excited a unit at a position."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from pipeline.nets.network import Network
 from pipeline.nets.window import Window, frames, is_local
 
 LRN = ("derivative", "ignore")
-_WHOLE = 0.75  # share of the whole image's work from which larger batches make up for what cones save
+_WHOLE = 0.75  # share of the whole image's work above which larger batches save more than cones do
 
 
 @dataclass(frozen=True)
 class BackProjections:
-    """What pixels did to each hit's unit, in the hits' order; axes as named.
+    """The effect of pixels on each hit's unit, in the order of the hits.
 
-    signals : float32 (rule, hit, channel, y, x), rules in the order asked for, channels in the network's order, unit
-    of activation per pixel level; zero outside the window. y and x count from the hit's frame.
-    frames : int32 (hit, 2), row and column of the image where the frame begins: the layer's window as if the image
-    did not end, so negative at near borders; the whole image where such a window is larger than the image.
+    rules : in the order in which they were requested.
+    signals : float32 (rule, hit, channel, y, x), activation per pixel level, channels in the network's order; zero
+        outside the window. y and x count from the hit's frame.
+    frames : int32 (hit, 2), first row and column of the frame: the layer's window, not clipped to the image (so they
+        may be negative); the whole image if such a window is larger than the image.
     windows : int32 (hit, 4), the pixels that the position depends on: top, left, bottom, right, half-open.
     activation : float32 (hit,), the unit's value, computed again.
     halved : how often the micro-batch was halved because the device was out of memory.
@@ -53,18 +54,21 @@ def back_project(
     batch: int,
     device: torch.device,
 ) -> BackProjections:
-    """Send a signal of 1.0 back from each hit's unit at its position, by every rule, through one forward pass.
+    """Send a signal of 1.0 back from each hit's unit at its position, by every rule, after one shared forward pass.
 
-    images : one a hit, an array of them or a list: the network's whole input or the hit's window cut out of it, as
-    RGB pixels uint8 (row, column, rgb) or centred float (channel, row, column). units : (hit,). positions :
-    (hit, 2), row and column of the layer's map; (0, 0) for a fully connected layer. rules : of "deconvnet",
-    "gradient", "guided" (see BackwardPass). lrn : "derivative", or "ignore" to let deconvnet's signal past local
-    response normalisation unchanged. device : where the network lies. At most `batch` hits run at a time.
+    images : one image per hit, as array or list: the whole input or the hit's window cut out of it, as uint8 (row,
+        column, rgb) or centred float (channel, row, column).
+    units : (hit,).
+    positions : (hit, 2), row and column of the layer's map; (0, 0) for a fully connected layer.
+    rules : some of "deconvnet", "gradient", "guided" (see BackwardPass).
+    lrn : "derivative", or "ignore" to pass deconvnet's signal through local response normalization unchanged.
+    batch : maximum number of hits at a time.
+    device : the network's device.
 
-    Hits at positions whose cones have one shape run together; near borders there are more shapes than inside. A
-    layer that sees the whole image, or nearly, runs on it, and all hits share one shape.
-    Raises UnitError for a unit or position that the layer lacks, SettingsError for an unknown rule,
-    torch.cuda.OutOfMemoryError when a micro-batch of one hit does not fit.
+    Hits run together if the cones of their positions have the same shape; borders add further shapes. A layer whose
+    window is nearly the whole image runs on the whole image, and all hits share one shape.
+    Raises UnitError for a unit or position that the layer does not have, SettingsError for an unknown rule,
+    torch.cuda.OutOfMemoryError if a micro-batch of one hit does not fit.
     """
     units, positions = np.asarray(units, np.int64), np.asarray(positions, np.int64).reshape(-1, 2)
     _check(network, layer, images, units, positions, rules, lrn)
@@ -93,11 +97,12 @@ def back_project(
 
 
 def encode8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eight bits a number about zero, uint8 of the array's shape, and each hit's scale, float32 (hit,).
+    """Encode signed numbers in 8 bits: uint8 of the array's shape, and each hit's scale, float32 (hit,).
 
-    array : float (hit, …). The value is (byte − 128) · scale, at most half a scale off; a scale is the hit's largest
-    magnitude / 127, so that zero stays zero and the largest fits.
-    Raises ValueError for what is not finite.
+    array : float (hit, …).
+    The value is (byte − 128) · scale, with an error of at most half a scale. The scale is the hit's largest magnitude
+    / 127, so that zero stays zero and the largest magnitude fits.
+    Raises ValueError for numbers that are not finite.
     """
     values = np.asarray(array, np.float64)
     if not np.isfinite(values).all():
@@ -118,20 +123,20 @@ def _check(
     rules: Sequence[str],
     lrn: str,
 ) -> None:
-    for name, value, known in (*(("rule", rule, RULES) for rule in rules), ("lrn", lrn, LRN)):
-        if value not in known:
-            raise SettingsError(f"back-projection {name}: got {value!r}, expected one of {', '.join(known)}")
+    for name, value, choices in (*(("rule", rule, RULES) for rule in rules), ("lrn", lrn, LRN)):
+        if value not in choices:
+            raise SettingsError(f"back-projection {name}: got {value!r}, expected one of {', '.join(choices)}")
     if not len(images) == len(units) == len(positions):
         raise ValueError(f"back_project: got {len(images)} images, {len(units)} units and {len(positions)} positions")
-    there = network.layer(layer)
-    shape = (there.channels, there.height, there.width)
+    target = network.layer(layer)
+    shape = (target.channels, target.height, target.width)
     for hit in np.column_stack([units, positions]):
         if not all(0 <= at < size for at, size in zip(hit, shape, strict=True)):
             raise UnitError(f"layer {layer}: no unit {hit[0]} at {hit[1]}, {hit[2]}; its shape is {shape}")
 
 
 def _empty(network: Network, layer: str, positions: np.ndarray, rules: tuple[str, ...]) -> BackProjections:
-    """All but what has to be computed."""
+    """The result before any hit is computed: frames and windows are filled in."""
     rows, columns = (frames(network, layer, axis) for axis in (0, 1))
     row, column = positions.T
     corners = np.stack([rows.first[row], columns.first[column]], axis=1).astype(np.int32)
@@ -143,7 +148,7 @@ def _empty(network: Network, layer: str, positions: np.ndarray, rules: tuple[str
 
 
 def _groups(network: Network, layer: str, positions: np.ndarray) -> Iterator[tuple[Cone, np.ndarray]]:
-    """Hits that can run together, each once, with a cone that serves them."""
+    """Yield each group of hits that can run together, with a cone of their shape."""
     if len(positions) == 0:
         return
     whole, centre = FullPass(network, layer), Cone(network, layer)
@@ -174,7 +179,7 @@ def _centred(image: np.ndarray, window: Window, cone: Cone) -> np.ndarray:
     if not isinstance(cone, FullPass):
         return read
     whole = np.zeros((preprocessing.channels, preprocessing.height, preprocessing.width), np.float32)
-    whole[:, rows, columns] = read  # what lies outside the window changes nothing
+    whole[:, rows, columns] = read  # pixels outside the window have no effect
     return whole
 
 

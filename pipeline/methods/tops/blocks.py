@@ -1,4 +1,4 @@
-"""What mining one block of images leaves behind, and how it becomes named arrays and back."""
+"""The result of mining one block of images, and its conversion to named arrays and back."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from pipeline.methods.tops import histogram, moments, topk
 from pipeline.methods.tops.moments import Moments
 from pipeline.methods.tops.topk import Hits
 
-RELU, JOIN = "relu", "join"  # how a layer's numbers follow from those of other layers
+RELU, JOIN = "relu", "join"  # rules by which a layer's numbers follow from those of other layers
 
 
 @dataclass(frozen=True)
 class LayerBlock:
     """One layer over one block of images.
 
-    width : of the map. gated : zero or less means off.
-    largest, smallest, own_class : hits by their maxima; the last two None where not asked for, and own_class wherever
-    the layer is not the class layer.
-    not_a_number, active : int64 (unit,), images left out, and images whose maximum is above zero.
-    maxima, positions : moments of the per-image maxima and of all positions; positions None where not asked for.
+    width : width of the map.
+    gated : whether a unit with zero or less is off.
+    largest, smallest, own_class : hits by their maxima. The last two are None if not requested; own_class also for
+        every layer but the class layer.
+    not_a_number : int64 (unit,), number of images that were left out because of NaN.
+    active : int64 (unit,), number of images whose maximum is above zero.
+    maxima : moments of the per-image maxima.
+    positions : moments of the values at all positions; None if not requested.
     maxima_counts, position_counts : int64 (unit, bin).
-    classes : int64 (class,), the classes present, rising. class_counts : int64 (class, unit), or (class, 1) where it
-    is the same for all units; class_sums : float64 (class, unit), sums of the maxima.
-    sample_images : int64 (image,), rising; sample_values : float32 (image, unit), their maxima; sample_places :
-    integers (image, unit), row · width + column.
+    classes : int64 (class,), the classes that occur, ascending.
+    class_counts : int64 (class, unit), or (class, 1) if it is the same for all units.
+    class_sums : float64 (class, unit), sums of the maxima.
+    sample_images : int64 (image,), ascending.
+    sample_values : float32 (image, unit), their maxima.
+    sample_places : integers (image, unit), row · width + column.
     """
 
     width: int
@@ -55,7 +60,7 @@ class LayerBlock:
 
 @dataclass(frozen=True)
 class Source:
-    """How a layer that was not measured itself follows from others: a ReLU of one, or several joined."""
+    """How a layer that is not measured itself follows from others: as the ReLU of one, or as several joined."""
 
     rule: str
     layers: tuple[str, ...]
@@ -63,13 +68,13 @@ class Source:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """All layers over one block of images. sources : of the layers that follow from others, wholly or in part."""
+    """All layers over one block of images. sources : for layers that follow from others, wholly or in part."""
 
     layers: Mapping[str, LayerBlock]
     sources: Mapping[str, Source]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Named arrays: "layers", and "LAYER/FIELD" without what follows from other layers."""
+        """Named arrays: "layers", and "LAYER/FIELD" for the fields that do not follow from other layers."""
         arrays: dict[str, np.ndarray] = {"layers": np.array(list(self.layers))}
         for name, block in self.layers.items():
             source = self.sources.get(name)
@@ -84,7 +89,7 @@ class BlockResult:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> BlockResult:
-        """The result of such arrays."""
+        """The inverse of `arrays`."""
         get = arrays.__getitem__
         names = [str(name) for name in get("layers")]
         sources = {name: source for name in names if (source := _source(get, name)) is not None}
@@ -92,7 +97,7 @@ class BlockResult:
 
 
 def read_layer(get: Callable[[str], np.ndarray], layer: str) -> LayerBlock:
-    """One layer's block alone. get : the array of a name; KeyError if there is none."""
+    """The block of one layer. get : returns the array of a name, or raises KeyError."""
     source = _source(get, layer)
     if source is None:
         return _of_layer_arrays(get, layer, None)
@@ -103,7 +108,7 @@ def read_layer(get: Callable[[str], np.ndarray], layer: str) -> LayerBlock:
 
 
 def joined(parts: list[LayerBlock], *, gated: bool) -> LayerBlock:
-    """The block of a layer that holds the units of several, one after the other."""
+    """The block of a layer whose units are those of several layers, one after the other."""
     first = parts[0]
     several = {
         name: np.concatenate([getattr(part, name) for part in parts], axis=axis)
@@ -170,7 +175,7 @@ def _about(block: LayerBlock) -> np.ndarray:
 
 
 def _layer_arrays(block: LayerBlock) -> dict[str, np.ndarray]:
-    """The arrays that are there and not empty."""
+    """The arrays of a block that are neither None nor empty."""
     arrays = {"about": _about(block)}
     for kind in _HITS:
         hits = getattr(block, kind)
@@ -203,14 +208,14 @@ def _source(get: Callable[[str], np.ndarray], layer: str) -> Source | None:
 def _of_layer_arrays(
     get: Callable[[str], np.ndarray], layer: str, derived: Mapping[str, np.ndarray | None] | None
 ) -> LayerBlock:
-    def found(field: str) -> np.ndarray | None:
+    def array_or_none(field: str) -> np.ndarray | None:
         try:
             return get(f"{layer}/{field}")
         except KeyError:
             return None
 
     def record(kind: str, form: type, names: tuple[str, ...]) -> Hits | Moments | None:
-        parts = [found(f"{kind}_{name}") for name in names]
+        parts = [array_or_none(f"{kind}_{name}") for name in names]
         return None if parts[0] is None else form(*parts)
 
     width, gated = (int(number) for number in get(f"{layer}/about"))
@@ -226,10 +231,10 @@ def _of_layer_arrays(
     }
     stored: dict[str, np.ndarray | None] = {}
     for name, nothing in empty.items():
-        array = found(name)
+        array = array_or_none(name)
         stored[name] = nothing if array is None else array
     for name in _COUNTS:
-        counts = found(name)
+        counts = array_or_none(name)
         stored[name] = None if counts is None else counts.astype(np.int64)
     if derived is not None:
         stored |= derived

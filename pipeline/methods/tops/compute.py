@@ -1,4 +1,4 @@
-"""Computes the tasks of the dataset side: a block of images mined, the pixels of images, back-projections."""
+"""Compute the tasks of the dataset side: mining a block of images, pixels of images, back-projections."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipeline.planned_images import read_batches, read_images
 from pipeline.resources import Resources, package_versions, placed, prepare
 from pipeline.store.shard import Pieces, encode_shard
 
-MINE_AHEAD = 1  # threads that decode while the network works on the batch before
-TOLERANCE = 1e-3  # of the largest activation here: a cone in float32 is not bit for bit the whole pass
+MINE_AHEAD = 1  # threads that decode while the network runs on the previous batch
+TOLERANCE = 1e-3  # of the task's largest activation: in float32 a cone is not bit-identical to the whole pass
 
 
 def compute_mining(task: MineTask, resources: Resources) -> bytes:
@@ -50,7 +50,7 @@ def compute_mining(task: MineTask, resources: Resources) -> bytes:
 
 
 def _sample(resources: Resources, count: int, images: range) -> set[int]:
-    """The images that are in the sample from which quantiles and correlations come."""
+    """The images that belong to the sample for quantiles and correlations."""
     chosen = resources.source.index.sample(count)
     low, high = np.searchsorted(chosen, [images.start, images.stop])
     return set(chosen[low:high].tolist())
@@ -65,7 +65,7 @@ def _batches(
 
 
 def compute_images(task: ImagesTask, resources: Resources) -> bytes:
-    """The shard of some images: pixels, and where each lies in its original."""
+    """The shard of some images: their pixels, and the placement of each in its original."""
     read = read_images(task.dataset, resources, task.numbers)
     encode = IMAGES["pixels"].encode
     chunks = [encode(read[number].pixels) for number in task.numbers]
@@ -91,7 +91,7 @@ def compute_images(task: ImagesTask, resources: Resources) -> bytes:
 def compute_backprojections(task: BackprojectTask, resources: Resources) -> bytes:
     """The shard of a block of units: 8-bit signals with a scale each, frames and windows; axes (unit, rank).
 
-    Raises DataError if an activation, computed again, is not the one that was mined.
+    Raises DataError if an activation, computed again, differs from the mined one.
     """
     device = prepare(task.mining.device)
     read = read_images(task.mining.dataset, resources, sorted({hit[1] for hit in task.hits}))
@@ -129,7 +129,7 @@ def _compare(task: BackprojectTask, mined: np.ndarray, again: np.ndarray) -> Non
     if len(mined) and not abs(mined[worst] - again[worst]) <= allowed:
         raise DataError(
             f"back-projection of {task.layer}:{task.hits[worst][0]}: image {task.hits[worst][1]} gives "
-            f"{again[worst]:.6g}, mined was {mined[worst]:.6g}; the images or the machine's arithmetic have changed"
+            f"{again[worst]:.6g}, but {mined[worst]:.6g} when mined; the images or the machine's arithmetic changed"
         )
 
 

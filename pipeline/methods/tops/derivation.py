@@ -1,4 +1,4 @@
-"""Which layers have to be measured, and which follow exactly from others that are."""
+"""Decide which layers have to be measured, and which follow exactly from measured ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from pipeline.nets.operators import Relu
 
 @dataclass(frozen=True)
 class Derivation:
-    """measured, sources : the layers that are measured, and what the others follow from, in the order of the graph.
-    relu_of : a measured layer → the ReLU whose reading follows from its own.
+    """Which layers are measured, and how the others follow from them.
+
+    measured : measured layers, in the order of the graph.
+    sources : other layer → what it follows from, in the order of the graph.
+    relu_of : measured layer → the ReLU layer whose reading follows from its own.
     """
 
     measured: tuple[str, ...]
@@ -21,15 +24,15 @@ class Derivation:
     relu_of: Mapping[str, str]
 
     def joins(self, name: str) -> bool:
-        """Whether the layer holds the units of others, as they are."""
+        """Whether the layer's units are unchanged units of other layers."""
         return name in self.sources and self.sources[name].rule == JOIN
 
 
 def derive(network: Network, layers: Sequence[str]) -> Derivation:
     """How the named layers follow from one another.
 
-    The maximum of a plain ReLU is the ReLU of the maximum; copies and concatenations repeat the units of their
-    inputs. That holds where the layer below is asked for as well. The class layer is always measured itself.
+    The maximum of a plain ReLU is the ReLU of the maximum. Copies and concatenations repeat the units of their inputs.
+    This is used if the layers below are among the named ones. The class layer is always measured itself.
     """
     by_node: dict[str, str] = {}
     sources: dict[str, Source] = {}

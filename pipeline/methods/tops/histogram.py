@@ -1,10 +1,10 @@
-"""Counts of values on one fixed, signed, logarithmic grid: four bins an octave, from 2⁻²⁵ to beyond 57,344.
+"""Counts of values on a fixed, signed, logarithmic grid: four bins per octave, from 2⁻²⁵ to beyond 57,344.
 
-The grid is that of half-precision numbers cut to two bits of mantissa, because a value's bin is then a few bits of
-its own representation: binning is a conversion and a shift. A positive bin holds edge < x ≤ next edge, a negative
-one its mirror image; one bin holds zero and what rounds to it (|x| ≤ 2⁻²⁵), and the outermost hold the rest up to
-infinity. Below 2⁻¹⁴ the bins of an octave merge, as half precision does. The edges lie half a unit of half precision
-above round numbers (less than 0.05 % there), because the conversion rounds.
+The grid is that of half-precision numbers truncated to two bits of mantissa. A value's bin is then a few bits of its
+representation, and binning is a conversion and a shift. A positive bin holds edge < x ≤ next edge, a negative one is
+its mirror image. One bin holds zero and what rounds to it (|x| ≤ 2⁻²⁵), and the outermost bins reach to infinity.
+Below 2⁻¹⁴ the bins of an octave merge, as half precision loses bits there. The edges are half a unit of half precision
+above round numbers (less than 0.05 %), because the conversion rounds.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ def _edges() -> np.ndarray:
     return np.concatenate([-side[::-1], side])
 
 
-EDGES = _edges()  # float64 (BINS + 1,), rising; bin b lies between EDGES[b] and EDGES[b + 1]
+EDGES = _edges()  # float64 (BINS + 1,), ascending; bin b lies between EDGES[b] and EDGES[b + 1]
 
 
 class Counter:
-    """Counts values into the bins of each channel, on one device, with working memory that it keeps."""
+    """Counts values into the bins of each channel, on one device; it reuses its working memory."""
 
     def __init__(self, channels: int, device: torch.device) -> None:
         self._raw = torch.zeros(RAW, channels, dtype=torch.int64, device=device)
         self._places: dict[tuple[int, int], Tensor] = {}
 
     def add(self, values: Tensor, scratch: Tensor) -> None:
-        """Count values, float32 (row, column, channel), channels side by side; what is not a number is not counted.
+        """Count values; NaN is not counted.
 
-        scratch : float16 of one dimension, at least as many as the values of 128 channels; overwritten.
+        values : float32 (row, column, channel), channels adjacent in memory.
+        scratch : float16 of one dimension, at least as large as the values of 128 channels; overwritten.
         """
         rows, columns, channels = values.shape
         for start in range(0, channels, _GROUP):
@@ -49,22 +50,22 @@ class Counter:
             half = scratch[: rows * columns * wide].view(rows, columns, wide)
             half.copy_(part)
             key = half.view(torch.int16).view(rows, columns * wide)
-            key -= 1  # so that zero is alone, in the codes of "not a number" that nothing else has
+            key -= 1  # gives zero a bin of its own, among the codes of NaN, which no value has
             key >>= 8
-            key *= wide  # the channels' counters of one bin lie side by side: values that follow one another then
-            key += self._first(columns, wide)  # count in different ones, near in memory; the same one would wait
+            key *= wide  # the counters of a bin are adjacent over the channels, so consecutive values count in
+            key += self._first(columns, wide)  # different counters near in memory; writes to the same one would wait
             counts = torch.bincount(key.view(-1), minlength=wide * RAW)
             self._raw[:, start : start + wide] += counts.view(RAW, wide)
 
     def counts(self) -> np.ndarray:
-        """int64 (channel, bin)."""
+        """The counts, int64 (channel, bin)."""
         raw = self._raw.cpu().numpy().T
         negative, positive = raw[:, :_SIDE], raw[:, RAW // 2 : RAW // 2 + _SIDE]
         zero = raw[:, RAW // 2 - 1 : RAW // 2] + raw[:, RAW - 1 :]  # of +0 and of −0
         return np.concatenate([negative[:, ::-1], zero, positive], axis=1)
 
     def _first(self, columns: int, wide: int) -> Tensor:
-        """The counter of each value of a row whose bin has the number 0, int16 (column · channel,)."""
+        """The counter of bin 0 for each value of a row, int16 (column · channel,)."""
         if (columns, wide) not in self._places:
             channel = torch.arange(wide, device=self._raw.device) + RAW // 2 * wide
             self._places[columns, wide] = channel.to(torch.int16).repeat(columns)
@@ -80,15 +81,17 @@ def rectified(counts: np.ndarray) -> np.ndarray:
 
 
 def positive_share(counts: np.ndarray) -> np.ndarray:
-    """The share of values above zero (above 2⁻²⁵), float64 (unit,); NaN where nothing was counted."""
+    """The share of values above zero (above 2⁻²⁵), float64 (unit,); NaN if nothing was counted."""
     total = counts.sum(axis=1)
     return np.divide(counts[:, ZERO + 1 :].sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def quantiles(counts: np.ndarray, least: np.ndarray, most: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Quantiles, float64 (unit, level), read off the counts, linear within a bin; NaN where nothing was counted.
+    """Quantiles, float64 (unit, level), estimated from the counts, linear within a bin; NaN if nothing was counted.
 
-    least, most : (unit,), the extremes, which narrow the outermost bins. levels : in [0, 1].
+    counts : (unit, bin).
+    least, most : (unit,), minimum and maximum, which narrow the outermost bins.
+    levels : in [0, 1].
     """
     running = counts.cumsum(axis=1)
     total = running[:, -1:]
@@ -101,6 +104,6 @@ def quantiles(counts: np.ndarray, least: np.ndarray, most: np.ndarray, levels: n
     low = np.where(place == ZERO, 0.0, EDGES[place])
     high = np.where(place == ZERO, 0.0, EDGES[place + 1])
     low, high = np.clip(low, least, most), np.clip(high, least, most)
-    same = low == high  # among them infinities, whose difference is no number
+    same = low == high  # including infinities, whose difference would be NaN
     span = np.subtract(high, low, out=np.zeros(low.shape), where=~same)
     return np.where(total > 0, low + span * share, np.nan)

@@ -1,4 +1,4 @@
-"""Mining: the images that excite every unit most, and the statistics of every unit, in one pass over a block."""
+"""Mining: in one pass over a block of images, the images that excite each unit most, and statistics of each unit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from pipeline.methods.tops.topk import Hits
 from pipeline.nets.device_images import Batch, centred
 from pipeline.nets.network import Network, is_gated, is_rectified, stream
 
-_HELD = 1 << 22  # readings held before they are merged: 84 MB
-_FEWEST, _MOST = 256, 2048  # images held
+_HELD = 1 << 22  # maximum number of readings held before they are merged: 84 MB
+_FEWEST, _MOST = 256, 2048  # minimum and maximum number of images held
 
 
 @dataclass(frozen=True)
 class MineSettings:
     """What is kept of each unit.
 
-    k : hits of every kind. smallest : also the k smallest maxima. own_class : for the class layer also the k best of
-    each unit's own class. quantiles : also k images evenly spaced over a sample's maxima, from most to least.
-    positions : also moments and histogram of all positions, not of the per-image maxima alone.
+    k : number of hits of every kind.
+    smallest : also keep the k smallest maxima.
+    own_class : for the class layer, also keep the k best images of each unit's own class.
+    quantiles : also keep k images evenly spaced over a sample's maxima, in descending order.
+    positions : also keep moments and histogram of all positions, besides those of the per-image maxima.
     """
 
     k: int
@@ -51,14 +53,16 @@ def mine_block(
 ) -> BlockResult:
     """Hits and statistics of every unit of the named layers over the images of one block.
 
-    network : on the device. batches : (numbers, pixels, count), no image twice; every batch has the same
-    shape, its images beyond `count` are padding. sample : numbers of the images whose maxima are kept for quantiles and
-    correlations. labels : image number → class; those without one are in none. classes : how many there are.
+    network : on the device.
+    batches : (numbers, pixels, count) of one shape; images beyond `count` are padding. No image comes twice.
+    sample : numbers of the images whose maxima are kept for quantiles and correlations.
+    labels : image number → class; an image may have none.
+    classes : number of classes.
 
-    An image's value does not depend on its place in the batch nor on the others there, as long as the shape is the
-    same. An image of which a unit's value somewhere is not a number counts for that unit as left out.
-    Source: Yosinski et al. 2015, section 2, and their program: one candidate an image, the maximum's first position.
-    Departure: the order of equal values is that of images and positions, and small values are kept as well.
+    In batches of one shape, an image's value does not depend on its place in the batch or on the other images. If a
+    unit is NaN anywhere in an image, the image is left out for that unit.
+    Source: Yosinski et al. 2015, section 2, and their program: one candidate per image, the maximum's first position.
+    Departure: ties are ordered by image and position, and small values are kept too.
     """
     plan = derive(network, layers)
     mined = [name for name in layers if not plan.joins(name)]
@@ -81,7 +85,7 @@ def mine_block(
 
 @dataclass(frozen=True)
 class _Images:
-    """Images by number, with their classes (−1 for none) and whether they are in the sample; all (image,)."""
+    """Numbers of images, their classes (−1 for none) and whether they are in the sample; all (image,)."""
 
     numbers: np.ndarray
     labels: np.ndarray
@@ -89,7 +93,7 @@ class _Images:
 
 
 class _Chunk:
-    """The images whose readings wait to be merged; as many as the units allow, because that decides the last bits."""
+    """The images whose readings wait to be merged. Their number depends on the units only: it decides the last bits."""
 
     def __init__(self, sample: Collection[int], labels: Mapping[int, int], units: int) -> None:
         self._sample, self._labels, self._numbers = sample, labels, []
@@ -107,7 +111,7 @@ class _Chunk:
         return start
 
     def empty(self) -> _Images:
-        """The images; none waits any longer."""
+        """Return the waiting images, and remove them."""
         numbers, self._numbers = self._numbers, []
         return _Images(
             np.array(numbers, np.int64),
@@ -117,7 +121,7 @@ class _Chunk:
 
 
 class _LayerMiner:
-    """Keeps what has been found of one layer; working memory for one chunk of images."""
+    """The hits and statistics of one layer so far, and working memory for one chunk of images."""
 
     def __init__(self, network: Network, name: str, settings: MineSettings, classes: int, images: int) -> None:
         layer = network.layer(name)
@@ -129,8 +133,8 @@ class _LayerMiner:
         self._maxima_counter = Counter(units, torch.device("cpu"))
         self._largest = Hits.empty(units, settings.k)
         self._smallest = Hits.empty(units, settings.k) if settings.smallest else None
-        own = settings.own_class and name == network.class_layer and units == classes
-        self._own_class = Hits.empty(units, settings.k) if own else None
+        best_of_own = settings.own_class and name == network.class_layer and units == classes
+        self._own_class = Hits.empty(units, settings.k) if best_of_own else None
         self._not_a_number, self._active = np.zeros(units, np.int64), np.zeros(units, np.int64)
         self._maxima = Moments.empty(units)
         self._positions = Moments.empty(units) if settings.positions else None
@@ -138,26 +142,26 @@ class _LayerMiner:
         self._sample: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def room(self, start: int, count: int) -> Reading:
-        """Where the readings of the chunk's next images go."""
+        """The memory for the readings of the chunk's next images."""
         return self._reading.rows(start, start + count)
 
     def counter(self, device: torch.device) -> Counter | None:
-        """What counts the values of all positions; None if that is not wanted, or those are the maxima."""
+        """The counter of the values at all positions; None if they are not requested, or are the maxima."""
         if self._counter is None and self._settings.positions and self._area > 1:
             self._counter = Counter(len(self._active), device)
         return self._counter
 
     def merge(self, images: _Images, *, derived: bool) -> None:
-        """Take in the readings of the images. derived : histogram and sample follow from another layer's."""
+        """Add the readings of the images. derived : whether histogram and sample follow from another layer."""
         reading, k = self._reading.rows(0, len(images.numbers)), self._settings.k
         value, place = reading.value, reading.place
-        found = (images.numbers, place, self._width, k)
-        self._largest = topk.merge(self._largest, topk.best_images(value, *found), k)
+        common = (images.numbers, place, self._width, k)
+        self._largest = topk.merge(self._largest, topk.best_images(value, *common), k)
         if self._smallest is not None:
-            few = topk.best_images(value, *found, smallest=True)
+            few = topk.best_images(value, *common, smallest=True)
             self._smallest = topk.merge(self._smallest, few, k, smallest=True)
         if self._own_class is not None:
-            self._own_class = topk.merge(self._own_class, topk.best_of_own_class(value, *found, images.labels), k)
+            self._own_class = topk.merge(self._own_class, topk.best_of_own_class(value, *common, images.labels), k)
         self._add_moments(reading)
         self._add_classes(value, images.labels)
         if not derived:
@@ -166,7 +170,7 @@ class _LayerMiner:
             self._keep_sample(images, reading)
 
     def block(self, derived: Mapping[str, np.ndarray | None] | None) -> LayerBlock:
-        """What was found. derived : the fields that follow from another layer."""
+        """The layer's block. derived : the fields that follow from another layer."""
         present = np.flatnonzero(self._class_counts.any(axis=1))
         counts = self._class_counts[present]
         if not self._not_a_number.any():
@@ -209,7 +213,7 @@ class _LayerMiner:
         good = ~np.isnan(value)
         self._not_a_number += len(value) - good.sum(axis=0)
         self._active += (value > 0).sum(axis=0)
-        with np.errstate(invalid="ignore"):  # infinities: their spread is no number
+        with np.errstate(invalid="ignore"):  # the spread of infinities is NaN
             single = moments.of_groups(value, np.zeros_like(value), value, value, good=good, size=1)
             self._maxima = moments.merge(self._maxima, single)
             if self._positions is not None and self._area > 1:
@@ -246,7 +250,7 @@ def _flush(miners: Mapping[str, _LayerMiner], plan: Derivation, chunk: _Chunk) -
 def _finish(
     network: Network, layers: Sequence[str], miners: Mapping[str, _LayerMiner], plan: Derivation
 ) -> BlockResult:
-    """The blocks of all layers in the order asked for, those that follow from others made of them."""
+    """The blocks of all layers, in the requested order; derived layers are computed from the measured ones."""
     done: dict[str, LayerBlock] = {}
     for name in plan.measured:
         done[name] = miners[name].block(None)

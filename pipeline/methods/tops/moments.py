@@ -1,4 +1,4 @@
-"""Count, mean, spread and extremes of many values, one set a unit, that merge exactly in a given order."""
+"""Count, mean, spread and extremes of each unit's values. Merging is exact for a given order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ FIELDS = ("count", "mean", "squares", "least", "most")
 
 @dataclass(frozen=True)
 class Moments:
-    """What is kept of the values of each unit; every array is (unit,).
+    """Moments of each unit's values; every array is (unit,).
 
-    count : int64. mean : float64. squares : float64, Σ (x − mean)². least, most : float64. Of no values at all:
-    mean and squares 0, least +∞, most −∞.
+    count : int64.
+    mean : float64; 0 without values.
+    squares : float64, Σ (x − mean)²; 0 without values.
+    least, most : float64, minimum and maximum; +∞ and −∞ without values.
     """
 
     count: np.ndarray
@@ -35,16 +37,17 @@ class Moments:
 
     @property
     def variance(self) -> np.ndarray:
-        """Σ (x − mean)² / count, float64 (unit,); NaN of no values."""
+        """Σ (x − mean)² / count, float64 (unit,); NaN without values."""
         return np.divide(self.squares, self.count, out=np.full(len(self.count), np.nan), where=self.count > 0)
 
 
 def of_groups(
     mean: np.ndarray, squares: np.ndarray, least: np.ndarray, most: np.ndarray, *, good: np.ndarray, size: int
 ) -> Moments:
-    """The moments of groups of `size` values each (an image's positions), given those of every group.
+    """The moments of groups of `size` values each (the positions of an image), given those of every group.
 
-    mean, squares, least, most : (group, unit). good : bool (group, unit), the groups that count.
+    mean, squares, least, most : (group, unit).
+    good : bool (group, unit), the groups that count.
     """
     count = good.sum(axis=0)
     if not good.all():

@@ -1,4 +1,4 @@
-"""What one batch of a layer's maps is reduced to: each map's largest value and place, and its moments."""
+"""Reduce a batch of a layer's maps: each map's largest value, its place, and the map's moments."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from torch import Tensor
 from pipeline.methods.tops.histogram import Counter
 from pipeline.methods.tops.positions import Memory, first_of, least_of, spread_of
 
-_SLICE = {"cpu": 3 << 17, "cuda": 1 << 27}  # values reduced at a time: 1.5 MB, near a core's own cache; half a GB
+_SLICE = {"cpu": 3 << 17, "cuda": 1 << 27}  # values reduced at a time: 1.5 MB, about a core's cache; half a GB
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Of every map its extremes, place and moments, (image, unit), in memory that the reader of it gave.
+    """Extremes, place and moments of every map, (image, unit), in memory that the caller provides.
 
-    value : float32, the spatial maximum, NaN if any value is; place : int32, row · width + column of the first
-    position that has it. least, mean, squares : float32; squares is Σ (x − mean)². The last three are not filled
-    where the statistics of positions are not wanted.
+    value : float32, the spatial maximum, NaN if any value is.
+    place : int32, row · width + column of the maximum's first position.
+    least, mean, squares : float32, minimum, mean and Σ (x − mean)²; only filled if statistics of positions are
+        requested.
     """
 
     value: np.ndarray
@@ -36,23 +37,25 @@ class Reading:
         return cls(*arrays)
 
     def rows(self, start: int, stop: int) -> Reading:
-        """The same memory, of some images."""
+        """A view of the images start … stop−1."""
         arrays = (self.value, self.place, self.least, self.mean, self.squares)
         return Reading(*(array[start:stop] for array in arrays))
 
 
 class MapReader:
-    """Reduces maps on their device, with working memory that all layers share."""
+    """Reduces maps on their device. All layers share its working memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._slice = _SLICE["cpu" if device.type == "cpu" else "cuda"]
         self._memory = Memory(device)
 
     def read(self, maps: Tensor, into: Reading, rectified: Reading | None, counter: Counter | None) -> None:
-        """Reduce maps, (image, unit, row, column) or (image, unit), in any memory format; they stay as they are.
+        """Reduce maps, which stay unchanged.
 
-        into : gets the reading. rectified : gets that of the same maps after a ReLU. counter : counts all values;
-        None if neither that nor the moments are wanted.
+        maps : (image, unit, row, column) or (image, unit), in any memory format.
+        into : receives the reading.
+        rectified : receives the reading of the same maps after a ReLU.
+        counter : counts all values; None if neither counts nor moments are requested.
         """
         beside = maps.permute(0, 2, 3, 1) if maps.dim() == 4 else maps[:, None, None, :]
         step = max(1, self._slice // maps[0].numel())
@@ -63,7 +66,7 @@ class MapReader:
             self._read(part, into.rows(start, start + step), over, counter)
 
     def _read(self, part: Tensor, rows: Reading, over: Reading | None, counter: Counter | None) -> None:
-        """Reduce maps (image, row, column, unit), channels side by side."""
+        """Reduce maps (image, row, column, unit), channels adjacent in memory."""
         rows.value[:], rows.place[:] = first_of(part, self._memory)
         np.add(rows.value, np.float32(0), out=rows.value)  # −0 becomes 0
         if over is not None:
@@ -73,7 +76,7 @@ class MapReader:
             return
         images, height, width, units = part.shape
         bad = np.isnan(rows.value)
-        if bad.any():  # neither counts nor moments take a value of such a map
+        if bad.any():  # counts and moments leave such maps out
             part = part.masked_fill(torch.from_numpy(bad).to(part.device)[:, None, None, :], float("nan"))
         half = self._memory.of("half", images * height * width * min(units, 128), torch.float16)
         counter.add(part.view(-1, width, units), half)

@@ -1,4 +1,4 @@
-"""The dataset side of an atlas, put together from the blocks: what the merge writes, and which hits are projected."""
+"""Assemble the dataset side of an atlas from the blocks: what the merge writes, and which hits are projected back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pipeline.store.shard import Shard, ShardFolder
 
 
 def put_together(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, resources: Resources) -> DatasetResult:
-    """Hits and statistics of every layer that is asked for, from all blocks of a plan.
+    """Hits and statistics of every requested layer, from all blocks of a plan.
 
-    Raises LookupError where a block is missing, DataError if more images could not be read than is allowed.
+    mined : the tasks of the blocks.
+    Raises LookupError if a block is missing, DataError if too many images could not be read.
     """
     reduction, index = Reduction(plan, mined, shards), resources.source.index
     dataset = mining_of(plan).dataset
@@ -44,7 +45,7 @@ def put_together(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, res
 
 
 class Reduction:
-    """All blocks of a plan put together, a layer at a time."""
+    """Assembles all blocks of a plan, one layer at a time."""
 
     def __init__(self, plan: Plan, tasks: Sequence[MineTask], shards: ShardFolder) -> None:
         """Raises ShardError for a damaged shard, LookupError for a missing one."""
@@ -86,11 +87,11 @@ def _layer(network: Network, plan: Plan, reduction: Reduction, name: str) -> Lay
 
 
 def _fields(hits: Hits, rows, columns) -> dict[str, np.ndarray]:
-    there = hits.image >= 0
-    row, column = np.where(there, hits.row, 0), np.where(there, hits.column, 0)
+    exists = hits.image >= 0
+    row, column = np.where(exists, hits.row, 0), np.where(exists, hits.column, 0)
     window = [rows.start[row], columns.start[column], rows.stop[row], columns.stop[column]]
     frame = [rows.first[row], columns.first[column]]
-    blank = ~there[..., None]
+    blank = ~exists[..., None]
     return {
         "activation": hits.value.astype(np.float32),
         "image": hits.image,

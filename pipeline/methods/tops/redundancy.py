@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 _COLUMNS = 512  # units correlated at a time; bounds memory
-_FEWEST = 3  # images: of two, any two units are perfectly correlated
+_FEWEST = 3  # images: over two images, any two units are perfectly correlated
 
 
 def redundant_units(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every unit the one whose values go with its own most, and their correlation: int32, float32 (unit,).
+    """For every unit, the unit with the most correlated values, int32 (unit,), and the correlation, float32 (unit,).
 
-    values : float32 (image, unit). The nearest has the largest |correlation|, to six decimals, and among equals the
-    lowest number. A unit that never varies has none (−1, NaN), nor does any where images are fewer than three. Where
-    a value is not a number it counts as the unit's mean.
+    values : float32 (image, unit); a value that is not finite counts as the unit's mean.
+    The largest |correlation|, rounded to six decimals, decides; the lowest number wins a tie. A unit that never varies
+    has no such unit (−1, NaN), and with fewer than three images no unit has one.
     """
     images, units = values.shape
     nearest, correlation = np.full(units, -1, np.int32), np.full(units, np.nan, np.float32)
@@ -25,25 +25,25 @@ def redundant_units(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return nearest, correlation
     standard = standard[:, living]
     for start in range(0, len(living), _COLUMNS):
-        own = standard[:, start : start + _COLUMNS].astype(np.float64)
-        found = np.concatenate(
+        chunk = standard[:, start : start + _COLUMNS].astype(np.float64)
+        products = np.concatenate(
             [
-                own.T @ standard[:, other : other + _COLUMNS].astype(np.float64)
+                chunk.T @ standard[:, other : other + _COLUMNS].astype(np.float64)
                 for other in range(0, len(living), _COLUMNS)
             ],
             axis=1,
         )
-        rows = np.arange(found.shape[0])
-        found[rows, start + rows] = 0  # itself
-        best = np.abs(found).round(6).argmax(axis=1)
+        rows = np.arange(products.shape[0])
+        products[rows, start + rows] = 0  # itself
+        best = np.abs(products).round(6).argmax(axis=1)
         at = living[start : start + _COLUMNS]
-        correlation[at] = np.clip(found[rows, best], -1, 1)
+        correlation[at] = np.clip(products[rows, best], -1, 1)
         nearest[at] = living[np.where(best == start + rows, (best + 1) % len(living), best)]
     return nearest, correlation
 
 
 def _standardised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which units vary; their values less the mean, of length one, float32 (image, unit)."""
+    """Which units vary; and their values with mean 0 and norm 1, float32 (image, unit)."""
     units = values.shape[1]
     varies, standard = np.zeros(units, bool), np.zeros(values.shape, np.float32)
     for start in range(0, units, _COLUMNS):

@@ -1,4 +1,4 @@
-"""The dataset side as a stored result: hits and statistics of every layer asked for, put together from all blocks."""
+"""The dataset side as a stored result: hits and statistics of every requested layer, assembled from all blocks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ SPELLED = {"redundant_unit": "twin", "redundant_correlation": "twin_correlation"
 
 @dataclass(frozen=True)
 class LayerArrays:
-    """A layer's hits and statistics, over all its units.
+    """Hits and statistics of all units of a layer.
 
-    hits : kind → field name → array, axes (unit, rank, …): activation, image (number in the dataset, −1 none),
-    position, window, frame. statistics : field name → array. frame : height and width of a back-projection.
+    hits : kind → field → array (unit, rank, …): activation, image (number in the dataset, −1 for none), position,
+        window, frame.
+    statistics : field → array.
+    frame : height and width of a back-projection.
     """
 
     hits: Mapping[str, Mapping[str, np.ndarray]]
@@ -32,9 +34,14 @@ class LayerArrays:
 
 @dataclass(frozen=True)
 class DatasetResult:
-    """All layers, and what is known of the images that are hits: numbers (rising), keys, hashes (image, 32), labels.
+    """The results of all layers, and a description of the images that are hits.
 
-    skipped : (key, reason) of the images that were left out. packages : the versions that computed it.
+    layers : name → hits and statistics.
+    numbers : numbers of the hit images, ascending.
+    keys, labels : of each of these images.
+    hashes : uint8 (image, 32), SHA-256 of each of these images.
+    skipped : (key, reason) of the images that were left out.
+    packages : versions that computed the result.
     """
 
     layers: Mapping[str, LayerArrays]
@@ -46,43 +53,40 @@ class DatasetResult:
     packages: tuple[str, ...]
 
     def images(self) -> dict[int, KnownImage]:
-        """Number → what is known of each image that is a hit."""
-        known = zip(self.keys, self.hashes, self.labels.tolist(), strict=True)
-        return {
-            number: KnownImage(key, content.tobytes(), label)
-            for number, (key, content, label) in zip(self.numbers, known, strict=True)
-        }
+        """Number → image, for all images that are hits."""
+        columns = zip(self.numbers, self.keys, self.hashes, self.labels.tolist(), strict=True)
+        return {number: KnownImage(key, content.tobytes(), label) for number, key, content, label in columns}
 
 
 def hit_images(plan: Plan, layers: Mapping[str, LayerArrays]) -> tuple[int, ...]:
-    """Every image that is a hit of a unit asked for, rising."""
-    found: set[int] = set()
+    """All images that are hits of requested units, ascending."""
+    images: set[int] = set()
     for name, arrays in layers.items():
         units = list(top_units(plan, name))
         for fields in arrays.hits.values():
-            found.update(np.unique(fields["image"][units]).tolist())
-    return tuple(sorted(found - {-1}))
+            images.update(np.unique(fields["image"][units]).tolist())
+    return tuple(sorted(images - {-1}))
 
 
 def best_hits(plan: Plan, layers: Mapping[str, LayerArrays]) -> dict[str, dict[int, Sequence[Hit]]]:
-    """The largest hits of the units asked for: layer → unit → hits, best first."""
-    found: dict[str, dict[int, Sequence[Hit]]] = {}
+    """The largest hits of the requested units: layer → unit → hits, best first."""
+    layer_hits: dict[str, dict[int, Sequence[Hit]]] = {}
     for name, arrays in layers.items():
         best = arrays.hits["largest"]
         image, position, activation = best["image"], best["position"], best["activation"]
-        found[name] = {}
+        layer_hits[name] = {}
         for unit in top_units(plan, name):
             hits = tuple(
                 (unit, int(image[unit, rank]), *map(int, position[unit, rank]), float(activation[unit, rank]))
                 for rank in np.flatnonzero(image[unit] >= 0)
             )
             if hits:
-                found[name][unit] = hits
-    return found
+                layer_hits[name][unit] = hits
+    return layer_hits
 
 
 def tops_record(plan: Plan, mined: Sequence[MineTask]) -> Record:
-    """Everything that decides the dataset side of a plan. mined : the tasks of the pass."""
+    """Everything that decides the dataset side of a plan. mined : the tasks of the blocks."""
     layers = sorted({layer for method, layer, _, _ in plan.parts if method == "tops"})
     return {
         "method": "tops",
@@ -111,7 +115,7 @@ def encode_tops(plan: Plan, mined: Sequence[MineTask], result: DatasetResult) ->
 
 
 def read_tops(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, problems: list[str]) -> DatasetResult | None:
-    """The dataset side that a plan asks for, or None where it is not there (yet). problems : gets a line if damaged."""
+    """The stored dataset side of a plan, or None. A line about a damaged shard is added to `problems`."""
     record = tops_record(plan, mined)
     shard = shards.take(record_digest(record), record, problems)
     if shard is None:

@@ -1,4 +1,4 @@
-"""What is kept of a dataset for every unit, and all that decides it."""
+"""Settings of the dataset side: what is kept for every unit, and the record of everything that decides it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,12 @@ RULES = ("deconvnet", "gradient", "guided")
 class TopsSettings:
     """What is kept of a dataset for every unit.
 
-    k : best images of a unit.
-    smallest : also the k images with the smallest maxima.
-    own_class : for the class layer also the k best of each unit's own class.
-    quantiles : also k images evenly spaced over the maxima of a sample.
-    positions : statistics of all positions too, not of the images' maxima alone.
-    sample : images at most from which quantiles and correlations come.
-    rules : back-projections of the best images, of "deconvnet", "gradient", "guided".
-    whole_image_rules : the same where the window is (nearly) the whole image.
-    lrn : "derivative", or "ignore" to let deconvnet's signal past normalization unchanged.
-    pixels : "stored", or "pointers" to keep keys and windows only.
+    k, smallest, own_class, quantiles, positions : see `pipeline.methods.tops.mine.MineSettings`.
+    sample : maximum number of images from which quantiles and correlations are computed.
+    rules : back-projections of the best images, some of "deconvnet", "gradient", "guided".
+    whole_image_rules : the same for layers whose window is (nearly) the whole image.
+    lrn : "derivative", or "ignore" to pass deconvnet's signal through normalization unchanged.
+    pixels : "stored", or "pointers" to keep only keys and windows.
     batch : images of one forward pass.
     """
 
@@ -52,14 +48,14 @@ class TopsSettings:
         check_choice("tops.pixels", self.pixels, ("stored", "pointers"))
 
     def mined(self) -> dict[str, object]:
-        """What decides the pass over the dataset."""
+        """The fields that decide the pass over the dataset."""
         names = ("k", "smallest", "own_class", "quantiles", "positions", "sample")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
 class MiningRecord(Asked):
-    """All that decides the dataset side of an atlas; an atlas has one."""
+    """Everything that decides the dataset side of an atlas; an atlas has one."""
 
     dataset: DatasetRecord
     tops: TopsSettings = number(spelling="top")
@@ -71,6 +67,6 @@ class MiningRecord(Asked):
         spoken = [change for change in changes if not change.startswith("dataset.digest")] or ["other images"]
         return (
             f"dataset {self.dataset.name}: the atlas has been mined with other settings or another dataset "
-            f"({'; '.join(spoken)}); results of the two do not mix: ask with the same, or choose another folder by "
+            f"({'; '.join(spoken)}), and results of the two do not mix; use the same ones, or choose another folder by "
             f"OUT=…"
         )

@@ -1,4 +1,4 @@
-"""What the blocks of a data set say of a layer together: its hits of every kind, and the statistics of every unit."""
+"""The hits of every kind and the statistics of each unit of a layer, computed from all blocks of a dataset."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from pipeline.methods.tops.redundancy import redundant_units
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.topk import Hits
 
-LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of the quantiles
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # levels of the quantiles
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How values are spread, for every unit.
+    """The distribution of each unit's values.
 
-    moments : count, mean, variance, least, most. counts : int64 (unit, bin) on `histogram.EDGES`. quantiles : float64
-    (unit, level) at LEVELS, read off the counts. active : float64 (unit,), the share above zero; NaN of no values.
+    moments : count, mean, variance, minimum, maximum.
+    counts : int64 (unit, bin), on `histogram.EDGES`.
+    quantiles : float64 (unit, level) at LEVELS, estimated from the counts.
+    active : float64 (unit,), share of values above zero; NaN without values.
     """
 
     moments: Moments
@@ -34,15 +36,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """The statistics of a layer's units over a data set.
+    """The statistics of a layer's units over a dataset.
 
-    maxima : of the per-image spatial maxima. positions : of the values at all positions, or None where not asked for;
-    its active share takes what is at most 2⁻²⁵ for zero. not_a_number : int64 (unit,), images left out because a value
-    was not a number. dead : bool (unit,), off in every image where zero or less means off, or the same everywhere.
-    nearest, correlation : int32, float32 (unit,), the unit with the largest |correlation|, −1 for none.
-    redundant_unit : int32 (unit,), the same unit where |correlation| ≥ REDUNDANT, else −1.
-    class_mean : float32 (unit, class), of the maxima, NaN for a class without images.
-    class_images : int64 (class,), images of the class for the unit that counts the most of them.
+    maxima : distribution of the per-image spatial maxima.
+    positions : distribution of the values at all positions, or None if not requested; its active share counts values up
+        to 2⁻²⁵ as zero.
+    not_a_number : int64 (unit,), number of images left out because of NaN.
+    dead : bool (unit,), whether the unit is constant, or (if zero or less means off) off in every image.
+    nearest : int32 (unit,), the unit with the largest |correlation|, −1 for none.
+    correlation : float32 (unit,), correlation with that unit.
+    redundant_unit : int32 (unit,), `nearest` where |correlation| ≥ REDUNDANT, else −1.
+    class_mean : float32 (unit, class), mean of the maxima; NaN for a class without images.
+    class_images : int64 (class,), number of images of the class, for the unit with the most of them.
     """
 
     maxima: Spread
@@ -58,17 +63,18 @@ class LayerStatistics:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """A layer over a whole data set. hits : by kind, "largest", "smallest", "quantile", "class", those asked for."""
+    """A layer over a whole dataset. hits : requested kind ("largest", "smallest", "quantile", "class") → hits."""
 
     hits: dict[str, Hits]
     statistics: LayerStatistics
 
 
 def reduce(blocks: Iterable[LayerBlock], *, k: int, classes: int, quantile_hits: bool) -> LayerResult:
-    """What all blocks say together; the blocks in the order of their images, each taken once.
+    """Combine all blocks of a layer.
 
-    The result depends on how images were cut into blocks in the last bits of means and variances alone, and not at all
-    on who computed which block, or when. ValueError if there is no block.
+    blocks : in the order of their images; each is read once.
+    The cut of the images into blocks affects only the last bits of means and variances. Where and when a block was
+    computed has no effect. Raises ValueError without blocks.
     """
     total: _Total | None = None
     for block in blocks:
@@ -81,9 +87,10 @@ def reduce(blocks: Iterable[LayerBlock], *, k: int, classes: int, quantile_hits:
 
 
 def selective_classes(class_mean: np.ndarray, count: int) -> np.ndarray:
-    """The `count` classes with the largest mean, best first, int64 (unit, rank); −1 where there are too few.
+    """The `count` classes with the largest mean, best first, int64 (unit, rank); −1 if there are too few.
 
-    class_mean : (unit, class), NaN of a class without images. Of equal means the class of lower number comes first.
+    class_mean : (unit, class), NaN for a class without images.
+    The lower class number wins a tie.
     """
     order = np.argsort(-class_mean, axis=1, kind="stable")[:, :count]  # NaN sorts last
     none = np.isnan(np.take_along_axis(class_mean, order, axis=1))
@@ -92,23 +99,24 @@ def selective_classes(class_mean: np.ndarray, count: int) -> np.ndarray:
 
 
 def quantile_images(images: np.ndarray, values: np.ndarray, places: np.ndarray, width: int, k: int) -> Hits:
-    """For every unit k images evenly spaced in the order of its values, from most to least.
+    """For every unit, k images evenly spaced over its values in descending order; all images if available are fewer.
 
-    images : int64 (image,), rising. values : float32 (image, unit), a value that is not a number leaves the image out.
-    places : (image, unit), row · width + column. Fewer than k images are all hits.
+    images : int64 (image,), ascending.
+    values : float32 (image, unit); an image whose value is NaN is left out.
+    places : (image, unit), row · width + column.
     """
     count, units = values.shape
     if count == 0:
         return Hits.empty(units, k)
     hits = []
-    for start in range(0, units, _COLUMNS):  # the whole order of all units at once would be large
+    for start in range(0, units, _COLUMNS):  # bounds memory
         part = slice(start, start + _COLUMNS)
         order = topk.best_images(values[:, part], images, places[:, part], width, count)
-        there = (order.image != topk.MISSING).sum(axis=1)[:, None]
+        available = (order.image != topk.MISSING).sum(axis=1)[:, None]
         steps = np.arange(k)[None, :]
-        spaced = np.rint(steps * (there - 1) / max(k - 1, 1)).astype(np.int64)
-        rank = np.where(there <= k, np.minimum(steps, count - 1), spaced)
-        none = (there <= k) & (steps >= there)
+        spaced = np.rint(steps * (available - 1) / max(k - 1, 1)).astype(np.int64)
+        rank = np.where(available <= k, np.minimum(steps, count - 1), spaced)
+        none = (available <= k) & (steps >= available)
         chosen = Hits(*(np.take_along_axis(getattr(order, name), rank, axis=1) for name in topk.FIELDS))
         empty = Hits.empty(*rank.shape)
         hits.append(Hits(*(np.where(none, getattr(empty, name), getattr(chosen, name)) for name in topk.FIELDS)))
@@ -142,7 +150,7 @@ class _Total:
             if new is not None:
                 held = Hits.empty(block.units, k) if held is None else held
                 self._hits[kind] = topk.merge(held, new, k, smallest=kind == "smallest")
-        with np.errstate(invalid="ignore"):  # of infinities
+        with np.errstate(invalid="ignore"):  # values may be infinite
             self._maxima = moments.merge(self._maxima, block.maxima)
             if block.positions is not None:
                 self._positions = moments.merge(self._positions, block.positions)
@@ -156,9 +164,7 @@ class _Total:
 
     def result(self, k: int, quantile_hits: bool) -> LayerResult:
         images, values, places = (np.concatenate(parts) for parts in zip(*self._samples, strict=True))
-        hits = {
-            "class" if kind == "own_class" else kind: found for kind, found in self._hits.items() if found is not None
-        }
+        hits = {"class" if kind == "own_class" else kind: best for kind, best in self._hits.items() if best is not None}
         if quantile_hits:
             hits["quantile"] = quantile_images(images, values, places, self._width, k)
         return LayerResult(hits, self._statistics(values))
@@ -188,5 +194,5 @@ class _Total:
 
 
 def _spread(values: Moments, counts: np.ndarray) -> Spread:
-    found = quantiles(counts, values.least, values.most, np.array(LEVELS))
-    return Spread(values, counts, found, positive_share(counts))
+    at_levels = quantiles(counts, values.least, values.most, np.array(LEVELS))
+    return Spread(values, counts, at_levels, positive_share(counts))

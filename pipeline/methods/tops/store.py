@@ -1,4 +1,4 @@
-"""The groups of the dataset side: best images, back-projections, statistics, and the images themselves."""
+"""Write the groups of the dataset side: best images, back-projections, statistics, and the images themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.store.merging import Merge, Writer
 
 
 class HitsWriter(Writer):
-    """Writes hits of every kind, back-projections of the best ones, and statistics, layer by layer."""
+    """Writes hits of every kind, back-projections of the largest hits, and statistics, layer by layer."""
 
     def __init__(self, merge: Merge) -> None:
         super().__init__(merge)
@@ -98,7 +98,7 @@ class HitsWriter(Writer):
 
 
 class ImagesWriter(Writer):
-    """Writes what the dataset is, which images were left out, and the images to which results refer."""
+    """Writes the description of the dataset, the images that were left out, and the images that results refer to."""
 
     def write_rest(self) -> None:
         merge, result = self.merge, self.merge.work.results.get("tops")
@@ -120,13 +120,13 @@ class ImagesWriter(Writer):
         DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
         DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
         DATASET["classes"].write(group, list(dataset.classes))
-        images, known = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
-        IMAGES["number"].write(images, np.array(list(known), np.int32))
-        IMAGES["key"].write(images, [image.key for image in known.values()])
-        hashes = np.frombuffer(b"".join(image.hash for image in known.values()), np.uint8)
-        IMAGES["hash"].write(images, hashes.reshape(len(known), -1) if known else result.hashes)
-        IMAGES["label"].write(images, np.array([image.label for image in known.values()], np.int32))
-        self._write_pixels(images, {number: row for row, number in enumerate(known)})
+        images, referred = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
+        IMAGES["number"].write(images, np.array(list(referred), np.int32))
+        IMAGES["key"].write(images, [image.key for image in referred.values()])
+        hashes = np.frombuffer(b"".join(image.hash for image in referred.values()), np.uint8)
+        IMAGES["hash"].write(images, hashes.reshape(len(referred), -1) if referred else result.hashes)
+        IMAGES["label"].write(images, np.array([image.label for image in referred.values()], np.int32))
+        self._write_pixels(images, {number: row for row, number in enumerate(referred)})
 
     def _write_pixels(self, images: h5py.Group, row: dict[int, int]) -> None:
         count, pixels = len(row), None

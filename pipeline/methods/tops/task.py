@@ -1,4 +1,4 @@
-"""The tasks of the dataset side: a block of images mined, back-projections of best images, pixels of images."""
+"""The tasks of the dataset side: mining a block of images, back-projections of best images, pixels of images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MINE_REVISION = 2  # raise it when the numbers that mining computes change
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
-COMPRESSED = 0.75  # of raw pixels, what deflate leaves of such pictures
-_NEARLY_WHOLE = 0.9  # share of the image from which a window counts as the whole image
+COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
+_NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
 Hit = tuple[int, int, int, int, float]  # unit, image, row, column, activation
 
@@ -73,10 +73,11 @@ class MineTask(Task):
 
 @dataclass(frozen=True)
 class ImagesTask(Task):
-    """The pixels of some images of a dataset, as the network sees them.
+    """The pixels of some images of a dataset, as the network reads them.
 
-    fill : colour of what a picture does not cover, RGB.
-    numbers : of the images, rising.
+    image : height and width of the network's input.
+    fill : RGB colour of the area that an image does not cover.
+    numbers : numbers of the images, ascending.
     """
 
     dataset: DatasetRecord
@@ -113,7 +114,7 @@ class ImagesTask(Task):
 class BackprojectTask(Task):
     """The back-projections of the best images of a block of units of one layer.
 
-    hits : (unit, image, row, column, activation) of each, units rising, best first; image −1 where there is none.
+    hits : (unit, image, row, column, activation) of each, units ascending, best first.
     """
 
     model: str
@@ -158,7 +159,7 @@ class BackprojectTask(Task):
 
 
 class Tops(Method):
-    """The images of a dataset that excite each unit most, back-projections, and statistics, in one pass."""
+    """The images of a dataset that excite each unit most, with back-projections, and statistics from the same pass."""
 
     name, setting = "tops", MiningRecord
 
@@ -209,7 +210,7 @@ class Tops(Method):
         yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
-        """Hits and statistics of all layers, read or put together; None where a block is missing."""
+        """Hits and statistics of all layers, read or assembled from the blocks; None if a block is missing."""
         stored = self.part("result")
         result = stored.read_tops(work.plan, mined, work.shards, work.problems)
         if result is not None or work.resources is None or work.resources.source is None:
@@ -217,12 +218,12 @@ class Tops(Method):
         try:
             result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
         except LookupError as missing:
-            work.notes.append(f"best images wait: {missing} failed; the same command tries again")
+            work.notes.append(f"best images are incomplete: {missing} failed; the same command tries again")
             return None
         work.shards.write(
             record_digest(stored.tops_record(work.plan, mined)), stored.encode_tops(work.plan, mined, result)
         )
-        return stored.read_tops(work.plan, mined, work.shards, work.problems)  # as a later run will read it
+        return stored.read_tops(work.plan, mined, work.shards, work.problems)  # the same values as in a later run
 
     def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
         for mining in plan.of(self.name).values():
@@ -240,7 +241,7 @@ class Tops(Method):
 
 
 class Images(Method):
-    """The pixels of the dataset's images to which results refer."""
+    """The pixels of the dataset images that results refer to."""
 
     name, setting, requested = "images", DatasetRecord, False
 
@@ -252,7 +253,7 @@ class Images(Method):
 
 @dataclass(frozen=True)
 class TopsRequest:
-    """What `make atlas` is asked of a dataset. dataset : None where there is none."""
+    """The request for the dataset side. dataset : None without a dataset."""
 
     kept: TopsSettings
     dataset: DatasetSettings | None
@@ -262,17 +263,17 @@ TOPS, IMAGES = Tops(), Images()
 
 
 def mining_of(plan: Plan) -> MiningRecord | None:
-    """All that decides the dataset side of a plan, or None where it has none."""
+    """The plan's mining record; None without a dataset."""
     return plan.settings.get(TOPS.name, {}).get(MiningRecord.name)
 
 
 def top_units(plan: Plan, layer: str) -> tuple[int, ...]:
-    """The units of a layer whose best images are asked for, rising."""
+    """The units of a layer whose best images are requested, ascending."""
     return plan.layer_units(layer, TOPS.name)
 
 
 def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
-    """One pass over the dataset: a task a block of images, all layers at once whatever units are asked for."""
+    """One pass over the dataset: a task for each block of images, with all layers, whatever units are requested."""
     mining, card = mining_of(plan), plan.card
     if mining is None:
         return ()
@@ -287,9 +288,10 @@ def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
 
 
 def image_tasks(plan: Plan, hits: Sequence[int], images: Iterable[int]) -> tuple[ImagesTask, ...]:
-    """The pixels of the images that are hits, in blocks of their places in the dataset; then those of further images.
+    """The pixels of the images that are hits, in blocks by their number in the dataset; then those of other images.
 
-    The tasks of hits do not depend on the further images.
+    images : numbers of all images that results refer to.
+    The tasks of hits do not depend on the other images.
     """
     mining = mining_of(plan)
     if mining is None or mining.tops.pixels == "pointers":
@@ -301,21 +303,21 @@ def image_tasks(plan: Plan, hits: Sequence[int], images: Iterable[int]) -> tuple
 
 
 def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]]) -> tuple[BackprojectTask, ...]:
-    """The back-projections of every unit's best images. hits : layer → unit → its hits, best first."""
+    """The back-projections of each unit's best images. hits : layer → unit → its hits, best first."""
     mining, card, tasks = mining_of(plan), plan.card, []
     if mining is None:
         return ()
     for layer in plan.layers():
-        rules, own = layer_rules(plan, layer), hits.get(layer.name, {})
-        if not own or not rules:
+        rules, layer_hits = layer_rules(plan, layer), hits.get(layer.name, {})
+        if not layer_hits or not rules:
             continue
         canvas = "image" if _sees_all(card, layer) else "window"
         macs = max(1, layer.macs[canvas]) * (1 + 2 * len(rules))
         batch = Sizes.of(mining.device, macs, layer.bytes[canvas]).batch
         device, per_unit = mining.device, mining.tops.k * macs
         block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
-        for units in blocks(sorted(own), min(block, layer.channels)):
-            chosen = tuple(hit for unit in units for hit in own[unit])
+        for units in blocks(sorted(layer_hits), min(block, layer.channels)):
+            chosen = tuple(hit for unit in units for hit in layer_hits[unit])
             tasks.append(
                 BackprojectTask(
                     model=card.digest,
@@ -333,7 +335,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
 
 
 def layer_rules(plan: Plan, layer: LayerCard) -> tuple[str, ...]:
-    """Which back-projections the layer's best images get."""
+    """The rules by which the layer's best images are projected back."""
     mining = mining_of(plan)
     if mining is None:
         return ()
@@ -356,7 +358,7 @@ def _are_the_units(names: tuple[str, ...], card: NetworkCard) -> bool:
 
 
 def _bytes(plan: Plan, mining: MiningRecord) -> int:
-    """Bytes of the hits' images and of the best ones' back-projections, at most."""
+    """An upper limit of the bytes of the hit images and of the back-projections."""
     (height, width), tops = plan.card.image, mining.tops
     units = {layer.name: len(top_units(plan, layer.name)) for layer in plan.layers()}
     hits = tops.k * sum(units.values())

@@ -1,4 +1,4 @@
-"""The best images of every unit, in a total order, so that they depend neither on cuts nor on arrival."""
+"""The best images of every unit in a total order, so that they depend neither on blocks nor on the order of arrival."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MISSING = -1  # the image, row and column of a hit that there is not
+MISSING = -1  # image, row and column of a missing hit
 
 
 @dataclass(frozen=True)
 class Hits:
-    """For every unit its best images, best first; axes (unit, rank).
+    """The best images of each unit, best first; axes (unit, rank).
 
-    value : float32, the activation; NaN where missing. image : int64, number in the data set; −1 where missing.
-    row, column : int32, of the position. The order is total: value, then image, then row, then column, the last
-    three upwards; values go down for the largest and up for the smallest.
+    value : float32, the activation; NaN if missing.
+    image : int64, number in the dataset; −1 if missing.
+    row, column : int32, the position; −1 if missing.
+    The order is total: by value (descending for the largest, ascending for the smallest), then by image, row and
+    column, ascending.
     """
 
     value: np.ndarray
@@ -36,7 +38,7 @@ class Hits:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
 
     def of_length(self, k: int) -> Hits:
-        """The first k ranks, filled up with missing ones."""
+        """The first k ranks, padded with missing hits."""
         units, ranks = self.value.shape
         none = Hits.empty(units, max(0, k - ranks))
         return Hits(*(np.concatenate([getattr(self, name)[:, :k], getattr(none, name)], axis=1) for name in FIELDS))
@@ -57,13 +59,15 @@ def merge(a: Hits, b: Hits, k: int, *, smallest: bool = False) -> Hits:
 def best_images(
     values: np.ndarray, images: np.ndarray, places: np.ndarray, width: int, k: int, *, smallest: bool = False
 ) -> Hits:
-    """The k best of a set of images, for every unit; an image whose value is not a number is no hit.
+    """The k best of a set of images, for every unit; an image whose value is NaN is no hit.
 
-    values : float32 (image, unit), each image's maximum. images : int64 (image,), their numbers, none twice.
-    places : (image, unit), row · width + column. width : of the map.
+    values : float32 (image, unit), each image's maximum.
+    images : int64 (image,), their numbers, none twice.
+    places : (image, unit), row · width + column.
+    width : width of the map.
     """
     count, units = values.shape
-    if (np.diff(images) <= 0).any():  # below, an image is told by its row, which has to rise with its number
+    if (np.diff(images) <= 0).any():  # the keys below hold an image's row, which must ascend with its number
         order = np.argsort(images)
         values, images, places = values[order], images[order], places[order]
     turned = np.ascontiguousarray(values.T)
@@ -77,35 +81,35 @@ def best_images(
     keys.sort(axis=1)
     at, unit = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64), np.arange(units)[:, None]
     place = places[at, unit].astype(np.int32)
-    found = Hits(values[at, unit], images[at], place // np.int32(width), place % np.int32(width))
+    best = Hits(values[at, unit], images[at], place // np.int32(width), place % np.int32(width))
     missing = keys >> np.uint64(32) == _LAST
     none = Hits.empty(units, keys.shape[1])
-    return Hits(*(np.where(missing, getattr(none, name), getattr(found, name)) for name in FIELDS)).of_length(k)
+    return Hits(*(np.where(missing, getattr(none, name), getattr(best, name)) for name in FIELDS)).of_length(k)
 
 
 def best_of_own_class(
     values: np.ndarray, images: np.ndarray, places: np.ndarray, width: int, k: int, labels: np.ndarray
 ) -> Hits:
-    """For every unit the k images with the largest values among those whose label is the unit's number.
+    """For every unit, the k images with the largest values among those whose label is the unit's number.
 
     labels : int (image,), −1 for none. The other arguments are those of `best_images`.
     """
     units = values.shape[1]
     hits = Hits.empty(units, k)
     for unit in np.unique(labels[(labels >= 0) & (labels < units)]):
-        own = np.flatnonzero(labels == unit)
+        members = np.flatnonzero(labels == unit)
         column = slice(unit, unit + 1)
-        best = best_images(values[own, column], images[own], places[own, column], width, k)
+        best = best_images(values[members, column], images[members], places[members, column], width, k)
         for name in FIELDS:
             getattr(hits, name)[unit] = getattr(best, name)[0]
     return hits
 
 
-_LAST = np.uint32(0xFFFFFFFF)  # the key of what is no hit; no number has it
+_LAST = np.uint32(0xFFFFFFFF)  # key of a missing hit; no number has it
 
 
 def _sortable(values: np.ndarray) -> np.ndarray:
-    """uint32 keys in the order of float32 values; both zeros are one."""
+    """uint32 keys in the order of float32 values; +0 and −0 have the same key."""
     bits = (values + np.float32(0)).view(np.uint32)
     sign = (bits.view(np.int32) >> 31).view(np.uint32)  # all ones where negative
     sign |= np.uint32(0x80000000)

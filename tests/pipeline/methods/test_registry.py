@@ -59,7 +59,8 @@ def test_nothing_before_and_the_same_again_change_nothing():
         (
             asking("dgn", run_record()),
             asking("dgn", replace(run_record(), name="other", prior=replace(run_record().prior, digest="e" * 64))),
-            "prior tiny: the atlas has another of this name .dddddddddddd, now eeeeeeeeeeee.; give this one a name of",
+            "prior tiny: the atlas has another prior of this name .dddddddddddd, now eeeeeeeeeeee.; give this one a "
+            "name of",
         ),
         (
             mining(),
