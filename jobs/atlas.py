@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 from jobs import site
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
-from jobs.driver import RunReport
+from jobs.driver import ExecutionReport
 from jobs.estimate import describe
+from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, write_plan
-from jobs.opening import Priors, open_images, open_priors
+from jobs.opening import OpenedPriors, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
-from jobs.run import Run
 from pipeline.card import NetworkCard
 from pipeline.methods.registry import METHODS, together
 from pipeline.plan import Plan
@@ -49,7 +49,7 @@ def atlas(config: DictConfig) -> int:
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
-        run = Run(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
+        run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
         run.compute_all()
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
@@ -66,7 +66,7 @@ def requested(request: Request) -> Plan:
     return plan
 
 
-def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: Priors) -> None:
+def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: OpenedPriors) -> None:
     """Print what begins, and what is left out because images or a prior are missing."""
     print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
     if "tops" in asked.config.methods and source is None:
@@ -78,7 +78,7 @@ def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: Pr
         )
 
 
-def _summary(report: RunReport, work: Work, merged: MergeReport, out: Path, pages: bool) -> int:
+def _summary(report: ExecutionReport, work: Work, merged: MergeReport, out: Path, pages: bool) -> int:
     for line in work.problems:
         print(f"warning: {line}", file=sys.stderr)
     for line in work.notes:

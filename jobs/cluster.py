@@ -35,7 +35,7 @@ class Failed:
 
 
 Outcome = Done | Failed
-Work = Callable[[T, object], bytes]  # (task, what all tasks share) → result
+Compute = Callable[[T, object], bytes]  # (task, what all tasks share) → result
 
 
 class Cluster(Protocol):
@@ -43,10 +43,10 @@ class Cluster(Protocol):
 
     workers: int  # tasks that run at once
 
-    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+    def run(self, compute: Compute, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
         """Yield each task with its outcome when it ends; a bounded number of tasks is submitted at once.
 
-        work : called as work(task, shared) in a worker.
+        compute : called as compute(task, shared) in a worker.
         shared : what all tasks use; it is sent to each worker process once.
         key : the name under which a worker keeps `shared`.
         tasks : read one by one, as workers become free.
@@ -79,10 +79,10 @@ def on_demand(settings: ClusterSettings, device: DeviceSettings) -> Iterator[Cal
             open_one.close()
 
 
-def attempt(work: Work, task: object, shared: object) -> Outcome:
+def attempt(compute: Compute, task: object, shared: object) -> Outcome:
     """Return the outcome of a task; an exception of the task becomes a Failed."""
     try:
-        return Done(work(task, shared))
+        return Done(compute(task, shared))
     except AtlasError as error:
         return Failed(str(error), traceback.format_exc())
     except Exception as error:
@@ -94,9 +94,9 @@ class Serial:
 
     workers = 1
 
-    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+    def run(self, compute: Compute, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
         for task in tasks:
-            yield task, attempt(work, task, shared)
+            yield task, attempt(compute, task, shared)
 
     def close(self) -> None:
         pass
@@ -109,9 +109,9 @@ class RayCluster:
     actors has to be managed. A worker process runs many tasks and keeps what they share.
     """
 
-    def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, heard: bool = False) -> None:
+    def __init__(self, settings: ClusterSettings, device: DeviceSettings, *, print_output: bool = False) -> None:
         """
-        heard : whether to print what the tasks print.
+        print_output : whether to print what the tasks print.
         Raises SettingsError if Ray is not installed, or no cluster answers at the address.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -125,7 +125,7 @@ class RayCluster:
                 f"cluster={settings.kind}: Ray is not installed; install ray, or use cluster=serial"
             ) from None
         self._ray = ray
-        quiet = {"log_to_driver": heard, "logging_level": "ERROR", "configure_logging": True}
+        quiet = {"log_to_driver": print_output, "logging_level": "ERROR", "configure_logging": True}
         if settings.kind == "local":
             cores = settings.workers if settings.workers is not None else os.cpu_count() or 1
             ray.init(
@@ -154,7 +154,7 @@ class RayCluster:
             "max_calls": 0,  # keep the process, and with it the loaded network
         }
 
-    def run(self, work: Work, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
+    def run(self, compute: Compute, shared: object, key: str, tasks: Iterable[T]) -> Iterator[tuple[T, Outcome]]:
         ray = self._ray
         remote = ray.remote(**self._options)(_remote)
         if key not in self._held:
@@ -164,7 +164,7 @@ class RayCluster:
         try:
             while True:
                 for task in islice(waiting, self.workers * AHEAD - len(out)):
-                    out[remote.remote(work, task, held, key)] = task
+                    out[remote.remote(compute, task, held, key)] = task
                 if not out:
                     return
                 (ended, *_), _ = ray.wait(list(out), num_returns=1)
@@ -174,12 +174,12 @@ class RayCluster:
                 with suppress(Exception):  # a task that cannot be cancelled ends with the cluster
                     ray.cancel(reference, force=True)
 
-    def together(self, calls: Sequence[Callable[[str], object]], farewell: float) -> list[object]:
+    def run_group(self, calls: Sequence[Callable[[str], object]], grace_seconds: float) -> list[object]:
         """Run calls at once, as a process group, and return their results.
 
         calls : each is called with the rendezvous, a URL at which the processes find each other. Each has its own
             placement, with the CPUs and GPUs of one task.
-        farewell : seconds that the other calls get to end after one has failed.
+        grace_seconds : seconds that the other calls get to end after one has failed.
         The result of a call whose worker was lost is a Failed.
         Raises SettingsError if the cluster has not enough resources for all calls.
         """
@@ -205,7 +205,7 @@ class RayCluster:
             ended, waiting = ray.wait(out, num_returns=1)
             while waiting and not any(self._lost(self._outcome(one)) for one in ended):
                 ended, waiting = ray.wait(out, num_returns=len(ended) + 1)
-            ray.wait(out, num_returns=len(out), timeout=farewell)
+            ray.wait(out, num_returns=len(out), timeout=grace_seconds)
             ended, _ = ray.wait(out, num_returns=len(out), timeout=0)
             return [self._outcome(one) if one in ended else Failed("it did not end", "") for one in out]
         finally:
@@ -259,11 +259,11 @@ def _called(call: Callable[[str], object], meeting: str) -> object:
 _kept: dict[str, object] = {}  # in a worker process: what the tasks share, by key
 
 
-def _remote(work: Work, task: object, held: list, key: str) -> Outcome:
+def _remote(compute: Compute, task: object, held: list, key: str) -> Outcome:
     """Runs in a worker: fetch what the tasks share, unless this process has it, and run the task."""
     if key not in _kept:
         import ray
 
         _kept.clear()  # one network at a time
         _kept[key] = ray.get(held[0])
-    return attempt(work, task, _kept[key])
+    return attempt(compute, task, _kept[key])

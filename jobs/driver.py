@@ -26,7 +26,7 @@ class Progress(Protocol):
 
 
 @dataclass
-class RunReport:
+class ExecutionReport:
     """What a run did.
 
     kept : number of tasks whose shards were stored before.
@@ -38,7 +38,7 @@ class RunReport:
     computed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
-    def add(self, other: RunReport) -> None:
+    def add(self, other: ExecutionReport) -> None:
         """Add the report of another part of the same run."""
         self.kept += other.kept
         self.computed += other.computed
@@ -54,7 +54,7 @@ def run(
     key: str,
     progress: Progress,
     problems: list[str],
-) -> RunReport:
+) -> ExecutionReport:
     """Compute every task that has no shard, and store the results in the order of their arrival.
 
     cluster : returns the cluster; called only if a task has to be computed.
@@ -63,7 +63,7 @@ def run(
     problems : a line for every shard that was set aside is added.
     The failure of a task is recorded in place of its shard; the other tasks continue.
     """
-    report = RunReport()
+    report = ExecutionReport()
     open_tasks, done = [], []
     for task in tasks:
         (done if _is_done(task, shards, problems) else open_tasks).append(task)

@@ -37,7 +37,7 @@ def open_images(settings: DatasetSettings | None) -> object | None:
 
 
 @dataclass(frozen=True)
-class Priors:
+class OpenedPriors:
     """The open priors of a request, in the requested order, and the runs with them.
 
     start_codes : digest → code (entry,) of a start image.
@@ -51,7 +51,7 @@ class Priors:
         return {prior.digest: prior for prior in self.opened}
 
 
-def open_priors(asked: DgnRequest | None, config: Config, network: object, card: NetworkCard) -> Priors:
+def open_priors(asked: DgnRequest | None, config: Config, network: object, card: NetworkCard) -> OpenedPriors:
     """Open the requested priors, and check them against the network.
 
     asked : None if no pictures through priors are requested.
@@ -62,12 +62,12 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
     from pipeline.priors.prior import read_prior
 
     if asked is None:
-        return Priors()
+        return OpenedPriors()
     if not asked.priors:
         if config.methods == ("dgn",) or asked.combinations:
             what = "combinations" if asked.combinations else "methods: dgn alone"
             raise SettingsError(f"{what}: needs a prior, and {card.name} has none of its own; name one by priors=[…]")
-        return Priors()
+        return OpenedPriors()
     opened = tuple(read_prior(each) if isinstance(each, Path) else open_prior(each) for each in asked.priors)
     names = [prior.name for prior in opened]
     if len(set(names)) < len(names):
@@ -89,7 +89,7 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
                 digest = hashlib.sha256(code.tobytes()).hexdigest()
                 codes[digest] = code
             runs.append(RunRecord(name, described, settings, digest, config.seed, config.device))
-    return Priors(opened, tuple(runs), codes)
+    return OpenedPriors(opened, tuple(runs), codes)
 
 
 def _image_code(prior: object, network: object, path: Path) -> object:

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
+from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, stored_work, write_plan
 from jobs.request import read_model, read_out, read_settings
-from jobs.run import Run
 from jobs.site import build_pages
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, OutputError, SettingsError
@@ -50,7 +50,7 @@ def pixels(config: DictConfig) -> int:
         if work.results["tops"] is None:
             raise OutputError(f"{out}: its best images are incomplete; complete it by make atlas OUT={out} first")
         work.resources = Resources(open_network(read_model(config.model)), source)
-        run = Run(work, opened)
+        run = Execution(work, opened)
         run.compute(work.tasks["images"])
         write_plan(plan, out)
         merged = merge_atlas(work, out)

@@ -30,11 +30,11 @@ class Member:
     rendezvous: str  # URL at which the processes find each other; "" for a single process
 
 
-Work = Callable[[Member, T], object]
+MemberWork = Callable[[Member, T], object]
 
 
 def run_processes(
-    settings: ClusterSettings, device: DeviceSettings, size: int | None, work: Work[T], argument: T
+    settings: ClusterSettings, device: DeviceSettings, size: int | None, work: MemberWork[T], argument: T
 ) -> object:
     """Call work(member, argument) in several processes at once; return the result of the first process.
 
@@ -59,7 +59,7 @@ def run_processes(
     return _on_this_machine(device, size, work, argument)
 
 
-def _on_this_machine(device: DeviceSettings, size: int, work: Work[T], argument: T) -> object:
+def _on_this_machine(device: DeviceSettings, size: int, work: MemberWork[T], argument: T) -> object:
     """Run the first member, which writes and logs, in this process, and the others in new ones."""
     context = multiprocessing.get_context("spawn")  # a fork would share the state of torch
     with tempfile.TemporaryDirectory() as folder:
@@ -85,24 +85,28 @@ def _on_this_machine(device: DeviceSettings, size: int, work: Work[T], argument:
     return _first_result(outcomes)
 
 
-def _on_ray(settings: ClusterSettings, device: DeviceSettings, size: int | None, work: Work[T], argument: T) -> object:
+def _on_ray(
+    settings: ClusterSettings, device: DeviceSettings, size: int | None, work: MemberWork[T], argument: T
+) -> object:
     """Run on the machines of a cluster; each process has its own GPU if the device is one."""
-    cluster = RayCluster(settings, device, heard=True)
+    cluster = RayCluster(settings, device, print_output=True)
     try:
         if size is None:
             size = cluster.workers if device.kind == "cuda" else 1
         calls = [partial(_run_on_ray, work, rank, size, device.kind, argument) for rank in range(size)]
-        return _first_result(cluster.together(calls, _REPORT))
+        return _first_result(cluster.run_group(calls, _REPORT))
     finally:
         cluster.close()
 
 
-def _run_on_ray(work: Work[T], rank: int, size: int, device: str, argument: T, rendezvous: str) -> Outcome | AtlasError:
+def _run_on_ray(
+    work: MemberWork[T], rank: int, size: int, device: str, argument: T, rendezvous: str
+) -> Outcome | AtlasError:
     """Runs in a worker of the cluster, once the rendezvous is known."""
     return _outcome(work, Member(rank, size, device, rendezvous), argument)
 
 
-def _run_and_send(sender: object, work: Work[T], member: Member, argument: T) -> None:
+def _run_and_send(sender: object, work: MemberWork[T], member: Member, argument: T) -> None:
     """Runs in a new process: do the work, and send its outcome without its result."""
     try:
         outcome = _outcome(work, member, argument)
@@ -111,7 +115,7 @@ def _run_and_send(sender: object, work: Work[T], member: Member, argument: T) ->
         return
 
 
-def _outcome(work: Work[T], member: Member, argument: T) -> Outcome | AtlasError:
+def _outcome(work: MemberWork[T], member: Member, argument: T) -> Outcome | AtlasError:
     try:
         return Done(work(member, argument))
     except AtlasError as error:

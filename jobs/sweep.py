@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
+from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, write_plan
 from jobs.judging import judge_settings, judged_classes
-from jobs.opening import Priors, open_priors
+from jobs.opening import OpenedPriors, open_priors
 from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_settings, read_units
-from jobs.run import Run
 from jobs.site import build_pages
 from pipeline.card import NetworkCard
 from pipeline.errors import SettingsError
@@ -30,7 +30,7 @@ from pipeline.sweep import Swept, read_draws, read_rows, swept_settings
 from pipeline.units import Units, select_units
 from pipeline.work import Work
 
-TOLD = 3  # number of best settings to print at the end
+BEST_SHOWN = 3  # number of best settings to print at the end
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def sweep(config: DictConfig) -> int:
     network = open_network(read_model(config.model))
     card = network_card(network)
     units = _units(card, addresses, asked.units)
-    priors = Priors() if section is None else open_priors(section, shared, network, card)
+    priors = OpenedPriors() if section is None else open_priors(section, shared, network, card)
     base = asked.base if asked.base is not None else priors.runs[0].name
     records = method.swept(base, asked.iterations, settings, Request(shared, card, units, opened={"priors": priors}))
     names = {record.name: one.placed(base) for record, one in zip(records, settings, strict=True)}
@@ -91,7 +91,7 @@ def sweep(config: DictConfig) -> int:
         words = f"{len(records)} settings of {sum(map(len, units.values()))} units"
         print(f"{card.name}@{card.digest[:12]}: {words} into {out}/", file=sys.stderr)
         resources = Resources(network, None, priors.by_digest(), priors.start_codes)
-        run = Run(Work(plan, ShardFolder(out / "shards"), resources), places)
+        run = Execution(Work(plan, ShardFolder(out / "shards"), resources), places)
         run.compute_all(method)
         merged = merge_atlas(run.work, out)
         for name, judge in judges.items():
@@ -149,7 +149,7 @@ def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
             swept = Sweep(opened[layer], method)
             if swept.judge is not None:
                 print(f"best of {layer} by the score of {swept.judge}; the page has the overrides for each setting:")
-                for setting in swept.ranked[:TOLD]:
+                for setting in swept.ranked[:BEST_SHOWN]:
                     on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
                     print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")
             if pages:

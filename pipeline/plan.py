@@ -16,7 +16,7 @@ PartKey = tuple[str, str, str, int]  # method, layer, name of a setting, sample
 Parts = Mapping[PartKey, tuple[int, ...]]  # → units, ascending
 
 
-class Asked:
+class NamedSettings:
     """A named setting of a method: a style, a run, a dataset. Its record decides results.
 
     name : key in the plan and in the atlas.
@@ -67,7 +67,9 @@ class Plan:
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sweep: Mapping[str, Mapping[str, SweepPlace]] = field(default_factory=dict)
 
-    def asking(self, method: str, settings: Sequence[Asked], units: Units | None = None, samples: int = 1) -> Plan:
+    def asking(
+        self, method: str, settings: Sequence[NamedSettings], units: Units | None = None, samples: int = 1
+    ) -> Plan:
         """This plan with these settings of one method added: `samples` results for each unit and setting."""
         if not settings:
             return self
@@ -153,7 +155,7 @@ class Plan:
                 method: {name: one.record() for name, one in self.of(method).items()}
                 for method in sorted(self.settings)
             },
-            "parts": [[*key, runs(self.parts[key])] for key in keys],
+            "parts": [[*key, to_ranges(self.parts[key])] for key in keys],
             "order": {method: list(self.order[method]) for method in sorted(self.order)},
             "sweep": {
                 method: {name: to_record(places[name]) for name in sorted(places)}
@@ -187,7 +189,7 @@ class Plan:
                 }
                 for method, asked in record["settings"].items()
             },
-            parts={(*key, sample): unrun(pairs) for *key, sample, pairs in record["parts"]},
+            parts={(*key, sample): from_ranges(pairs) for *key, sample, pairs in record["parts"]},
             order={method: tuple(names) for method, names in record["order"].items()},
             sweep={
                 method: {name: of_record(SweepPlace, one, f"plan.json: sweep {name}") for name, one in places.items()}
@@ -204,7 +206,7 @@ def _ordered(later: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*later, *before)))
 
 
-def runs(units: Sequence[int]) -> list[list[int]]:
+def to_ranges(units: Sequence[int]) -> list[list[int]]:
     """Ascending numbers as [start, stop) pairs."""
     pairs: list[list[int]] = []
     for unit in units:
@@ -215,6 +217,6 @@ def runs(units: Sequence[int]) -> list[list[int]]:
     return pairs
 
 
-def unrun(pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def from_ranges(pairs: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """The numbers of [start, stop) pairs."""
     return tuple(unit for start, stop in pairs for unit in range(start, stop))

@@ -10,6 +10,7 @@ from pipeline.records import Record, record_digest
 from pipeline.settings import DeviceSettings
 
 PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
+DEFLATED_SHARE = 0.75  # size of synthesized pictures after deflate, as a share of the raw pixels
 
 
 class Task(ABC):

@@ -34,7 +34,7 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Work:
+class Measurement:
     """What is mined: a network and `count` images of a dataset in batches of one size; noise without a dataset."""
 
     network: Network
@@ -95,14 +95,14 @@ def measure(short: bool) -> Figures:
         )
         doodlenet = compose_config("atlas", ["model=doodlenet"]).model
         network = open_network(read_settings(ModelSettings, doodlenet, "model"))
-        _compare(figures, Work(network, small, 2048 if short else 8192, 64), 5)
+        _compare(figures, Measurement(network, small, 2048 if short else 8192, 64), 5)
         weights = folder / "squeezenet_v1.1.caffemodel"
         if weights.is_file():
-            _compare(figures, Work(_squeezenet(weights), large, 128 if short else 1000, 8), 3)
+            _compare(figures, Measurement(_squeezenet(weights), large, 128 if short else 1000, 8), 3)
     return figures
 
 
-def _compare(figures: Figures, work: Work, runs: int) -> None:
+def _compare(figures: Figures, work: Measurement, runs: int) -> None:
     size, decoded_batches = work.network.preprocessing, list(work.decoded())
     planes = [torch.from_numpy(size.centred(pixels)) for _, pixels, _ in decoded_batches]
     beside = [centred(size, pixels, _CPU) for _, pixels, _ in decoded_batches]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.nets.cone import Cone
 from pipeline.units import Members
 
-NOBODY = -1  # unit beyond an item's last member
+NO_UNIT = -1  # unit beyond an item's last member
 
 
 class Objective:
@@ -38,7 +38,7 @@ class Objective:
             0 or 1. False takes p itself.
         """
         most = max(len(members) for members in items)
-        padded = [(*members, *[(NOBODY, 0.0)] * (most - len(members))) for members in items]
+        padded = [(*members, *[(NO_UNIT, 0.0)] * (most - len(members))) for members in items]
         self._cone = cone
         self._units = torch.tensor([[unit for unit, _ in members] for members in padded], device=device)
         self._weights = torch.tensor([[weight for _, weight in members] for members in padded], device=device)
@@ -48,7 +48,7 @@ class Objective:
         self._single = most == 1 and not self._logs and bool((self._weights == 1).all())
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(activations (item, member), objective (item,)) of centred images; NaN for NOBODY."""
+        """(activations (item, member), objective (item,)) of centred images; NaN for NO_UNIT."""
         shown, total = self._values(image)
         return shown, total if self._signs is None else total * self._signs.to(total.dtype)
 
@@ -57,7 +57,7 @@ class Objective:
             value = self._cone.activations(image, self._units[:, 0])
             return value[:, None], value
         value = self._cone.log_values(image) if self._logs else self._cone.values(image)
-        real = self._units != NOBODY
+        real = self._units != NO_UNIT
         phi = value.gather(1, self._units.clamp(min=0))
         if self._logs and phi.shape[1] == 1:
             rest = value.scatter(1, self._units, -torch.inf)

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.errors import OutputError, SettingsError
-from pipeline.plan import Asked, Plan
+from pipeline.plan import NamedSettings, Plan
 from pipeline.records import Record, differences
 from pipeline.request import Config, Request
 from pipeline.sweep import Swept
@@ -73,7 +73,7 @@ class Method(ABC):
         for name, asked in later.of(self.name).items():
             self.check_one(before.of(self.name).get(name), asked, later.is_swept(self.name, name))
 
-    def check_one(self, before: Asked | None, later: Asked, swept: bool) -> None:
+    def check_one(self, before: NamedSettings | None, later: NamedSettings, swept: bool) -> None:
         """Raise OutputError if a later setting may not have the name of an earlier one.
 
         before : None if the name is new.
@@ -85,7 +85,9 @@ class Method(ABC):
             if words is not None:
                 raise OutputError(words)
 
-    def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[Asked, ...]:
+    def swept(
+        self, base: str, iterations: int, settings: Sequence[Swept], request: Request
+    ) -> tuple[NamedSettings, ...]:
         """The method's settings for a sweep, in the order of `settings`.
 
         base : name of the setting that provides the numbers that are not swept.

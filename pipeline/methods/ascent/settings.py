@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
-from pipeline.plan import Asked
+from pipeline.plan import NamedSettings
 from pipeline.records import number, transforms
 from pipeline.settings import DIRECTIONS, DeviceSettings, check, check_choice, check_name
 
@@ -212,7 +212,7 @@ class AscentSettings:
 
 
 @dataclass(frozen=True)
-class StyleRecord(Asked):
+class StyleRecord(NamedSettings):
     """Everything that decides a style's pictures: its numbers, the shared settings, the seed and the device's sizes."""
 
     style: StyleSettings

@@ -12,11 +12,10 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, Sizes, Task, blocks
 from pipeline.work import Work
 
 ASCENT_REVISION = 1  # raise it when the numbers that gradient ascent computes change
-COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Ascent(Method):
                     tasks=len(chosen),
                     seconds=sum(task.seconds for task in chosen),
                     size=size,
-                    bytes=int(pictures * size[0] * size[1] * 3 * COMPRESSED),
+                    bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )
 
 

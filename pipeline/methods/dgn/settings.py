@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.card import PriorCard
 from pipeline.errors import SettingsError
-from pipeline.plan import Asked
+from pipeline.plan import NamedSettings
 from pipeline.records import number, transforms
 from pipeline.settings import DIRECTIONS, DeviceSettings, check, check_choice
 from pipeline.units import Members
@@ -139,7 +139,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class RunRecord(Asked):
+class RunRecord(NamedSettings):
     """Everything that decides a run's pictures. start_code : SHA-256 of the code of the start image, or None."""
 
     name: str
@@ -199,7 +199,7 @@ class CombinationSettings:
 
 
 @dataclass(frozen=True)
-class CombinationRecord(Asked):
+class CombinationRecord(NamedSettings):
     """A set of combinations. items : the units of one layer, with weights, that are excited together."""
 
     name: str

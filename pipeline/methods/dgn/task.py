@@ -16,13 +16,12 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, Sizes, Task, blocks
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
 DGN_REVISION = 1  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
-COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
 
 
 @dataclass(frozen=True)
@@ -255,5 +254,5 @@ def _estimate(
         tasks=len(tasks),
         seconds=sum(task.seconds for task in tasks),
         size=size,
-        bytes=int(iterates * pictures * (size[0] * size[1] * 3 * COMPRESSED + run.prior.entries * 4)),
+        bytes=int(iterates * pictures * (size[0] * size[1] * 3 * DEFLATED_SHARE + run.prior.entries * 4)),
     )

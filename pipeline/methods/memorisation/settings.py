@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.plan import Asked
+from pipeline.plan import NamedSettings
 from pipeline.settings import check
 
 
 @dataclass(frozen=True)
-class MemorisationSettings(Asked):
+class MemorisationSettings(NamedSettings):
     """How the class pictures of a run are compared with the real images of their class.
 
     samples : number of pictures of a class that are compared, the first ones; 0 for none.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.plan import Asked
+from pipeline.plan import NamedSettings
 from pipeline.records import number
 
 SCORE_REVISION = 1  # raise it when the numbers that judging computes change
 
 
 @dataclass(frozen=True)
-class ScoreRecord(Asked):
+class ScoreRecord(NamedSettings):
     """The request for a judge's verdicts on all pictures of one setting of a layer of classes.
 
     setting : name of the style or run.

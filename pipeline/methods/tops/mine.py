@@ -77,8 +77,8 @@ def mine_block(
             start = chunk.take(numbers[:count])
             for name, maps in stream(network, images, plan.measured):
                 miner, relu = miners[name], miners.get(plan.relu_of.get(name, ""))
-                over = None if relu is None else relu.room(start, count)
-                reader.read(maps[:count], miner.room(start, count), over, miner.counter(device))
+                over = None if relu is None else relu.next_rows(start, count)
+                reader.read(maps[:count], miner.next_rows(start, count), over, miner.counter(device))
         _flush(miners, plan, chunk)
     return _finish(network, layers, miners, plan)
 
@@ -141,7 +141,7 @@ class _LayerMiner:
         self._class_counts, self._class_sums = np.zeros((classes, units), np.int64), np.zeros((classes, units))
         self._sample: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def room(self, start: int, count: int) -> Reading:
+    def next_rows(self, start: int, count: int) -> Reading:
         """The memory for the readings of the chunk's next images."""
         return self._reading.rows(start, start + count)
 

@@ -10,7 +10,7 @@ from pipeline.data.batches import Skipped, check_bad
 from pipeline.methods.tops.blocks import read_layer
 from pipeline.methods.tops.histogram import EDGES
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
-from pipeline.methods.tops.statistics import LEVELS, LayerResult, LayerStatistics, Spread, reduce
+from pipeline.methods.tops.statistics import LEVELS, Distribution, LayerResult, LayerStatistics, reduce
 from pipeline.methods.tops.task import MineTask, mining_of, top_units
 from pipeline.methods.tops.topk import Hits
 from pipeline.nets.network import Network
@@ -122,7 +122,7 @@ def _statistics(statistics: LayerStatistics, labelled: bool) -> dict[str, np.nda
     return arrays
 
 
-def _spread(of: str, spread: Spread) -> dict[str, np.ndarray]:
+def _spread(of: str, spread: Distribution) -> dict[str, np.ndarray]:
     values = spread.moments
     empty = values.count == 0
     return {

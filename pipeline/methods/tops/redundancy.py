@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _COLUMNS = 512  # units correlated at a time; bounds memory
-_FEWEST = 3  # images: over two images, any two units are perfectly correlated
+_MINIMUM_IMAGES = 3  # images: over two images, any two units are perfectly correlated
 
 
 def redundant_units(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def redundant_units(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     images, units = values.shape
     nearest, correlation = np.full(units, -1, np.int32), np.full(units, np.nan, np.float32)
-    if images < _FEWEST:
+    if images < _MINIMUM_IMAGES:
         return nearest, correlation
     varies, standard = _standardised(values)
     living = np.flatnonzero(varies)

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.methods.tops.task import Hit, MineTask, top_units
-from pipeline.plan import Plan, runs
+from pipeline.plan import Plan, to_ranges
 from pipeline.records import Record, record_digest
 from pipeline.store.shard import ShardFolder, encode_shard
 from pipeline.work import KnownImage
 
 TOPS_REVISION = 1
-SPELLED = {"redundant_unit": "twin", "redundant_correlation": "twin_correlation"}  # array → its older name in shards
+OLDER_NAMES = {
+    "redundant_unit": "twin",
+    "redundant_correlation": "twin_correlation",
+}  # array → its older name in shards
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def tops_record(plan: Plan, mined: Sequence[MineTask]) -> Record:
         "method": "tops",
         "revision": TOPS_REVISION,
         "mined": record_digest({"ids": [task.id for task in mined]}),
-        "units": {layer: runs(top_units(plan, layer)) for layer in layers},
+        "units": {layer: to_ranges(top_units(plan, layer)) for layer in layers},
     }
 
 
@@ -103,7 +106,7 @@ def encode_tops(plan: Plan, mined: Sequence[MineTask], result: DatasetResult) ->
         for kind, fields in layer.hits.items():
             arrays |= {f"{name}|hits|{kind}|{field}": values for field, values in fields.items()}
         arrays |= {
-            f"{name}|statistics|{SPELLED.get(field, field)}": values for field, values in layer.statistics.items()
+            f"{name}|statistics|{OLDER_NAMES.get(field, field)}": values for field, values in layer.statistics.items()
         }
     facts = {
         "frames": {name: layer.frame for name, layer in result.layers.items()},
@@ -120,7 +123,7 @@ def read_tops(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, proble
     shard = shards.take(record_digest(record), record, problems)
     if shard is None:
         return None
-    named = {spelled: field for field, spelled in SPELLED.items()}
+    named = {spelled: field for field, spelled in OLDER_NAMES.items()}
     hits: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     statistics: dict[str, dict[str, np.ndarray]] = {}
     for path in shard.names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.dataset_settings import DatasetRecord
-from pipeline.plan import Asked
+from pipeline.plan import NamedSettings
 from pipeline.records import number
 from pipeline.settings import DeviceSettings, check, check_choice
 
@@ -54,7 +54,7 @@ class TopsSettings:
 
 
 @dataclass(frozen=True)
-class MiningRecord(Asked):
+class MiningRecord(NamedSettings):
     """Everything that decides the dataset side of an atlas; an atlas has one."""
 
     dataset: DatasetRecord

@@ -19,7 +19,7 @@ LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # levels of the quantiles
 
 
 @dataclass(frozen=True)
-class Spread:
+class Distribution:
     """The distribution of each unit's values.
 
     moments : count, mean, variance, minimum, maximum.
@@ -50,8 +50,8 @@ class LayerStatistics:
     class_images : int64 (class,), number of images of the class, for the unit with the most of them.
     """
 
-    maxima: Spread
-    positions: Spread | None
+    maxima: Distribution
+    positions: Distribution | None
     not_a_number: np.ndarray
     dead: np.ndarray
     nearest: np.ndarray
@@ -193,6 +193,6 @@ class _Total:
         )
 
 
-def _spread(values: Moments, counts: np.ndarray) -> Spread:
+def _spread(values: Moments, counts: np.ndarray) -> Distribution:
     at_levels = quantiles(counts, values.least, values.most, np.array(LEVELS))
-    return Spread(values, counts, at_levels, positive_share(counts))
+    return Distribution(values, counts, at_levels, positive_share(counts))

@@ -14,14 +14,13 @@ from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
 from pipeline.records import Record, record_digest, to_record
 from pipeline.request import Config, Request
-from pipeline.task import Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, Sizes, Task, blocks
 from pipeline.work import Work
 
 MINE_REVISION = 2  # raise it when the numbers that mining computes change
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
-COMPRESSED = 0.75  # size of such pictures after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
 Hit = tuple[int, int, int, int, float]  # unit, image, row, column, activation
@@ -366,4 +365,4 @@ def _bytes(plan: Plan, mining: MiningRecord) -> int:
     for layer in plan.layers():
         rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
         total += tops.k * len(layer_rules(plan, layer)) * units[layer.name] * rows * columns * 3
-    return int(total * COMPRESSED)
+    return int(total * DEFLATED_SHARE)

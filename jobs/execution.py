@@ -15,12 +15,12 @@ from pipeline.work import Work
 
 
 @dataclass
-class Run:
+class Execution:
     """Computes the tasks of a plan, stage by stage, on one cluster."""
 
     work: Work
     cluster: Callable[[], Cluster]
-    report: driver.RunReport = field(default_factory=driver.RunReport)
+    report: driver.ExecutionReport = field(default_factory=driver.ExecutionReport)
 
     def compute_all(self, only: Method | None = None) -> None:
         """Compute every task of the plan that has no shard.
