@@ -111,7 +111,7 @@ def _own_experiment(config: str, overrides: Sequence[str]) -> list[str]:
 
 
 def _check_form(override: str) -> None:
-    """Raise SettingsError for an argument that is no override, or that Hydra cannot read."""
+    """Raise SettingsError for an argument that is not an override, or that Hydra cannot read."""
     name, equals, value = override.partition("=")
     if not equals:
         raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")

@@ -35,14 +35,14 @@ def read_plan(out: Path) -> Plan | None:
         raise OutputError(f"{out}/{error}" if str(error).startswith("plan.json") else str(error)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise OutputError(f"{out}/plan.json: cannot be read ({reason}); choose another folder by OUT=…") from None
+        raise OutputError(f"{out}/plan.json: cannot be read ({reason}); choose another folder with OUT=…") from None
 
 
 def stored_plan(out: Path) -> Plan:
     """The plan of a folder with an atlas. Raises OutputError if it has no atlas."""
     plan = read_plan(out)
     if plan is None or not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another by OUT=…")
+        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another with OUT=…")
     return plan
 
 
@@ -102,7 +102,7 @@ def output(out: Path, config: DictConfig):
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder by OUT=…")
+    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder with OUT=…")
 
 
 def _hold(lock: TextIO, out: Path) -> None:

@@ -14,7 +14,7 @@ _QUIET_SECONDS = 20  # between lines where the output is no terminal
 
 
 class Bars:
-    """A tqdm bar on a terminal, or else a line now and then. The time left follows from the cost of the tasks left."""
+    """A tqdm bar on a terminal, or else periodic lines. The time left follows from the cost of the tasks left."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None

@@ -26,7 +26,7 @@ def build_pages(out: Path, workers: int | None) -> None:
     from atlas_viewer.site.build import build
 
     if not (out / "atlas.h5").is_file():
-        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another by OUT=…")
+        raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another with OUT=…")
     build(out / "atlas.h5", out / "site", workers=workers if workers is not None else os.cpu_count() or 1)
 
 

@@ -133,7 +133,10 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
     try:
         judged_classes(asked, judge, asked.card.class_layer)
     except SettingsError as error:
-        print(f"only {asked.card.name} itself scores; {error}, or name another judge by JUDGE=…", file=sys.stderr)
+        print(
+            f"only the score of {asked.card.name} itself is reported; {error}, or name another judge by JUDGE=…",
+            file=sys.stderr,
+        )
         return {}
     return {judge.name: judge}
 

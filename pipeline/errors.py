@@ -54,4 +54,4 @@ class ShardError(AtlasError, ValueError):
 
 
 class TrainingError(AtlasError, ArithmeticError):
-    """A training that diverged or lost a process; the last good checkpoint remains."""
+    """A training run that diverged or lost a process; the last good checkpoint remains."""

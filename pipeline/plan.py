@@ -173,13 +173,13 @@ class Plan:
         if record.get("version") != VERSION:
             raise OutputError(
                 f"plan.json: version {record.get('version')}, expected {VERSION}; update the program, or choose "
-                f"another folder by OUT=…"
+                f"another folder with OUT=…"
             )
         unknown = sorted({*record["settings"]} - {*kinds})
         if unknown:
             raise OutputError(
                 f"plan.json: method {unknown[0]} is not known to this version; update the program, or choose another "
-                f"folder by OUT=…"
+                f"folder with OUT=…"
             )
         return cls(
             card=NetworkCard.of_record(record["network"]),

@@ -40,7 +40,7 @@ class Number:
     measured_in : unit of measure, or "".
     meaning : what the field does, as a sentence.
     axis : regularizer or constraint that the field belongs to, or ""; a sweep varies one axis at a time.
-    neutral : value that switches the field off; UNSET if it is no regularizer.
+    neutral : value that switches the field off; UNSET if it is not a regularizer.
     published : the authors' value; UNSET if it is not published.
     read_when : "policy=progress,progress01" if the field is read only when another one has one of these values.
     below : exclusive upper limit; UNSET for none.
@@ -144,14 +144,14 @@ def of_record(kind: type[T], record: object, where: str) -> T:
     Raises OutputError for a key that is missing or that this version does not know.
     """
     if not isinstance(record, Mapping):
-        raise OutputError(f"{where}: got {record!r}, expected settings; choose another folder by OUT=…")
+        raise OutputError(f"{where}: got {record!r}, expected settings; choose another folder with OUT=…")
     hints, values = typing.get_type_hints(kind), {}
     fields = {(_number(field).spelling or field.name): field for field in dataclasses.fields(kind)}
     for key in record:
         if key not in fields:
             raise OutputError(
                 f"{where}.{key}: not known to this version{nearest(str(key), fields)}; update the program, or choose "
-                f"another folder by OUT=…"
+                f"another folder with OUT=…"
             )
     for key, field in fields.items():
         absent = _number(field).absent
@@ -160,7 +160,7 @@ def of_record(kind: type[T], record: object, where: str) -> T:
         elif absent is not UNSET:
             values[field.name] = absent
         else:
-            raise OutputError(f"{where}.{key}: missing; choose another folder by OUT=…")
+            raise OutputError(f"{where}.{key}: missing; choose another folder with OUT=…")
     return kind(**values)
 
 
@@ -198,7 +198,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return of_record(hint, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise OutputError(f"{where}: got {value!r}, expected a list; choose another folder by OUT=…")
+            raise OutputError(f"{where}: got {value!r}, expected a list; choose another folder with OUT=…")
         inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         return tuple(_value(one, part, where) for one, part in zip(inner, value, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -124,8 +124,8 @@ def read_draws(kind: type, values: Mapping[str, Any]) -> SweepDraws:
 def swept_settings(rows: SweepRows, draws: SweepDraws) -> tuple[Swept, ...]:
     """All settings of a sweep: `none`, the rows, the draws.
 
-    A row varies one regularizer, with all others off. A row of a number that is no regularizer leaves the regularizers
-    as in the base.
+    A row varies one regularizer, with all others off. A row of a number that is not a regularizer leaves the
+    regularizers as in the base.
     """
     off = neutral(rows.kind)
     return (

@@ -235,5 +235,5 @@ def test_no_name_is_vague():
 def test_the_top_holds_what_is_known_and_nothing_else():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     assert {line.split("/")[0] for line in listed.stdout.splitlines()} - TOP == set()

@@ -123,3 +123,9 @@ def test_the_page_of_numbers_is_the_metadata():
 
 def test_the_format_page_is_the_schema():
     assert (ROOT / "docs" / "format.md").read_text() == format.describe()
+
+
+def test_no_page_holds_the_marks_of_an_unfinished_merge():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "pipeline" / "weights").glob("*.md")]
+    marked = [page.name for page in pages if re.search(r"^(<{7}|={7}$|>{7})", page.read_text(), re.MULTILINE)]
+    assert not marked

@@ -1,6 +1,6 @@
 """Measure speed and memory: make bench, or make bench ARGS=ascent_on_cones for one question.
 
-ARGS=long measures longer; images=PATH names a tar for the questions that read images of the user.
+ARGS=long measures longer; images=PATH names a tar for the benchmarks that read the user's images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From items to pictures: attempts from fresh starts in micro-batches, and which is kept, for any parameterization."""
+"""Runs items in micro-batches, restarts those that failed, and selects what is kept, for any parameterization."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Climbed:
 
     @property
     def shown(self) -> list[bool]:
-        """Whether each item has a picture; one whose unit stayed off has."""
+        """Whether each item has a picture; an item whose unit stayed off still has one."""
         return [status in (OK, NEVER_ACTIVE) for status in self.status.tolist()]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 def transformed(image: Tensor, asked: Sequence[Mapping[str, float]], seed: int, iteration: int) -> Tensor:
     """The images (item, channel, row, column) after all transforms, in the order of TRANSFORMS; differentiable.
 
-    asked : of each item, name → value of its transforms.
+    asked : per item, transform name → value.
     seed, iteration : the only values that seed random transforms.
     """
     for name, transform in TRANSFORMS.items():

@@ -116,7 +116,7 @@ def batches(
     preprocess, fill : as for `fit`.
     reduced : let the JPEG decoder scale down.
     batch : images in a batch.
-    threads : that decode; with 0, the caller's thread decodes on demand.
+    threads : number of decoding threads; with 0, the caller's thread decodes on demand.
     skipped : receives the skipped images, in order; it is complete when the iterator ends.
     Raises DataError if the content of an image differs from the index.
     """

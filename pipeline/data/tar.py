@@ -66,7 +66,7 @@ def open_tar(
     title : name of the dataset.
     root : path or glob.
     labels : files of labels or class names.
-    limit : number of images, the first ones; None for all.
+    limit : maximum number of images, taken from the start; None for all.
     cache, progress : as for `open_source`.
     Raises DataError for a file that is damaged or not a plain tar, for a member that occurs twice, and if there is no
     image.

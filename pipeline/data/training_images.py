@@ -82,9 +82,9 @@ def read_pictures(
     preprocess, fill : as for `pipeline.data.fitting.fit`.
     bad_share : the share of images that may be unreadable.
     folder : for the decoded images.
-    threads : that decode.
+    threads : number of decoding threads.
     log : called with lines of progress.
-    Raises DataError if more images are unreadable.
+    Raises DataError if more than `bad_share` of the images are unreadable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"pictures-{source.digest[:16]}-{height}x{width}-{preprocess}-{'-'.join(map(str, fill))}"

@@ -47,7 +47,7 @@ def together(before: Plan | None, asked: Plan) -> Plan:
         raise OutputError(
             f"atlas of {before.card.name}@{before.card.digest[:12]}: this request is for "
             f"{asked.card.name}@{asked.card.digest[:12]}, another definition or other weights; choose another folder "
-            f"by OUT=…"
+            f"with OUT=…"
         )
     for method in METHODS:
         method.check(before, asked)

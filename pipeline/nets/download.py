@@ -76,7 +76,8 @@ def fetch(
 
     url : address of the file.
     digests : of the file at the address, checked before the file gets its name. If none is stated, `confirm` is asked
-        with the computed SHA-256. Without a yes the file is refused, and kept for a run that states its digest.
+        with the computed SHA-256. Unless the user confirms, the file is rejected, but kept so that
+        a later run can accept it by digest.
     cache : folder of the downloaded files.
     progress : called with the bytes so far and in all.
     member : the file to extract from a .tar, .tar.gz, .tgz or .zip archive at the address.

@@ -319,7 +319,7 @@ class GraphBuilder:
     def __init__(self, preprocessing: Preprocessing | None) -> None:
         """A builder of an empty graph.
 
-        preprocessing : of the images that the graph reads; None for a graph whose input is no image.
+        preprocessing : of the images that the graph reads; None for a graph whose input is not an image.
         """
         self._preprocessing = preprocessing
         self._root = nn.Module()

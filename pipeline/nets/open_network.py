@@ -38,7 +38,7 @@ class NeededFile:
     path : where the file is, or will be once it is fetched.
     url : address to fetch it from; None for a local file.
     digests : of the file at the address.
-    member : the file's name inside the archive at the address; None where that is no archive.
+    member : the file's name inside the archive at the address; None if that is not an archive.
     """
 
     role: str

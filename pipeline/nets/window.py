@@ -144,8 +144,8 @@ def is_local(network: Network, layer: str) -> bool:
 def receptive_fields(network: Network, layer: str) -> tuple[ReceptiveFields, ReceptiveFields]:
     """Size, stride and first pixel of a layer's receptive fields, along rows and along columns.
 
-    Through branches it is the hull of the paths. Every position of a layer that is not local reads the whole image:
-    its stride is 0.
+    With branches, the receptive field is the hull over all paths. Every position of a layer that is not local reads
+    the whole image: its stride is 0.
     Source: Araujo et al. 2019.
     """
     size = network.preprocessing

@@ -1,4 +1,4 @@
-"""The checkpoint of a training: written atomically, and read back only by a training with the same settings."""
+"""The checkpoint of a training run: written atomically, and read back only by a training run with the same settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import OutputError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The next step, and the state of everything that a training changes."""
+    """The next step, and the state of everything that a training run changes."""
 
     settings: str  # everything that decides the result, as text
     step: int
@@ -36,7 +36,7 @@ def load_checkpoint(path: Path, *, settings: str) -> Checkpoint | None:
     """Return the checkpoint at `path`, or None if the file does not exist.
 
     settings : everything that decides the result, as text; it must equal the text in the checkpoint.
-    Raises OutputError if the file cannot be read, or belongs to a training with other settings.
+    Raises OutputError if the file cannot be read, or belongs to a training run with other settings.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What each step of a training uses: its images, its seed, its learning rate, its threads and its precision."""
+"""What each step of a training run uses: its images, its seed, its learning rate, its threads and its precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def epoch_rows(step: int, *, seed: int, count: int, batch: int) -> np.ndarray:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """Return the seed of everything random in a step, so that a training can resume at any step."""
+    """Return the seed of everything random in a step, so that a training run can resume at any step."""
     return seed * 1_000_003 + step + 1
 
 

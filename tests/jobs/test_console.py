@@ -167,7 +167,7 @@ def test_a_definition_that_does_not_parse_names_the_line(refused, caffe):
 def test_a_file_where_the_folder_should_be(refused, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("mine")
-    assert f"{taken}" in (said := refused(out=taken)) and "choose another folder by OUT=…" in said
+    assert f"{taken}" in (said := refused(out=taken)) and "choose another folder with OUT=…" in said
     assert f"{taken}" in refused(out=taken / "below")
     assert "Not a directory" in refused("plan=true", out=taken)
     assert taken.read_text() == "mine"
@@ -185,7 +185,7 @@ def test_an_atlas_of_other_weights_or_of_other_numbers_is_left_alone(refused, tm
         path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".log"
     }
     said = refused("+model.build_arguments.seed=1")
-    assert "another definition or other weights; choose another folder by OUT=…" in said
+    assert "another definition or other weights; choose another folder with OUT=…" in said
     assert "step_start: 4.0, now 3.0" in (said := refused("style.low_frequency.step_start=3"))
     assert "style.low_frequency.name=…" in said
     assert "seed: 0, now 1" in refused("seed=1")
@@ -202,7 +202,7 @@ def test_a_damaged_plan(refused, tmp_path, plan):
         path.write_bytes(plan if isinstance(plan, bytes) else plan.encode())
     said = refused()
     assert "plan.json: " in said
-    assert "choose another folder by OUT=…" in said
+    assert "choose another folder with OUT=…" in said
     assert plan == "directory" or path.read_bytes() == (plan if isinstance(plan, bytes) else plan.encode())
 
 

@@ -181,7 +181,7 @@ def test_units_that_are_no_classes_have_no_score(tmp_path, capsys):
 def test_a_judge_without_the_classes_is_left_out_before_the_work(tmp_path, capsys):
     assert run(tmp_path, "judge.labels=null", "sweep.draws.count=0") == 0
     said = capsys.readouterr()
-    assert said.err.startswith("only tiny itself scores; judge judge: shares no class name")
+    assert said.err.startswith("only the score of tiny itself is reported; judge judge: shares no class name")
     assert "best of fc by the score of tiny" in said.out
 
 
@@ -197,7 +197,7 @@ def test_other_strengths_in_the_same_folder_are_refused(tmp_path, swept, capsys)
     assert run(swept, "sweep.rows.decay=[0.2,0.9]") == 2
     said = capsys.readouterr().err
     assert "style decay_1: the atlas has it with other numbers (style.decay: 0.1, now 0.2)" in said
-    assert said.endswith("; choose another folder by OUT=…\n")
+    assert said.endswith("; choose another folder with OUT=…\n")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_number_that_this_version_does_not_know_gives_one_clear_line(kind, lat
     said = str(caught.value)
     assert said.startswith(f"plan.json: {method} {now().name}.")
     assert ".variation: not known to this version" in said
-    assert said.endswith("; update the program, or choose another folder by OUT=…")
+    assert said.endswith("; update the program, or choose another folder with OUT=…")
     assert "\n" not in said
 
 

@@ -26,7 +26,7 @@ def regularize(image: Tensor, gradient: Tensor, style: StyleSettings, iteration:
 
     image : after the step.
     gradient : at the images before the step.
-    iteration : counts from 0, which blurs.
+    iteration : number of the iteration, from 0; iteration 0 blurs.
     """
     if style.decay > 0:
         image = decay(image, style.decay)
@@ -90,8 +90,8 @@ def clip_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Ten
 def clip_signed_contribution(image: Tensor, gradient: Tensor, percentile: float) -> Tensor:
     """Zero the pixels with the lowest −Σ_channel gradient·image, the change predicted if a pixel became zero.
 
-    Those are the pixels whose removal hurts most. The paper mentions a signed variant and rejects it; this is the one
-    of the authors' program.
+    Those are the pixels whose removal hurts most. The paper mentions a signed variant and rejects it; this is the
+    authors' implementation.
     """
     benefit = (gradient * image).sum(dim=1, keepdim=True).neg()
     return _zeroed(image, benefit < _floor(benefit, percentile))

@@ -72,7 +72,8 @@ class StyleSettings:
     px_benefit_percentile: float = number(
         title="Clipping signed contributions",
         measured_in="percentile of the pixels’ signed contribution",
-        meaning="Sets pixels of low signed contribution to the mean. The paper mentions it and rejects it.",
+        meaning="Sets to the mean the pixels with the lowest gain predicted for zeroing them, −g·x. The paper mentions "
+        "a signed variant and rejects it.",
         axis="signed contribution",
         neutral=0.0,
         below=100.0,
@@ -228,7 +229,7 @@ class StyleRecord(NamedSettings):
         rename = "" if swept else f"give this variant a name of its own by style.{self.name}.name=…, or "
         return (
             f"style {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {rename}choose another "
-            f"folder by OUT=…"
+            f"folder with OUT=…"
         )
 
 

@@ -57,7 +57,7 @@ class RunSettings:
     )
     clip: bool = number(
         title="Clipping to 1",
-        meaning="Keeps entries within −1 and 1 instead.",
+        meaning="Clips entries to [−1, 1], in place of the bound by sigmas.",
         axis="clip",
         neutral=False,
         published=False,
@@ -84,7 +84,7 @@ class RunSettings:
     jitter: float = number(
         title="Jitter",
         measured_in="share of the sides",
-        meaning="Shifts the image at random before each evaluation but the last; its edges are repeated.",
+        meaning="Shifts the image at random before each evaluation but the last; its edges are replicated.",
         axis="jitter",
         transform=True,
         neutral=0.0,
@@ -99,7 +99,13 @@ class RunSettings:
         "entries: each entry drawn from its mean and deviation; image: the code of an image file.",
         published="noise",
     )
-    image: str | None = number(title="Start image", absent=None, recorded=False, shown=False)
+    image: str | None = number(
+        title="Start image",
+        meaning="The image file whose code the start is, for start=image.",
+        absent=None,
+        recorded=False,
+        shown=False,
+    )
     fresh_starts: int = number(
         title="Fresh starts",
         meaning="Further starts if the gradient is zero or not finite, or the unit stays off.",
@@ -170,7 +176,7 @@ class RunRecord(NamedSettings):
         rename = "" if swept else "make this a variant with a name of its own by +dgn.variants.NAME.…, or "
         return (
             f"run {self.name}: the atlas has it with other numbers ({'; '.join(changes)}); {rename}choose another "
-            f"folder by OUT=…"
+            f"folder with OUT=…"
         )
 
 
@@ -213,5 +219,5 @@ class CombinationRecord(NamedSettings):
         spoken = ["other units" if change.startswith("items:") else change for change in changes]
         return (
             f"combinations {self.name}: the atlas has them with other numbers ({'; '.join(spoken)}); give these a name "
-            f"of their own, or choose another folder by OUT=…"
+            f"of their own, or choose another folder with OUT=…"
         )

@@ -129,7 +129,7 @@ class Dgn(Method):
             if digests.get(prior.name, prior.digest) != prior.digest:
                 raise OutputError(
                     f"prior {prior.name}: the atlas has another prior of this name ({digests[prior.name][:12]}, now "
-                    f"{prior.digest[:12]}); give this one a name of its own, or choose another folder by OUT=…"
+                    f"{prior.digest[:12]}); give this one a name of its own, or choose another folder with OUT=…"
                 )
             self.check_one(earlier.get(name), run, later.is_swept(self.name, name))
 

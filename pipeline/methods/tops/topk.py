@@ -59,7 +59,7 @@ def merge(a: Hits, b: Hits, k: int, *, smallest: bool = False) -> Hits:
 def best_images(
     values: np.ndarray, images: np.ndarray, places: np.ndarray, width: int, k: int, *, smallest: bool = False
 ) -> Hits:
-    """The k best of a set of images, for every unit; an image whose value is NaN is no hit.
+    """The k best of a set of images, for every unit; an image whose value is NaN is not a hit.
 
     values : float32 (image, unit), each image's maximum.
     images : int64 (image,), their numbers, none twice.

@@ -157,7 +157,7 @@ def _parse(text: str, where: str) -> Any:
             return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
     except text_format.ParseError as error:
         reason = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
-        raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; mend the line") from None
+        raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; fix the line") from None
 
 
 def _stated_inputs(net: Any, where: str) -> dict[str, Shape | None]:

@@ -100,7 +100,7 @@ def read_mean(path: str | Path) -> np.ndarray:
     if mean.ndim != 3 or mean.shape[0] not in (1, 3):
         raise WeightsError(f"mean {path}: got shape {mean.shape}, expected (3, rows, columns); give the mean image")
     if mean.dtype.kind not in "fiu" or not np.isfinite(mean).all():
-        raise WeightsError(f"mean {path}: holds values that are no finite numbers; give the mean image")
+        raise WeightsError(f"mean {path}: contains values that are not finite; give the mean image")
     return mean.astype(np.float64)
 
 

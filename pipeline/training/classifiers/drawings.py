@@ -76,7 +76,7 @@ class DrawingRecipe:
 
 @dataclass(frozen=True)
 class DrawingMetrics:
-    """What is measured at the end of a training."""
+    """What is measured at the end of a training run."""
 
     steps: int
     accuracy: float  # share of held-out drawings that are classified correctly
@@ -101,12 +101,12 @@ def train_on_drawings(
 ) -> DrawingMetrics:
     """Train a network, write `<network>.safetensors` into `out`, and return its accuracy.
 
-    A training that was killed resumes from its checkpoint in `out` and gives the same bytes.
+    A training run that was killed resumes from its checkpoint in `out` and gives the same bytes.
 
     recipe : decides the weights.
     out : folder of the checkpoint and the weights; made if it does not exist.
     log : called with each line of the log.
-    cache : folder of the drawings, which trainings can share; None for `out/drawings`.
+    cache : folder of the drawings, which training runs can share; None for `out/drawings`.
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = out / "drawings" if cache is None else cache

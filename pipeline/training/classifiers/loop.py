@@ -31,7 +31,7 @@ def take_steps(
     settings: str,
     log: Callable[[str], None],
 ) -> None:
-    """Train a network in place; a training that was interrupted and started again gives the same weights.
+    """Train a network in place; a training run that was interrupted and started again gives the same weights.
 
     loss : called with the step and the generator of everything random in it. The generator depends on seed and step.
     batch : images in a step, for the speed in the log.

@@ -97,7 +97,7 @@ class PhotoRecipe:
 
 @dataclass(frozen=True)
 class PhotoMetrics:
-    """What is measured at the end of a training, with the weights as they are stored."""
+    """What is measured at the end of a training run, with the weights as they are stored."""
 
     steps: int
     photos: int  # number of held-out photos
@@ -123,7 +123,7 @@ def train_on_photos(
 ) -> PhotoMetrics:
     """Train a network, write `<network>.safetensors` into `out`, and return its accuracy.
 
-    A training that was killed resumes from its checkpoint in `out` and gives the same bytes.
+    A training run that was killed resumes from its checkpoint in `out` and gives the same bytes.
 
     recipe : with the photos, decides the weights.
     train, held_out : photos of SIZE x SIZE pixels, of the same classes.

@@ -24,7 +24,7 @@ from pipeline.training.priors.process_group import ProcessGroup
 from pipeline.training.priors.recipe import PriorRecipe
 from pipeline.training.schedule import autocast, epoch_rows, step_seed
 
-_WON = 0.3  # share of all steps after which a training ends in which one side always wins
+_WON = 0.3  # share of all steps after which a training run ends in which one side always wins
 _GUESS = 2 * math.log(2)  # loss of a discriminator that guesses
 _SHARED_DECAY = 0.98  # of the running mean of the shared error, per step: one batch's mean is mostly noise
 
@@ -293,7 +293,7 @@ def _check_numbers(step: int, measured: Mapping[str, float]) -> None:
 
 
 def recipe_text(recipe: PriorRecipe, inputs: Mapping[str, object]) -> str:
-    """Return everything that decides a training's result, as text.
+    """Return everything that decides a training run's result, as text.
 
     inputs : the inputs beside the recipe, plain values by name.
     """

@@ -56,7 +56,7 @@ class Comparator:
 
 @dataclass(frozen=True)
 class CodeStatistics:
-    """Statistics of real images' codes and of the compared layers, measured before a training."""
+    """Statistics of real images' codes and of the compared layers, measured before a training run."""
 
     mean: np.ndarray  # float32 (entry,)
     deviation: np.ndarray  # standard deviation, float32 (entry,)

@@ -125,7 +125,7 @@ def axis_power(images: Tensor) -> np.ndarray:
 
 
 def grid_decibels(power: np.ndarray) -> dict[int, float]:
-    """Return, by period, the power at its axis frequency over the mean power of the neighbours, in dB; 0 is no grid.
+    """Return, by period, the power at its axis frequency over the mean power of the neighbours, in dB; 0 means no grid.
 
     power : as axis_power returns, or a sum of several. The axis with the larger ratio counts. Zero power gives 0 dB.
     """

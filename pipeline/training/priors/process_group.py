@@ -1,4 +1,4 @@
-"""The process group of a training: each process learns from its share of a batch, and all take the same steps."""
+"""The process group of a training run: each process learns from its share of a batch, and all take the same steps."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def train_prior(
 ) -> Trained | None:
     """Train a prior for a layer of a network, write its folder into `out`, and return it with its errors.
 
-    A training that was stopped resumes from its checkpoint in `out`.
+    A training run that was stopped resumes from its checkpoint in `out`.
 
     train, held_out : pictures of the network's input size.
     log : called with each line of the log.
@@ -148,7 +148,7 @@ def check_request(recipe: PriorRecipe, network: Network, layer: str) -> None:
 
 
 def check_begin(begin: Prior, recipe: PriorRecipe, network: Network, layer: str) -> None:
-    """Raise SettingsError if a training cannot begin with this prior: it has another code, or another form."""
+    """Raise SettingsError if a training run cannot begin with this prior: it has another code, or another form."""
     if (begin.network_digest, begin.code_layer) != (network.digest, layer):
         raise SettingsError(
             f"begin {begin.name}: it inverts {begin.code_layer} of {begin.network} ({begin.network_digest[:12]}), not "

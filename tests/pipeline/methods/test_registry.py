@@ -81,7 +81,7 @@ def test_a_swept_setting_is_not_told_to_take_a_name_of_its_own():
     later = Plan(network_card()).asking("ascent", [replace(record, seed=1)], UNITS)
     with pytest.raises(OutputError, match=r"\(seed: 0, now 1\); give this variant a name of its own by style"):
         together(before, later)
-    with pytest.raises(OutputError, match=r"\(seed: 0, now 1\); choose another folder by OUT="):
+    with pytest.raises(OutputError, match=r"\(seed: 0, now 1\); choose another folder with OUT="):
         together(before, later.with_sweep("ascent", {"plain": SweepPlace("none", 0, "low")}))
 
 
