@@ -29,7 +29,8 @@ CITED = 12  # characters of the digest in a citation: enough to distinguish any 
 class Atlas:
     """An open atlas. Close it, or use it in a `with`.
 
-    Raises MissingError for a file that does not exist, FormatError for one that is no atlas or has another version.
+    Raises MissingError for a file that does not exist, FormatError for one that is not an atlas or has
+    another version.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -72,7 +73,7 @@ class Atlas:
 
     @property
     def packages(self) -> str:
-        """The packages that computed the results, one "name version" a line."""
+        """The packages that computed the results, one "name version" per line."""
         return self._text("packages")
 
     @property
@@ -193,10 +194,10 @@ class Atlas:
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
         """Write the tables of every layer into a folder; return their paths.
 
-        <layer>.csv : a line a picture of a style.
-        <layer>.runs.csv : a line a picture of a run.
-        <layer>.tops.csv : a line a hit.
-        <layer>.statistics.csv : a line a unit.
+        <layer>.csv : one line per picture of a style.
+        <layer>.runs.csv : one line per picture of a run.
+        <layer>.tops.csv : one line per hit.
+        <layer>.statistics.csv : one line per unit.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,9 +213,9 @@ class Atlas:
 
 def _refuse_other_formats(file: h5py.File, path: Path) -> None:
     if file.attrs.get("format") != format.FORMAT:
-        raise FormatError(f"atlas {path}: an HDF5 file, but no atlas; name the atlas.h5 that make atlas wrote")
+        raise FormatError(f"atlas {path}: an HDF5 file, but not an atlas; name the atlas.h5 that make atlas wrote")
     version = file.attrs.get("version")
     if version != format.VERSION:
         newer = isinstance(version, (int, np.integer)) and version > format.VERSION
-        todo = "update the viewer" if newer else "write the atlas anew with make atlas"
+        todo = "update the viewer" if newer else "write the atlas again with make atlas"
         raise FormatError(f"atlas {path}: schema {version}, this viewer reads {format.VERSION}; {todo}")

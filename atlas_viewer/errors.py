@@ -11,7 +11,7 @@ class AtlasError(Exception):
 
 
 class FormatError(AtlasError, ValueError):
-    """A file that is no atlas, or an atlas that this version cannot read."""
+    """A file that is not an atlas, or an atlas that this version cannot read."""
 
 
 class MissingError(AtlasError, LookupError):

@@ -60,7 +60,7 @@ class Field:
 
     @property
     def is_image(self) -> bool:
-        """Whether the dataset holds pictures, one to a chunk."""
+        """Whether the dataset holds pictures, one per chunk."""
         return self.axes[-1:] == ("rgb",)
 
     @property

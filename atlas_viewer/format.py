@@ -27,7 +27,7 @@ ROOT = Group(
     ),
     (
         Field("settings", "text", (), "the settings that decide results, as YAML"),
-        Field("packages", "text", (), "the packages that computed the results, a line each: name version"),
+        Field("packages", "text", (), "the packages that computed the results, one per line: name version"),
     ),
 )
 PREPROCESSING = Group(
@@ -121,7 +121,7 @@ def create(path: Path | str) -> h5py.File:
 def group_name(layer: str) -> str:
     """The group name of one layer (style, judge); `group_names` keeps several distinct."""
     name = layer.replace("/", ".")
-    return name if name.strip(".") else "_" + name  # "." is no name in HDF5, and ".." none in a folder
+    return name if name.strip(".") else "_" + name  # "." is not a valid name in HDF5, nor ".." in a folder
 
 
 def group_names(layers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -176,14 +176,14 @@ times, paths, host names or creation orders in it.
 
 Names with `/` (layers of some networks) have `.` in the group's name; where two would collide, the later one
 has `~2`, `~3`, … after it, and names that differ in case alone collide. The attribute (`layer`, `style`,
-`judge`) has the true one.
+`judge`) holds the original name.
 
 Types: `u1`, `i4`, `i8` are integers of 1, 4, 8 bytes (`u` unsigned), `f4`, `f8` floats of 4, 8 bytes, `text` UTF-8
 of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
 {", ".join(f"{status.value} {status.name}" for status in Status)}.
-What was never written reads as NaN, as -1 (integers with a sign), or as 0 (`missing`).
+Values that were never written read as NaN, as -1 (integers with a sign), or as 0 (`missing`).
 Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};
-`side` is top, left, bottom, right, `plane` rows, columns. Pictures lie one to a chunk and carry the HDF5
-image attributes, and their codes lie one to a chunk; text, scalars and arrays of at most 4 KiB are not chunked;
+`side` is top, left, bottom, right, `plane` rows, columns. Each picture is one chunk and carries the HDF5
+image attributes, and each code is one chunk; text, scalars and arrays of at most 4 KiB are not chunked;
 other arrays are cut along their first axis into chunks of at most 256 KiB.
 """

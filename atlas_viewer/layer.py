@@ -174,11 +174,11 @@ class Layer:
         raise MissingError(f"layer {self.name}: no unit {text}{close}; it has {len(self)}, {span}")
 
     def to_csv(self, path: Path | str) -> Path:
-        """Write the numbers of the layer's styles as a table, a line a picture; the path is returned."""
+        """Write the numbers of the layer's styles as a table, one line per picture; the path is returned."""
         return write_styles_csv(self, Path(path))
 
     def to_pandas(self) -> Any:
-        """The numbers of the layer's styles as a pandas.DataFrame, a row a picture, with the columns of `to_csv`."""
+        """The numbers of the layer's styles as a pandas.DataFrame: one row per picture, columns as in `to_csv`."""
         import pandas
 
         return pandas.DataFrame(picture_rows(self), columns=list(picture_columns(self)))

@@ -44,7 +44,7 @@ def grid(
 
 
 def whole_layer(pictures: np.ndarray) -> np.ndarray:
-    """A picture a unit, (unit, y, x, rgb), in a square grid of side ceil(sqrt(units)) without gaps.
+    """One picture per unit, (unit, y, x, rgb), in a square grid of side ceil(sqrt(units)) without gaps.
 
     Source: Yosinski et al. 2015, the toolbox's whole_layer.jpg.
     """
@@ -67,7 +67,7 @@ def class_montage(pictures: np.ndarray) -> np.ndarray:
 
 
 def quad(patches: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
-    """Four patches, two by two, in a picture whose longest side is at most `side` pixels and nearly that.
+    """Four patches, two by two, in a picture whose longest side is as close to `side` as possible without exceeding it.
 
     patches : (at most 4, y, x, rgb).
     inside : (at most 4, y, x) bool; pixels outside their image are hatched, as is a missing patch.

@@ -16,8 +16,8 @@ class Reach:
     """The reach of one setting's pictures over several units.
 
     units : how many units have a picture and saw images.
-    above : how many of them a picture excites at least as much as the best image does.
-    median : of the ratios, over the units that some image switches on; NaN without any.
+    above : number of units whose best picture activates them at least as much as the best image.
+    median : of the ratios, over the units that some image activates; NaN without any.
     """
 
     units: int

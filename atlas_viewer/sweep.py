@@ -1,4 +1,4 @@
-"""The sweep of a layer: its settings along each axis and ranked, their scores, and the words that reproduce one."""
+"""The sweep of a layer: its settings along each axis and ranked, their scores, and the overrides that reproduce one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Score:
     """How one judge rates the pictures of one setting.
 
     mean : mean probability of the target over all pictures that were asked for; a missing one counts as 0.
-    first : share of them whose first class is the target.
+    first : share of them whose top-1 class is the target.
     probability : (unit, sample), NaN where no picture was judged.
     """
 
@@ -38,7 +38,7 @@ class Setting:
 
     pictures : its style, or its run.
     place : its place in the sweep.
-    table : the numbers that the method has, in their order.
+    table : the hyperparameters of the method, in their order.
     scores : by the judge's name.
     """
 
@@ -54,17 +54,17 @@ class Setting:
 
     @property
     def numbers(self) -> dict[str, Value]:
-        """All its numbers, by name."""
+        """All its values, by name."""
         return self.pictures.numbers
 
     @cached_property
     def read(self) -> dict[Number, Value]:
-        """The numbers of the table that decide its pictures, with their values."""
+        """The hyperparameters of the table that decide its pictures, with their values."""
         return effective(self.table, self.numbers)
 
     @property
     def active(self) -> dict[str, Value]:
-        """The numbers that can be switched off and are not, by name."""
+        """The values that can be switched off and are not, by name."""
         return {n.name: value for n, value in self.read.items() if n.neutral and not n.is_neutral(value)}
 
     @property
@@ -75,7 +75,7 @@ class Setting:
 
     @property
     def override(self) -> str:
-        """The words that make an ordinary style or run from it, for `make atlas ARGS="…"`."""
+        """The override that makes an ordinary style or run from it, for `make atlas ARGS="…"`."""
         base, values = self.place.base, [f"{number.name}={word(value)}" for number, value in self.read.items()]
         if isinstance(self.pictures, Run):
             variant = f"+dgn.variants.like_{self.name.removeprefix(f'{base}-')}"
@@ -100,7 +100,7 @@ class Sweep:
 
     @cached_property
     def axes(self) -> dict[str, tuple[Number, ...]]:
-        """The numbers that the sweep raises along each axis, the leading one first; in the order of the table."""
+        """The hyperparameters that the sweep raises along each axis, the leading one first; in table order."""
         axes: dict[str, tuple[Number, ...]] = {}
         for number in self.table:
             if number.axis:
@@ -115,7 +115,7 @@ class Sweep:
     def row(self, axis: str, base: str | None = None) -> tuple[Setting, ...]:
         """The settings that raise one axis of a base (by default the first), weakest first.
 
-        The setting without any regularizer comes before them, unless the axis is no regularizer.
+        The setting without any regularizer comes before them, unless the axis is not a regularizer.
         """
         base = self.bases[0] if base is None and self.bases else base
         among = (NONE, axis) if self.axes[axis][0].neutral else (axis,)
@@ -136,7 +136,7 @@ class Sweep:
 
     @property
     def judge(self) -> str | None:
-        """The judge that ranks: one that took no part in making the pictures, else the network; None without any."""
+        """The judge that ranks: one that was not used to make the pictures, else the network; None without any."""
         return self.judges[-1] if self.judges else None
 
     @cached_property
@@ -150,9 +150,9 @@ class Sweep:
         return self._ranked(setting for setting in self.settings if setting.place.axis == RANDOM)
 
     def _ranked(self, settings: Iterable[Setting]) -> tuple[Setting, ...]:
-        return tuple(sorted(settings, key=lambda one: (-self.worth(one), one.place.axis, one.place.place)))
+        return tuple(sorted(settings, key=lambda one: (-self.rank_score(one), one.place.axis, one.place.place)))
 
-    def worth(self, setting: Setting) -> float:
+    def rank_score(self, setting: Setting) -> float:
         """The ranking judge's score of a setting; -1 where it has none."""
         score = setting.scores.get(self.judge) if self.judge is not None else None
         return -1.0 if score is None else score.mean

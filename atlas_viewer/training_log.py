@@ -1,4 +1,4 @@
-"""The log of a training: facts, measurements, and snapshots of reconstructions, beside its weights."""
+"""The log of a training run: facts, measurements, and snapshots of reconstructions, beside its weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LONGEST = 96  # pixels: larger pictures are scaled down to this
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """The facts of a training, known from its start but for the errors.
+    """The facts of a training run, known from its start except for the errors.
 
     title : of the page.
     facts : name and text of each.
-    numbers : name and text of each number of the recipe.
+    numbers : name and text of each setting of the recipe.
     steps : their total number.
     errors : a table, head first, of the finished prior; empty before.
     """
@@ -44,7 +44,7 @@ class Measured:
 
 
 def write_facts(folder: Path, facts: TrainingFacts) -> None:
-    """Write a training's facts into its folder."""
+    """Write the facts of a training run into its folder."""
     _replace(folder / FACTS, json.dumps(asdict(facts), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -56,8 +56,8 @@ def read_facts(folder: Path) -> TrainingFacts:
         return TrainingFacts(title=stored["title"], steps=stored["steps"], **pairs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(
-            f"{folder / FACTS}: expected the facts of a training, got {type(error).__name__}: {error}; "
-            "start the training again, which goes on where it was"
+            f"{folder / FACTS}: expected the facts of a training run, got {type(error).__name__}: {error}; "
+            "run the same command again to resume the training"
         ) from None
 
 

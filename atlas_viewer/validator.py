@@ -13,7 +13,7 @@ from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, gro
 
 
 def check(file: h5py.File) -> list[str]:
-    """List what is missing, extra, misshaped or contradictory in an atlas, a line each; [] for a sound one.
+    """List what is missing, extra, misshaped or contradictory in an atlas, one line each; [] for a sound one.
 
     Groups are compared with each other only where each is sound by itself.
     """

@@ -154,7 +154,7 @@ def _report_best(out: Path, method: str, units: Units, pages: bool) -> None:
                 print(f"best of {layer} by the score of {swept.judge}; the page has the overrides for each setting:")
                 for setting in swept.ranked[:BEST_SHOWN]:
                     on = ", ".join(f"{name} {value:g}" for name, value in setting.active.items())
-                    print(f"  {setting.name:12} {100 * swept.worth(setting):5.1f} %  {on or 'no regularizer'}")
+                    print(f"  {setting.name:12} {100 * swept.rank_score(setting):5.1f} %  {on or 'no regularizer'}")
             if pages:
                 print(f"open {out}/site/{opened[layer].key}/{sweep_name(method)}", file=sys.stderr)
 

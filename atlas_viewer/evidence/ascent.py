@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STYLE = Group(
     "/layers/<layer>/ascent/<style>",
-    "pictures by gradient ascent with one setting of the regularizers; its numbers are further attributes",
+    "pictures by gradient ascent with one setting of the regularizers; its values are further attributes",
     (
         Attribute("style", "text", "true name of the style"),
         MEASURE,
@@ -40,7 +40,7 @@ STYLE = Group(
         SEED,
         Attribute("direction", "text", "maximize or minimize"),
         CUT,
-        *sweep_attributes("the style that all its other numbers come from"),
+        *sweep_attributes("the style that all its other values come from"),
     ),
     (
         Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
@@ -127,11 +127,11 @@ def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
 
 
 def write_styles_csv(layer: Layer, path: Path) -> Path:
-    """Write a line a picture; a judge's columns are named judge:what. NaN stays empty."""
+    """Write one line per picture; a judge's columns are named judge:what. NaN stays empty."""
     return write(path, columns(layer), rows(layer))
 
 
 def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
-    """Write <layer>.csv, a line a picture, where the layer has styles."""
+    """Write <layer>.csv, one line per picture, where the layer has styles."""
     if Pictures.of(layer):
         yield write_styles_csv(layer, folder / f"{layer.key}.csv")

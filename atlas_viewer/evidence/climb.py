@@ -36,7 +36,7 @@ def sweep_attributes(base: str) -> tuple[Attribute, ...]:
     """
     return (
         Attribute("sweep", "text", "role of a setting in a sweep: none (everything that the sweep raises is off), the "
-                  "axis whose numbers it raises (see /numbers/<method>), or random (all axes drawn)", required=False),
+                  "axis whose values it raises (see /numbers/<method>), or random (all axes drawn)", required=False),
         Attribute("sweep_place", "int", "its place in the sweep: 0 for none; along its axis, from 1, weakest first; "
                   "the number of a draw, from 0", required=False),
         Attribute("sweep_base", "text", base, required=False),
@@ -47,9 +47,9 @@ def sweep_attributes(base: str) -> tuple[Attribute, ...]:
 class SweepPlace:
     """The place of a setting in a sweep.
 
-    axis : "none", an axis of the table of numbers, or "random".
+    axis : "none", an axis of the table of hyperparameters, or "random".
     place : position along the axis, from 1, weakest first; 0 for none; for a draw, its number, from 0.
-    base : the style, or the prior, that all numbers outside of the sweep come from.
+    base : the style, or the prior, that all values outside the sweep come from.
     """
 
     axis: str
@@ -106,7 +106,7 @@ class Climb(ABC):
 
     @cached_property
     def numbers(self) -> dict[str, str | int | float | bool]:
-        """The numbers of the setting, by name."""
+        """The values of the setting, by name."""
         return numbers(self.group, self.kind)
 
     @cached_property
@@ -222,7 +222,7 @@ def climb_faults(file: h5py.File, kind: Group) -> Iterator[str]:
     for group in kind.within(file):
         status, activation = group["status"][...], group["activation"][...]
         if status.size and status.max() > max(Status):
-            yield f"{group.name}/status: a value that is no status"
+            yield f"{group.name}/status: a value that is not a status"
         if not np.isfinite(activation[status == Status.ok]).all():
             yield f"{group.name}/activation: not finite where status is ok"
         if "sweep" not in group.attrs:

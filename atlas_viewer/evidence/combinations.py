@@ -48,7 +48,7 @@ GROUPS = (COMBINATION,)
 
 @dataclass(frozen=True)
 class Combinations:
-    """One set of combinations of an open atlas. Arrays begin with (item,): a combination of units each."""
+    """One set of combinations of an open atlas. Arrays begin with (item,): one combination of units per item."""
 
     group: h5py.Group
 
@@ -89,7 +89,7 @@ class Combinations:
 
     @cached_property
     def numbers(self) -> dict[str, str | int | float | bool]:
-        """The numbers of the setting, by name."""
+        """The values of the setting, by name."""
         return numbers(self.group, COMBINATION)
 
     @cached_property
@@ -185,7 +185,7 @@ def _member_faults(file: h5py.File, group: h5py.Group) -> Iterator[str]:
         yield "/member_unit: expected units first, then -1"
     status, activation = group["status"][...], group["member_activation"][...]
     if status.size and status.max() > max(Status):
-        yield "/status: a value that is no status"
+        yield "/status: a value that is not a status"
     finished = (status == Status.ok)[:, :, None] & real[:, None, :]
     if not np.isfinite(activation[finished]).all():
         yield "/member_activation: not finite where status is ok"

@@ -39,7 +39,7 @@ BY_PRIOR = (
 RUN = Group(
     "/layers/<layer>/dgn/<run>",
     "pictures by DGN-AM: ascent in the code space of a prior's generator (Nguyen et al. 2016) with one setting; its "
-    "numbers are further attributes. The picture is the generator's image of the code, "
+    "values are further attributes. The picture is the generator's image of the code, "
     "cropped at its centre to the network's input, and then to the window",
     (
         Attribute("run", "text", "true name of the run: the prior's name, and the variant's if any"),
@@ -48,7 +48,7 @@ RUN = Group(
         CUT,
         Attribute("place", "int", "place in the order in which the runs were asked for, from 0; the first leads",
                   required=False),
-        *sweep_attributes("the prior; all its other numbers are those of the prior's plain run"),
+        *sweep_attributes("the prior; all its other values are those of the prior's plain run"),
     ),
     (
         Field("pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
@@ -232,11 +232,11 @@ def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
 
 
 def write_runs_csv(layer: Layer, path: Path) -> Path:
-    """Write a line a picture of a run; a judge's columns are named judge:what. NaN stays empty."""
+    """Write one line per picture of a run; a judge's columns are named judge:what. NaN stays empty."""
     return write(path, (*COLUMNS, *comparison_names(layer)), rows(layer))
 
 
 def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
-    """Write <layer>.runs.csv, a line a picture, where the layer has runs."""
+    """Write <layer>.runs.csv, one line per picture, where the layer has runs."""
     if Run.of(layer):
         yield write_runs_csv(layer, folder / f"{layer.key}.runs.csv")

@@ -1,4 +1,4 @@
-"""The numbers of each method's settings: meaning, symbol, regularizer, neutral and published value, condition."""
+"""The hyperparameters of each method: meaning, symbol, regularizer, neutral and published value, condition."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def _text(name: str, meaning: str) -> Field:
 
 NUMBERS = Group(
     "/numbers/<method>",
-    "the numbers of a method's settings, in the order in which they are set; they are the further attributes of the "
+    "the hyperparameters of a method, in the order in which they are set; they are the further attributes of the "
     "groups /layers/<layer>/<method>/<setting>",
     (),
     (
-        _text("name", "name of the number, as attributes and the configuration spell it"),
-        _text("title", "title in two or three words, or empty; for a second number of an axis, the words before "
-              "its value"),
+        _text("name", "name of the hyperparameter, as attributes and the configuration spell it"),
+        _text("title", "title in two or three words, or empty; for a second hyperparameter of an axis, the words "
+              "before its value"),
         _text("symbol", "symbol in the paper, a subscript after _, as in θ_decay; or empty"),
         _text("measured_in", "what its value is, or is measured in"),
         _text("meaning", "what it does"),
         _text("axis", "the regularizer or constraint that a sweep raises with it; empty for none"),
         _text("neutral", "JSON of the value that switches it off, null for no bound; empty for none"),
         _text("published", "JSON of the authors' value; empty where nothing is published"),
-        _text("read_when", "name=value,value: the number is read only where the setting of that name has one of these "
+        _text("read_when", "name=value,value: it is read only where the hyperparameter of that name has one of these "
               "values; empty for always"),
     ),
     required=False,
@@ -48,7 +48,7 @@ GROUPS = (NUMBERS,)
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a method's settings.
+    """One hyperparameter of a method.
 
     name : as attributes and the configuration spell it.
     title : two or three words, or empty.
@@ -73,7 +73,7 @@ class Number:
 
     @classmethod
     def of(cls, atlas: Atlas, method: str) -> tuple[Number, ...]:
-        """The numbers of a method, in their order; empty where the atlas has no table of them."""
+        """The hyperparameters of a method, in their order; empty where the atlas has no table of them."""
         group = atlas.file.get(NUMBERS.at(method=method))
         if group is None:
             return ()
@@ -86,7 +86,7 @@ class Number:
         return ": ".join(filter(None, (" ".join(filter(None, (self.title, self.symbol))), self.meaning)))
 
     def is_neutral(self, value: Value) -> bool:
-        """Whether a value switches the number off."""
+        """Whether a value switches the hyperparameter off."""
         return bool(self.neutral) and _same(value, _decoded(self.neutral))
 
     def published_beside(self, value: Value) -> Value | None:
@@ -95,13 +95,13 @@ class Number:
         return None if _same(value, published) else published
 
     def is_read(self, numbers: Mapping[str, Value]) -> bool:
-        """Whether the number is read in a setting with these numbers."""
+        """Whether the hyperparameter is read in a setting with these values."""
         name, _, values = self.read_when.partition("=")
         return not name or (name in numbers and word(numbers[name]) in values.split(","))
 
 
 def effective(table: Iterable[Number], numbers: Mapping[str, Value]) -> dict[Number, Value]:
-    """The numbers of a table that decide the pictures of a setting, with their values, in the table's order."""
+    """The hyperparameters of a table that decide the pictures of a setting, with their values, in the table's order."""
     return {n: numbers[n.name] for n in table if n.name in numbers and n.is_read(numbers)}
 
 
@@ -118,17 +118,17 @@ def word(value: Value) -> str:
 
 
 def faults(file: h5py.File) -> Iterator[str]:
-    """Numbers of an open file that are listed twice, and values that are no JSON."""
+    """Hyperparameters of an open file that are listed twice, and values that are not JSON."""
     for group in NUMBERS.within(file):
         names = group["name"].asstr()[...].tolist()
         if len(set(names)) != len(names):
-            yield f"{group.name}/name: a number is listed twice"
+            yield f"{group.name}/name: a hyperparameter is listed twice"
         for column in ("neutral", "published"):
             for name, text in zip(names, group[column].asstr()[...].tolist(), strict=True):
                 try:
                     json.loads(text or "null")
                 except ValueError:
-                    yield f"{group.name}/{column}: {text!r} of {name} is no JSON"
+                    yield f"{group.name}/{column}: {text!r} of {name} is not JSON"
 
 
 def _decoded(text: str) -> Value:

@@ -1,6 +1,6 @@
-"""Every kind of evidence, in the order of the schema: the one place that a new kind is added to.
+"""Every kind of evidence, in the order of the schema; register new kinds here.
 
-A module offers `GROUPS`, its part of the schema, and `faults(file)`, which yields a line for each contradiction in an
+A module offers `GROUPS`, its part of the schema, and `faults(file)`, which yields one line for each contradiction in an
 open file whose groups are sound by themselves. It may also offer
 
 - `write_tables(layer, folder)`, which writes its CSV files of a layer and yields their paths;
@@ -47,7 +47,7 @@ GROUPS = tuple(group for evidence in EVIDENCE for group in evidence.GROUPS)
 
 
 def contradictions(file: h5py.File) -> Iterator[str]:
-    """Yield what the evidence of an open file contradicts, a line each."""
+    """Yield what the evidence of an open file contradicts, one line each."""
     for evidence in EVIDENCE:
         yield from evidence.faults(file)
 

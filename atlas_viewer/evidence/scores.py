@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 JUDGE = Group(
     "/layers/<layer>/scores/<judge>",
-    "how a judge classifies the pictures: the network itself, or one that took no part in making them",
+    "how a judge classifies the pictures: the network itself, or one that was not used to make them",
     (
         Attribute("judge", "text", "true name of the judge"),
         Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
@@ -32,20 +32,20 @@ SCORES = Group(
     "the judge's classification of each picture of one style or run; rates are further attributes",
     (
         Attribute("pictures", "text", "the pictures of this layer that were judged: ascent/<style> or dgn/<run>"),
-        Attribute("top1_rate", "float", "share of the judged pictures whose first class is the target",
+        Attribute("top1_rate", "float", "share of the judged pictures whose top-1 class is the target",
                   required=False),
-        Attribute("top5_rate", "float", "share of the judged pictures with the target among the first five",
+        Attribute("top5_rate", "float", "share of the judged pictures with the target among the top-5 classes",
                   required=False),
     ),
     (
         Field("target", "i4", ("unit",),
               "the judge's class that corresponds to the unit; -1 for none"),
-        Field("top1", "i4", ("unit", "sample"), "the judge's first class; -1 for a picture that was not judged"),
-        Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's first class",
+        Field("top1", "i4", ("unit", "sample"), "the judge's top-1 class; -1 for a picture that was not judged"),
+        Field("top1_probability", "f4", ("unit", "sample"), "probability of the judge's top-1 class",
               "probability", required=False),
         Field("target_probability", "f4", ("unit", "sample"), "probability of the target", "probability"),
         Field("target_rank", "i4", ("unit", "sample"),
-              "place of the target among the classes; 0 is the first"),
+              "rank of the target among the classes; 0 is the top-1 class"),
     ),
     open=True,
     required=False,
@@ -99,7 +99,7 @@ class Scores:
 
     @cached_property
     def top1(self) -> np.ndarray:
-        """(unit, sample) the judge's first class, or -1."""
+        """(unit, sample) the judge's top-1 class, or -1."""
         return self.group["top1"][...]
 
     @cached_property
@@ -109,7 +109,7 @@ class Scores:
 
     @cached_property
     def target_rank(self) -> np.ndarray:
-        """(unit, sample) place of the target among the classes; 0 is the first."""
+        """(unit, sample) rank of the target among the classes; 0 is the top-1 class."""
         return self.group["target_rank"][...]
 
     def name(self, number: int) -> str:

@@ -57,9 +57,9 @@ STATISTICS = Group(
         Field("active_images", "f8", ("unit",), "share of the images whose maximum is above zero", "share"),
         Field("active_positions", "f8", ("unit",), "share of the positions whose value is above zero", "share",
               required=False),
-        Field("not_a_number", "i8", ("unit",), "images left out because a value was not a number", "images",
+        Field("not_a_number", "i8", ("unit",), "images left out because a value was NaN", "images",
               required=False),
-        Field("dead", "bool", ("unit",), "whether no image switched the unit on, or it never varies"),
+        Field("dead", "bool", ("unit",), "whether no image activates the unit, or it never varies"),
         Field("never_varies", "bool", ("unit",), "whether the unit has one value everywhere"),
         Field("redundant_unit", "i4", ("unit",),
               "number of the unit whose per-image maxima correlate most with this one's, if the correlation reaches "
@@ -208,11 +208,11 @@ class Statistics:
         return [(int(number), float(means[number])) for number in order if np.isfinite(means[number])]
 
     def to_csv(self, path: Path | str) -> Path:
-        """Write the numbers as a table, a line a unit; the path is returned."""
+        """Write the numbers as a table, one line per unit; the path is returned."""
         return write(Path(path), *_table(self))
 
     def to_pandas(self) -> Any:
-        """The numbers as a pandas.DataFrame, a row a unit, with the columns of `to_csv`."""
+        """The numbers as a pandas.DataFrame: one row per unit, columns as in `to_csv`."""
         import pandas
 
         names, lines = _table(self)
@@ -241,14 +241,14 @@ def _statistics_faults(file: h5py.File, group: h5py.Group) -> Iterator[str]:
 
 
 def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
-    """Write <layer>.statistics.csv, a line a unit, where the layer has statistics."""
+    """Write <layer>.statistics.csv, one line per unit, where the layer has statistics."""
     statistics = Statistics.of(layer)
     if statistics is not None:
         yield statistics.to_csv(folder / f"{layer.key}.statistics.csv")
 
 
 def _table(statistics: Statistics) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Names and rows: every stored array with one number a unit, then the quantiles."""
+    """Names and rows: every stored array with one number per unit, then the quantiles."""
     layer, stored = statistics.group.parent, statistics.group
     columns: dict[str, Sequence[object]] = {
         "layer": [layer.attrs["layer"]] * len(statistics.units),

@@ -244,11 +244,11 @@ class Tops:
             raise MissingError(f"{where}: no back-projection {rule}{nearest(rule, self.rules)}; it has {names}")
 
     def to_csv(self, path: Path | str) -> Path:
-        """Write the hits as a table, a line a hit; the path is returned."""
+        """Write the hits as a table, one line per hit; the path is returned."""
         return write_hits_csv((self,), Path(path))
 
     def to_pandas(self) -> Any:
-        """The hits as a pandas.DataFrame, a row a hit, with the columns of `to_csv`."""
+        """The hits as a pandas.DataFrame: one row per hit, columns as in `to_csv`."""
         return _frame((self,))
 
     def at(self, row: int) -> UnitTops:
@@ -347,25 +347,25 @@ def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
         yield "/window: outside the frame"
     for rule in RULES:
         if (rule in tops) != (f"{rule}_scale" in tops):
-            yield f"/{rule}: only one of {rule} and {rule}_scale is there"
+            yield f"/{rule}: only one of {rule} and {rule}_scale is present"
         elif rule in tops and tops[rule].shape[2:4] != size:
             yield f"/{rule}: size {tops[rule].shape[2:4]}, expected the frame's {size}"
 
 
 def write_hits_csv(tops: Iterable[Tops], path: Path) -> Path:
-    """Write a line a hit, kind by kind. NaN stays empty."""
+    """Write one line per hit, kind by kind. NaN stays empty."""
     return write(path, COLUMNS, _rows(tops))
 
 
 def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
-    """Write <layer>.tops.csv, a line a hit, where the layer has hits."""
+    """Write <layer>.tops.csv, one line per hit, where the layer has hits."""
     tops = Tops.of(layer)
     if tops:
         yield write_hits_csv(tops.values(), folder / f"{layer.key}.tops.csv")
 
 
 def _frame(tops: Iterable[Tops]) -> Any:
-    """A pandas.DataFrame, a row a hit."""
+    """A pandas.DataFrame with one row per hit."""
     import pandas
 
     return pandas.DataFrame(_rows(tops), columns=list(COLUMNS))

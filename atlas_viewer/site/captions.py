@@ -14,7 +14,7 @@ REASONS = {
     Status.ok: "",
     Status.missing: "not computed yet",
     Status.zero_gradient: "no gradient reached the picture",
-    Status.nan: "its numbers became NaN",
+    Status.nan: "its values became NaN",
     Status.never_active: "it never made the unit active",
     Status.failed: "its computation failed",
 }
@@ -26,6 +26,7 @@ BRIEF = {  # for two words of space
     Status.never_active: "never active",
     Status.failed: "failed",
 }
+TOP = {"top1_rate": "top-1", "top5_rate": "top-5"}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -135,7 +136,7 @@ def measured(climb: Climb) -> str:
 
 
 def setting(value: str | int | float | bool) -> str:
-    """A number of a style or run as it is set; infinity is no bound."""
+    """A value of a style or run as it is set; infinity means no bound."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float) and math.isinf(value):
@@ -158,13 +159,13 @@ def verdict(scores: Scores, row: int, sample: int) -> str:
     if scores.target[row] < 0:
         return said
     share = percent(float(scores.target_probability[row, sample]))
-    return f"{said}; the target has {share}, place {rank + 1}"
+    return f"{said}; target class: {share}, rank {rank + 1}"
 
 
 def rates(scores: Scores) -> str:
     """The rates of one judge over the pictures of a style or run."""
     parts = [
-        f"{name.removesuffix('_rate').replace('_', ' ')} {percent(value)}"
+        f"{TOP.get(name, name.removesuffix('_rate').replace('_', ' '))} {percent(value)}"
         for name, value in scores.rates.items()
         if name.endswith("_rate") and isinstance(value, float)
     ]

@@ -1,4 +1,4 @@
-"""What was measured over the steps of a training, as inline SVG: a few lines on one pair of axes."""
+"""What was measured over the steps of a training run, as inline SVG: a few lines on one pair of axes."""
 
 from __future__ import annotations
 

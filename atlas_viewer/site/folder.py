@@ -1,4 +1,4 @@
-"""A folder of pages that is replaced as a whole: made beside the old one, and swapped in when it is there."""
+"""A folder of pages that is replaced as a whole: made beside the old one, and swapped in when it is complete."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def folder_key(atlas_path: Path, around: object, groups: list[h5py.Group]) -> st
 
 
 def hash_groups(digest: hashlib._Hash, atlas_path: Path, groups: list[h5py.Group]) -> None:
-    """Take in whole groups of the atlas, but for rows of images, which shift with the hits of other layers."""
+    """Take in whole groups of the atlas, except rows of images, which shift with the hits of other layers."""
     with atlas_path.open("rb") as raw:
         for group in groups:
             rows = {dataset.name for dataset in _rows_of_images(group)}

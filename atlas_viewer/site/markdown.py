@@ -73,7 +73,7 @@ def _until(lines: list[str], start: int, ends: object) -> list[str]:
 
 
 def _hangs(line: str) -> bool:
-    """Whether a line goes on with a list's item."""
+    """Whether a line continues a list item."""
     return line.startswith("  ") and bool(line.strip())
 
 

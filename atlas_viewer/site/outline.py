@@ -95,7 +95,8 @@ def page_name(page: int) -> str:
 def styles(layer: Layer) -> tuple[Pictures, ...]:
     """The layer's styles, the leading one first.
 
-    The settings of a sweep are left to its own page; where there is nothing else, the best of them stands in.
+    Settings of a sweep are omitted, because they have their own page; if the layer has no others, the best one is
+    returned.
     """
     asked = sorted(set(layer.styles) - set(layer.swept), key=lambda name: (name != LEAD, name))
     if not asked and layer.swept:
@@ -106,7 +107,8 @@ def styles(layer: Layer) -> tuple[Pictures, ...]:
 def runs(layer: Layer) -> tuple[Run, ...]:
     """The layer's runs of DGN-AM, the leading one first.
 
-    The settings of a sweep are left to its own page; where there is nothing else, the best of them stands in.
+    Settings of a sweep are omitted, because they have their own page; if the layer has no others, the best one is
+    returned.
     """
     asked = [layer.run(name) for name in layer.runs if name not in layer.swept_runs]
     if not asked and layer.swept_runs:
@@ -117,7 +119,8 @@ def runs(layer: Layer) -> tuple[Run, ...]:
 def in_order(atlas: Atlas, asked: Iterable[Run]) -> tuple[Run, ...]:
     """The runs in the order in which pages show them: the first one leads.
 
-    Plain runs of a prior come before its variants; then runs as they were asked for; then those of most layers.
+    Plain runs of a prior come before its variants; then runs as they were asked for; then runs that cover more
+    layers.
     """
     reach = atlas.runs
 

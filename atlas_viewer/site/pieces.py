@@ -47,7 +47,7 @@ class Panel:
         return {}
 
     def remark(self, shown: Any) -> str:
-        """A sentence for the page's head, or empty; the page has that of the first panel with one."""
+        """A sentence for the page's head, or empty; the page shows the first non-empty remark."""
         return ""
 
     def footnote(self, outline: Outline, shown: Any) -> str:
@@ -103,7 +103,7 @@ class Page:
     """One kind of page.
 
     order : its place among the kinds, and among the links of the first page.
-    top : the files and folders that it has at the top of a site, which are no names for a layer's folder.
+    top : the files and folders that it has at the top of a site, which must not be used as a layer's folder name.
     """
 
     order: ClassVar[int]

@@ -115,7 +115,7 @@ def _box(box: Sequence[float], place: Callable[[float], float]) -> list[str]:
 
 
 def _mark(mark: Mark, row: int, x: float, beyond: bool) -> list[str]:
-    """A line down to the axis with its name; one a row, so that names of near marks do not meet."""
+    """A line down to the axis with its name; one per row, so that names of near marks do not overlap."""
     y = 12 + 15 * row
     text = f"{mark.name} {captions.number(mark.value)}" + (" →" if beyond else "")
     left = x + len(text) * LETTER + 5 > WIDTH

@@ -16,9 +16,10 @@ from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
 
 COLUMNS = 5  # pictures side by side on a wide screen
-ACTIVATION = (  # without its last words: which step the dot marks
+ACTIVATION = (  # without its end: which step the dot marks
     "The number under each picture is the unit’s activation for exactly these pixels, measured again after rounding to "
-    "8 bits. The line is its activation during the ascent, on one scale within a style; the dot is the step"
+    "8 bits. The curve is the unit’s activation during the ascent, with one scale per style or run; the dot marks the "
+    "step"
 )
 
 

@@ -27,9 +27,9 @@ BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pic
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of a sprite: a file a form, the sprite's size, and the CSS that leaves just the picture.
+    """One picture of a sprite: one file per form, the sprite's size, and the CSS that leaves just the picture.
 
-    images : (CSS class, file) pairs, one a form.
+    images : (CSS class, file) pairs, one per form.
     clip : the CSS that leaves only the part inside the image, or empty.
     """
 

@@ -87,13 +87,13 @@ def test_a_file_that_is_no_atlas_is_refused(tmp_path):
     with pytest.raises(FormatError, match="not an HDF5 file"):
         Atlas(tmp_path / "text.h5")
     h5py.File(tmp_path / "empty.h5", "w").close()
-    with pytest.raises(FormatError, match="an HDF5 file, but no atlas"):
+    with pytest.raises(FormatError, match="an HDF5 file, but not an atlas"):
         Atlas(tmp_path / "empty.h5")
 
 
 @pytest.mark.parametrize(
     ("version", "todo"),
-    [(format.VERSION + 1, "update the viewer"), (format.VERSION - 1, "write the atlas anew")],
+    [(format.VERSION + 1, "update the viewer"), (format.VERSION - 1, "write the atlas again")],
 )
 def test_another_version_is_refused_with_what_to_do(tmp_path, write_atlas, version, todo):
     write_atlas(tmp_path / "a.h5")

@@ -108,7 +108,7 @@ DAMAGES = {
     "a unit past the layer": (assign("layers/fc8/units/index", 5, 6), "not rising within 0 to 5"),
     "a status that is none": (
         assign("layers/fc8/ascent/sparse/status", (0, 0), 9),
-        "a value that is no status",
+        "a value that is not a status",
     ),
     "ok without an activation": (
         assign("layers/fc8/ascent/sparse/activation", (0, 0), np.nan),
@@ -171,7 +171,7 @@ MINED_DAMAGES = {
     ),
     "a window past the frame": (assign("layers/conv1/tops/largest/frame", (0, 1), (5, 6)), "window: outside the frame"),
     "another kind": (attribute("layers/fc8/tops/class", "kind", "best"), "kind 'best', expected the group's name"),
-    "no scale": (without_scale, "only one of gradient and gradient_scale is there"),
+    "no scale": (without_scale, "only one of gradient and gradient_scale is present"),
     "another frame": (attribute("layers/fc8/tops/largest", "height", 23), "expected the frame's (23, 24)"),
     "lost counts": (assign("layers/fc8/statistics/position_histogram", (0, 0), 5), "sum is not position_count"),
     "edges that fall": (assign("layers/fc8/statistics/edge", 3, -9), "expected 10 rising edges"),
@@ -218,7 +218,10 @@ GENERATED_DAMAGES = {
         assign(f"{PAIRED}/member_activation", (0, 0, 1), np.nan),
         "pairs/member_activation: not finite where status is ok",
     ),
-    "a pair's status that is none": (assign(f"{PAIRED}/status", (0, 0), 9), "pairs/status: a value that is no status"),
+    "a pair's status that is none": (
+        assign(f"{PAIRED}/status", (0, 0), 9),
+        "pairs/status: a value that is not a status",
+    ),
     "nearest past the images": (assign("memorisation/toy/nearest", (0, 0, 0), 16), "/nearest: a row outside 0 to 15"),
     "no distance": (assign("memorisation/toy/distance", (0, 0, 0), np.nan), "/distance: not finite where"),
     "units that were not shown": (assign("memorisation/toy/unit", 2, 9), "memorisation/toy/unit: not rising, or not"),

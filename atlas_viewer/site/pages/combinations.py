@@ -52,7 +52,7 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Row:
-    """One combination: its units alone, and its pictures, a tuple a set."""
+    """One combination: its units alone, and its pictures, one tuple per set."""
 
     singles: tuple[Single, ...]
     weights: tuple[str, ...]
@@ -241,7 +241,7 @@ def _alone(layer: Layer, prior: str) -> Climb | None:
 def _mixed(
     each: Combinations, places: dict[Members, int], items: Sequence[Members], stem: str, folder: Path
 ) -> list[tuple[Mixed, ...]]:
-    """Draw a set's pictures of these combinations, all samples; a tuple a combination, empty where it has none."""
+    """Draw a set's pictures of these combinations, all samples; one tuple per combination, empty where it has none."""
     where = [(places[members], sample) for members in items if members in places for sample in range(each.samples)]
     exists = np.array([each.there[item, sample] for item, sample in where], bool)
     count = max(1, len(where))

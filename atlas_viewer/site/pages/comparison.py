@@ -33,7 +33,7 @@ SIDE = 128  # pixels: longest side of a picture
 class Line:
     """One run or style over the whole atlas.
 
-    rates : each judge's shares first and among five, "" for not judged.
+    rates : each judge's top-1 and top-5 rates, "" for not judged.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Band:
-    """One run or style of a layer: a tile and an activation a unit."""
+    """One run or style of a layer: a tile and an activation per unit."""
 
     name: str
     prior: str
@@ -79,7 +79,7 @@ class Board:
 def compared(layer: Layer) -> tuple[Climb, ...]:
     """The runs, then the styles of a layer on the page; empty where there would be only one row.
 
-    A layer whose units are no classes needs several runs.
+    A layer whose units are not classes needs several runs.
     """
     by_prior = runs(layer)
     if len(by_prior) < (1 if layer.info.class_layer else 2):
@@ -210,7 +210,7 @@ def _share(reached: Reach) -> str:
 
 
 def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
-    """The numbers of a run that are not the same in all runs."""
+    """The values of a run that are not the same in all runs."""
     if not isinstance(climb, Run):
         return ()
     shared = dict(_shared(outline))
@@ -219,7 +219,7 @@ def _differs(outline: Outline, climb: Climb) -> tuple[tuple[str, str], ...]:
 
 
 def _shared(outline: Outline) -> tuple[tuple[str, str], ...]:
-    """The numbers that all runs have in common."""
+    """The values that all runs have in common."""
     first, *others = (_effective(outline, shown[0]) for shown in outline.shown_runs.values())
     same = {number: value for number, value in first.items() if all(each.get(number) == value for each in others)}
     return tuple((number.name, captions.setting(value)) for number, value in same.items())

@@ -156,7 +156,7 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
 
 @dataclass(frozen=True)
 class _Sprites:
-    """The sprites of a layer's strip: of the leading style and run, those that there are, and of the best images."""
+    """The sprites of a layer's strip: for the leading style and run, if present, and for the best images."""
 
     climbs: tuple[tuple[Climb, Sprite], ...]
     images: Sprite | None
@@ -201,7 +201,7 @@ def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
 
 
 def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
-    """A layer's pictures for the first page, by kind; several kinds have a row each, with fewer units."""
+    """A layer's pictures for the first page, by kind; several kinds have one row each, with fewer units."""
     sprites, cells = _strip_sprites(layer).all, list(range(len(_strip_rows(layer))))
     chosen = _spaced(cells, PAIRS if len(sprites) > 1 else STRIP)
     return tuple(_crops(outline, layer, sprite, chosen) for sprite in sprites)

@@ -1,4 +1,4 @@
-"""The pages of one layer: a montage of its units, pictures or images, at most 200 a page."""
+"""The pages of one layer: a montage of its units, pictures or images, at most 200 per page."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class View:
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit in the montage: a crop and an activation a view."""
+    """One unit in the montage: a crop and an activation per view."""
 
     unit: int
     label: str
@@ -169,7 +169,7 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
         f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}, or "
-        f"outside of the window. Measured: {tops.measure}. The number is the largest activation."
+        f"outside the receptive field. Measured: {tops.measure}. The number is the largest activation."
     )
     return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
 
@@ -178,7 +178,7 @@ def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     """The layer table's facts about a layer."""
     info = layer.info
     rows = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
-    rows.append(("Each position sees", captions.sees(info)))
+    rows.append(("Receptive field", captions.sees(info)))
     if len(layer) != info.channels:
         rows.append(("Shown", f"{len(layer)} of {info.channels}"))
     return tuple(rows)
@@ -214,7 +214,7 @@ def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
     kinds, words = [], []
     if statistics.dead[row]:
         kinds.append("dead")
-        words.append(("dead", "never varies" if statistics.never_varies[row] else "no image switched it on"))
+        words.append(("dead", "never varies" if statistics.never_varies[row] else "no image activates it"))
     if statistics.redundant_unit[row] >= 0:
         correlation = captions.signed(float(statistics.redundant_correlation[row]))
         kinds.append("redundant")

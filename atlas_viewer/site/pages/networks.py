@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """Some classes, and a row a network: a tile and its numbers a class."""
+    """Some classes, and one row per network: a tile and its numbers per class."""
 
     classes: tuple[str, ...]
     rows: tuple[tuple[tuple[Tile, str, str], ...], ...]
@@ -108,7 +108,7 @@ def _subject(atlas: Atlas) -> Subject:
 
 
 def _plain(label: str) -> str:
-    """The name by which classes are matched: the words before the first comma, in small letters."""
+    """The name by which classes are matched: the words before the first comma, in lower case."""
     return label.split(",")[0].strip().casefold()
 
 
@@ -154,6 +154,6 @@ def _entry(subject: Subject) -> Entry:
 
 def _judged(scores: Scores) -> str:
     """The shares of a run's pictures that a judge recognises."""
-    rates = (("first", scores.rates.get("top1_rate")), ("first five", scores.rates.get("top5_rate")))
+    rates = (("top-1", scores.rates.get("top1_rate")), ("top-5", scores.rates.get("top5_rate")))
     said = ", ".join(f"{name} {captions.percent(rate)}" for name, rate in rates if isinstance(rate, float))
     return f"{scores.judge}: {said}" if said else scores.judge

@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Recognised:
-    """How many of the pictures a judge recognises, first and among its first five."""
+    """How many of the pictures a judge recognises, by its top-1 class and by its top-5 classes."""
 
     judge: str
     pictures: int

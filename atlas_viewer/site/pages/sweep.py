@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One setting: its strength or its numbers, its scores, and a cell a unit.
+    """One setting: its strength or its values, its scores, and one cell per unit.
 
     best : whether it is its row's best.
     """
@@ -56,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One axis alone, from none to too strong. title … does : those of the axis's leading number."""
+    """One axis alone, from none to too strong. title … does : those of the axis's leading hyperparameter."""
 
     id: str
     base: str
@@ -170,7 +170,7 @@ def _row(sweep: Sweep, base: str, axis: str, columns: tuple[Column, ...]) -> Row
 
 def _in_row(sweep: Sweep, row: tuple[Setting, ...], setting: Setting, column: Column, axis: str) -> Column:
     """The column as it stands in a row: with its strength, and marked if the judge ranks it best in the row."""
-    best = sweep.judge is not None and setting is max(row, key=sweep.worth)
+    best = sweep.judge is not None and setting is max(row, key=sweep.rank_score)
     return Column(**{**vars(column), "strength": _strength(sweep, setting, axis) or "none", "best": best})
 
 
@@ -180,7 +180,7 @@ def _raised(sweep: Sweep) -> list[str]:
 
 
 def _strength(sweep: Sweep, setting: Setting, axis: str) -> str:
-    """The value of an axis's leading number, then those of its further ones; empty where the axis is off."""
+    """The value of an axis's leading hyperparameter, then those of the others; empty where the axis is off."""
     (leading, *further), numbers = sweep.axes[axis], setting.numbers
     if leading.name not in numbers or leading.is_neutral(numbers[leading.name]):
         return ""
@@ -191,7 +191,7 @@ def _strength(sweep: Sweep, setting: Setting, axis: str) -> str:
 def _columns(
     sweep: Sweep, settings: list[Setting] | tuple[Setting, ...], shown: tuple[int, ...], stem: str, folder: Path
 ) -> tuple[Column, ...]:
-    """Draw the settings on one sprite, a line a setting, and collect the numbers of each."""
+    """Draw the settings on one sprite, one line per setting, and collect the values of each."""
     if not settings or not shown:
         return ()
     layer = sweep.layer
@@ -252,7 +252,7 @@ def _cell(sweep: Sweep, setting: Setting, row: int, sprite: Sprite, cell: int) -
 
 
 def _common(sweep: Sweep) -> tuple[tuple[str, str], ...]:
-    """The numbers that all settings share, but for those that are switched off everywhere."""
+    """The values that all settings share, except those that are switched off everywhere."""
     return tuple(
         (number.name, captions.setting(value))
         for number, value in sweep.settings[0].read.items()

@@ -1,4 +1,4 @@
-"""The page of a training: reconstructions over time, curves of its measurements, the recipe, and the final errors."""
+"""The page of a training run: reconstructions over time, curves of its measurements, recipe and final errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _EARLIER = 10  # snapshots shown below the latest
 _STYLES = Path(__file__).parents[1] / "static" / "atlas.css"
 _ABOUT = {
     "rest": "The errors that the generator minimizes apart from the adversarial loss: of pixels, and in total.",
-    "features": "The error in each compared layer. Where losses are shares, 1 is the loss of an image that has nothing "
-    "of the layer’s values.",
+    "features": "The error in each compared layer. For relative losses, 1 corresponds on average to predicting zero "
+    "for every value of the layer.",
     "sides": "The discriminator’s losses on real and generated images, and the generator’s adversarial loss. "
     "ln 2 is chance level; both discriminator losses near 0 mean that it recognises every generated image.",
     "weight": "The factor of the adversarial gradient in the total gradient.",
@@ -31,9 +31,9 @@ _ABOUT = {
 
 
 def write_page(out: Path) -> Path:
-    """Write `index.html` of a training from the files of its folder, and return its path.
+    """Write `index.html` of a training run from the files of its folder, and return its path.
 
-    The page needs nothing outside the folder. Raises FormatError where the facts of the training are missing.
+    The page needs nothing outside the folder. Raises FormatError where the facts of the training run are missing.
     """
     facts, measured, seen = read_facts(out), read_metrics(out / METRICS), snapshots(out)
     began = next((line.step for line in measured if "real" in line.values), None)
@@ -66,20 +66,25 @@ def _panels(measured: Sequence[Measured]) -> dict[str, Plot]:
     layers = [name for name in (measured[-1].values if measured else ()) if name.startswith("feature_")]
     weights = _line(measured, "weight", "weight")
     panels = {
-        "rest": Plot("Without the adversary", _lines(measured, {"total": "all", "image": "pixels"}), log=True),
+        "rest": Plot("Reconstruction losses", _lines(measured, {"total": "all", "image": "pixels"}), log=True),
         "features": Plot("Layers", _lines(measured, {name: name.removeprefix("feature_") for name in layers}), True),
         "sides": Plot(
-            "The two sides",
-            _lines(measured, {"adversarial": "generator", "made": "made", "real": "real"}),
+            "Generator and discriminator",
+            _lines(measured, {"adversarial": "generator", "made": "generated", "real": "real"}),
             log=False,
             level=math.log(2),
             level_name="ln 2",
         ),
         "weight": Plot("The adversary’s weight", (weights,), log=True),
-        "learns": Plot("The discriminator learns", _lines(measured, {"learns": "share"}), False, bounds=(0.0, 1.0)),
+        "learns": Plot(
+            "Share of steps that update the discriminator",
+            _lines(measured, {"learns": "share"}),
+            log=False,
+            bounds=(0.0, 1.0),
+        ),
     }
     if not weights.values.size or np.ptp(weights.values) == 0:
-        del panels["weight"]  # it is one of the recipe's numbers
+        del panels["weight"]  # it is one of the recipe's settings
     return panels
 
 

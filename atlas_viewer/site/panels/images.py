@@ -38,7 +38,7 @@ class Column:
 class Hits:
     """Hits side by side.
 
-    rows : a name and a tile a column each; the patches first, then the back-projections.
+    rows : a name and one tile per column each; the patches first, then the back-projections.
     """
 
     kind: str

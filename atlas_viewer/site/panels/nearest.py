@@ -39,7 +39,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Compared:
-    """One synthetic picture and its nearest images, one a space."""
+    """One synthetic picture and its nearest images, one per space."""
 
     sample: int
     picture: Crop | None

@@ -25,7 +25,7 @@ PANELS = 4  # runs whose pictures are all shown; a page has one picture of each 
 
 @dataclass(frozen=True)
 class Setting:
-    """A number of a run.
+    """A hyperparameter of a run.
 
     about : what it does.
     published : the authors' value where that is another one, or empty.
@@ -122,7 +122,7 @@ class RunsPanel(Panel):
         return {"iterate": ("last", "best")}
 
     def remark(self, shown: UnitRuns) -> str:
-        """The meaning of the numbers and the line under each picture."""
+        """The meaning of the numbers and the curve under each picture."""
         return f"{ACTIVATION} with the largest activation."
 
     def reached(self, unit: Unit) -> Mapping[str, float]:
@@ -175,7 +175,7 @@ def _further(unit: Unit, folder: Path) -> tuple[Further, ...]:
 
 
 def _settings(atlas: Atlas, run: Run) -> tuple[Setting, ...]:
-    """The numbers of a run that decide its pictures, each with the authors' value where that is another one."""
+    """The hyperparameters of a run that decide its pictures, each with the authors' value where that is another one."""
     shown = []
     for number, value in effective(Number.of(atlas, DGN), run.numbers).items():
         published = number.published_beside(value)

@@ -110,12 +110,14 @@ def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str]
 def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
     facts = []
     if statistics.never_varies[row]:
-        facts.append(f"It never varies: it has the same value at every position of every {noun}.")
+        facts.append(f"The unit never varies: it has the same value at every position of every {noun}.")
     elif statistics.dead[row]:
-        facts.append(f"It is dead: no {noun} switched it on.")
+        facts.append(f"The unit is dead: no {noun} activates it.")
     left_out = statistics.get("not_a_number")
     if left_out is not None and left_out[row] > 0:
-        facts.append(f"{captions.count(int(left_out[row]), noun)} left out, because a value was not a number.")
+        one = left_out[row] == 1
+        said = "was left out because it gave NaN" if one else "were left out because they gave NaN"
+        facts.append(f"{captions.count(int(left_out[row]), noun)} {said}.")
     return tuple(facts)
 
 

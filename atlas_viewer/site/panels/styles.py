@@ -67,7 +67,7 @@ class StylePanel(Panel):
         return any(plate.best for plate in shown)
 
     def remark(self, shown: tuple[Plate, ...]) -> str:
-        """The meaning of the numbers and the line under each picture."""
+        """The meaning of the numbers and the curve under each picture."""
         return f"{ACTIVATION} whose picture is kept."
 
     def reached(self, unit: Unit) -> Mapping[str, float]:
@@ -101,7 +101,7 @@ def _plate(outline: Outline, unit: Unit, pictures: Pictures, folder: Path) -> Pl
 
 
 def _numbers(atlas: Atlas, pictures: Pictures) -> tuple[tuple[str, str, str], ...]:
-    """Name, meaning and value of every number of a style."""
+    """Name, meaning and value of every hyperparameter of a style."""
     about = {number.name: number.about for number in Number.of(atlas, ASCENT)}
     return tuple((name, about.get(name, ""), captions.setting(value)) for name, value in pictures.numbers.items())
 

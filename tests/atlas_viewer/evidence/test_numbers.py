@@ -61,8 +61,8 @@ def test_words_are_those_of_the_command_line():
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
     [
-        ("name", "blur_radius", "/numbers/ascent/name: a number is listed twice"),
-        ("neutral", "off", "/numbers/ascent/neutral: 'off' of decay is no JSON"),
+        ("name", "blur_radius", "/numbers/ascent/name: a hyperparameter is listed twice"),
+        ("neutral", "off", "/numbers/ascent/neutral: 'off' of decay is not JSON"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_named(damaged, column, value, fault):

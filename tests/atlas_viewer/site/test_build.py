@@ -110,8 +110,8 @@ def test_a_unit_page_says_what_was_maximised_and_what_was_measured(site, sound_a
     assert "Schäferhund & Söhne" in text
     assert "Maximized: value of fc8, before its ReLU, at row 3, column 3. Canvas: the window alone." in text
     assert "doodlenet@0123456789ab:fc8:1" in text
-    assert "squeeze: Schäferhund & Söhne; the target has 75.0\N{NARROW NO-BREAK SPACE}%, place 1" in text
-    assert "top1 50.0\N{NARROW NO-BREAK SPACE}%" in text
+    assert "squeeze: Schäferhund & Söhne; target class: 75.0\N{NARROW NO-BREAK SPACE}%, rank 1" in text
+    assert "top-1 50.0\N{NARROW NO-BREAK SPACE}%" in text
     with Atlas(sound_atlas) as atlas:
         for style in atlas["fc8"].styles:
             pictures = atlas["fc8"].pictures(style)

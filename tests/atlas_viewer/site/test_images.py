@@ -47,14 +47,14 @@ def test_a_unit_page_shows_its_best_images_with_numbers_and_labels(site):
     for part in ("40.00", "37.47", "34.93", "空 sky", "class 2", "n14/<i>14.jpg", "18 to 28, 44 to 64"):
         assert part in said
     assert "Nie et al. 2018" in said and "deconvnet" in said and "guided backprop" in said
-    assert "Deconvnet passes response normalization by its derivative." in said
+    assert "For deconvnet, local response normalization is back-propagated with its true derivative." in said
 
 
 def test_what_lies_outside_the_image_is_left_out_and_said(site):
     page = Page(site / "conv1" / "1.html")
     clips = [found["style"] for tag, found in page.tags if tag == "span" and found.get("class") == "in"]
     assert "clip-path:inset(40% 0 0 20%)" in clips and "clip-path:inset(0 0 60% 0)" in clips
-    assert "Hatched: outside the image, or outside of the position’s window." in page.text
+    assert "Hatched: outside the image, or outside the receptive field." in page.text
     assert "Hatched" not in Page(site / "fc8" / "1.html").text
 
 
@@ -113,7 +113,7 @@ def test_statistics_stand_on_the_page(site):
 
 def test_a_dead_unit_says_so_and_has_no_images(site):
     said = text(site / "conv1" / "4.html")
-    assert "It never varies: it has the same value at every position of every image." in said
+    assert "The unit never varies: it has the same value at every position of every image." in said
     assert "What excites it" not in said and not list((site / "conv1").glob("4.images*"))
 
 

@@ -39,7 +39,7 @@ def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path)
                 value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
                 assert (value in text) == (label not in ("b", "only here"))
     assert "run toy, prior toy" in text and "style low_frequency" in text
-    assert "other <net>" in text and "squeeze: first 75.0" in text
+    assert "other <net>" in text and "squeeze: top-1 75.0" in text
 
 
 def test_the_page_is_the_same_again_and_replaces_itself(two, tmp_path):

@@ -81,7 +81,7 @@ def test_a_unit_page_shows_each_run_with_last_and_best_iterate(site, atlas):
     forms = [image["class"] for image in page.images if "-dgn.toy." in image["src"]]
     assert forms.count("i last") == forms.count("i best") > 0
     assert "Maximized: value of <it>, before its ReLU, at row 3, column 3." in words
-    assert "squeeze: Schäferhund & Söhne; the target has 87.5 %, place 1" in words
+    assert "squeeze: Schäferhund & Söhne; target class: 87.5 %, rank 1" in words
     assert "iterations 20 published 200" in words and "step_start 8 published" not in words
     assert "../priors/toy.html" in page.refers
 
@@ -135,7 +135,7 @@ def test_random_classes_are_drawn_at_random_and_their_first_pictures_are_shown(s
     shown = [found["href"] for tag, found in page.tags if tag == "a" and re.fullmatch(r"\d\.html", found["href"])]
     assert shown == [f"{row}.html" for row in drawn]
     assert "drawn at random with the seed 7" in said(site / "fc8" / "random.html")
-    assert "squeeze puts the right class first for 6 of these 6 pictures, among its first five for 6" in page.text
+    assert "The right class is in the top-5 of squeeze for 6 of these 6 pictures, and top-1 for 6." in page.text
     monkeypatch.setattr(random_classes, "CLASSES", 4)
     assert random_classes.drawn(layer, 7) == drawn[:4]
     assert random_classes.random_link(layer).name == "4 random classes"

@@ -84,7 +84,7 @@ def test_ordinary_pages_leave_the_settings_out_and_say_so(site):
     assert "The 80 settings of the sweep are on its own page." in text(site / "fc8" / "3.html")
     assert "random_" not in (site / "fc8" / "index.html").read_text(encoding="utf-8")
     said = text(site / "index.html")
-    assert "Sweep of fc8: 80 settings" in said and "The plate of fc8 leaves them out." in said
+    assert "Sweep of fc8: 80 settings" in said and "They are not shown on the plate of fc8." in said
     assert not list((site / "fc8").glob("*.random_*"))
     assert "sweep" not in text(site / "conv1" / "1.html")
 
@@ -117,7 +117,10 @@ def test_where_there_is_nothing_else_the_best_setting_stands_in(write_atlas, tmp
     unit = (tmp_path / "site" / "fc8" / "3.html").read_text(encoding="utf-8")
     assert 'id="random_003"' in unit and 'id="random_002"' not in unit
     said = text(tmp_path / "site" / "fc8" / "index.html")
-    assert "Shown is the best by the score of squeeze of 14 settings; the sweep has them all." in said
+    assert (
+        "This is the setting with the highest score from squeeze, out of 14; the page of the sweep shows them all."
+        in said
+    )
 
 
 def test_of_many_units_some_are_shown_and_the_page_says_so(write_atlas, tmp_path, monkeypatch):

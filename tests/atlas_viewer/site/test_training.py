@@ -75,7 +75,7 @@ def test_an_early_page_shows_what_there_is(tmp_path):
     training(tmp_path, range(1, 2))
     page = write_page(tmp_path).read_text()
     assert "Step 1 of 40" in page
-    assert "The two sides" not in page
+    assert "Generator and discriminator" not in page
     assert "Errors" not in page
     assert page.count("<svg") == 2
 
@@ -85,6 +85,7 @@ def test_a_finished_page_has_the_table_with_the_least_marked(tmp_path):
     write_facts(tmp_path, TrainingFacts(**{**vars(FACTS), "errors": ERRORS}))
     page = write_page(tmp_path).read_text()
     assert "Finished, 40 steps" in page
+    assert "Generator and discriminator" in page
     assert page.count("<svg") == 5
     assert re.findall(r'class="r least">([\d.]+)<', page) == ["0.0300", "0.200"]
 
