@@ -122,12 +122,12 @@ class Atlas:
 
     @cached_property
     def priors(self) -> dict[str, PriorCard]:
-        """The priors of the runs, by true name."""
+        """The priors of the runs, by original name."""
         return PriorCard.of(self)
 
     @cached_property
     def runs(self) -> dict[str, tuple[str, ...]]:
-        """The runs of DGN-AM by true name, each with the layers that have pictures of it."""
+        """The runs of DGN-AM by original name, each with the layers that have pictures of it."""
         layers: dict[str, tuple[str, ...]] = {}
         for layer in self:
             for name in layer.runs:
@@ -136,12 +136,12 @@ class Atlas:
 
     @cached_property
     def combinations(self) -> dict[str, Combinations]:
-        """The sets of pictures that excite several units at once, by true name."""
+        """The sets of pictures that excite several units at once, by original name."""
         return Combinations.of(self)
 
     @cached_property
     def memorisation(self) -> dict[str, Memorisation]:
-        """The memorisation tests, by the true name of the run whose pictures were compared."""
+        """The memorisation tests, by the original name of the run whose pictures were compared."""
         return Memorisation.of(self)
 
     @cached_property

@@ -89,7 +89,7 @@ GRAPH = Group(
 LAYER = Group(
     "/layers/<layer>",
     "one layer: its units, and the evidence about them",
-    (Attribute("layer", "text", "true name of the layer; the group's own has . for /"),),
+    (Attribute("layer", "text", "original name of the layer; the group's own has . for /"),),
     required=False,
 )
 UNITS = Group(

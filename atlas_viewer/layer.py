@@ -52,7 +52,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """The layer's true name."""
+        """The layer's original name."""
         return self.info.name
 
     @property
@@ -87,12 +87,12 @@ class Layer:
 
     @cached_property
     def styles(self) -> tuple[str, ...]:
-        """The true names of the styles that the layer has pictures of."""
+        """The original names of the styles that the layer has pictures of."""
         return tuple(self._styles)
 
     @cached_property
     def runs(self) -> tuple[str, ...]:
-        """The true names of the runs of DGN-AM that the layer has pictures of."""
+        """The original names of the runs of DGN-AM that the layer has pictures of."""
         return tuple(self._runs)
 
     @cached_property
@@ -107,7 +107,7 @@ class Layer:
 
     @cached_property
     def judges(self) -> tuple[str, ...]:
-        """The true names of the judges of this layer's pictures."""
+        """The original names of the judges of this layer's pictures."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
 
     def pictures(self, style: str) -> Pictures:

@@ -32,7 +32,7 @@ STYLE = Group(
     "/layers/<layer>/ascent/<style>",
     "pictures by gradient ascent with one setting of the regularizers; its values are further attributes",
     (
-        Attribute("style", "text", "true name of the style"),
+        Attribute("style", "text", "original name of the style"),
         MEASURE,
         Attribute("canvas", "text",
                   "what was optimized: window (the picture alone) or image (the whole input)"),
@@ -75,7 +75,7 @@ class Pictures(Climb):
 
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Pictures]:
-        """The styles of a layer by true name."""
+        """The styles of a layer by original name."""
         groups = layer.group.get("ascent", {}).values()
         return {str(group.attrs["style"]): cls(group, layer.units) for group in groups}
 
@@ -86,12 +86,12 @@ class Pictures(Climb):
 
     @cached_property
     def style(self) -> str:
-        """The style's true name."""
+        """The style's original name."""
         return str(self.group.attrs["style"])
 
     @property
     def name(self) -> str:
-        """The style's true name."""
+        """The style's original name."""
         return self.style
 
     @cached_property

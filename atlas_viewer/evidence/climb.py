@@ -72,7 +72,7 @@ class Climb(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The setting's true name."""
+        """The setting's original name."""
 
     @property
     @abstractmethod

@@ -23,7 +23,7 @@ COMBINATION = Group(
     "pictures that excite several units at once (Nguyen et al. 2016, Eq. 2); row i of every array with the axis item "
     "belongs to the units member_unit[i]",
     (
-        Attribute("name", "text", "true name of the set of combinations"),
+        Attribute("name", "text", "original name of the set of combinations"),
         Attribute("layer", "text", "layer of all the units"),
         Attribute("balance", "float", "weight of the penalty on the difference of the activations; 0 for none"),
         *BY_PRIOR,
@@ -54,12 +54,12 @@ class Combinations:
 
     @classmethod
     def of(cls, atlas: Atlas) -> dict[str, Combinations]:
-        """The sets of combinations of an atlas by true name."""
+        """The sets of combinations of an atlas by original name."""
         return {each.name: each for each in map(cls, atlas.file.get("combinations", {}).values())}
 
     @cached_property
     def name(self) -> str:
-        """The set's true name."""
+        """The set's original name."""
         return str(self.group.attrs["name"])
 
     @cached_property
@@ -74,7 +74,7 @@ class Combinations:
 
     @cached_property
     def prior(self) -> str:
-        """True name of the prior whose codes were optimized."""
+        """Original name of the prior whose codes were optimized."""
         return str(self.group.attrs["prior"])
 
     @property

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from atlas_viewer.layer import Layer
 
 BY_PRIOR = (
-    Attribute("prior", "text", "true name of the prior whose codes were optimized"),
+    Attribute("prior", "text", "original name of the prior whose codes were optimized"),
     Attribute("prior_digest", "text", "SHA-256 of the prior's generator and code statistics, in hexadecimal"),
     MEASURE,
     SEED,
@@ -42,7 +42,7 @@ RUN = Group(
     "values are further attributes. The picture is the generator's image of the code, "
     "cropped at its centre to the network's input, and then to the window",
     (
-        Attribute("run", "text", "true name of the run: the prior's name, and the variant's if any"),
+        Attribute("run", "text", "original name of the run: the prior's name, and the variant's if any"),
         *BY_PRIOR,
         *POSITION,
         CUT,
@@ -91,7 +91,7 @@ class Run(Climb):
 
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Run]:
-        """The runs of a layer by true name."""
+        """The runs of a layer by original name."""
         groups = layer.group.get("dgn", {}).values()
         return {str(group.attrs["run"]): cls(group, layer.units) for group in groups}
 
@@ -102,7 +102,7 @@ class Run(Climb):
 
     @cached_property
     def name(self) -> str:
-        """The run's true name: the prior's, and the variant's if any."""
+        """The run's original name: the prior's, and the variant's if any."""
         return str(self.group.attrs["run"])
 
     @property
@@ -112,7 +112,7 @@ class Run(Climb):
 
     @cached_property
     def prior(self) -> str:
-        """True name of the prior whose codes were optimized."""
+        """Original name of the prior whose codes were optimized."""
         return str(self.group.attrs["prior"])
 
     @cached_property

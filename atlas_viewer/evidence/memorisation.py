@@ -51,12 +51,12 @@ class Memorisation:
 
     @classmethod
     def of(cls, atlas: Atlas) -> dict[str, Memorisation]:
-        """The memorisation tests of an atlas, by the true name of the run whose pictures were compared."""
+        """The memorisation tests of an atlas, by the original name of the run whose pictures were compared."""
         return {test.run: test for test in map(cls, atlas.file.get("memorisation", {}).values())}
 
     @property
     def run(self) -> str:
-        """True name of the run whose last iterates were compared."""
+        """Original name of the run whose last iterates were compared."""
         return str(self.group.attrs["run"])
 
     @property

@@ -21,7 +21,7 @@ PRIOR = Group(
     "/priors/<name>",
     "a prior: a generator trained to turn codes of a layer back into images",
     (
-        Attribute("prior", "text", "true name of the prior"),
+        Attribute("prior", "text", "original name of the prior"),
         Attribute("digest", "text", "SHA-256 of its generator and code statistics, in hexadecimal"),
         Attribute("network", "text", "name of the network whose codes it inverts"),
         Attribute("network_digest", "text", "SHA-256 of that network; empty where it is not known"),
@@ -51,12 +51,12 @@ class PriorCard:
 
     @classmethod
     def of(cls, atlas: Atlas) -> dict[str, PriorCard]:
-        """The priors of an atlas by true name."""
+        """The priors of an atlas by original name."""
         return {card.name: card for card in map(cls, atlas.file.get("priors", {}).values())}
 
     @property
     def name(self) -> str:
-        """The prior's true name."""
+        """The prior's original name."""
         return str(self.group.attrs["prior"])
 
     @property

@@ -20,7 +20,7 @@ JUDGE = Group(
     "/layers/<layer>/scores/<judge>",
     "how a judge classifies the pictures: the network itself, or one that was not used to make them",
     (
-        Attribute("judge", "text", "true name of the judge"),
+        Attribute("judge", "text", "original name of the judge"),
         Attribute("judge_digest", "text", "SHA-256 of the judge's definition and weights, in hexadecimal"),
     ),
     (Field("labels", "text", ("judge_class",), "names of the judge's classes", required=False),),
@@ -73,7 +73,7 @@ class Scores:
 
     @cached_property
     def judge(self) -> str:
-        """The judge's true name."""
+        """The judge's original name."""
         return str(self.group.parent.attrs["judge"])
 
     @cached_property
