@@ -26,6 +26,7 @@ from pipeline.methods.tops.settings import TopsSettings
 from pipeline.settings import ModelSettings, PriorSettings
 
 ROOT = Path(__file__).parents[1]
+MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS")  # of the make that runs the tests
 GENERIC = {
     "caffe": ["model.definition=net.prototxt", "model.weights=net.caffemodel"],
     "torch": ["model.build=package.module:build"],
@@ -395,7 +396,7 @@ def make(tmp_path):
     def run(target: str, **variables: str) -> list[str]:
         given = [f"{name}={value}" for name, value in variables.items()]
         command = ["make", "-s", "-f", str(ROOT / "Makefile"), "-o", ".venv/atlas", f"BIN={folder}", target, *given]
-        kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        kept = {name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES}
         done = subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -195,6 +195,6 @@ def test_the_class_page_shows_the_strip(tested):
         assert opened.memorisation["untrained"].spaces == SPACES
     build_pages(tested, workers=1)
     page = (tested / "site" / "fc" / "0.html").read_text()
-    assert "Drawn, or remembered?" in page
+    assert "<h2>Memorisation test</h2>" in page
     assert "7 images" in page
     assert "No image of this class was compared." in (tested / "site" / "fc" / "2.html").read_text()

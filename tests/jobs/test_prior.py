@@ -269,7 +269,10 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, images, capsys, jo
         (("dataset=none", "held_out=x"), "dataset: got none, expected photos to train on"),
         (("dataset=folder", "dataset.root=IMAGES"), "held_out: missing"),
         (("dataset=folder", "dataset.root=IMAGES", "held_out=NOWHERE"), "NOWHERE: "),
-        (("dataset=folder", "dataset.root=CATS", "held_out=DOGS"), "classes are not those"),
+        (
+            ("dataset=folder", "dataset.root=CATS", "held_out=DOGS"),
+            "its classes differ from those of the photos",
+        ),
         (("dataset=doodles", "held_out=x"), "doodles are drawn"),
         (("network=tinynte", "held_out=x"), "nearest: tinynet"),
         (("dataset=folder", "dataset.root=IMAGES", "held_out=IMAGES", "recipe.epochs=many"), "expected a whole number"),

@@ -108,10 +108,10 @@ def test_damaged_weights_are_refused(folder):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("definition", "prior.tiny.definition: missing for a generator of Caffe"),
+        ("definition", "prior.tiny.definition: missing for a Caffe generator; give it"),
         ("mean", "prior.tiny.mean: missing"),
         ("weights", "prior.tiny.weights: missing"),
-        ("range_3x", "range_3x: missing, and codes without bounds give no images"),
+        ("range_3x", "range_3x: missing, and codes need bounds to give images"),
     ],
 )
 def test_an_option_that_leaves_out_what_it_needs_is_refused(folder, name, said):
