@@ -29,8 +29,8 @@ CITED = 12  # characters of the digest in a citation: enough to distinguish any 
 class Atlas:
     """An open atlas. Close it, or use it in a `with`.
 
-    Raises MissingError for a file that does not exist, FormatError for one that is not an atlas or has
-    another version.
+    Raises MissingError for a file that does not exist, FormatError for one that is not an atlas, is damaged or
+    has another version.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -39,7 +39,12 @@ class Atlas:
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
         if not h5py.is_hdf5(self.path):
             raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
-        self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
+        try:
+            self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
+        except OSError as error:
+            raise FormatError(
+                f"atlas {path}: damaged ({error}); make atlas with the same OUT writes it again from its shards"
+            ) from None
         try:
             _refuse_other_formats(self.file, self.path)
         except FormatError:

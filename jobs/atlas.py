@@ -86,9 +86,10 @@ def _summary(report: ExecutionReport, work: Work, merged: MergeReport, out: Path
     for line in work.left_out:
         print(f"left out: {line}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(merged.statuses.items()))
+    pictures = f"{merged.pictures} pictures ({counts})" if merged.pictures else "no synthesized pictures"
     with suppress(OSError):
         size = (out / "atlas.h5").stat().st_size / 1e6
-        print(f"{out}/atlas.h5: {merged.pictures} pictures ({counts}), {size:.1f} MB", file=sys.stderr)
+        print(f"{out}/atlas.h5: {pictures}, {size:.1f} MB", file=sys.stderr)
     if pages:
         print(f"open {out}/site/index.html", file=sys.stderr)
     if not report.failed and not merged.failed and not merged.missing:

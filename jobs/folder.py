@@ -26,10 +26,18 @@ log = logging.getLogger("atlas")
 
 
 def read_plan(out: Path) -> Plan | None:
-    """The plan of an atlas folder, or None if there is none yet."""
+    """The plan of an atlas folder, or None if there is none yet.
+
+    Raises OutputError for a plan that cannot be read, and for an atlas without a plan, which a merge would replace.
+    """
     try:
         return registry.read_plan(json.loads((out / "plan.json").read_text()))
     except FileNotFoundError:
+        if (out / "atlas.h5").exists():
+            raise OutputError(
+                f"{out}/atlas.h5: its plan.json is missing, so nothing can be added to this atlas; put the file back, "
+                f"or choose another folder with OUT=…"
+            ) from None
         return None
     except OutputError as error:
         raise OutputError(f"{out}/{error}" if str(error).startswith("plan.json") else str(error)) from None

@@ -86,6 +86,12 @@ def test_a_file_that_is_no_atlas_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(FormatError, match="not an HDF5 file"):
         Atlas(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "cut.h5", "w") as file:
+        file["values"] = np.zeros(10000)
+    with (tmp_path / "cut.h5").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(FormatError, match=r"cut.h5: damaged \(.*truncated.*the same OUT writes it again"):
+        Atlas(tmp_path / "cut.h5")
     h5py.File(tmp_path / "empty.h5", "w").close()
     with pytest.raises(FormatError, match="an HDF5 file, but not an atlas"):
         Atlas(tmp_path / "empty.h5")

@@ -204,6 +204,15 @@ def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again(tmp_p
     assert {name: shards(tmp_path)[name] for name in before} == before
 
 
+def test_an_atlas_without_its_plan_is_not_replaced(tmp_path, reference, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(reference / "atlas.h5", out)
+    assert run(out) == 2
+    assert "atlas.h5: its plan.json is missing, so nothing can be added to this atlas" in capsys.readouterr().err
+    assert (out / "atlas.h5").read_bytes() == (reference / "atlas.h5").read_bytes()
+
+
 def test_a_damaged_shard_is_set_aside_reported_and_computed_again(tmp_path, reference, capsys):
     out = shutil.copytree(reference, tmp_path / "out")
     damaged = sorted((out / "shards").rglob("*.shard"))[0]
