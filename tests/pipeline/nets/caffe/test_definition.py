@@ -291,8 +291,8 @@ def test_a_larger_mean_image_is_cut_to_its_centre(small):
     ("array", "message"),
     [
         (np.zeros((4, 5)), "got shape (4, 5), expected (3, rows, columns)"),
-        (np.full((3, 2, 2), np.nan), "no finite number"),
-        (np.array(["a", "b", "c"]), "no finite number"),
+        (np.full((3, 2, 2), np.nan), "contains values that are not finite"),
+        (np.array(["a", "b", "c"]), "contains values that are not finite"),
     ],
 )
 def test_what_is_no_mean_is_refused(array, message, tmp_path):
