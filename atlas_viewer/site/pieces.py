@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Piece = TypeVar("Piece")
 
 
-class Panel:
+class Panel(ABC):
     """One part of a unit's page, for one kind of evidence.
 
     order : its place on the page.
@@ -34,9 +35,9 @@ class Panel:
     lead_template: ClassVar[str] = ""
     lead_order: ClassVar[int] = 0
 
+    @abstractmethod
     def draw(self, outline: Outline, unit: Unit, folder: Path) -> Any:
         """Draw the unit's sprites into its layer's folder; return what the template shows, None for nothing."""
-        raise NotImplementedError
 
     def leads(self, shown: Any) -> bool:
         """Whether the page's head has a figure of what is shown."""
@@ -114,7 +115,7 @@ class Page:
         return iter(())
 
     def draw(self, outline: Outline, layer: Layer | None, part: Part, folder: Path) -> None:
-        """Draw one part into its folder."""
+        """Draw one part into its folder. A page that yields parts or folders overrides it."""
         raise NotImplementedError
 
     def folders(self, outline: Outline, atlas_path: Path, layers: Mapping[str, str]) -> Iterator[Folder]:

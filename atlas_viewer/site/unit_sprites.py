@@ -46,7 +46,7 @@ def draw_chosen(
 
 
 def draw_images(layer: Layer, rows: list[int], sprite: Sprite, folder: Path) -> np.ndarray:
-    """Draw the best patches of these rows, no files if there are none; which rows have any is returned, bool (row,)."""
+    """Draw the best patches of these rows; return which rows have any, bool (row,). If none has, no file is written."""
     pictures, exists = quads(layer, rows, max(sprite.size))
     if exists.any():
         sprite.draw_forms(folder, {PHOTO[0]: pictures}, exists)
