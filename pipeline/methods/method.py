@@ -24,7 +24,7 @@ _NAMED = 6  # maximum number of differences that an error names
 class Estimate:
     """A line of `make plan`.
 
-    units, results, tasks : their numbers.
+    units, results, tasks : how many there are of each.
     seconds : estimated time on one worker.
     size : height and width of a picture in pixels, or None.
     bytes : size in the atlas.
@@ -47,7 +47,7 @@ class Method(ABC):
 
     name : name in plans and in the registry.
     setting : class of its named settings.
-    numbers : class whose fields pages explain, or None.
+    numbers : class whose fields are explained on the pages, or None.
     makes_pictures : whether it stores pictures of units, at /layers/<layer>/<name>/<setting>.
     requested : whether users choose it by `methods=[…]`; the other methods follow from the chosen ones.
     stated : whether the settings in the atlas file include those of this method.
