@@ -103,7 +103,7 @@ class Atlas:
     def table(self) -> tuple[LayerInfo, ...]:
         """The layer table of the network, inputs first, with the layers that have no pictures."""
         group = self.file["network/layers"]
-        columns = {field.name: group[field.name] for field in format.LAYERS.fields}
+        columns = {field.name: group[field.name] for field in format.LAYERS.fields if field.name in group}
         read = {name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()}
         return tuple(
             LayerInfo(
@@ -114,6 +114,8 @@ class Atlas:
                 window_size=tuple(read["window_size"][row]),
                 window_stride=tuple(read["window_stride"][row]),
                 window_offset=tuple(read["window_offset"][row]),
+                window_status=read["window_status"][row] if "window_status" in read else "",
+                measure=read["measure"][row] if "measure" in read else "",
                 has_units=read["has_units"][row],
                 class_layer=read["class_layer"][row],
             )

@@ -68,6 +68,12 @@ LAYERS = Group(
               "distance of neighbouring windows; 0 where all are equal", "pixels"),
         Field("window_offset", "i4", ("layer", "plane"),
               "first row and column of position 0's window; negative outside the image", "pixels"),
+        Field("window_status", "text", ("layer",),
+              "what is known of the windows: exact; probed (what some operators read was measured); whole image; or "
+              "upper bound (the whole image, though the layer may depend on less)", required=False),
+        Field("measure", "text", ("layer",), "the value that an activation of the layer is", required=False),
+        Field("shown", "bool", ("layer",), "whether an atlas shows the layer's units by default", required=False),
+        Field("same_as", "text", ("layer",), "the layer of which this is another name, or empty", required=False),
         Field("has_units", "bool", ("layer",), "whether the layer has units that can be shown"),
         Field("class_layer", "bool", ("layer",), "whether the layer's units are the classes"),
     ),

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One row of the layer table; pairs are (rows, columns), in positions or, for windows, in pixels."""
+    """One row of the layer table; pairs are (rows, columns), in positions or, for windows, in pixels.
+
+    window_status : "exact", "probed", "upper bound" or "whole image"; "" in files of before.
+    measure : the value that an activation of the layer is; "" in files of before.
+    """
 
     name: str
     kind: str
@@ -38,6 +42,8 @@ class LayerInfo:
     window_size: tuple[int, int]
     window_stride: tuple[int, int]
     window_offset: tuple[int, int]
+    window_status: str
+    measure: str
     has_units: bool
     class_layer: bool
 

@@ -12,7 +12,7 @@ from pipeline.errors import SettingsError, UnitError, nearest
 Pair = tuple[int, int]  # (rows, columns)
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first outside
 
-SHOWN_KINDS = ("conv", "deconv", "fc")  # kinds of layers whose units an atlas shows by default
+_ONCE_SHOWN = ("conv", "deconv", "fc")  # kinds of layers that a card of before `shown` shows by default
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class LayerCard:
 
     window : input pixels that the centre position depends on, clipped to the image.
     open_window : the same window, not clipped.
+    measure : the value that an activation of the layer is, in words.
+    shown : whether an atlas shows the layer's units by default.
+    same_as : the layer whose values these are too, under another name; "" for a value's first name.
+    window_status : "exact", "probed", "upper bound" or "whole image": what is known of the windows.
     macs : canvas ("window" or "image") → multiply-accumulates of one item's forward pass.
     bytes : canvas → bytes of the maps of that pass.
     """
@@ -40,6 +44,9 @@ class LayerCard:
     has_units: bool
     macs: Mapping[str, int]
     bytes: Mapping[str, int]
+    shown: bool
+    same_as: str = ""
+    window_status: str = "exact"
 
     def picture(self, canvas: str, image: Pair) -> Pair:
         """Height and width of a unit's picture."""
@@ -53,6 +60,7 @@ class NetworkCard:
 
     mean : float32 (channel, 1 or height, 1 or width), as nested tuples.
     edges : pairs of node names.
+    class_layer_guessed : whether nothing says that the class layer's units are classes.
     """
 
     name: str
@@ -67,6 +75,7 @@ class NetworkCard:
     order: str
     mean: tuple[tuple[tuple[float, ...], ...], ...]
     gain: tuple[float, ...]
+    class_layer_guessed: bool = False
 
     @property
     def image(self) -> Pair:
@@ -103,7 +112,7 @@ class NetworkCard:
         """The inverse of `record`."""
         values = {key: _tuples(value) for key, value in record.items() if key != "layers"}
         layers = tuple(
-            LayerCard(**{key: _tuples(value) for key, value in layer.items()})
+            LayerCard(**{"shown": layer["kind"] in _ONCE_SHOWN} | {key: _tuples(value) for key, value in layer.items()})
             for layer in record["layers"]  # type: ignore[attr-defined]
         )
         return cls(layers=layers, **values)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from pipeline.card import SHOWN_KINDS, LayerCard, NetworkCard
+from pipeline.card import LayerCard, NetworkCard
 from pipeline.errors import UnitError, nearest
 
 Units = dict[str, tuple[int, ...]]  # name of a layer → its units, ascending
@@ -21,11 +21,11 @@ def select_units(card: NetworkCard, addresses: Sequence[str] | None) -> Units:
 
     An address is LAYER or LAYER:UNITS. LAYER may hold * and ?; UNITS is * or a comma-separated list of
     numbers, ranges 3-17 (both ends included) and, in the class layer, labels. None means every unit of the
-    convolutional and fully connected layers and of the class layer.
+    layers that an atlas shows by default. A further name of a layer means the layer.
     Raises UnitError with the nearest match for an unknown layer, unit or label.
     """
     if addresses is None:
-        wanted = [layer for layer in card.layers if layer.kind in SHOWN_KINDS or layer.name == card.class_layer]
+        wanted = [layer for layer in card.layers if layer.shown or layer.name == card.class_layer]
         return {layer.name: tuple(range(layer.channels)) for layer in wanted}
     chosen: dict[str, set[int]] = {}
     for address in addresses:
@@ -66,7 +66,7 @@ def split_address(card: NetworkCard, text: str) -> tuple[str, str]:
 def _layers(card: NetworkCard, pattern: str) -> list[LayerCard]:
     exact = [layer for layer in card.layers if layer.name == pattern]
     if exact:
-        return exact
+        return [card.layer(layer.same_as) if layer.same_as else layer for layer in exact]
     if not any(sign in pattern for sign in "*?["):
         card.layer(pattern)  # raises with the nearest match
     matched = [layer for layer in card.layers if layer.has_units and fnmatchcase(layer.name, pattern)]

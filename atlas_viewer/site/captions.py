@@ -108,6 +108,13 @@ def roman(value: int) -> str:
     return text
 
 
+WINDOW_STATUSES = {  # what is known of a window, where that is not all
+    "probed": "as measured by perturbation",
+    "upper bound": "at most: an operation below has no rule",
+    "whole image": "depends on the whole image",
+}
+
+
 def pair(sizes: tuple[int, int]) -> str:
     """Rows by columns."""
     return f"{sizes[0]} × {sizes[1]}"
@@ -147,7 +154,8 @@ def setting(value: str | int | float | bool) -> str:
 def sees(info: LayerInfo) -> str:
     """The window of one position of a layer."""
     stride = f", one every {pair(info.window_stride)}" if any(info.window_stride) else ""
-    return f"{pair(info.window_size)} pixels{stride}"
+    known = WINDOW_STATUSES.get(info.window_status, "")
+    return f"{pair(info.window_size)} pixels{stride}{known and f' ({known})'}"
 
 
 def verdict(scores: Scores, row: int, sample: int) -> str:

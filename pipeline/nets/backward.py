@@ -85,7 +85,7 @@ class BackwardPass:
                 self._slopes[step.node] = _slope(step.operator, inputs[0], value)
             return value
         with torch.enable_grad():
-            leaves = [x.detach().requires_grad_() for x in inputs]
+            leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
             value = step.run(leaves)
         self._graphs[step.node] = (leaves, value)
         return value.detach()
@@ -115,7 +115,13 @@ class BackwardPass:
                 for part in (step.rows, step.columns)
             )
             return [padded(above, margins)]
-        return torch.autograd.grad(value, leaves, above, retain_graph=True)
+        if not value.requires_grad:  # detached, or of no operand's numbers
+            return [torch.zeros_like(leaf) for leaf in leaves]
+        given = [leaf for leaf in leaves if leaf.requires_grad]
+        # An operand may not matter: y.expand_as(x) reads the size of x alone.
+        signals = iter(torch.autograd.grad(value, given, above, retain_graph=True, allow_unused=True))
+        found = [next(signals) if leaf.requires_grad else None for leaf in leaves]
+        return [torch.zeros_like(x) if signal is None else signal for signal, x in zip(found, leaves, strict=True)]
 
     def _add(self, waiting: dict[str, Tensor], node: str, cut: tuple[slice, slice], signal: Tensor, rules: int) -> None:
         """Add the signal from one reader of a node to the sum over its readers so far."""

@@ -119,15 +119,16 @@ class Cone:
 
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass of one item; of the layer itself a single unit is counted."""
-        total = 0
-        for layer in self.network.layers.values():
-            if layer.node not in self._needs[0] or layer.macs == 0:
+        total, network = 0, self.network
+        for step in self.steps:
+            macs = network.macs(step.node)
+            if macs == 0:
                 continue
-            if layer.node == self.layer.node:
-                total += layer.macs // (layer.channels * layer.height * layer.width)
+            if step.node == self.layer.node:
+                total += macs // (self.layer.channels * self.layer.height * self.layer.width)
             else:
-                area = len(self._needs[0][layer.node]) * len(self._needs[1][layer.node])
-                total += layer.macs * area // (layer.height * layer.width)
+                area = len(self._needs[0][step.node]) * len(self._needs[1][step.node])
+                total += macs * area // (extent(network, step.node, 0) * extent(network, step.node, 1))
         return total
 
     def map_bytes(self) -> int:
@@ -147,7 +148,7 @@ class Cone:
         network, parents = self.network, self.network.parents(node)
         cuts, parts = [], []
         for axis, needs in enumerate(self._needs):
-            read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
+            read = [read_interval(network, node, place, needs[node], axis) for place in range(len(parents))]
             cuts.append([part.within(needs[parent]) for part, parent in zip(read, parents, strict=True)])
             parts.append(Part(needs[node], read[0], extent(network, parents[0], axis)))
         channels = network.shape(node)[0]
@@ -188,7 +189,7 @@ class FullPass(Cone):
 
     def macs(self) -> int:
         nodes = set(self.network.ancestors([self.layer.node]))
-        return sum(layer.macs for layer in self.network.layers.values() if layer.node in nodes)
+        return sum(self.network.macs(node) for node in nodes)
 
     def map_bytes(self) -> int:
         nodes = (self.network.input, *self.network.ancestors([self.layer.node]))
@@ -211,7 +212,7 @@ def cone_pattern(network: Network, layer: str, at: int, axis: int) -> Hashable:
     pattern: list[Hashable] = []
     for node in network.ancestors([network.layer(layer).node]):
         parents = network.parents(node)
-        read = [read_interval(network, node, parent, needs[node], axis) for parent in parents]
+        read = [read_interval(network, node, place, needs[node], axis) for place in range(len(parents))]
         cuts = [(span.start - needs[parent].start, len(span)) for span, parent in zip(read, parents, strict=True)]
         part = Part(needs[node], read[0], extent(network, parents[0], axis))
         pattern.append((*cuts, len(needs[node]), network.operator(node).alignment(part, axis)))

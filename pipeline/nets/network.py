@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, UnitError, nearest
-from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, switches_off
+from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, Sum, switches_off
 from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.rearranging import Constant, Moved, Tokens
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
 HIDDEN = frozenset({"identity", "reshape"})  # kinds of operators that repeat the values of another layer
+_WEIGHTED = frozenset({"conv", "deconv", "fc"})  # kinds of operators that mix channels by learned weights
+_PROBABILITIES = frozenset({"softmax", "logsoftmax", "sigmoid", "logsigmoid"})  # kinds that turn scores into these
 _FRESH = frozenset({"conv", "deconv", "affine", "fc"})  # kinds of operators that always write to new memory
 
 
@@ -30,6 +33,7 @@ class Layer:
     height, width : of the map; 1 for a fully connected layer.
     parents : names of the nodes that the operator reads.
     macs : multiply-accumulates of this layer alone for one image.
+    same_as : name of the layer whose value this is too, under another name; "" for a value's first name.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Layer:
     width: int
     parents: tuple[str, ...]
     macs: int
+    same_as: str = ""
 
     @property
     def spatial(self) -> bool:
@@ -66,12 +71,14 @@ class Network:
         preprocessing: Preprocessing,
         labels: Sequence[str] = (),
         class_layer: str | None = None,
+        blocks: Sequence[str] | None = None,
     ) -> None:
         """A network from its graph.
 
-        layer_names : name of a layer → name of its node, in the order of the graph.
+        layer_names : name of a layer → name of its node, in the order of the graph; a node may have several names.
         labels : of the units of the class layer, in their order.
         class_layer : None to find it (see `_find_class_layer`).
+        blocks : names of the layers that are results of a module; None for all.
         """
         self.name = name
         self.graph = graph.eval().requires_grad_(False)
@@ -86,14 +93,23 @@ class Network:
                 self._targets[node.name] = node.target
                 self._operators[node.name] = graph.get_submodule(node.target)
                 self._parents[node.name] = tuple(parent.name for parent in node.args)
-            elif node.op != "output":
+            elif node.op == "output":
+                self.output = node.args[0].name
+            else:
                 raise DefinitionError(f"network {name}: node {node.name} is a {node.op}, expected an operator")
+        self._readers: dict[str, tuple[str, ...]] = {}
+        for node, parents in self._parents.items():
+            for parent in dict.fromkeys(parents):
+                self._readers[parent] = (*self._readers.get(parent, ()), node)
         self._shapes = self._measure()
         self.layers = self._table(layer_names)
-        self.class_layer = class_layer if class_layer is not None else self._find_class_layer()
-        if self.class_layer is not None:
-            self.layer(self.class_layer)
+        self.blocks = frozenset(layer_names if blocks is None else blocks)
         self.labels = tuple(labels)
+        self.class_layer, self.class_layer_guessed = class_layer, False
+        if class_layer is None:
+            self.class_layer, self.class_layer_guessed = self._find_class_layer()
+        else:
+            self.layer(class_layer)
         self.digest = self._digest()
 
     # Lookup -------------------------------------------------------------------------------------------
@@ -122,6 +138,25 @@ class Network:
                 f"layer {name}: not in network {self.name}{nearest(name, self.layers)}; "
                 f"list layers with make layers MODEL={self.name}"
             ) from None
+
+    def readers(self, node: str) -> tuple[str, ...]:
+        """Names of the nodes that read a node."""
+        return self._readers.get(node, ())
+
+    def source(self, layer: str) -> str:
+        """The node whose values a layer shows: of a layer of tokens, that of the whole sequence."""
+        node = self.layer(layer).node
+        return self._parents[node][0] if isinstance(self._operators[node], Tokens) else node
+
+    def macs(self, node: str) -> int:
+        """Multiply-accumulates of a node alone for one image."""
+        operator = self._operators.get(node)
+        weight = getattr(operator, "weight", None)
+        if weight is None or weight.dim() < 2 or isinstance(operator, Constant):
+            return 0
+        shape = self._shapes[node]
+        positions = _area(self._shapes[self._parents[node][0]] if operator.kind == "deconv" else shape)
+        return weight.numel() * positions
 
     def ancestors(self, targets: Sequence[str]) -> tuple[str, ...]:
         """The operator nodes that the target nodes depend on, themselves included, parents first."""
@@ -168,7 +203,7 @@ class Network:
             operator = self._operators.get(node)
             if operator is not None and switches_off(operator):
                 relus.append(node)
-            elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape):
+            elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape | Moved | Tokens):
                 waiting.extend(self._parents[node])
         return tuple(dict.fromkeys(relus))
 
@@ -207,34 +242,41 @@ class Network:
         return {node: tuple(value.shape[1:]) for node, value in values.items()}
 
     def _table(self, names: Mapping[str, str]) -> dict[str, Layer]:
-        table = {}
+        table: dict[str, Layer] = {}
+        first: dict[str, str] = {}  # node → its first name
         for name, node in names.items():
-            shape, operator = self._shapes[node], self._operators[node]
+            shape, parents = self._shapes[node], self._parents[node]
             channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
-            weight = getattr(operator, "weight", None)
-            macs = 0
-            if weight is not None and weight.dim() >= 2:
-                positions = height * width
-                if operator.kind == "deconv":
-                    positions = _area(self._shapes[self._parents[node][0]])
-                macs = weight.numel() * positions
-            table[name] = Layer(name, node, operator.kind, channels, height, width, self._parents[node], macs)
+            shown = parents[0] if isinstance(self._operators[node], Tokens) else node
+            kind = self._operators[shown].kind
+            macs, same_as = self.macs(node), first.get(node, "")
+            first.setdefault(node, name)
+            table[name] = Layer(name, node, kind, channels, height, width, parents, macs, same_as)
         return table
 
-    def _find_class_layer(self) -> str | None:
-        """The layer below the last softmax; without a softmax, the last layer that is fully connected or 1 × 1."""
-        names = {layer.node: layer.name for layer in self.layers.values()}
-        for node in reversed(self.nodes):
-            if self._operators[node].kind != "softmax":
-                continue
-            below = self._parents[node][0]
-            while below not in names or self._operators[below].kind in HIDDEN:
-                if below == self.input:
-                    return None
-                below = self._parents[below][0]
-            return names[below]
-        flat = [layer for layer in self.layers.values() if not layer.spatial and layer.kind not in HIDDEN]
-        return flat[-1].name if flat else None
+    def _find_class_layer(self) -> tuple[str | None, bool]:
+        """The layer that the output shows, through softmax, sigmoid and the like; and whether that is a guess.
+
+        It is no guess where the output is made of probabilities, or where there is a label for each of its units.
+        """
+        names: dict[str, str] = {}
+        for layer in self.layers.values():
+            names.setdefault(layer.node, layer.name)
+        node, certain = self.output, False
+        while node != self.input:
+            kind = self._operators[node].kind
+            if kind in _PROBABILITIES:
+                certain = True
+            elif kind not in HIDDEN and node in names:
+                break
+            node = self._parents[node][0]
+        found = self.layers.get(names.get(node, ""))
+        if found is None or (found.spatial and not certain):
+            flat = [layer for layer in self.layers.values() if not layer.spatial and layer.kind not in HIDDEN]
+            found, certain = (flat[-1] if flat else None), False
+        if found is None:
+            return None, False
+        return found.name, not certain and len(self.labels) != found.channels
 
     def _digest(self) -> str:
         """SHA-256 of operators, edges, weights and preprocessing: networks of equal digests compute equal values."""
@@ -242,7 +284,7 @@ class Network:
         total = hashlib.sha256()
         head = [size.height, size.width, size.order, size.mean.tolist(), size.gain.tolist()]
         total.update(json.dumps(head).encode())
-        by_node = {layer.node: layer.name for layer in self.layers.values()}
+        by_node = {layer.node: layer.name for layer in self.layers.values() if not layer.same_as}
         for node, operator in self._operators.items():
             parents = [by_node.get(parent, parent) for parent in self._parents[node]]
             line = [by_node.get(node, node), type(operator).__name__, operator.settings(), parents]
@@ -300,17 +342,59 @@ def is_rectified(network: Network, layer: str) -> bool:
 
 def is_gated(network: Network, layer: str) -> bool:
     """Whether everything above reads the layer through a ReLU, leaky ones included, so that zero or less means off."""
-    node = network.layer(layer).node
-    readers = [above for above in network.nodes if node in network.parents(above)]
+    readers = list(network.readers(network.source(layer)))
     kinds: list[str] = []
     while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
         reader = readers.pop()
         operator = network.operator(reader)
         if operator.kind in HIDDEN:
-            readers += [above for above in network.nodes if reader in network.parents(above)]
+            readers += network.readers(reader)
         else:
             kinds.append(operator.kind)
     return bool(kinds) and all(kind == "relu" for kind in kinds)
+
+
+def normalization(network: Network, node: str) -> tuple[str, ...]:
+    """The nodes that normalise a node's value by fixed numbers, in their order; empty if others read it too.
+
+    Batch normalisation in evaluation mode, Caffe's BatchNorm with its Scale, and other fixed scales of channels.
+    """
+    found: list[str] = []
+    while True:
+        readers = network.readers(found[-1] if found else node)
+        if len(readers) != 1 or not isinstance(network.operator(readers[0]), Affine):
+            return tuple(found)
+        found.append(readers[0])
+
+
+def shown_layers(network: Network) -> tuple[str, ...]:
+    """The layers whose units an atlas shows by default: what the network passes on to its nonlinearities.
+
+    Convolutions and inner products, each after a fixed normalization if one follows; the sums of residual blocks;
+    concatenations that a block returns; and the class layer. Of a sequence with a class token, the class token.
+    """
+    wanted: set[str] = set()
+    for node in network.nodes:
+        operator = network.operator(node)
+        if operator.kind in _WEIGHTED:
+            wanted.add((node, *normalization(network, node))[-1])
+        elif isinstance(operator, Sum):
+            parents = network.parents(node)
+            constant = any(isinstance(network.operator(at), Constant) for at in parents if at != network.input)
+            if len(parents) > 1 and not constant and len({network.shape(parent) for parent in parents}) == 1:
+                wanted.add(node)
+    shown, seen = [], set()
+    for layer in network.layers.values():
+        if layer.same_as:
+            continue
+        source = network.source(layer.name)
+        block = isinstance(network.operator(source), Concat) and layer.name in network.blocks
+        if layer.name == network.class_layer or ((source in wanted or block) and source not in seen):
+            if source != layer.node and layer.spatial:  # the patches of a sequence that has a class token
+                continue
+            seen.add(source)
+            shown.append(layer.name)
+    return tuple(shown)
 
 
 class GraphBuilder:
@@ -349,13 +433,20 @@ class GraphBuilder:
             self.layer_names[layer] = node.name
         return self._keep(node)
 
-    def build(self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None) -> Network:
+    def build(
+        self,
+        name: str,
+        output: str,
+        labels: Sequence[str] = (),
+        class_layer: str | None = None,
+        blocks: Sequence[str] | None = None,
+    ) -> Network:
         """The finished network.
 
         output : name of the node that the graph returns.
-        labels, class_layer : as for `Network`.
+        labels, class_layer, blocks : as for `Network`.
         """
-        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer)
+        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer, blocks)
 
     def module(self, output: str) -> fx.GraphModule:
         """The finished graph without a layer table; `output` is the name of the node that it returns."""

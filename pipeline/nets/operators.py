@@ -10,7 +10,8 @@ changes the digests of networks that are stored already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +19,25 @@ from torch import Tensor, nn
 from pipeline.nets.interval import Interval, Part
 
 
+EXACT, PROBED, BOUND, WHOLE = "exact", "probed", "upper bound", "whole image"  # what is known of a window
+
+
 class Operator(nn.Module):
     """A node of the graph. Maps are (batch, channel, row, column); vectors are (batch, unit)."""
 
     kind = "operator"
     local = True  # False: every output depends on every position of the input
+    regular = True  # whether what an output reads moves along with its position
     combines = False  # True: takes several inputs; an input may hold one value for all positions
+    status = EXACT  # of what it says that an output reads
 
     def settings(self) -> dict[str, object]:
         """The numbers that define the operator, without its weights; part of a network's digest."""
         return {}
+
+    def operand(self, place: int) -> Operator:
+        """Who says what is read of the input at that place: the operator itself if it reads all of them alike."""
+        return self
 
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
         """The inputs that the wanted outputs read along one axis; may stick out of the map.
@@ -261,6 +271,8 @@ class Reshape(Operator):
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.shape = tuple(shape)  # without the batch
+        if math.prod(self.shape[1:]) > 1:  # a position of another map reads less than the whole
+            self.status = BOUND
 
     def settings(self) -> dict[str, object]:
         return {"shape": list(self.shape)}
@@ -307,21 +319,3 @@ class GlobalPool(Operator):
             return x.mean(dim=(2, 3), keepdim=keep)
         largest = nn.functional.max_pool2d(x, x.shape[2:])  # amax would split its gradient among equal values
         return largest if keep else largest.flatten(1)
-
-
-class Opaque(Operator):
-    """Any other function of tensors, as traced; every output is assumed to depend on all of its inputs."""
-
-    kind = "function"
-    local = False
-
-    def __init__(self, function: Callable[..., Tensor], description: str) -> None:
-        super().__init__()
-        self.function = function
-        self.description = description
-
-    def settings(self) -> dict[str, object]:
-        return {"function": self.description}
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.function(*inputs)

@@ -60,17 +60,18 @@ def needed_intervals(network: Network, layer: str, at: int | Interval, axis: int
     target = network.layer(layer).node
     needed: Intervals = {target: at if isinstance(at, Interval) else Interval(at, at + 1)}
     for node in reversed(network.ancestors([target])):
-        for parent in network.parents(node):
-            interval = read_interval(network, node, parent, needed[node], axis, clip=clip)
+        for place, parent in enumerate(network.parents(node)):
+            interval = read_interval(network, node, place, needed[node], axis, clip=clip)
             needed[parent] = needed[parent].hull(interval) if parent in needed else interval
     return needed
 
 
 def read_interval(
-    network: Network, node: str, parent: str, wanted: Interval, axis: int, *, clip: bool = True
+    network: Network, node: str, place: int, wanted: Interval, axis: int, *, clip: bool = True
 ) -> Interval:
-    """The rows (axis 0) or columns (axis 1) of `parent` that the wanted ones of `node` read."""
-    operator, size = network.operator(node), extent(network, parent, axis)
+    """The rows (axis 0) or columns (axis 1) of the parent at `place` that the wanted ones of `node` read."""
+    operator = network.operator(node).operand(place)
+    size = extent(network, network.parents(node)[place], axis)
     if not len(wanted):  # a position that reads only padding needs nothing below
         return Interval(0, 0)
     if operator.combines and size == 1:  # one value for all positions
@@ -137,22 +138,34 @@ def frames(network: Network, layer: str, axis: int) -> Frames:
 
 
 def is_local(network: Network, layer: str) -> bool:
-    """Whether all positions of the layer have windows of one size that move with the position."""
+    """Whether no position of the layer depends on all positions of a map by the rules of the operators."""
     return all(network.operator(node).local for node in network.ancestors([network.layer(layer).node]))
+
+
+def is_regular(network: Network, layer: str) -> bool:
+    """Whether all positions of the layer have windows of one size that move with the position."""
+    nodes = network.ancestors([network.layer(layer).node])
+    return all(network.operator(node).local and network.operator(node).regular for node in nodes)
 
 
 def receptive_fields(network: Network, layer: str) -> tuple[ReceptiveFields, ReceptiveFields]:
     """Size, stride and first pixel of a layer's receptive fields, along rows and along columns.
 
     With branches, the receptive field is the hull over all paths. Every position of a layer that is not local reads
-    the whole image: its stride is 0.
+    the whole image: its stride is 0. Where windows differ from position to position, as above an interpolation, they
+    are those of the centre and of its neighbour.
     Source: Araujo et al. 2019.
     """
     size = network.preprocessing
     if not is_local(network, layer):
         return ReceptiveFields(size.height, 0, 0), ReceptiveFields(size.width, 0, 0)
     axes = []
+    regular, centre = is_regular(network, layer), network.layer(layer).centre
     for axis in (0, 1):
-        first, second = (needed_intervals(network, layer, at, axis, clip=False)[network.input] for at in (0, 1))
-        axes.append(ReceptiveFields(len(first), second.start - first.start, first.start))
+        at = 0 if regular else max(0, centre[axis] - 1)
+        first, second = (needed_intervals(network, layer, at + i, axis, clip=False)[network.input] for i in (0, 1))
+        if not len(second):  # a map of one row
+            second = first
+        stride = second.start - first.start
+        axes.append(ReceptiveFields(max(len(first), len(second)), stride, first.start - at * stride))
     return axes[0], axes[1]

@@ -46,6 +46,10 @@ def _write_layers(file: h5py.File, card: NetworkCard) -> None:
         "window_size": np.array([layer.window_size for layer in layers], np.int32),
         "window_stride": np.array([layer.window_stride for layer in layers], np.int32),
         "window_offset": np.array([layer.window_offset for layer in layers], np.int32),
+        "window_status": [layer.window_status for layer in layers],
+        "measure": [layer.measure for layer in layers],
+        "shown": np.array([layer.shown for layer in layers], bool),
+        "same_as": [layer.same_as for layer in layers],
         "has_units": np.array([layer.has_units for layer in layers], bool),
         "class_layer": np.array([layer.name == card.class_layer for layer in layers], bool),
     }

@@ -66,6 +66,7 @@ def layer_card(name: str, kind: str = "conv", channels: int = 20, side: int = 5)
         has_units=kind not in ("identity", "reshape"),
         macs={"window": 1000, "image": 9000},
         bytes={"window": 4000, "image": 40000},
+        shown=kind in ("conv", "fc"),
     )
 
 

@@ -76,6 +76,7 @@ def _page(outline: Outline, unit: Unit, filled: Sequence[Filled], before: Link |
         window=figures.window(outline.atlas.input_size, sides, whole),
         window_size=captions.pair((sides[2] - sides[0], sides[3] - sides[1])),
         input_size=captions.pair(outline.atlas.input_size),
+        window_known=captions.WINDOW_STATUSES.get(layer.info.window_status, ""),
         cut=[
             f"{n} {side}" for n, side in zip(_cut(sides, whole), ("top", "left", "bottom", "right"), strict=True) if n
         ],

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.card import SHOWN_KINDS
 from pipeline.dataset_settings import DatasetRecord
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.method import Estimate, Method
@@ -145,7 +144,7 @@ def compared_layers(plan: Plan) -> tuple[str, ...]:
     return tuple(
         layer.name
         for layer in card.layers
-        if layer.has_units and (layer.kind in SHOWN_KINDS or layer.name == card.class_layer)
+        if layer.has_units and (layer.shown or layer.name == card.class_layer)
     )
 
 

@@ -2,7 +2,7 @@
 
 A maker takes the shape of the result and then the parameters of the torch function that it translates. It returns the
 operator with the operands that it reads, or None if no operator computes exactly what the function does. The caller
-then keeps the function itself, as an Opaque operator.
+then keeps the function itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def from_function(name: str, positional: Sequence[object], keywords: dict[str, o
     result : shape of the result.
     """
     name = _SAME.get(name, name)
-    if name in _RESHAPES:
+    if name in RESHAPES:
         operand = positional[0] if positional else keywords.get("input")
         return reshape(operand, result) if isinstance(operand, Operand) else None
     make = _FUNCTIONS.get(name)
@@ -75,12 +75,7 @@ def from_function(name: str, positional: Sequence[object], keywords: dict[str, o
     return make(*bound.args, **bound.kwargs)
 
 
-def is_reshape(name: str) -> bool:
-    """Whether a function changes only the shape and keeps the values in their order."""
-    return _SAME.get(name, name) in _RESHAPES
-
-
-_RESHAPES = frozenset({"flatten", "reshape", "view", "view_as", "reshape_as", "squeeze", "unsqueeze", "unflatten"})
+RESHAPES = frozenset({"flatten", "reshape", "view", "view_as", "reshape_as", "squeeze", "unsqueeze", "unflatten"})
 _SAME = {
     "iadd": "add",
     "isub": "sub",
@@ -100,8 +95,12 @@ _SAME = {
     "dropout3d": "dropout",
     "detach": "clone",
     "contiguous": "clone",
+    "identity": "clone",
     "negative": "neg",
     "max": "maximum",
+    "rdiv": "rtruediv",
+    "radd": "add",
+    "rmul": "mul",
 }
 
 
@@ -328,6 +327,12 @@ def softmax(result, input, dim=None, _stacklevel=3, dtype=None) -> Made:
     return (Softmax(), (input,)) if rank in (2, 4) and dim % rank == 1 and dtype is None else None
 
 
+def _log_softmax(result, input, dim=None, _stacklevel=3, dtype=None) -> Made:
+    if softmax(result, input, dim, _stacklevel, dtype) is None:
+        return None
+    return Pointwise(nn.LogSoftmax(dim=1), "logsoftmax"), (input,)
+
+
 def _relu(result, input, inplace=False) -> Made:  # in place or not, because the graph keeps every value
     return Relu(), (input,)
 
@@ -380,6 +385,12 @@ def _pointwise(kind: type[nn.Module], *names: str) -> Callable[..., Made]:
     return make
 
 
+def _hardtanh(result, input, min_val=-1.0, max_val=1.0, inplace=False) -> Made:
+    if (min_val, max_val) == (0.0, 6.0):  # torch's ReLU6 calls it
+        return Pointwise(nn.ReLU6(), "relu6"), (input,)
+    return Pointwise(nn.Hardtanh(min_val, max_val), "hardtanh"), (input,)
+
+
 def reshape(operand: Operand, result: Shape) -> Made:
     return (Identity() if operand.shape == result else Reshape(result)), (operand,)
 
@@ -420,6 +431,7 @@ _FUNCTIONS: dict[str, Callable[..., Made]] = {
     "batch_norm": batch_norm,
     "local_response_norm": local_response_norm,
     "softmax": softmax,
+    "log_softmax": _log_softmax,
     "cat": cat,
     "add": add,
     "sub": sub,
@@ -444,7 +456,7 @@ _FUNCTIONS: dict[str, Callable[..., Made]] = {
     "mish": _pointwise(nn.Mish),
     "hardswish": _pointwise(nn.Hardswish),
     "hardsigmoid": _pointwise(nn.Hardsigmoid),
-    "hardtanh": _pointwise(nn.Hardtanh, "min_val", "max_val"),
+    "hardtanh": _hardtanh,
     "elu": _pointwise(nn.ELU, "alpha"),
     "selu": _pointwise(nn.SELU),
     "celu": _pointwise(nn.CELU, "alpha"),
@@ -452,3 +464,32 @@ _FUNCTIONS: dict[str, Callable[..., Made]] = {
     "softsign": _pointwise(nn.Softsign),
     "logsigmoid": _pointwise(nn.LogSigmoid),
 }
+
+# Functions of each entry by itself, of one tensor or of several of one shape.
+ELEMENTWISE = frozenset(
+    {
+        "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "truediv", "true_divide", "rdiv", "neg",
+        "negative", "pow", "rpow", "float_power", "maximum", "minimum", "fmax", "fmin", "max", "min", "relu", "relu6",
+        "leaky_relu", "rrelu", "sigmoid", "tanh", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "hardtanh",
+        "elu", "selu", "celu", "softplus", "softsign", "logsigmoid", "hardshrink", "softshrink", "tanhshrink",
+        "threshold", "dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "clone",
+        "identity", "contiguous", "clamp", "clip", "clamp_min", "clamp_max", "where", "masked_fill", "abs", "absolute", "exp",
+        "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos",
+        "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv",
+        "sign", "sgn", "floor", "ceil", "round", "trunc", "frac", "remainder", "fmod", "lerp", "addcmul", "addcdiv",
+        "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "logical_and", "logical_or", "logical_not",
+        "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "and", "or", "invert", "nan_to_num", "sinc",
+        "logit", "lgamma", "digamma", "heaviside", "hypot", "float", "double", "half", "to", "type", "type_as",
+        "isnan", "isinf", "isfinite", "logaddexp", "xlogy", "special_expit", "expit", "floor_divide",
+    }
+)  # fmt: skip
+
+# Functions that only move values to other places, or repeat them.
+MOVING = frozenset(
+    {
+        "pad", "getitem", "narrow", "roll", "flip", "fliplr", "flipud", "expand", "expand_as", "broadcast_to",
+        "repeat", "tile", "repeat_interleave", "index_select", "select", "chunk", "split", "split_with_sizes",
+        "tensor_split", "unbind", "take_along_dim", "constant_pad_nd", "clone", "contiguous", "pixel_unshuffle",
+        "channel_shuffle", "native_channel_shuffle", "rot90", "take",
+    }
+)  # fmt: skip

@@ -1,23 +1,31 @@
-"""A torch module as a `Network`: traced with torch.fx, then translated node by node into operators."""
+"""A torch module as a `Network`: recorded, then translated call by call into operators on maps and vectors."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
-from pipeline.nets.operators import Identity, Opaque, Operator, Slice
+from pipeline.nets.opaque import Elementwise, Laid, Opaque, Order, measured_spans
+from pipeline.nets.operators import Concat, GlobalPool, InnerProduct, Operator, Reshape, Slice, Softmax
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_modules.functions import Operand, Varying, from_function, is_reshape
-from pipeline.nets.torch_modules.modules import from_module
-from pipeline.nets.torch_modules.trace import NodeValue, flat, function_name, measured, path_of, trace
+from pipeline.nets.rearranging import FILLED, Constant, Detach, LayerNorm, Moved, TokenConcat, Tokens
+from pipeline.nets.sliding import Convolution
+from pipeline.nets.torch_modules.capture import Capture, Rows, order_of, output_value, prepared
+from pipeline.nets.torch_modules.functions import ELEMENTWISE, MOVING, RESHAPES, Operand, Varying, from_function
+from pipeline.nets.torch_modules.recording import PASSED_ON, Call, Ref, part_at, replaced
+from pipeline.nets.torch_modules.replay import Batch
 
-BATCHES = (2, 3)  # sizes of two runs, whose differences depend on the batch size; size 1 would broadcast
 TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
+IMAGES = 5  # of noise, on which the module is recorded and compared
+PATCHES = "@patches"  # ends the name of the map of patches of a sequence that begins with a class token
+
+Shape = tuple[int, ...]  # (channel, row, column) or (unit,)
 
 
 def torch_network(
@@ -26,275 +34,949 @@ def torch_network(
     preprocessing: Preprocessing,
     labels: Sequence[str] = (),
     class_layer: str | None = None,
+    output: str | None = None,
 ) -> Network:
     """The network that a module computes in evaluation mode, in float32; the module itself is not changed.
 
-    A layer is named by the path of its module ("layer1.0.conv1", "features.0"), with "#2" appended at the second use of
-    a module. A function is named by its node in torch.fx ("add_1"). Modules and functions that cannot be translated are
-    kept as traced: they are exact, and are assumed to depend on all of their inputs.
+    A layer is named by the path of the module that returned it ("layer1.0.conv1", "layer1.0"), with "#2" appended at
+    the second use of a module. The result of a function is named by the module that called it and the function
+    ("layer1.0.add"). Channels-last maps and sequences of tokens become maps too, (channel, row, column). A sequence
+    that begins with a class token is a layer of that token; its patches are the layer NAME@patches.
+
+    Functions without a rule of their own are kept as recorded: they are exact, and what they read is measured.
 
     name : of the network.
     module : reads (batch, channel, row, column), pixels minus the mean, multiplied by the gain.
     labels, class_layer : as for `Network`.
-    Raises DefinitionError if torch.fx cannot trace the module, if the module cannot process images of the given size,
-    or if the translated graph does not reproduce the module's output.
+    output : which of several results is the network's, such as "logits"; None for the first.
+    Raises DefinitionError if the module cannot process images of the given size, or if the translated graph does not
+    reproduce its output and the values of its layers.
     """
-    module = copy.deepcopy(module).float().eval().requires_grad_(False)
-    traced = trace(name, module)
-    image = _noise(preprocessing)
-    values = measured(name, traced, image[: BATCHES[0]]), measured(name, traced, image)
-    network = _Translation(name, traced, values, preprocessing).network(labels, class_layer)
-    _compare(network, module, image)
+    module = prepared(name, module)
+    images = _noise(preprocessing)
+    with torch.compiler.set_stance("force_eager"):
+        capture = Capture(name, module, images)
+        translation = _Translation(capture, preprocessing)
+        network = translation.network(output_value(name, capture.first, output), labels, class_layer)
+        with torch.no_grad():
+            _compare(network, translation, capture, module, images)
     return network
 
 
 def _noise(size: Preprocessing) -> Tensor:
     """Test images as the module reads them: Gaussian noise with the spread of pixel levels."""
-    shape = (max(BATCHES), size.channels, size.height, size.width)
+    shape = (IMAGES, size.channels, size.height, size.width)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 50
     return noise * torch.from_numpy(size.gain).float().view(1, -1, 1, 1)
 
 
-# Translation -----------------------------------------------------------------------------------------
+# Forms -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Which tokens of a sequence are patches: `prefix` others come first, then a map of rows × columns.
+
+    mixed : whether the image enters the first tokens too, as it does after attention.
+    """
+
+    prefix: int
+    rows: int
+    columns: int
+    mixed: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """A recorded tensor as a node of our graph, whose values are maps and vectors.
+
+    node : of the graph. shape : of its value, without the batch.
+    order : how the recorded tensor lies over it.
+    tokens : of a sequence whose tokens are not a map.
+    """
+
+    node: str
+    shape: Shape
+    order: Order
+    tokens: Patches | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the recorded tensor is the node's value itself."""
+        return self.order == Order("first", self.shape)
+
+    @property
+    def positions(self) -> int:
+        return math.prod(self.shape[1:])
 
 
 class _Translation:
-    """Walks a traced graph and builds the graph of operators.
+    """Walks a recording and builds the graph of operators.
 
-    values, others : the records of two runs of different batch sizes.
+    A recorded value is a `Form` as soon as it is known to be a map, a vector or a sequence. Others wait: what is
+    computed through them becomes one opaque operator between two forms.
     """
 
-    def __init__(
-        self,
-        name: str,
-        traced: fx.GraphModule,
-        values: tuple[dict[fx.Node, NodeValue], dict[fx.Node, NodeValue]],
-        preprocessing: Preprocessing,
-    ) -> None:
-        self.name, self.traced = name, traced
-        self.values, self.others = values
-        self.builder = GraphBuilder(preprocessing)
-        self.ours: dict[fx.Node, str] = {}  # traced node → our node that holds its value now
-        self.axes: dict[fx.Node, tuple[int, ...]] = {}  # the original axis at each place: (1, 2, 3) unless permuted
-        self.uses: dict[str, int] = {}
-        self.depends: set[fx.Node] = set()  # nodes that depend on the image or on its size
+    def __init__(self, capture: Capture, preprocessing: Preprocessing) -> None:
+        self.capture, self.builder = capture, GraphBuilder(preprocessing)
+        self.preprocessing = preprocessing
+        image = capture.first.image
+        shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+        self.forms: dict[int, Form] = {image: Form(self.builder.input, shape, Order("first", shape))}
+        self.image = image
+        self.moves = {self.builder.input}  # nodes through which a gradient reaches the image
+        self.layers: dict[str, int] = {}  # name of a layer → its value
+        self.blocks: list[str] = []  # names of the layers that modules returned
+        self._views: dict[str, tuple[str, str]] = {}  # sequence → nodes of its class token and of its patches
 
-    def network(self, labels: Sequence[str], class_layer: str | None) -> Network:
-        live = self._live()
-        for node in self.traced.graph.nodes:
-            if node.op == "placeholder":
-                self.depends.add(node)
-                self.ours[node] = self.builder.input
-                self.axes[node] = (1, 2, 3)
-            elif node.op == "output":
-                return self.builder.build(self.name, self._result(node), labels, class_layer)
-            else:
-                if any(parent in self.depends for parent in node.all_input_nodes):
-                    self.depends.add(node)
-                if node in live and self._is_operand(node):
-                    self._translate(node)
-        raise DefinitionError(f"network {self.name}: its forward returns nothing")
+    def network(self, output: int, labels: Sequence[str], class_layer: str | None) -> Network:
+        self.output, live = output, self._live(output)
+        for call in self.capture.first.calls:
+            for value in call.results:
+                if value in live and value not in self.forms and self.capture.depends(value):
+                    form = self._translated(call, value)
+                    if form is not None:
+                        self.forms[value] = form
+        returned = self._form(output) or self._adopted(output)
+        if returned is None:
+            raise DefinitionError(
+                f"network {self.capture.name}: its result does not have one row for each image; keep the batch first"
+            )
+        self.returned = returned
+        self._name(live)
+        if not self.builder.layer_names:
+            raise DefinitionError(f"network {self.capture.name}: no value of it depends on the image; check its forward")
+        return self.builder.build(self.capture.name, returned.node, labels, class_layer, self.blocks)
 
-    def _live(self) -> set[fx.Node]:
-        """The nodes that the result needs, including nodes that only overwrite a value."""
-        live: set[fx.Node] = set()
-        for node in reversed(self.traced.graph.nodes):
-            if node.op == "output" or node in live or self.values[node].mutates:
-                live.update((node, *node.all_input_nodes))
+    def _live(self, output: int) -> set[int]:
+        """The values that a result of the module needs."""
+        results = [at for at in self.capture.first.result.values() if self.capture.depends(at)]
+        live, waiting = set(), [output, *results]
+        while waiting:
+            at = waiting.pop()
+            if at in live:
+                continue
+            live.add(at)
+            if self.capture.first.values[at].call is not None:
+                waiting.extend(self.capture.call_of(at).reads)
         return live
 
-    def _translate(self, node: fx.Node) -> None:
-        operator, parents = self._operator(node)
-        self.axes[node] = self._axes(node)
-        layer = self._layer(node)
-        made = self.builder.add(node.name, operator, [self.ours[parent] for parent in parents], layer)
-        self.ours[node] = made
-        for written in self.values[node].mutates:
-            self._write_over(written, node, made)
+    # One call -----------------------------------------------------------------------------------------
 
-    def _operator(self, node: fx.Node) -> tuple[Operator, list[fx.Node]]:
-        """The operator of a node and the nodes that it reads."""
-        value, result = self.values[node], self._shape(node)
-        operands = [parent for parent in node.all_input_nodes if self._is_operand(parent)]
-        if value.same_as in operands and self.others[node].same_as is value.same_as:
-            return Identity(), [value.same_as]
-        made = None
-        if result is not None and all(self._shape(parent) is not None for parent in operands):
-            try:
-                made = self._from_tables(node, result)
-            except DefinitionError as error:
-                raise DefinitionError(f"network {self.name}: {path_of(node)}: {error}") from None
-        if made is None:
-            return self._opaque(node)
-        operator, read = made
-        by_name = {traced.name: traced for traced in self.ours}
-        return operator, [by_name[operand.name] for operand in read]
+    def _translated(self, call: Call, value: int) -> Form | None:
+        """The form of a call's result, or None for a value that waits."""
+        rows = self.capture.rows(value)
+        if rows is None:
+            return None
+        passed = self._passed_on(call)
+        if passed is not None:
+            return passed
+        if call.name == "detach" or call.name == "data":
+            below = self._form(call.reads[0])
+            return None if below is None else self._add(call, Detach(), [below], below)
+        try:
+            for rule in (self._relaid, self._tabled, self._of_channels, self._joined, self._moved, self._elementwise):
+                form = rule(call, value, rows)
+                if form is not None:
+                    return form
+        except DefinitionError as error:
+            text = str(error)
+            whole = text if text.startswith("network ") else f"network {self.capture.name}: {call.layer}: {text}"
+            raise DefinitionError(whole) from None
+        return self._like_its_operand(call, value, rows)
 
-    def _from_tables(self, node: fx.Node, result: tuple[int, ...]) -> tuple[Operator, tuple[Operand, ...]] | None:
-        if node.op == "call_module":
-            operands = [parent for parent in node.all_input_nodes if self._is_operand(parent)]
-            if len(operands) != 1 or node.args != (operands[0],) or node.kwargs:
+    def _add(
+        self, call: Call | None, operator: Operator, parents: Sequence[Form], like: Form, shape: Shape | None = None
+    ) -> Form:
+        """The form of a new node, which lies like another form. shape : of its value, if it is another."""
+        node = self.builder.add(
+            call.layer if call is not None else operator.kind, operator, [parent.node for parent in parents], None
+        )
+        if not isinstance(operator, Detach) and any(parent.node in self.moves for parent in parents):
+            self.moves.add(node)
+        tokens = _kept(like.tokens, like.shape if shape is None else shape)
+        if tokens is not None:
+            mixed = tokens.mixed or any(parent.tokens is not None and parent.tokens.mixed for parent in parents)
+            tokens = replace(tokens, mixed=mixed)
+        if shape is None or shape == like.shape:
+            return replace(like, node=node, tokens=tokens)
+        return Form(node, shape, _resized(like.order, like.shape, shape), tokens)
+
+    def _form(self, value: int) -> Form | None:
+        return self.forms.get(value)
+
+    def _operand_forms(self, call: Call) -> list[Form] | None:
+        """The forms of the values that depend on the image, in the order of the arguments; None if one has none."""
+        forms = [self.forms.get(at) for at in call.reads if self.capture.depends(at)]
+        return None if any(form is None for form in forms) else forms  # type: ignore[return-value]
+
+    # Rules --------------------------------------------------------------------------------------------
+
+    def _relaid(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """reshape, view, permute and the like: the same node in another order, where that is all they do."""
+        if call.name in RESHAPES:
+            below = self.forms.get(call.reads[0])
+            return None if below is None or below.plain else self._reshaped(call, below, value, rows)
+        if call.name not in _PERMUTES:
+            return None
+        below = self.forms.get(call.reads[0])
+        if below is None or len(below.shape) != 3:
+            return None
+        old, new = _roles(below.order), self._permuted(call, value)
+        if new is None or len(new) != len(old):
+            return None
+        roles = tuple(old[at] for at in new)
+        sizes = self.capture.shape(value)
+        for axes in ("first", "last", "sequence"):
+            order = order_of(axes, sizes, rows)
+            if roles == _roles(order) and (below.order.rows == 1 or axes == below.order.axes == "last"):
+                return replace(below, order=order)
+        return None
+
+    def _permuted(self, call: Call, value: int) -> tuple[int, ...] | None:
+        """The old axis at each new place, found by permuting a tensor whose axes have different lengths."""
+        rank = len(self.capture.shape(call.reads[0]))
+        lengths = (2, 3, 5, 7, 11, 13, 17, 19)[:rank]
+        args, kwargs = self.capture.merged(call)
+        probe = torch.empty(lengths)
+
+        def given(part: object) -> object:
+            return probe if isinstance(part, Ref) else part
+
+        result = call.function(*replaced(args, given), **replaced(kwargs, given))
+        return tuple(lengths.index(length) for length in result.shape) if result.dim() == rank else None
+
+    def _reshaped(self, call: Call, below: Form, value: int, rows: Rows) -> Form | None:
+        """A reshape of a tensor that is not the map itself."""
+        order, shape = below.order, below.shape
+        rest = order_of("last", self.capture.shape(value), rows).shape
+        if rows.axis != 0 or not rest or len(shape) != 3:
+            return None
+        channels, height, width = shape
+        if order.axes == "last" and rest[-1] == channels and (rest != (channels,) or rows.each > 1):
+            if rows.each == 1 and len(rest) == 3 and rest[:2] != (height, width):
+                map_of = (channels, *rest[:2])
+                return self._add(None, Reshape(map_of), [below], Form("", map_of, Order("last", rest)))
+            return replace(below, order=Order("last", rest, rows.each))
+        if rows.each == 1 and rest == (channels,) and height * width == 1:
+            return self._add(call, Reshape(rest), [below], Form("", rest, Order("first", rest)))
+        if order.axes == "first" and order.rows == rows.each == 1:
+            if len(rest) == 1:
+                return self._add(call, Reshape(rest), [below], Form("", rest, Order("first", rest)))
+            if rest[0] == channels and len(rest) == 3:
+                if rest == shape:
+                    return replace(below, order=Order("first", rest))
+                return self._add(call, Reshape(rest), [below], Form("", rest, Order("first", rest)))
+            if rest[0] == channels:
+                return replace(below, order=Order("first", rest))
+        return None
+
+    def _tabled(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """The operators of functions.py, on maps and vectors as they are."""
+        if call.name in _MAP_FUNCTIONS and call.reads[0] not in self.forms and self.capture.depends(call.reads[0]):
+            self._adopt_map(call.reads[0])
+        forms = self._operand_forms(call)
+        result = order_of("first", self.capture.shape(value), rows).shape
+        if forms and call.name in RESHAPES and len(forms[0].shape) == len(result) == 3 and forms[0].positions > 1:
+            if result[0] != forms[0].shape[0]:  # channels become positions, as where channels are shuffled
                 return None
-            return from_module(self.traced.get_submodule(node.target), self._argument(operands[0]), result)
-        name = function_name(node)
-        piece = self._piece(node)
-        if piece is not None or name is None:
-            return piece
-        positional = fx.node.map_arg(node.args, self._argument)
-        keywords = fx.node.map_arg(node.kwargs, self._argument)
-        return from_function(name, positional, dict(keywords), result)
+        if not forms or rows != Rows(0, 1) or not all(form.plain for form in forms):
+            return self._reshaped_plain(call, value, rows, forms) if forms else None
+        piece = self._piece(call, value, forms)
+        if piece is None:
+            positional, keywords = self._arguments(call, lambda at: self._operand(at))
+            if len(call.results) > 1 and not call.overwrites:
+                return self._reshaped_plain(call, value, rows, forms)
+            made = from_function(call.name, positional, keywords, result)
+            if made is None or len(result) not in (1, 3):
+                return self._reshaped_plain(call, value, rows, forms)
+            operator, read = made
+            by_name = {form.node: form for form in forms}
+            parents = [by_name[operand.name] for operand in read]
+        else:
+            operator, parents = piece
+        return self._add(call, operator, parents, Form("", result, Order("first", result)))
 
-    def _piece(self, node: fx.Node) -> tuple[Operator, tuple[Operand, ...]] | None:
-        """The operator of one piece of chunk or split along the channels; None for another node."""
-        if function_name(node) != "getitem" or not isinstance(node.args[0], fx.Node):
+    def _reshaped_plain(self, call: Call, value: int, rows: Rows, forms: list[Form]) -> Form | None:
+        """A plain map as a sequence (batch, channel, token), or a plain vector as tokens (batch, 1, channel)."""
+        if call.name not in RESHAPES or not forms[0].plain:
             return None
-        cut, index = node.args[0], node.args[1]
-        if function_name(cut) not in ("chunk", "split", "tensor_split") or not isinstance(index, int):
+        below, rest = forms[0], order_of("last", self.capture.shape(value), rows).shape
+        if rows != Rows(0, 1):
             return None
-        source, shapes = cut.args[0], self.values[cut].shapes
-        if not isinstance(source, fx.Node) or cut.args[2:] != (1,) and cut.kwargs.get("dim") != 1:
+        if len(below.shape) == 3:
+            return self._reshaped(call, below, value, rows)
+        if rest[-1] == below.shape[0]:
+            map_of = (below.shape[0], 1, 1)
+            return self._add(call, Reshape(map_of), [below], Form("", map_of, Order("last", rest)))
+        return None
+
+    def _piece(self, call: Call, value: int, forms: list[Form]) -> tuple[Operator, list[Form]] | None:
+        """One piece of chunk or split along the channels of a plain map."""
+        if call.name not in ("chunk", "split", "tensor_split", "split_with_sizes"):
             return None
-        index %= len(shapes)
-        start = sum(shape[1] for shape in shapes[:index])
-        return Slice(start, start + shapes[index][1]), (self._argument(source),)
+        shapes = [self.capture.shape(at) for at in call.results]
+        if sum(shape[1] for shape in shapes) != forms[0].shape[0] or len({shape[2:] for shape in shapes}) != 1:
+            return None
+        place = call.results.index(value)
+        start = sum(shape[1] for shape in shapes[:place])
+        return Slice(start, start + shapes[place][1]), forms[:1]
 
-    def _opaque(self, node: fx.Node) -> tuple[Operator, list[fx.Node]]:
-        """The node as an Opaque operator: a graph of the node with the sizes and constants that it uses."""
-        inner: list[fx.Node] = []
-        operands: list[fx.Node] = []
-        copied: dict[fx.Node, object] = {}
+    def _of_channels(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """Functions of each position's channels in a tensor whose last axis they are: linear, layer_norm, means."""
+        if call.name == "linear" or (call.name == "matmul" and not self.capture.depends(call.reads[-1])):
+            return self._linear(call, value)
+        if call.name == "layer_norm":
+            return self._layer_norm(call, value)
+        if call.name == "batch_norm":
+            return self._batch_norm(call)
+        below = self.forms.get(call.reads[0]) if call.reads else None
+        if below is None or below.order.axes == "first" or len(call.reads) > 1:
+            return None
+        args, kwargs = self.capture.merged(call)
+        rank = len(self.capture.shape(call.reads[0]))
+        dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        roles = _roles(below.order)
+        if call.name == "softmax" and isinstance(dims, int) and roles[dims % rank] == "c":
+            return self._add(call, Softmax(), [below], below)
+        if call.name not in ("mean", "amax") or dims is None:
+            return None
+        axes = {dim % rank for dim in (dims if isinstance(dims, (tuple, list)) else (dims,))}
+        if axes != {at for at, role in enumerate(roles) if role[0] == "p"} or below.order.rows != 1:
+            return None
+        keep = len(self.capture.shape(value)) == rank
+        mode = "mean" if call.name == "mean" else "max"
+        channels = below.shape[0]
+        shape: Shape = (channels, 1, 1) if keep else (channels,)
+        order = order_of(below.order.axes if keep else "first", self.capture.shape(value), rows)
+        return self._add(call, GlobalPool(mode, flat=not keep), [below], Form("", shape, order))
 
-        def visit(at: fx.Node) -> None:
-            for parent in at.all_input_nodes:
-                if self._is_operand(parent):
-                    if parent not in operands:
-                        operands.append(parent)
-                elif self._is_fixed(parent):
-                    copied[parent] = self.values[parent].static
-                elif parent not in inner:
-                    visit(parent)
-            inner.append(at)
+    def _linear(self, call: Call, value: int) -> Form | None:
+        """A linear layer on tokens or on a channels-last map: a convolution of 1 × 1."""
+        args, kwargs = self.capture.merged(call)
+        named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+        if call.name == "matmul":
+            named = dict(zip(("input", "weight"), args, strict=False))
+        source, weight, bias = named.get("input"), named.get("weight"), named.get("bias")
+        if not isinstance(source, Ref) or not self.capture.depends(source.value):
+            return None
+        if not isinstance(weight, Ref) or self.capture.depends(weight.value):
+            return None
+        matrix = self.capture.constant(weight.value)
+        shift = self.capture.constant(bias.value) if isinstance(bias, Ref) else None
+        shift = None if shift is None else shift.detach()
+        if matrix is None or matrix.dim() != 2 or (isinstance(bias, Ref) and shift is None):
+            return None
+        matrix = matrix.T if call.name == "matmul" else matrix
+        below = self.forms.get(source.value) or self._adopted(source.value)
+        if below is None:
+            return None
+        if below.plain and len(below.shape) == 1:
+            vector = (matrix.shape[0],)
+            return self._add(call, InnerProduct(matrix.detach().contiguous(), shift), [below], below, vector)
+        if below.order.axes == "first" or len(below.shape) != 3:
+            return None
+        operator = Convolution(matrix.detach()[:, :, None, None].contiguous(), shift)
+        return self._add(call, operator, [below], below, (matrix.shape[0], *below.shape[1:]))
 
-        visit(node)
-        graph = fx.Graph()
-        copied |= {operand: graph.placeholder(f"input_{at}") for at, operand in enumerate(operands)}
-        for operand in operands:
-            if any(operand in self.values[at].mutates for at in inner):  # the value that it reads is a layer too
-                copied[operand] = graph.call_method("clone", (copied[operand],))
-        for at in inner:
-            copied[at] = graph.node_copy(at, copied.__getitem__)
-        graph.output(copied[node])
-        function = fx.GraphModule(self.traced, graph)
-        return Opaque(function, _description(function)), operands
+    def _layer_norm(self, call: Call, value: int) -> Form | None:
+        args, kwargs = self.capture.merged(call)
+        names = ("input", "normalized_shape", "weight", "bias", "eps")
+        named = dict(zip(names, args, strict=False)) | kwargs
+        source = named["input"]
+        if not isinstance(source, Ref) or not self.capture.depends(source.value):
+            return None
+        below = self.forms.get(source.value) or self._adopted(source.value)
+        if below is None or tuple(named["normalized_shape"]) != (below.shape[0],):
+            return None
+        if below.order.axes == "first" and len(below.shape) == 3:
+            return None
+        arrays = []
+        for name in ("weight", "bias"):
+            array = named.get(name)
+            if isinstance(array, Ref) and self.capture.depends(array.value):
+                return None
+            arrays.append(None if array is None else self.capture.constant(array.value).detach())
+        return self._add(call, LayerNorm(*arrays, named.get("eps", 1e-5)), [below], below)
 
-    def _write_over(self, written: fx.Node, node: fx.Node, made: str) -> None:
-        """Redirect later readers of a value that was changed in place to the new value."""
-        storage, shapes = self.values[written].storage, self.values[written].shapes
-        for other in list(self.ours):
-            if other is not node and self.values[other].storage == storage:
-                if self.values[other].shapes == shapes:
-                    self.ours[other] = made
-                elif any(user > node for user in other.users):
-                    raise DefinitionError(
-                        f"network {self.name}: {path_of(node)} changes {path_of(other)} in place through a view, "
-                        "and it is read again later; use the form that is not in place"
-                    )
+    def _batch_norm(self, call: Call) -> Form | None:
+        """Batch normalisation of tokens, (batch, channel, token) or (batch · token, channel)."""
+        below = self.forms.get(call.reads[0])
+        if below is None or _roles(below.order)[1] != "c":
+            return None
+        positional, keywords = self._arguments(call, self._operand)
+        made = from_function(call.name, positional, keywords, below.shape)
+        return None if made is None else self._add(call, made[0], [below], below)
 
-    def _is_operand(self, node: fx.Node) -> bool:
-        """Whether the node is a tensor that depends on the image."""
-        return node in self.depends and self.values[node].storage is not None
+    def _joined(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """A concatenation of channels, or of tokens."""
+        if call.name not in ("cat", "concat", "concatenate"):
+            return None
+        args, kwargs = self.capture.merged(call)
+        named = dict(zip(("tensors", "dim"), args, strict=False)) | kwargs
+        sizes = self.capture.shape(value)
+        axis = named.get("dim", named.get("axis", 0)) % len(sizes)
+        refs = [part.value for part in named["tensors"]]
+        known = [self.forms[at] for at in refs if at in self.forms]
+        if not known:
+            return None
+        for at in refs:
+            if at not in self.forms and self.capture.depends(at) and self._adopted(at, like=known[0]) is None:
+                return None
+        parts = [self.forms[at] if at in self.forms else self._constant(at, known[0]) for at in refs]
+        if any(part is None or part.order.axes != known[0].order.axes for part in parts):
+            return None
+        roles = _roles(known[0].order)
+        if axis >= len(roles) or known[0].order.rows != 1:
+            return None
+        if roles[axis] == "c":
+            if len({part.shape[1:] for part in parts}) != 1:
+                return None
+            shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+            order = order_of(known[0].order.axes, sizes, rows)
+            return self._add(call, Concat(), parts, Form("", shape, order, parts[0].tokens))
+        if "p1" in roles or roles[axis] != "p0":
+            return None
+        shape = (parts[0].shape[0], sum(part.positions for part in parts), 1)
+        tokens = _tokens_of(parts)
+        order = order_of(known[0].order.axes, sizes, rows)
+        return self._add(call, TokenConcat(), parts, Form("", shape, order, tokens))
 
-    def _is_fixed(self, node: fx.Node) -> bool:
-        """Whether the node is a number, such as a size, that is equal for all batch sizes."""
-        value, other = self.values[node], self.others[node]
-        return node in self.depends and not value.shapes and value.static == other.static
+    def _moved(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """Functions that only move values: crops, padding, shifts, strides, repetition. Followed with numbered values."""
+        if call.name not in MOVING:
+            return None
+        depending = [at for at in call.reads if self.capture.depends(at)]
+        below = self.forms.get(depending[0]) if depending else None
+        if below is None or len(below.shape) != 3 or call.overwrites:
+            return None
+        target = self._lies_like(below, value, rows)
+        if target is None:
+            return None
+        replay = self.capture.replay(value, depending[:1]) if len(set(depending)) == 1 else None
+        if replay is None:  # expand_as(x): the other operand gives its size only
+            return self._expanded(call, below, target)
+        shape, order = target
+        single = shape if len(shape) == 3 else (shape[0], 1, 1)
+        function = Laid(replay, [below.order], replace(order), shape)
+        index = _followed(function, below.shape, single)
+        if index is None:
+            return None
+        channels, moved_rows, moved_columns, fill = index
+        form = Form("", single, order, _cropped(below, moved_rows))
+        if moved_rows == list(range(below.shape[1])) and moved_columns == list(range(below.shape[2])):
+            if channels == list(range(channels[0], channels[0] + len(channels))) and channels[0] >= 0:
+                if len(channels) == below.shape[0]:
+                    return Form(below.node, below.shape, order, below.tokens) if single == shape else None
+                return self._add(call, Slice(channels[0], channels[0] + len(channels)), [below], form)
+        if FILLED in channels:
+            return None
+        moved = self._add(call, Moved(channels, moved_rows, moved_columns, fill), [below], form)
+        if single == shape:
+            return moved
+        return self._add(call, Reshape(shape), [moved], Form("", shape, order))
 
-    def _argument(self, node: fx.Node) -> object:
-        if self._is_operand(node):
-            return Operand(node.name, self._shape(node))
-        fixed = node not in self.depends or self._is_fixed(node)
-        return self.values[node].static if fixed else Varying()
+    def _expanded(self, call: Call, below: Form, target: tuple[Shape, Order]) -> Form | None:
+        """x.expand_as(y): one value repeated at every position."""
+        shape, order = target
+        if call.name != "expand_as" or below.shape[1:] != (1, 1) or len(shape) != 3:
+            return None
+        operator = Moved(list(range(shape[0])), [0] * shape[1], [0] * shape[2], 0.0)
+        return self._add(call, operator, [below], Form("", shape, order)) if shape[0] == below.shape[0] else None
 
-    def _shape(self, node: fx.Node) -> tuple[int, ...] | None:
-        """The node's shape without the batch; None if its first axis is not the batch."""
-        shapes = (*self.values[node].shapes, *self.others[node].shapes)
-        leading = tuple(shape[:1] for shape in shapes)
-        return shapes[0][1:] if leading == tuple((size,) for size in BATCHES) else None
+    def _elementwise(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """Functions of each entry by itself, of one tensor or of several that lie alike."""
+        if call.name not in ELEMENTWISE:
+            return None
+        depending = [at for at in dict.fromkeys(call.reads) if self.capture.depends(at)]
+        known = [self.forms[at] for at in depending if at in self.forms]
+        if not known:
+            return None
+        wide = max(known, key=lambda form: math.prod(form.shape))
+        for at in depending:
+            if at not in self.forms and self._adopted(at, like=wide) is None:
+                return None
+        forms = {at: self.forms[at] for at in depending}
+        rank = len(self.capture.shape(value))
+        target = self._lies_like(wide, value, rows)
+        if target is None or target[0] != wide.shape or target[1] != wide.order:
+            return None
+        for at, form in forms.items():
+            if not _broadcasts(form, wide) or len(self.capture.shape(at)) != rank:
+                return None
+        return self._tabled_alike(call, forms, wide) or self._function_alike(call, value, forms, wide)
 
-    def _axes(self, node: fx.Node) -> tuple[int, ...]:
-        """The original axis at each place of the value, followed through permute and transpose."""
-        rank = len(self.values[node].shapes[0])
-        straight = tuple(range(1, rank))
-        parent = next((parent for parent in node.all_input_nodes if parent in self.axes), None)
-        if parent is None or len(self.axes[parent]) != rank - 1:
-            return straight
-        name, before = function_name(node), (0, *self.axes[parent])
-        if name is not None and is_reshape(name):
-            return straight
-        numbers = [number for number in flat(list(node.args[1:])) if isinstance(number, int)]
-        numbers += [number for number in flat(dict(node.kwargs)) if isinstance(number, int)]
-        if name == "permute" and len(numbers) == rank:
-            return tuple(before[number] for number in numbers)[1:]
-        if name in ("transpose", "swapaxes") and len(numbers) == 2:
-            order = list(before)
-            order[numbers[0]], order[numbers[1]] = order[numbers[1]], order[numbers[0]]
-            return tuple(order)[1:]
-        return self.axes[parent]
+    def _passed_on(self, call: Call) -> Form | None:
+        """The form of the tensor that a call returned as it is; None for another call, or one of a plain map."""
+        below = self.forms.get(call.reads[0]) if call.name in PASSED_ON and call.reads else None
+        return None if below is None or below.plain else below
 
-    def _layer(self, node: fx.Node) -> str | None:
-        """The layer's name; None for a value that is neither a vector nor a map of channels."""
-        shape = self._shape(node)
-        name = path_of(node)
-        if node.op == "call_module":
-            self.uses[name] = self.uses.get(name, 0) + 1
-            name = name if self.uses[name] == 1 else f"{name}#{self.uses[name]}"
-        straight = shape is not None and self.axes[node] == tuple(range(1, len(shape) + 1))
-        return name if straight and len(shape) in (1, 3) else None
+    def _tabled_alike(self, call: Call, forms: dict[int, Form], wide: Form) -> Form | None:
+        """The operator of functions.py for tensors that lie alike, though not as maps."""
 
-    def _result(self, output: fx.Node) -> str:
-        value = output.args[0]
-        if not isinstance(value, fx.Node) or value not in self.ours:
-            raise DefinitionError(
-                f"network {self.name}: its forward returns {type(value).__name__}, expected one tensor that "
-                "depends on the image; wrap it in a module that returns that tensor alone"
+        def operand(at: int) -> object:
+            if at in forms:
+                return Operand(forms[at].node, forms[at].shape)
+            tensor = self.capture.image_constant(at)
+            if tensor is None or tensor.dim() == 0 or tensor.numel() == 1:
+                return Varying() if tensor is None else tensor
+            laid = _constant_map(tensor, wide, self._rank(forms, wide))
+            return Varying() if laid is None else laid
+
+        positional, keywords = self._arguments(call, operand)
+        made = from_function(call.name, positional, keywords, wide.shape)
+        if made is None:
+            return None
+        operator, read = made
+        by_name = {form.node: form for form in forms.values()}
+        return self._add(call, operator, [by_name[one.name] for one in read], wide)
+
+    def _function_alike(self, call: Call, value: int, forms: dict[int, Form], wide: Form) -> Form | None:
+        """The function itself as an operator on maps, with constants as maps beside them."""
+        inputs, parents = list(forms), list(forms.values())
+        constants = [at for at in dict.fromkeys(call.reads) if not self.capture.depends(at)]
+        for at in constants:
+            tensor = self.capture.image_constant(at)
+            if tensor is None:
+                return None
+            if tensor.numel() > 1:
+                laid = _constant_map(tensor, wide, self._rank(forms, wide))
+                if laid is None:
+                    return None
+                constant = Form("", tuple(laid.shape), wide.order)
+                parents.append(self._add(None, Constant(laid), [self.forms[self.image]], constant))
+                inputs.append(at)
+        function = self.capture.replay(value, inputs)
+        return self._add(call, Elementwise(function, function.description()), parents, wide)
+
+    def _rank(self, forms: dict[int, Form], wide: Form) -> int:
+        return max(len(self.capture.shape(at)) for at in forms)
+
+    # Functions without a rule ------------------------------------------------------------------------------
+
+    def _like_its_operand(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """A function of forms whose result lies as its operand does; None for other results, which wait."""
+        forms = self._operand_forms(call)
+        if not forms or not self.capture.first.values[value].tensor.is_floating_point():
+            return None
+        wide = max(forms, key=lambda form: math.prod(form.shape))
+        if len(wide.shape) != 3 and len(self.capture.shape(value)) != 2:
+            return None
+        if call.name in RESHAPES or call.name in _PERMUTES or (len(call.results) > 1 and not call.overwrites):
+            if len(self.capture.shape(value)) != 2:
+                return None
+        if wide.order.axes != "first" and len(self.capture.shape(value)) != 2:
+            same = self.capture.shape(value)[-1] == wide.shape[0] or call.name not in _MIXING
+            if not same:
+                return None
+        target = self._lies_like(wide, value, rows)
+        return None if target is None else self._opaque(value, *target, call, _kept(wide.tokens, target[0]))
+
+    def _lies_like(self, form: Form, value: int, rows: Rows) -> tuple[Shape, Order] | None:
+        """The shape and order of a value as a map or vector if it lies as a form does; None if it cannot."""
+        sizes = self.capture.shape(value)
+        if form.order.axes == "sequence":
+            if len(sizes) != 3 or rows != Rows(1, 1):
+                return None
+        elif rows.axis != 0 or rows.each != form.order.rows:
+            return None
+        order = order_of(form.order.axes, sizes, rows)
+        if len(order.shape) == 1:
+            return order.shape, Order("first", order.shape, rows.each)
+        if len(order.shape) != len(form.order.shape) or len(form.shape) == 1:
+            return None
+        shape = _map_shape(order, form)
+        return None if shape is None else (shape, order)
+
+    def _adopt_map(self, value: int) -> None:
+        """Take a waiting 4-D tensor for a map, because a function reads it as one."""
+        rows, sizes = self.capture.rows(value), self.capture.shape(value)
+        if rows == Rows(0, 1) and len(sizes) == 4:
+            self.forms[value] = self._opaque(value, sizes[1:], Order("first", sizes[1:]), None)
+
+    def _adopted(self, value: int, like: Form | None = None) -> Form | None:
+        """The form of a waiting value: of tokens or of a channels-last map, or as another form lies.
+
+        It and everything that waits below it become one opaque operator.
+        """
+        rows, sizes = self.capture.rows(value), self.capture.shape(value)
+        if rows is None or not self.capture.first.values[value].tensor.is_floating_point():
+            return None
+        if like is not None:
+            target = self._lies_like(like, value, rows)
+            if target is None:
+                return None
+            form = self._opaque(value, *target, None, _kept(like.tokens, target[0]))
+        elif len(sizes) == 2 and rows == Rows(0, 1):
+            form = self._opaque(value, sizes[1:], Order("first", sizes[1:]), None)
+        else:
+            axes = "last" if rows.axis == 0 else "sequence"
+            if len(sizes) < 3 or rows.axis > 1 or (axes == "sequence" and (len(sizes) != 3 or rows.each != 1)):
+                return None
+            if not self.capture.batch_major(value):
+                return None
+            order = order_of(axes, sizes, rows)
+            channels = sizes[-1]
+            positions = math.prod(order.shape[:-1]) * rows.each if axes == "last" else sizes[0]
+            map_of, tokens = self._map_of(value, order, positions)
+            form = self._opaque(value, (channels, *map_of), order, None, tokens)
+        while form is not None:
+            self.forms[value] = form
+            call = self.capture.call_of(value)
+            if call.name not in PASSED_ON or call.reads[0] in self.forms:
+                break
+            value = call.reads[0]
+        return form
+
+    def _adopt_named(self, value: int) -> None:
+        """The form of a waiting value that a module returned, where what lies below tells how it lies."""
+        rows, sizes = self.capture.rows(value), self.capture.shape(value)
+        if rows is None or len(sizes) < 3:
+            return
+        near = [self.forms[at] for at in self.capture.boundary(value, self.forms)]
+        for form in near:
+            target = self._lies_like(form, value, rows)
+            if target is not None and len(target[0]) == 3 and target[0][1:] == form.shape[1:]:
+                self._adopted(value, like=form)
+                return
+        if len(sizes) == 3 and any(sizes[1 - rows.axis if rows.axis < 2 else 0] == form.positions for form in near):
+            self._adopted(value)
+
+    def _map_of(self, value: int, order: Order, positions: int) -> tuple[tuple[int, int], Patches | None]:
+        """Rows and columns of a sequence of so many tokens: those of the nearest form with as many positions."""
+        if order.axes == "last" and order.rows == 1 and len(order.shape) == 3:
+            return (order.shape[0], order.shape[1]), None
+        seen, waiting = set(), [value]
+        while waiting:
+            at = waiting.pop(0)
+            if at in seen or not self.capture.depends(at):
+                continue
+            seen.add(at)
+            form = self.forms.get(at)
+            known = form is not None and len(form.shape) == 3 and form.positions == positions
+            if known and at != self.image and form.order.rows == order.rows:
+                return form.shape[1:], form.tokens
+            if self.capture.first.values[at].call is not None:
+                waiting.extend(self.capture.call_of(at).reads)
+        size = self.preprocessing
+        side = math.isqrt(positions * size.height // size.width)
+        if order.rows == 1 and side and positions % side == 0 and side * size.width == positions // side * size.height:
+            return (side, positions // side), None
+        return (positions, 1), None
+
+    def _opaque(
+        self, value: int, shape: Shape, order: Order, call: Call | None, tokens: Patches | None = None
+    ) -> Form | None:
+        """Everything between the nearest forms and a value as one operator, whose reach is measured."""
+        inputs = self.capture.boundary(value, self.forms)
+        calls = self.capture.between(value, self.forms)
+        call = call if call is not None else self.capture.call_of(value)
+        if not inputs:
+            return None
+        parents = [self.forms[at] for at in inputs]
+        replay = self.capture.replay(value, inputs)
+        function = Laid(replay, [parent.order for parent in parents], order, shape)
+        like = Form("", shape, order, None if tokens is None else replace(tokens, mixed=True))
+        if len(parents) == 1 and len(shape) == len(parents[0].shape) == 3 and _only_moves(calls):
+            index = _followed(function, parents[0].shape, shape)
+            if index is not None and FILLED not in index[0]:
+                return self._add(call, Moved(*index), parents, like)
+        operands = [self._example(at, parent) for at, parent in zip(inputs, parents, strict=True)]
+        spans = None
+        if len(shape) == 3 and not any(_is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
+            values = [self.capture.first.values[made] for each in calls for made in each.results]
+            spans = measured_spans(function, operands, sum(made.tensor.numel() for made in values) // len(values[0].tensor))
+        operator = Opaque(function, replay.description(), [parent.shape for parent in parents], spans)
+        return self._add(call, operator, parents, like)
+
+    def _example(self, value: int, form: Form) -> Tensor:
+        """What a form holds for one image, or noise where that has been overwritten."""
+        recorded = self.capture.first.values[value]
+        if recorded.intact:
+            rolled = form.order.rolled(recorded.tensor, form.shape)
+            return rolled[:1].contiguous()
+        return torch.randn(1, *form.shape, generator=torch.Generator().manual_seed(1))
+
+    # Arguments --------------------------------------------------------------------------------------------
+
+    def _arguments(self, call: Call, operand: Callable[[int], object]) -> tuple[list[object], dict[str, object]]:
+        """The arguments of a call for functions.py; operand : number of a value → what stands for it."""
+        args, kwargs = self.capture.merged(call)
+
+        def given(part: object) -> object:
+            if isinstance(part, Ref):
+                return operand(part.value)
+            return Varying() if isinstance(part, Batch) else part
+
+        return list(replaced(args, given)), replaced(kwargs, given)  # type: ignore[return-value,arg-type]
+
+    def _operand(self, value: int) -> object:
+        form = self.forms.get(value)
+        if form is not None:
+            return Operand(form.node, form.shape)
+        tensor = self.capture.constant(value)
+        return Varying() if tensor is None else tensor
+
+    def _constant(self, value: int, like: Form) -> Form | None:
+        """A value that no pixel decides as a node, if it lies as a form does."""
+        tensor, rows = self.capture.image_constant(value), self.capture.rows(value)
+        if tensor is None or not tensor.is_floating_point():
+            return None
+        axis = 1 if like.order.axes == "sequence" else 0
+        if rows is None and tensor.shape[axis] != 1:
+            return None
+        order = order_of(like.order.axes, tensor.shape, Rows(axis, 1))
+        shape = _map_shape(order, None)
+        if shape is None:
+            return None
+        return self._add(
+            None, Constant(order.rolled(tensor, shape)[0].contiguous()), [self.forms[self.image]], Form("", shape, order)
+        )
+
+    # Names ------------------------------------------------------------------------------------------------
+
+    def _name(self, live: set[int]) -> None:
+        """Give the nodes their names as layers, in the order of the calls.
+
+        A node that modules returned has their names, the innermost first; another has the name of its function.
+        """
+        found: dict[str, list[tuple[str, int]]] = {}  # node → (name, value)
+        functions: dict[str, tuple[str, int]] = {}
+        for call in self.capture.first.calls:
+            for place, value in enumerate(call.results):
+                if value not in live or not self.capture.depends(value):
+                    continue
+                recorded = self.capture.first.values[value]
+                if recorded.names and value not in self.forms:
+                    self._adopt_named(value)
+                form = self.forms.get(value)
+                if form is None or form.node not in self.moves or not recorded.tensor.is_floating_point():
+                    continue
+                suffix = "" if len(call.results) == 1 else f"[{place}]"
+                functions.setdefault(form.node, (call.layer + suffix, value))
+                found.setdefault(form.node, []).extend((name, value) for name in recorded.names)
+        for node, names in found.items():
+            self.blocks += [name for name, _ in names]
+            for name, value in names or [functions[node]]:
+                self._name_form(name, self.forms[value], value)
+
+    def _name_form(self, name: str, form: Form, value: int) -> None:
+        layers = self.builder.layer_names
+        if name in layers:
+            return
+        self.layers[name] = value
+        if form.tokens is None:
+            layers[name] = form.node
+            return
+        new = form.node not in self._views
+        if new:
+            self._views[form.node] = self._token_views(name, form)
+        token, patches = self._views[form.node]
+        if not form.tokens.mixed:  # no pixel decides the class token
+            layers[name] = patches
+            return
+        if new:
+            layers[name + PATCHES] = patches
+        layers[name] = token
+
+    def _token_views(self, name: str, form: Form) -> tuple[str, str]:
+        """The nodes of a sequence's class token and of its map of patches."""
+        tokens, channels = form.tokens, form.shape[0]
+        assert tokens is not None
+        first = Tokens(0, (channels,))
+        patches = Tokens(tokens.prefix, (channels, tokens.rows, tokens.columns))
+        return (
+            self.builder.add(f"{name}_class", first, [form.node], None),
+            self.builder.add(f"{name}_patches", patches, [form.node], None),
+        )
+
+
+# Orders ------------------------------------------------------------------------------------------------------
+
+_PERMUTES = frozenset({"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT", "t"})
+_MAP_FUNCTIONS = frozenset(
+    {
+        "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
+        "interpolate", "batch_norm", "pixel_shuffle", "local_response_norm",
+    }
+)  # fmt: skip
+_MIXING = frozenset({"matmul", "bmm", "einsum", "scaled_dot_product_attention", "multi_head_attention_forward"})
+
+
+def _roles(order: Order) -> tuple[str, ...]:
+    """What each axis of a tensor is: b (batch), c (channels), p0, p1, … (positions)."""
+    places = tuple(f"p{at}" for at in range(len(order.shape) - 1))
+    if order.axes == "first":
+        return ("b", "c", *places)
+    return ("b", *places, "c") if order.axes == "last" else (*places, "b", "c")
+
+
+def _resized(order: Order, old: Shape, new: Shape) -> Order:
+    """The order after the channels changed in number, at the same positions."""
+    if len(new) == 1 or order.axes == "first":
+        return Order("first", (new[0], *order.shape[1:]), order.rows)
+    return Order(order.axes, (*order.shape[:-1], new[0]), order.rows)
+
+
+def _kept(tokens: Patches | None, shape: Shape) -> Patches | None:
+    same = tokens is not None and len(shape) == 3 and shape[1] >= tokens.prefix + tokens.rows * tokens.columns
+    return tokens if same else None
+
+
+def _map_shape(order: Order, like: Form | None) -> Shape | None:
+    """(channel, row, column) of a tensor of that order.
+
+    like : a form; a sequence of as many tokens is the same map.
+    """
+    channels = order.shape[0] if order.axes == "first" else order.shape[-1]
+    places = order.shape[1:] if order.axes == "first" else order.shape[:-1]
+    count = math.prod(places) * order.rows
+    if like is not None and count == like.positions:
+        if len(places) != 2 or places == like.shape[1:] or order.rows > 1:
+            return channels, *like.shape[1:]
+    if order.rows > 1:
+        return None
+    if len(places) == 2:
+        return channels, *places
+    return (channels, places[0], 1) if len(places) == 1 else None
+
+
+def _broadcasts(form: Form, wide: Form) -> bool:
+    """Whether an operator may combine a form with the widest one."""
+    if form.order.axes != wide.order.axes or form.order.rows != wide.order.rows or len(form.shape) != len(wide.shape):
+        return form.shape == wide.shape and form.order == wide.order
+    return all(size in (1, most) for size, most in zip(form.shape, wide.shape, strict=True)) and (
+        form.shape[1:] == wide.shape[1:] or form.shape[1:] == (1, 1)
+    )
+
+
+def _constant_map(tensor: Tensor, wide: Form, rank: int) -> Tensor | None:
+    """A constant tensor as it lies over a form, (channel, row, column) or (unit,), with 1 where it is repeated."""
+    tensor = tensor.reshape(*[1] * (rank - tensor.dim()), *tensor.shape)
+    roles = _roles(wide.order) if len(wide.shape) == 3 else ("b", "c")
+    if tensor.dim() != len(roles) or tensor.shape[roles.index("b")] != 1:
+        return None
+    channel = tensor.movedim(roles.index("b"), 0)[0]
+    if len(wide.shape) == 1:
+        return channel
+    roles = tuple(role for role in roles if role != "b")
+    channel = channel.movedim(roles.index("c"), 0)
+    if channel[0].numel() == 1:
+        return channel.reshape(-1, 1, 1)
+    if wide.order.rows != 1 or channel[0].numel() != wide.positions:
+        return None
+    return channel.reshape(channel.shape[0], *wide.shape[1:])
+
+
+def _tokens_of(parts: Sequence[Form]) -> Patches | None:
+    """Which tokens of a concatenation are patches: those of its one map, if that comes last."""
+    maps = [part for part in parts if part.positions > 1 and part.shape[2] > 1]
+    if len(maps) != 1 or maps[0] is not parts[-1]:
+        known = [part for part in parts if part.tokens is not None]
+        if len(known) == 1 and known[0] is parts[-1]:
+            tokens = known[0].tokens
+            assert tokens is not None
+            return replace(tokens, prefix=tokens.prefix + sum(part.positions for part in parts[:-1]))
+        return None
+    return Patches(sum(part.positions for part in parts[:-1]), *maps[0].shape[1:])
+
+
+def _cropped(below: Form, rows: Sequence[int]) -> Patches | None:
+    """Which tokens are patches after some rows of a sequence were taken."""
+    tokens = below.tokens
+    if tokens is None or not rows or list(rows) != list(range(rows[0], rows[0] + len(rows))):
+        return None
+    prefix = tokens.prefix - rows[0]
+    whole = prefix > 0 and rows[-1] + 1 >= tokens.prefix + tokens.rows * tokens.columns
+    return replace(tokens, prefix=prefix) if whole else None
+
+
+def _is_sequence(shape: Shape) -> bool:
+    """Whether a map is a sequence of tokens, in which neighbours need not be neighbours in the image."""
+    return len(shape) == 3 and shape[2] == 1 < shape[1]
+
+
+def _only_moves(calls: Sequence[Call]) -> bool:
+    return all(call.name in MOVING | RESHAPES | _PERMUTES and not call.overwrites for call in calls)
+
+
+@torch.no_grad()
+def _followed(
+    function: nn.Module, given: Shape, made: Shape
+) -> tuple[list[int], list[int], list[int], float] | None:
+    """Where each output of a function comes from: channels, rows and columns of its input, and the fill value.
+
+    None unless output channels come from channels, rows from rows and columns from columns, each for itself. The
+    function is run on maps that hold the number of the channel, row or column, once counted from 1 and once from
+    further on: what differs was moved, what does not was filled.
+    """
+    indices, fills = [], set()
+    for axis, size in enumerate(given):
+        numbers = torch.arange(size, dtype=torch.float32).view(*(-1 if at == axis else 1 for at in range(3)))
+        try:
+            first, second = (
+                function((numbers + shift).expand(1, *given).contiguous())[0].reshape(made) for shift in (1, 1 + size)
             )
-        if self._shape(value) is None:
-            raise DefinitionError(
-                f"network {self.name}: the result {path_of(value)} does not have one row for each image; "
-                "keep the batch first"
-            )
-        return self.ours[value]
+        except RuntimeError:  # it mixes what it is given with something of another kind
+            return None
+        moved = second - first == size
+        filled = second == first
+        if not bool((moved | filled).all()):
+            return None
+        fills |= set(first[filled].unique().tolist())
+        index = torch.where(moved, first - 1, FILLED).long()
+        others = tuple(at for at in range(3) if at != axis)
+        # Filled is where any of the three is filled: along each axis the moved entries must agree.
+        low = index.masked_fill(~moved, size).amin(dim=others)
+        high = index.masked_fill(~moved, -1).amax(dim=others)
+        if bool(((low != high) & (high >= 0)).any()):
+            return None
+        indices.append(high.tolist())
+        pattern = moved
+    if len(fills) > 1:
+        return None
+    channels, rows, columns = indices
+    masks = [torch.tensor([at != FILLED for at in index]) for index in indices]
+    expected = masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :]
+    if not torch.equal(pattern, expected):
+        return None
+    return channels, rows, columns, fills.pop() if fills else 0.0
 
 
-def _description(function: fx.GraphModule) -> str:
-    """A text of a small graph that is the same in every process; it enters the digest."""
-    numbers: dict[fx.Node, fx.node.Argument] = {}
-    lines = []
-    for node in function.graph.nodes:
-        numbers[node] = _Numbered(f"%{len(numbers)}")
-        what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "function")
-        if node.op == "call_module":
-            what = repr(function.get_submodule(node.target))
-        elif node.op in ("placeholder", "get_attr"):
-            what = ""
-        arguments = fx.node.map_arg((node.args, dict(node.kwargs)), numbers.__getitem__)
-        lines.append(f"{node.op} {what} {arguments[0]} {dict(arguments[1])}")
-    return "; ".join(lines)
+# Check -------------------------------------------------------------------------------------------------------
 
 
-class _Numbered(str):
-    __repr__ = str.__str__
+def _compare(network: Network, translation: _Translation, capture: Capture, module: nn.Module, images: Tensor) -> None:
+    """Raise DefinitionError unless the network reproduces the values of its layers and the module's output.
 
-
-def _compare(network: Network, module: nn.Module, image: Tensor) -> None:
-    """Raise DefinitionError unless the network reproduces the module's output."""
-    output = next(node for node in network.graph.graph.nodes if node.op == "output")
+    The output is compared for other images too, because a module may decide by values.
+    """
     gain = torch.from_numpy(network.preprocessing.gain).float().view(1, -1, 1, 1)
-    with torch.no_grad():
-        ours, theirs = network.graph(image / gain), module(image.clone())
+    second = capture.second
+    values = _every_value(network, second.values[second.image].tensor / gain)
+    for name, value in translation.layers.items():
+        form, recorded = translation.forms[value], second.values[value]
+        if recorded.intact:
+            _expect_close(network.name, name, form.order.unrolled(values[form.node]), recorded.tensor)
+    form, (path,) = translation.returned, [p for p, at in capture.first.result.items() if at == translation.output][:1]
+    for others in (second.values[second.image].tensor, images[4:5], -images[1:2], torch.zeros_like(images[:1])):
+        if capture.fixed and len(others) > 1:
+            continue
+        result = part_at(module(others.clone()), path)
+        _expect_close(network.name, "output", form.order.unrolled(network.graph(others / gain)), result)
+
+
+def _every_value(network: Network, image: Tensor) -> dict[str, Tensor]:
+    values = {network.input: image}
+    for node in network.nodes:
+        values[node] = network.operator(node)(*(values[parent] for parent in network.parents(node)))
+    return values
+
+
+def _expect_close(network: str, layer: str, ours: Tensor, theirs: Tensor) -> None:
     difference = (ours - theirs).abs().max() if ours.shape == theirs.shape else torch.tensor(float("inf"))
     if not difference <= TOLERANCE * theirs.abs().max():
         raise DefinitionError(
-            f"network {network.name}: the traced graph's {output.args[0]} differs from the module's own output by "
-            f"{difference:.3g}; its forward may draw at random, or change tensors that it reads again"
+            f"network {network}: the recorded graph's {layer} differs from the module's own by {difference:.3g}; "
+            "its forward may draw at random, or decide by the values of tensors"
         )

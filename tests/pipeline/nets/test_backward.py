@@ -20,7 +20,7 @@ from pipeline.nets.operators import (
     Identity,
     InnerProduct,
     Maximum,
-    Opaque,
+
     OpenRelu,
     Operator,
     Pointwise,
@@ -33,6 +33,7 @@ from pipeline.nets.operators import (
     Softmax,
     Sum,
 )
+from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import (
     AveragePool,

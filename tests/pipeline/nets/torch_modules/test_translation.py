@@ -23,7 +23,7 @@ from torch import nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.cone import Cone
-from pipeline.nets.operators import Opaque
+from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules.translation import torch_network
 from pipeline.nets.window import is_local, receptive_fields
