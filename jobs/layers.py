@@ -13,7 +13,8 @@ def layers(config: DictConfig) -> int:
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
 
-    card = network_card(open_network(read_model(config.model)))
+    network = open_network(read_model(config.model))
+    card = network_card(network)
     wide = max(len(layer.name) for layer in card.layers)
     print(f"{card.name}@{card.digest[:12]}  {card.width}x{card.height} {card.order}  class layer: {card.class_layer}")
     print(
@@ -28,6 +29,8 @@ def layers(config: DictConfig) -> int:
             f"{layer.window_offset[0]:7} {f'{top}-{bottom - 1}, {left}-{right - 1}':>22} "
             f"{layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f}"
         )
+    for note in network.notes:
+        print(note)
     return DONE
 
 

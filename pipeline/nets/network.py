@@ -66,14 +66,17 @@ class Network:
         preprocessing: Preprocessing,
         labels: Sequence[str] = (),
         class_layer: str | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """A network from its graph.
 
         layer_names : name of a layer → name of its node, in the order of the graph.
         labels : of the units of the class layer, in their order.
         class_layer : None to find it (see `_find_class_layer`).
+        notes : what a user should know of how the network was read, such as layers that are left out; a line each.
         """
         self.name = name
+        self.notes = tuple(notes)
         self.graph = graph.eval().requires_grad_(False)
         self.preprocessing = preprocessing
         self._operators: dict[str, Operator] = {}
@@ -349,13 +352,20 @@ class GraphBuilder:
             self.layer_names[layer] = node.name
         return self._keep(node)
 
-    def build(self, name: str, output: str, labels: Sequence[str] = (), class_layer: str | None = None) -> Network:
+    def build(
+        self,
+        name: str,
+        output: str,
+        labels: Sequence[str] = (),
+        class_layer: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> Network:
         """The finished network.
 
         output : name of the node that the graph returns.
-        labels, class_layer : as for `Network`.
+        labels, class_layer, notes : as for `Network`.
         """
-        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer)
+        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer, notes)
 
     def module(self, output: str) -> fx.GraphModule:
         """The finished graph without a layer table; `output` is the name of the node that it returns."""
