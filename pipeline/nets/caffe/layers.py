@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -68,11 +69,11 @@ def operators_of(layer: CaffeLayer) -> list[Top]:
     if message.type in INDICES:
         raise layer.uncomputable("gives values that no pixel changes gradually, so they are no activations")
     if make is None:
-        near = nearest(message.type, TYPES)
+        meant = get_close_matches(message.type, TYPES, n=1, cutoff=0.85)  # a typing error
         raise Uncomputable(
-            f"{layer.source}: layer {message.name} has type {message.type!r}, which cannot be computed here{near}; "
-            f"known types: {', '.join(TYPES)}",
-            f"has a type that cannot be computed here{near}",
+            f"{layer.source}: layer {message.name} has type {message.type!r}, which cannot be computed here"
+            f"{nearest(message.type, TYPES)}; known types: {', '.join(TYPES)}",
+            "has a type that cannot be computed here" + "".join(f" (nearest: {kind})" for kind in meant),
         )
     for setting in message.unknown_setting:
         raise layer.uncomputable(f"has an unknown setting: {setting}")
