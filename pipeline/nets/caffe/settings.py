@@ -50,7 +50,7 @@ def unknown_settings(text: str, form: Any) -> list[UnknownSetting]:
             lists.append(opens)
         elif token == "]":
             lists.pop()
-        elif token not in (":", ",", ";") and following in (":", "{", "<"):
+        elif token not in (":", ",", ";") and following in (":", "{", "<", "["):
             message = messages[-1]
             field = None if message is None else message.fields_by_name.get(token)
             opens = (None if field is None else field.message_type, message is form and token in ("layer", "layers"))

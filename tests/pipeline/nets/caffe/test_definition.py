@@ -345,7 +345,7 @@ def test_a_forks_type_of_the_second_form_is_read(old, new, tmp_path):
 def test_the_form_of_deeplabs_definitions_is_read(tmp_path):
     """DeepLab's first networks are in the second form, with holes and a type that no other Caffe has."""
     text = V1.replace("pad: 1 group: 2", "pad: 2 group: 2 hole: 2") + (
-        'layers { bottom: "norm1" bottom: "both" top: "crf" name: "crf" type: DENSE_CRF dense_crf_param { max_iter: 9 } }'
+        'layers { bottom: "norm1" bottom: "both" top: "crf" name: "crf" type: DENSE_CRF dense_crf_param { x: 9 } }'
     )
     path = written(tmp_path, text)
     found = network(path, random_weights(path))
