@@ -38,6 +38,13 @@ _TRAINING_ONLY = frozenset(
         *("TransformationParameter", "DataParameter", "DummyDataParameter", "MemoryDataParameter"),
     }
 )
+# Settings of forks that choose how something is computed, or how it is trained.
+_HARMLESS = frozenset(
+    {
+        *("bias_filler", "conv_algos_override", "cudnn_convolution_algo_seeker", "cudnn_math_override", "debug_info"),
+        *("engine", "moving_average_fraction", "update_global_stats", "weight_filler"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,7 @@ def _parse(text: str, where: str) -> Any:
         raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; fix the line") from None
     for setting in unknown_settings(text, NetParameter.DESCRIPTOR):
         layers = net.layer if net.layer else net.layers
-        if setting.layer < 0 or setting.layer >= len(layers):
+        if not 0 <= setting.layer < len(layers) or setting.name in _HARMLESS:
             continue
         layer = layers[setting.layer]
         # A setting of a layer that is computed here must not be passed over, one of its training may be.

@@ -63,7 +63,7 @@ def _crop(layer: CaffeLayer) -> Chain:
     """The first blob, cut to the size of the second from an axis on."""
     settings = layer.message.crop_param
     if len(layer.shapes) != 2:
-        raise layer.refuse(f"reads {len(layer.shapes)} blobs, expected 2: what to crop, and a blob of the wanted size")
+        raise layer.uncomputable(f"reads {len(layer.shapes)} blobs, expected 2: what to crop, and one of that size")
     layer.expect_map()
     first, stated = layer.axis(settings.axis), list(settings.offset)
     if not layer.message.HasField("crop_param") and layer.aligned is not None:
@@ -236,7 +236,9 @@ def _shuffle(layer: CaffeLayer) -> Operator:
 def _axpy(layer: CaffeLayer) -> Chain:
     """scale · x + y, where the scale has one number a channel."""
     if len(layer.shapes) != 3 or layer.shapes[1] != layer.shapes[2]:
-        raise layer.refuse(f"reads shapes {', '.join(map(str, layer.shapes))}, expected a scale and two equal blobs")
+        raise layer.uncomputable(
+            f"reads shapes {', '.join(map(str, layer.shapes))}, expected a scale and two equal blobs"
+        )
     given, wanted = layer.shapes[:2]
     if given[0] != wanted[0] or math.prod(given[1:]) != 1:
         raise layer.refuse(f"scales by shape {given}, expected one factor for each of {wanted[0]} channels")

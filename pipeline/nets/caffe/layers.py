@@ -169,6 +169,12 @@ def _inner_product(layer: CaffeLayer) -> Operator:
     return InnerProduct(weight.T.contiguous() if settings.transpose else weight, bias)
 
 
+def _dropout(layer: CaffeLayer) -> Operator:
+    """In the Caffe of Fast R-CNN, dropout may scale in the test phase instead of the training phase."""
+    settings = layer.message.dropout_param
+    return Identity() if settings.scale_train else Power(1.0, 1 - decimal(settings.dropout_ratio), 0.0)
+
+
 def _relu(layer: CaffeLayer) -> Operator:
     return Relu(decimal(layer.message.relu_param.negative_slope))
 
@@ -351,7 +357,8 @@ def _reshape(layer: CaffeLayer) -> Rearranged:
         rest = math.prod(dim for dim in shape if dim != -1)
         shape[shape.index(-1)] = math.prod(old[1:]) // max(1, rest)
     if math.prod(shape) != math.prod(old[1:]) or not shape:
-        raise layer.refuse(f"makes {tuple(shape)} of {old[1:]}, which has another count")
+        # Caffe could also make the batch larger or smaller.
+        raise layer.uncomputable(f"makes {tuple(shape)} of {old[1:]}, which has another count")
     return Rearranged(shape=tuple(shape))
 
 
@@ -363,7 +370,7 @@ TYPES: dict[str, Callable[[CaffeLayer], Any]] = {
     "Concat": _concat,
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,
-    "Dropout": lambda layer: Identity(),
+    "Dropout": _dropout,
     "ELU": lambda layer: Pointwise(nn.ELU(decimal(layer.message.elu_param.alpha)), "elu"),
     "Eltwise": _eltwise,
     "Exp": _exponential,

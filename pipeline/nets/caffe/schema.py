@@ -20,7 +20,8 @@ V1_TYPES = (  # by number, from 0
 # Settings of layers that forks of Caffe add, "name message".
 _EXTENSIONS = (
     "bn_param BNParameter|interp_param InterpParameter|norm_param NormalizeParameter|permute_param PermuteParameter|"
-    "relu6_param ReLU6Parameter|shuffle_channel_param ShuffleChannelParameter|unpooling_param UnpoolingParameter|"
+    "relu6_param ReLU6Parameter|split_param EngineParameter|mish_param EngineParameter|"
+    "shuffle_channel_param ShuffleChannelParameter|unpooling_param UnpoolingParameter|"
     "upsample_param UpsampleParameter|clip_param ClipParameter|swish_param SwishParameter|crop_param CropParameter"
 )
 # Settings of layers that are younger than the second form of a definition, which forks of that time have in it.
@@ -62,6 +63,7 @@ _TABLE = {
     "108 dropout_param DropoutParameter, 109 dummy_data_param DummyDataParameter, "
     "110 eltwise_param EltwiseParameter, 111 exp_param ExpParameter, 115 image_data_param DataParameter, "
     "117 inner_product_param InnerProductParameter, 118 lrn_param LRNParameter, "
+    "124 sigmoid_param EngineParameter, 127 tanh_param EngineParameter, "
     "119 memory_data_param MemoryDataParameter, 121 pooling_param PoolingParameter, 122 power_param PowerParameter, "
     "123 relu_param ReLUParameter, 125 softmax_param SoftmaxParameter, 126 slice_param SliceParameter, "
     "129 window_data_param DataParameter, 131 prelu_param PReLUParameter, 133 reshape_param ReshapeParameter, "
@@ -111,8 +113,9 @@ _TABLE = {
     "11 kernel_h int, 12 kernel_w int, 13 stride_h int, 14 stride_w int, 15 engine Engine, "
     "16 axis int=1, 17 force_nd_im2col bool, 18 dilation int*, 100000 hole int*, 100001 hole_h int, 100002 hole_w int",
     "CropParameter": "1 axis int=2, 2 offset int*",
-    "DropoutParameter": "1 dropout_ratio float=0.5",
+    "DropoutParameter": "1 dropout_ratio float=0.5, 100000 scale_train bool=true",
     "ELUParameter": "1 alpha float=1",
+    "EngineParameter": "1 engine Engine",
     "EltwiseParameter": "1 operation PROD|SUM|MAX=SUM, 2 coeff float*, 3 stable_prod_grad bool=true",
     "ExpParameter": "1 base float=-1, 2 scale float=1, 3 shift float",
     "FlattenParameter": "1 axis int=1, 2 end_axis int=-1",

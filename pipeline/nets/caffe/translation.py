@@ -82,7 +82,7 @@ class Translation:
         self._unreadable: dict[str, str] = {}  # blob that is no activation → what is wrong with a layer that reads it
         self._reasons: dict[tuple[str, str], _Reason] = {}
         self._reordered: list[str] = []
-        self._remarks: list[str] = []
+        self._aligned: list[str] = []
         self._stated: frozenset[str] = frozenset()
         self.output = builder.input
         self.left_out: dict[str, _Reason] = {}
@@ -113,7 +113,12 @@ class Translation:
             lines.append(f"left out: {reason}{above}")
         if self._reordered:
             lines.append(f"not listed: {_listed(self._reordered)}: the values of the layer below in another order")
-        return (*lines, *self._remarks)
+        if self._aligned:
+            lines.append(
+                f"cropped where the two blobs lie on each other: {_listed(self._aligned)}; no offset is stated, and "
+                "the Caffe of FCN and HED does so; state crop_param { offset: 0 } to crop at 0"
+            )
+        return tuple(lines)
 
     # One layer -------------------------------------------------------------------------------------------
 
@@ -171,20 +176,17 @@ class Translation:
             tuple(blob.shape for blob in blobs),
             self._weights,
             tuple(blob.switched for blob in blobs),
-            self._aligned(layer, before),
+            self._offset(layer, before),
         )
         return operators_of(current)
 
-    def _aligned(self, layer: Any, before: Sequence[Any]) -> Pair | None:
-        """The offset of a Crop layer that states none."""
+    def _offset(self, layer: Any, before: Sequence[Any]) -> Pair | None:
+        """The offset of a Crop layer that states none; None for Caffe's default."""
         if layer.type != "Crop" or len(layer.bottom) != 2 or layer.HasField("crop_param"):
             return None
         offset = aligned_offset(before, *layer.bottom)
         if offset is not None and any(offset):
-            self._remarks.append(
-                f"layer {layer.name} (Crop) states no offset: cropped at {offset[0]}, {offset[1]}, where its blobs lie "
-                "on each other, as in the Caffe of FCN and HED; state crop_param { offset: 0 } to crop at 0"
-            )
+            self._aligned.append(f"{self._title(layer, 0, several=False)} at {offset[0]}, {offset[1]}")
         return offset
 
     def _made(self, layer: Any, top: Top, place: int, tops: Sequence[Top]) -> _Blob | None:

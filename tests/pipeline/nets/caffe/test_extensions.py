@@ -91,6 +91,13 @@ CASES: dict[str, Case] = {
         lambda x: convolved(x, *FILTERS, padding=(2, 2), dilation=(3, 1)),
     ),
     "relu6": ("ReLU6", "", (), lambda x: np.clip(x, 0, 6)),
+    "dropout that scales in the test phase": (
+        "Dropout",
+        "dropout_param { dropout_ratio: 0.3 scale_train: false }",
+        (),
+        lambda x: 0.7 * x,
+    ),
+    "sigmoid with an engine": ("Sigmoid", "sigmoid_param { engine: CUDNN }", (), lambda x: 1 / (1 + np.exp(-x))),
     "swish": ("Swish", "", (), lambda x: x / (1 + np.exp(-x))),
     "swish with its beta": ("Swish", "swish_param { beta: 0.7 }", (), lambda x: x / (1 + np.exp(-0.7 * x))),
     "clip": ("Clip", "clip_param { min: -0.5 max: 0.25 }", (), lambda x: np.clip(x, -0.5, 0.25)),

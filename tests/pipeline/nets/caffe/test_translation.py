@@ -9,6 +9,7 @@ from caffe_files import random_image, random_weights, values
 
 from pipeline.errors import DefinitionError, UnitError
 from pipeline.nets.caffe import caffe_function, caffe_network, read_definition, weight_shapes
+from pipeline.nets.caffe.alignment import aligned_offset
 
 DATA = 'input: "data" input_shape { dim: 1 dim: 3 dim: 19 dim: 17 }\n'
 INFO = 'input: "data" input_shape { dim: 1 dim: 3 dim: 19 dim: 17 } input: "im_info" input_shape { dim: 1 dim: 3 }\n'
@@ -391,7 +392,38 @@ def test_a_crop_without_settings_lies_where_its_blobs_lie_on_each_other(tmp_path
     starts = {name: found.operator(found.layer(name).node).start for name in ("crop1", "crop2")}
     assert starts == {"crop1": (34, 34), "crop2": (35, 35)}
     assert found.layer("sides").height == 20
-    assert [note.split(":")[0] for note in found.notes] == [
-        "layer crop1 (Crop) states no offset",
-        "layer crop2 (Crop) states no offset",
-    ]
+    assert found.notes == (
+        "cropped where the two blobs lie on each other: crop1 at 34, 34, crop2 at 35, 35; no offset is stated, and the "
+        "Caffe of FCN and HED does so; state crop_param { offset: 0 } to crop at 0",
+    )
+    stated = text.replace('top: "crop1"', 'top: "crop1" crop_param { offset: 34 }')
+    stated = stated.replace('top: "crop2"', 'top: "crop2" crop_param { offset: 35 }').replace(
+        '"crop2" type', '"crop1" type'
+    )
+    same = network(tmp_path, stated)
+    assert list(same.layers)[-3:] == ["crop1", "crop1#2", "sides"] and same.notes == ()
+    image = random_image(same)
+    assert np.array_equal(values(same, image)["sides"], values(found, image)["sides"])
+
+
+@pytest.mark.parametrize(
+    ("between", "offset"),
+    [
+        (layer("InnerProduct", "other", "conv1", settings="inner_product_param { num_output: 2 }"), None),
+        (layer("Pooling", "other", "conv1", settings="pooling_param { kernel_size: 2 stride: 2 }"), None),  # scales
+        (layer("Pooling", "other", "conv1", settings="pooling_param { kernel_size: 2 }"), None),  # half a pixel
+        (layer("Pooling", "other", "conv1", settings="pooling_param { kernel_size: 3 }"), (1, 1)),
+        (
+            layer(
+                "Convolution", "other", "conv1", settings="convolution_param { num_output: 2 kernel_size: 3 hole: 2 }"
+            ),
+            (2, 2),
+        ),
+        (layer("ReLU", "other", "conv1"), (0, 0)),
+    ],
+)
+def test_the_offset_is_found_from_strides_and_paddings(between, offset, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(DATA + CONV1 + between)
+    assert aligned_offset(read_definition(path).layers, "conv1", "other") == offset
+    assert aligned_offset(read_definition(path).layers, "conv1", "data") is None  # it begins inside
