@@ -103,7 +103,7 @@ def caffe_network(
     builder = GraphBuilder(preprocessing)
     translation = Translation(stated.source, _weights(weights), builder)
     translation.add_all(stated.layers, blob, shape, _others(stated, blob))
-    if class_layer in translation.left_out:
+    if class_layer in translation.left_out and class_layer not in builder.layer_names:
         raise DefinitionError(
             f"{stated.source}: class layer {class_layer} cannot be computed, because of "
             f"{translation.left_out[class_layer]}; name a layer below it by model.class_layer, or null"

@@ -338,7 +338,8 @@ def test_a_name_that_is_used_twice_gets_a_number(text, names, tmp_path):
 
 def test_weights_belong_to_the_first_layer_of_a_name(tmp_path):
     text = DATA + CONV1 + conv("conv1", "conv1").replace('top: "conv1"', 'top: "x"') + conv("conv2", "conv1")
-    found = network(tmp_path, text)
+    found = network(tmp_path, text, class_layer="conv1")
+    assert found.class_layer == "conv1"
     assert list(found.layers) == ["conv1", "conv2"]
     assert found.notes == (
         "left out: conv1 (Convolution): has the name of an earlier layer with weights, and weights are found by name; "
