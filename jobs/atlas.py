@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def atlas(config: DictConfig) -> int:
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
         plan = together(read_plan(asked.out), plan)
         write_plan(plan, asked.out)
-        _announce(card, asked, source, priors)
+        _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
         run.compute_all()
@@ -66,9 +67,13 @@ def requested(request: Request) -> Plan:
     return plan
 
 
-def _announce(card: NetworkCard, asked: AtlasRequest, source: object, priors: OpenedPriors) -> None:
-    """Print what begins, and what is left out because images or a prior are missing."""
+def _announce(
+    card: NetworkCard, asked: AtlasRequest, source: object, priors: OpenedPriors, notes: Sequence[str]
+) -> None:
+    """Print what begins, the notes on the network, and what is left out because images or a prior are missing."""
     print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
     if "tops" in asked.config.methods and source is None:
         print("best images are left out, because no dataset is given; name one by DATASET=…", file=sys.stderr)
     if "dgn" in asked.config.methods and not priors.opened:

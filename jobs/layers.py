@@ -13,7 +13,8 @@ def layers(config: DictConfig) -> int:
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
 
-    card = network_card(open_network(read_model(config.model)))
+    network = open_network(read_model(config.model))
+    card = network_card(network)
     wide = max(len(layer.name) for layer in card.layers)
     guess = " (a guess; say otherwise by model.class_layer=…)" if card.class_layer_guessed else ""
     named = f"class layer: {card.class_layer}{guess}"
@@ -32,6 +33,8 @@ def layers(config: DictConfig) -> int:
             f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f}  {about}"
         )
     print("* shown by default; any other layer by its name, as units=[NAME]")
+    for note in network.notes:
+        print(note)
     return DONE
 
 

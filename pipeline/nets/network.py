@@ -72,6 +72,7 @@ class Network:
         labels: Sequence[str] = (),
         class_layer: str | None = None,
         blocks: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """A network from its graph.
 
@@ -79,8 +80,10 @@ class Network:
         labels : of the units of the class layer, in their order.
         class_layer : None to find it (see `_find_class_layer`).
         blocks : names of the layers that are results of a module; None for all.
+        notes : what a user should know of how the network was read, such as layers that are left out; a line each.
         """
         self.name = name
+        self.notes = tuple(notes)
         self.graph = graph.eval().requires_grad_(False)
         self.preprocessing = preprocessing
         self._operators: dict[str, Operator] = {}
@@ -440,13 +443,15 @@ class GraphBuilder:
         labels: Sequence[str] = (),
         class_layer: str | None = None,
         blocks: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ) -> Network:
         """The finished network.
 
         output : name of the node that the graph returns.
-        labels, class_layer, blocks : as for `Network`.
+        labels, class_layer, blocks, notes : as for `Network`.
         """
-        return Network(name, self.module(output), self.layer_names, self._preprocessing, labels, class_layer, blocks)
+        names = self.layer_names
+        return Network(name, self.module(output), names, self._preprocessing, labels, class_layer, blocks, notes)
 
     def module(self, output: str) -> fx.GraphModule:
         """The finished graph without a layer table; `output` is the name of the node that it returns."""

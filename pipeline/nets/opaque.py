@@ -50,9 +50,7 @@ class Order:
 class Laid(nn.Module):
     """A function of tensors that lie otherwise than as maps, as a function of maps."""
 
-    def __init__(
-        self, function: nn.Module, inputs: Sequence[Order], output: Order, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, function: nn.Module, inputs: Sequence[Order], output: Order, shape: tuple[int, ...]) -> None:
         """The wrapped function.
 
         inputs, output : how its operands and its result lie over maps or vectors.

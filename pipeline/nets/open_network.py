@@ -18,6 +18,7 @@ from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.text import read_text
 from pipeline.nets.torch_modules import load_state, read_state, torch_network
 from pipeline.settings import ModelSettings
 
@@ -139,7 +140,7 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     if path is None:
         return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"model.labels {path}: cannot be read ({error}); give a text file, one label a line"

@@ -60,14 +60,17 @@ class Operator(nn.Module):
 
         inputs : cut to the intervals that `needed` gives, inside the map.
         """
-        return self(*inputs)
+        value = self(*inputs)
+        if self.local or value.dim() != 4:
+            return value
+        return value[:, :, rows.wanted.as_slice(), columns.wanted.as_slice()]  # it was computed as a whole
 
     def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
         """What `on_part` uses of a part besides its lengths.
 
         Parts of equal lengths and equal alignment can run in one batch.
         """
-        return ()
+        return () if self.local else (part.wanted.start,)
 
 
 class Pointwise(Operator):
@@ -319,3 +322,133 @@ class GlobalPool(Operator):
             return x.mean(dim=(2, 3), keepdim=keep)
         largest = nn.functional.max_pool2d(x, x.shape[2:])  # amax would split its gradient among equal values
         return largest if keep else largest.flatten(1)
+
+
+class ChannelOrder(Operator):
+    """The channels of the input in another order; a channel may be repeated or left out."""
+
+    kind = "reshape"
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.tensor(order))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(1, self.order)
+
+
+class Rearrangement(Operator):
+    """The values of the input in another shape and another order.
+
+    order : int64, of the shape of the output without the batch; for each value, its place in the flattened input.
+    """
+
+    kind = "reshape"
+    local = False
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("order", order)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).index_select(1, self.order.flatten()).view(len(x), *self.order.shape)
+
+
+class Tiled(Operator):
+    """The map, repeated along its rows and columns."""
+
+    kind = "reshape"
+    local = False
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def settings(self) -> dict[str, object]:
+        return {"rows": self.rows, "columns": self.columns}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat(1, 1, self.rows, self.columns)
+
+
+class ScaledSum(Operator):
+    """scale · x + y; the scale is (batch, channel) or (batch, channel, 1, 1)."""
+
+    kind = "sum"
+    combines = True
+
+    def forward(self, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        return x * scale.reshape(scale.shape + (1,) * (x.dim() - scale.dim())) + y
+
+
+class UnitNorm(Operator):
+    """scale · x / √(ε + Σ x²), with one scale a channel.
+
+    The sum is over the channels of a position; with `everywhere`, over all positions too.
+    Source: Liu et al. 2015, "ParseNet"; used by SSD.
+    """
+
+    kind = "norm"
+
+    def __init__(self, scale: Tensor, epsilon: float, everywhere: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale, requires_grad=False)
+        self.epsilon, self.everywhere, self.local = epsilon, everywhere, not everywhere
+
+    def settings(self) -> dict[str, object]:
+        return {"epsilon": self.epsilon, "everywhere": self.everywhere}
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = tuple(range(1, x.dim())) if self.everywhere else (1,)
+        norm = (x.square().sum(axes, keepdim=True) + self.epsilon).sqrt()
+        return x / norm * self.scale.view(-1, *(1,) * (x.dim() - 2))
+
+
+class Standardized(Operator):
+    """(x − mean) / (deviation + ε) of each channel over its positions, or of all channels together (Caffe's MVN).
+
+    across : one mean and deviation for all channels.
+    scaled : divide by the deviation; otherwise only the mean is subtracted.
+    """
+
+    kind = "norm"
+    local = False
+
+    def __init__(self, across: bool, scaled: bool, epsilon: float) -> None:
+        super().__init__()
+        self.across, self.scaled, self.epsilon = across, scaled, epsilon
+
+    def settings(self) -> dict[str, object]:
+        return {"across": self.across, "scaled": self.scaled, "epsilon": self.epsilon}
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1).unsqueeze(1) if self.across else x.unsqueeze(2).flatten(2)
+        centred = flat - flat.mean(dim=2, keepdim=True)
+        if self.scaled:
+            centred = centred / (centred.square().mean(dim=2, keepdim=True).sqrt() + self.epsilon)
+        return centred.view_as(x)
+
+
+class Reduction(Operator):
+    """coefficient · the sum of x, |x| or x², or the mean of x, over all axes from `axis` on.
+
+    operation : "SUM", "ASUM", "SUMSQ" or "MEAN".
+    axis : 1 gives one value an image, 2 one value a channel.
+    """
+
+    kind = "pool"
+    local = False
+
+    def __init__(self, operation: str, axis: int, coefficient: float) -> None:
+        super().__init__()
+        self.operation, self.axis, self.coefficient = operation, axis, coefficient
+
+    def settings(self) -> dict[str, object]:
+        return {"operation": self.operation, "axis": self.axis, "coefficient": self.coefficient}
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1).unsqueeze(1) if self.axis == 1 else x.flatten(2)
+        if self.operation == "MEAN":
+            return flat.mean(dim=2) * self.coefficient
+        inner = {"SUM": flat, "ASUM": flat.abs(), "SUMSQ": flat.square()}[self.operation]
+        return inner.sum(dim=2) * self.coefficient

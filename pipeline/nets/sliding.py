@@ -294,3 +294,211 @@ class WithinChannelNorm(Sliding):
         mean = functional.avg_pool2d(square, self.kernel, 1, 0)
         inner = x[:, :, rows.wanted.within(rows.given), columns.wanted.within(columns.given)]
         return inner * (1 + self.alpha * mean).pow(-self.beta)
+
+
+def _whole(x: Tensor, sizes: Pair) -> tuple[Part, Part]:
+    """The parts of an operator that computes its whole output, of the given size, from its whole input."""
+    return tuple(  # type: ignore[return-value]
+        Part(Interval(0, wanted), Interval(0, given), given) for wanted, given in zip(sizes, x.shape[2:], strict=True)
+    )
+
+
+class Crop(Operator):
+    """A part of the map: `size` rows and columns from `start` on."""
+
+    kind = "crop"
+
+    def __init__(self, start: Pair, size: Pair) -> None:
+        super().__init__()
+        self.start, self.size = start, size
+
+    def settings(self) -> dict[str, object]:
+        return {"start": list(self.start), "size": list(self.size)}
+
+    def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
+        return Interval(wanted.start + self.start[axis], wanted.stop + self.start[axis])
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (Interval(self.start[a], self.start[a] + self.size[a]).as_slice() for a in (0, 1))
+        return x[:, :, rows, columns]
+
+    def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
+        return inputs[0]
+
+
+class Resampled(Operator):
+    """A map of another size, whose position o lies at (o · step + base) / period of the input, on each axis.
+
+    The values between two inputs are interpolated linearly, or are those of the input before.
+    """
+
+    kind = "resize"
+    linear = True
+
+    def line(self, axis: int, size: int) -> tuple[int, int, int]:
+        """(step, base, period) along an axis, for an input of length `size`."""
+        raise NotImplementedError
+
+    def outputs(self, axis: int, size: int) -> int:
+        """Length of the output along an axis, for an input of length `size`."""
+        raise NotImplementedError
+
+    def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
+        step, base, period = self.line(axis, size)
+        last, beyond = divmod((wanted.stop - 1) * step + base, period)
+        return Interval((wanted.start * step + base) // period, last + 1 + int(self.linear and beyond > 0))
+
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        step, base, period = self.line(axis, part.size)
+        return (part.wanted.start * step + base - part.given.start * period,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.on_part([x], *_whole(x, tuple(self.outputs(axis, x.shape[2 + axis]) for axis in (0, 1))))
+
+    def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
+        x = inputs[0]
+        for axis, part in enumerate((rows, columns)):
+            x = self._along(x, part, axis)
+        return x
+
+    def _along(self, x: Tensor, part: Part, axis: int) -> Tensor:
+        """x, resampled along one axis; outputs that lie beyond the input are zero."""
+        given, wanted = x.shape[2 + axis], len(part.wanted)
+        if not given:
+            shape = list(x.shape)
+            shape[2 + axis] = wanted
+            return x.new_zeros(shape)
+        step, _, period = self.line(axis, part.size)
+        at = torch.arange(wanted, device=x.device) * step + self.alignment(part, axis)[0]
+        before = at.div(period, rounding_mode="floor")
+        share = (at - before * period).to(x.dtype) / period if self.linear else torch.zeros_like(at, dtype=x.dtype)
+        shape = (-1, 1) if axis == 0 else (-1,)
+        parts = []
+        for place, weight in ((before, 1 - share), (before + 1, share)):
+            weight = (weight * ((place >= 0) & (place < given))).view(shape)
+            parts.append(x.index_select(2 + axis, place.clamp(0, given - 1)) * weight)
+            if not self.linear:
+                return parts[0]
+        return parts[0] + parts[1]
+
+
+class Interpolation(Resampled):
+    """The map at another size, bilinear, with the centres of the corner pixels of both maps on each other.
+
+    size : rows and columns of the output.
+    before, after : rows and columns of the input to leave out at its near and far edges.
+    """
+
+    def __init__(self, size: Pair, before: int = 0, after: int = 0) -> None:
+        super().__init__()
+        self.size, self.before, self.after = size, before, after
+
+    def settings(self) -> dict[str, object]:
+        return {"size": list(self.size), "before": self.before, "after": self.after}
+
+    def line(self, axis: int, size: int) -> tuple[int, int, int]:
+        period = max(1, self.size[axis] - 1)
+        step = size - self.before - self.after - 1 if self.size[axis] > 1 else 0
+        return step, self.before * period, period
+
+    def outputs(self, axis: int, size: int) -> int:
+        return self.size[axis]
+
+
+class Enlarged(Resampled):
+    """Every value, repeated `factor` times along each axis; the first value begins at position −`start`.
+
+    size : rows and columns of the output, zero beyond the last value; None for factor times the input's.
+    """
+
+    linear = False
+
+    def __init__(self, factor: Pair, start: Pair = (0, 0), size: Pair | None = None) -> None:
+        super().__init__()
+        self.factor, self.start, self.size = factor, start, size
+
+    def settings(self) -> dict[str, object]:
+        size = None if self.size is None else list(self.size)
+        return {"factor": list(self.factor), "start": list(self.start), "size": size}
+
+    def line(self, axis: int, size: int) -> tuple[int, int, int]:
+        return 1, self.start[axis], self.factor[axis]
+
+    def outputs(self, axis: int, size: int) -> int:
+        return size * self.factor[axis] if self.size is None else self.size[axis]
+
+
+class Switches(Operator):
+    """1 where a window of a max pooling has its largest value, the first among equal ones, and 0 elsewhere.
+
+    The windows must not overlap. The values do not change gradually: the gradient is zero.
+    """
+
+    kind = "switches"
+
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair, rounding: str) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding, self.rounding = kernel, stride, padding, rounding
+
+    def settings(self) -> dict[str, object]:
+        names = ("kernel", "stride", "padding")
+        return {name: list(getattr(self, name)) for name in names} | {"rounding": self.rounding}
+
+    def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
+        return self._pooled(self._windows(wanted, axis), axis).hull(wanted)
+
+    def alignment(self, part: Part, axis: int) -> tuple[int, ...]:
+        pooled = self._pooled(self._inside(part, axis), axis)
+        return pooled.start - part.wanted.start, len(pooled), part.given.start - part.wanted.start
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.on_part([x], *_whole(x, tuple(x.shape[2:])))
+
+    def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
+        parts = (rows, columns)
+        pooled = [self._pooled(self._inside(part, axis), axis) for axis, part in enumerate(parts)]
+        around = [
+            (part.given.start - inner.start, inner.stop - part.given.stop)
+            for part, inner in zip(parts, pooled, strict=True)
+        ]
+        margins = [
+            (inner.start - part.wanted.start, part.wanted.stop - inner.stop)
+            for part, inner in zip(parts, pooled, strict=True)
+        ]
+        if not all(map(len, pooled)):  # no window reaches them; a gradient must exist nevertheless
+            shape = (*inputs[0].shape[:2], len(rows.wanted), len(columns.wanted))
+            return _Marks.apply(inputs[0], (1, 1), (1, 1)).sum() * inputs[0].new_zeros(shape)
+        x = padded(inputs[0], (around[0], around[1]), float("-inf"))
+        return padded(_Marks.apply(x, self.kernel, self.stride), (margins[0], margins[1]))
+
+    def _windows(self, wanted: Interval, axis: int) -> Interval:
+        """The windows that reach the wanted positions, on an unbounded map."""
+        first = (wanted.start + self.padding[axis]) // self.stride[axis]
+        return Interval(first, (wanted.stop - 1 + self.padding[axis]) // self.stride[axis] + 1)
+
+    def _inside(self, part: Part, axis: int) -> Interval:
+        """Those of them that the pooling computes."""
+        reach = Reach(self.kernel[axis], self.stride[axis], self.padding[axis])
+        return self._windows(part.wanted, axis).clip(reach.outputs(part.size, self.rounding))
+
+    def _pooled(self, windows: Interval, axis: int) -> Interval:
+        """The positions from the first window's first to the last window's last."""
+        start = windows.start * self.stride[axis] - self.padding[axis]
+        if not len(windows):
+            return Interval(start, start)
+        return Interval(start, (windows.stop - 1) * self.stride[axis] - self.padding[axis] + self.kernel[axis])
+
+
+class _Marks(torch.autograd.Function):
+    """1 at the largest value of each window, without padding; the derivative is zero."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Pair, stride: Pair) -> Tensor:
+        _, places = functional.max_pool2d(x, kernel, stride, return_indices=True)
+        marks = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        marks.flatten(2).scatter_(2, places.flatten(2), 1.0)
+        return marks
+
+    @staticmethod
+    def backward(ctx, above: Tensor) -> tuple[Tensor, None, None]:
+        return torch.zeros_like(above), None, None

@@ -142,9 +142,7 @@ def compared_layers(plan: Plan) -> tuple[str, ...]:
     """The layers whose values are compared: convolutional and fully connected ones, and the class layer."""
     card = plan.card
     return tuple(
-        layer.name
-        for layer in card.layers
-        if layer.has_units and (layer.shown or layer.name == card.class_layer)
+        layer.name for layer in card.layers if layer.has_units and (layer.shown or layer.name == card.class_layer)
     )
 
 

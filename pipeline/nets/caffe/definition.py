@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from google.protobuf import text_format
-from torch import Tensor, fx
+from torch import fx
 
 from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe.layers import CaffeLayer, choice, operators_of
+from pipeline.nets.caffe.layer import choice
+from pipeline.nets.caffe.layers import INDICES, TYPES
 from pipeline.nets.caffe.schema import NetParameter
+from pipeline.nets.caffe.settings import unknown_settings
+from pipeline.nets.caffe.translation import Translation
 from pipeline.nets.caffe.upgrade import current_layers
 from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_weights
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.text import read_text
 
 _DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
 _DROPPED = frozenset(
@@ -28,11 +31,18 @@ _DROPPED = frozenset(
         *("MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "Silence", "SoftmaxWithLoss"),
     }
 )
-_UNKNOWN_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "(\w+)"')
+_UNKNOWN_TYPE = re.compile(r'Enum type "caffe\.V1LayerParameter\.type_values" has no value named (\w+)')
 _TRAINING_ONLY = frozenset(
     {
         *("LayerParameter", "V1LayerParameter", "V0LayerParameter", "NetParameter", "ParamSpec", "FillerParameter"),
         *("TransformationParameter", "DataParameter", "DummyDataParameter", "MemoryDataParameter"),
+    }
+)
+# Settings of forks that choose how something is computed, or how it is trained.
+_HARMLESS = frozenset(
+    {
+        *("bias_filler", "conv_algos_override", "cudnn_convolution_algo_seeker", "cudnn_math_override", "debug_info"),
+        *("engine", "moving_average_fraction", "update_global_stats", "weight_filler"),
     }
 )
 
@@ -91,8 +101,14 @@ def caffe_network(
     gain = np.ones(channels) if gain is None else np.asarray(gain, np.float64)
     preprocessing = Preprocessing(height, width, order, mean, gain)
     builder = GraphBuilder(preprocessing)
-    output = _translate(stated, blob, shape, _weights(weights), builder)
-    return builder.build(name, output, labels, class_layer)
+    translation = Translation(stated.source, _weights(weights), builder)
+    translation.add_all(stated.layers, blob, shape, _others(stated, blob))
+    if class_layer in translation.left_out and class_layer not in builder.layer_names:
+        raise DefinitionError(
+            f"{stated.source}: class layer {class_layer} cannot be computed, because of "
+            f"{translation.left_out[class_layer]}; name a layer below it by model.class_layer, or null"
+        )
+    return builder.build(name, translation.output, labels, class_layer, notes=translation.notes)
 
 
 def caffe_function(
@@ -106,15 +122,18 @@ def caffe_function(
     stated = read_definition(definition)
     blob, shape = _input(stated, None, 3)
     builder = GraphBuilder(None)
-    output = _translate(stated, blob, shape, _weights(weights), builder)
-    return builder.module(output), shape, builder.layer_names
+    translation = Translation(stated.source, _weights(weights), builder)
+    translation.add_all(stated.layers, blob, shape, _others(stated, blob))
+    if translation.left_out:  # a function is wanted whole
+        raise DefinitionError(next(iter(translation.left_out.values())).error)
+    return builder.module(translation.output), shape, builder.layer_names
 
 
 def weight_shapes(definition: str | Path) -> dict[str, tuple[Shape, ...]]:
     """Layer → shapes of its blobs, for every layer that has weights, in the order of the definition."""
     stated = read_definition(definition)
-    weights = Weights(None, "weights")
-    _translate(stated, *_input(stated, None, 3), weights, GraphBuilder(None))
+    weights, (blob, shape) = Weights(None, "weights"), _input(stated, None, 3)
+    Translation(stated.source, weights, GraphBuilder(None)).add_all(stated.layers, blob, shape, _others(stated, blob))
     return weights.taken
 
 
@@ -127,16 +146,16 @@ def read_definition(path: str | Path) -> Definition:
     where = f"definition {path}"
     if not path.is_file():
         raise DefinitionError(f"{where}: no such file; give its path by model.definition=…")
-    net = _parse(path.read_text(encoding="utf-8", errors="replace"), where)
+    net = _parse(read_text(path, errors="replace"), where)
     inputs = _stated_inputs(net, where)
     kept, absent = [], set()
     for layer in current_layers(net, where):
         if not _in_test_phase(layer, net.state):
             continue
-        if layer.type in _DATA:
+        if layer.type in _DATA or not (layer.bottom or layer.type in TYPES or layer.type in INDICES):
             shapes = _data_shapes(layer)
             inputs.update((top, shapes[min(i, len(shapes) - 1)]) for i, top in enumerate(layer.top))
-        elif layer.type in _DROPPED or any(blob in absent for blob in layer.bottom):
+        elif _is_dropped(layer.type) or any(blob in absent for blob in layer.bottom):
             absent.update(layer.top)
         else:
             kept.append(layer)
@@ -145,19 +164,50 @@ def read_definition(path: str | Path) -> Definition:
     return Definition(where, tuple(kept), inputs)
 
 
+def _is_dropped(kind: str) -> bool:
+    """Whether layers of a type compute a loss or a measure, or nothing; forks of Caffe have many more of them."""
+    return kind in _DROPPED or "Loss" in kind or "Accuracy" in kind
+
+
 def _parse(text: str, where: str) -> Any:
+    """The NetParameter of a text; settings that it does not have are noted in the layers that state them."""
     try:
-        try:
-            return text_format.Parse(text, NetParameter())
-        except text_format.ParseError as error:
-            unknown = _UNKNOWN_FIELD.search(str(error))
-            # An unknown setting of a layer that is computed here must not be ignored silently.
-            if unknown is None or unknown[1] not in _TRAINING_ONLY:
-                raise
-            return text_format.Parse(text, NetParameter(), allow_unknown_field=True)
+        return text_format.Parse(text, NetParameter())
+    except text_format.ParseError:
+        text = _with_types(text)
+    try:
+        net = text_format.Parse(text, NetParameter(), allow_unknown_field=True)
     except text_format.ParseError as error:
         reason = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
         raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; fix the line") from None
+    for setting in unknown_settings(text, NetParameter.DESCRIPTOR):
+        layers = net.layer if net.layer else net.layers
+        if not 0 <= setting.layer < len(layers) or setting.name in _HARMLESS:
+            continue
+        layer = layers[setting.layer]
+        # A setting of a layer that is computed here must not be passed over, one of its training may be.
+        if setting.message not in _TRAINING_ONLY or _is_of_type(setting.name, str(layer.type)):
+            hint = nearest(setting.name, setting.known)
+            layer.unknown_setting.append(f"{setting.name} in line {setting.line}{hint}")
+    return net
+
+
+def _with_types(text: str) -> str:
+    """The text of a definition in its second form, whose types are constants, with a fork's types as strings."""
+    while True:
+        try:
+            text_format.Parse(text, NetParameter(), allow_unknown_field=True)
+        except text_format.ParseError as error:
+            unknown = _UNKNOWN_TYPE.search(str(error))
+            if unknown is not None:
+                text = re.sub(rf"\btype(\s*:\s*){unknown[1]}\b", rf'other_type\1"{unknown[1]}"', text)
+                continue
+        return text
+
+
+def _is_of_type(setting: str, kind: str) -> bool:
+    """Whether settings of that name can only be those of a layer's type, as relu6_param of ReLU6."""
+    return setting.removesuffix("_param").replace("_", "") == kind.lower() != setting
 
 
 def _stated_inputs(net: Any, where: str) -> dict[str, Shape | None]:
@@ -205,61 +255,40 @@ def _meets(rule: Any, state: Any) -> bool:
 
 
 def _input(stated: Definition, size: tuple[int, int] | None, channels: int) -> tuple[str, Shape]:
-    """The name and shape of the one input that layers read."""
-    read = list(dict.fromkeys(b for layer in stated.layers for b in layer.bottom if b in stated.inputs))
-    if len(read) != 1:
+    """The name and shape of the input that the graph reads: the one that layers read, or the one image among them."""
+    read = _read_inputs(stated)
+    chosen = read
+    if len(read) > 1:
+        images = [name for name in read if _may_be_image(stated.inputs[name], channels)]
+        chosen = ["data"] if "data" in images else images
+    if len(chosen) != 1:
         names = ", ".join(read) or "none"
         raise DefinitionError(f"{stated.source}: inputs that layers read: {names}, expected one; state it by input: …")
-    shape = stated.inputs[read[0]]
+    shape = stated.inputs[chosen[0]]
     if size is not None:
-        return read[0], (shape[0] if shape else channels, *size)
+        return chosen[0], (shape[0] if shape else channels, *size)
     if not shape or min(shape) < 1:
         raise DefinitionError(
-            f"{stated.source}: the size of input {read[0]} is not stated; add input_shape to the definition, "
+            f"{stated.source}: the size of input {chosen[0]} is not stated; add input_shape to the definition, "
             "or set model.size=[height,width]"
         )
-    return read[0], shape
+    return chosen[0], shape
+
+
+def _read_inputs(stated: Definition) -> list[str]:
+    return list(dict.fromkeys(b for layer in stated.layers for b in layer.bottom if b in stated.inputs))
+
+
+def _may_be_image(shape: Shape | None, channels: int) -> bool:
+    return shape is None or (len(shape) == 3 and shape[0] == channels)
+
+
+def _others(stated: Definition, blob: str) -> list[str]:
+    """The inputs that layers read, besides the one that the graph reads."""
+    return [name for name in _read_inputs(stated) if name != blob]
 
 
 def _weights(weights: str | Path | Blobs | None) -> Weights:
     if isinstance(weights, (str, Path)):
         return Weights(read_weights(weights), f"weights {weights}")
     return Weights(weights, "weights")
-
-
-def _translate(stated: Definition, blob: str, shape: Shape, weights: Weights, builder: GraphBuilder) -> str:
-    """Add all layers to the graph; return the node of the last one."""
-    # Maps of an empty batch take no time to compute and have the shapes that the layers need.
-    nodes: dict[str, tuple[str, Tensor]] = {blob: (builder.input, torch.zeros(0, *shape))}
-    names = {layer.name for layer in stated.layers}
-    output = builder.input
-    for layer in stated.layers:
-        for bottom in layer.bottom:
-            if bottom not in nodes:
-                raise DefinitionError(
-                    f"{stated.source}: layer {layer.name} reads {bottom}, which no layer before it makes"
-                    f"{nearest(bottom, nodes)}; mend its bottom"
-                )
-        parents = [nodes[bottom] for bottom in layer.bottom]
-        current = CaffeLayer(stated.source, layer, tuple(tuple(maps.shape[1:]) for _, maps in parents), weights)
-        chains = operators_of(current)
-        for top, chain in zip(layer.top, chains, strict=True):
-            several = len(chains) > 1
-            title = layer.name if not several else top if top not in names else f"{layer.name}/{top}"
-            inputs = parents
-            for step, operator in enumerate(chain, 1):
-                last = step == len(chain)
-                try:
-                    maps = operator(*(maps for _, maps in inputs))
-                except (RuntimeError, ValueError, IndexError) as error:
-                    raise current.refuse(f"cannot take {current.shapes}: {str(error).splitlines()[0]}") from None
-                node = builder.add(
-                    title if last else f"{title}_{step}",
-                    operator,
-                    [node for node, _ in inputs],
-                    title if last else None,
-                )
-                inputs = [(node, maps)]
-            nodes[top] = inputs[0]
-            output = inputs[0][0]
-    return output

@@ -6,15 +6,30 @@ Source: Caffe's layer catalogue; where versions of Caffe differ, the version of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import DefinitionError, nearest
-from pipeline.nets.caffe.weights import Shape, Weights
+from pipeline.errors import nearest
+from pipeline.nets.caffe.extensions import EXTENSIONS, SEVERAL_INPUTS
+from pipeline.nets.caffe.layer import (
+    CaffeLayer,
+    Chain,
+    Rearranged,
+    Switched,
+    Top,
+    Uncomputable,
+    choice,
+    decimal,
+    dilation,
+    kernel,
+    steps,
+    weight_and_bias,
+)
+from pipeline.nets.caffe.weights import Shape
 from pipeline.nets.operators import (
     Affine,
     Concat,
@@ -28,7 +43,6 @@ from pipeline.nets.operators import (
     PRelu,
     Product,
     Relu,
-    Reshape,
     Slice,
     Softmax,
     Sum,
@@ -39,73 +53,43 @@ from pipeline.nets.sliding import (
     Convolution,
     Deconvolution,
     MaxPool,
-    Pair,
+    Switches,
     WithinChannelNorm,
 )
 
-Chain = list[Operator]  # applied in sequence; the value of the last one is that of the layer
 
+def operators_of(layer: CaffeLayer) -> list[Top]:
+    """How each top (output) of the layer is computed.
 
-@dataclass(frozen=True)
-class CaffeLayer:
-    """One layer of a definition, with what is needed to translate it.
-
-    source : the definition, for messages.
-    message : LayerParameter, in the current form.
-    shapes : of the blobs that the layer reads, without the batch.
-    weights : of the whole network.
-    """
-
-    source: str
-    message: Any
-    shapes: tuple[Shape, ...]
-    weights: Weights
-
-    @property
-    def channels(self) -> int:
-        return self.shapes[0][0]
-
-    def blobs(self, *shapes: Shape) -> list[Tensor]:
-        """The layer's blobs; raises WeightsError unless they have these shapes."""
-        return self.weights.take(self.message.name, shapes)
-
-    def axis(self, axis: int) -> int:
-        """The axis counted from the front, where the batch is axis 0."""
-        return axis if axis >= 0 else axis + len(self.shapes[0]) + 1
-
-    def expect_channels(self, axis: int) -> None:
-        """Raise DefinitionError unless the axis is that of the channels."""
-        if self.axis(axis) != 1:
-            raise self.refuse(f"works along axis {axis}, expected axis 1, the channels")
-
-    def refuse(self, why: str) -> DefinitionError:
-        return DefinitionError(
-            f"{self.source}: layer {self.message.name} ({self.message.type}) {why}; correct the layer"
-        )
-
-
-def operators_of(layer: CaffeLayer) -> list[Chain]:
-    """One chain of operators for each top (output) of the layer.
-
-    Raises DefinitionError for a type or setting without an operator, WeightsError for blobs of other shapes.
+    Raises Uncomputable for a type or setting without an operator, DefinitionError for a layer that Caffe would refuse
+    too, WeightsError for blobs of other shapes.
     """
     message = layer.message
-    make = _TYPES.get(message.type)
+    make = TYPES.get(message.type)
+    if message.type in INDICES:
+        raise layer.uncomputable("gives values that no pixel changes gradually, so they are no activations")
     if make is None:
-        raise DefinitionError(
+        meant = get_close_matches(message.type, TYPES, n=1, cutoff=0.85)  # a typing error
+        raise Uncomputable(
             f"{layer.source}: layer {message.name} has type {message.type!r}, which cannot be computed here"
-            f"{nearest(message.type, _TYPES)}; known types: {', '.join(_TYPES)}"
+            f"{nearest(message.type, TYPES)}; known types: {', '.join(TYPES)}",
+            "has a type that cannot be computed here" + "".join(f" (nearest: {kind})" for kind in meant),
         )
+    for setting in message.unknown_setting:
+        raise layer.uncomputable(f"has an unknown setting: {setting}")
     if not message.bottom:
         raise layer.refuse("reads nothing; give it a bottom")
     if len(message.bottom) > 1 and message.type not in _SEVERAL_INPUTS:
-        raise layer.refuse(f"reads {len(message.bottom)} blobs, expected 1")
-    if message.type in _SEVERAL_OUTPUTS:
-        return _SEVERAL_OUTPUTS[message.type](layer)
-    if len(message.top) != 1:
-        raise layer.refuse(f"makes {len(message.top)} blobs, expected 1")
+        raise layer.uncomputable(f"reads {len(message.bottom)} blobs, expected 1")
     made = make(layer)
-    return [made if isinstance(made, list) else [made]]
+    tops = made if isinstance(made, list) and isinstance(made[0], Top) else [Top(_chain(made))]
+    if len(message.top) > len(tops) or not message.top:
+        raise layer.uncomputable(f"makes {len(message.top)} blobs, expected {len(tops)}")
+    return tops[: len(message.top)]
+
+
+def _chain(made: Any) -> Chain | Rearranged:
+    return made if isinstance(made, list | Rearranged) else [made]
 
 
 # Layers that slide a window ------------------------------------------------------------------------------
@@ -113,43 +97,54 @@ def operators_of(layer: CaffeLayer) -> list[Chain]:
 
 def _convolution(layer: CaffeLayer) -> Operator:
     settings = layer.message.convolution_param
-    rows, columns = _kernel(layer, settings)
+    rows, columns = kernel(layer, settings)
     if settings.group < 1 or layer.channels % settings.group or settings.num_output % settings.group:
         raise layer.refuse(
             f"has {settings.group} groups, expected a divisor of {layer.channels} inputs and "
             f"{settings.num_output} outputs"
         )
     shape = (settings.num_output, layer.channels // settings.group, rows, columns)
-    weight, bias = _weight_and_bias(layer, shape, settings)
-    return Convolution(weight, bias, *_steps(settings), _pair(settings, "dilation", 1), settings.group)
+    weight, bias = weight_and_bias(layer, shape, settings)
+    return Convolution(weight, bias, *steps(settings), dilation(settings), settings.group)
 
 
 def _deconvolution(layer: CaffeLayer) -> Operator:
     settings = layer.message.convolution_param
-    rows, columns = _kernel(layer, settings)
+    rows, columns = kernel(layer, settings)
     if settings.group < 1 or layer.channels % settings.group or settings.num_output % settings.group:
         raise layer.refuse(f"has {settings.group} groups, expected a divisor of inputs and outputs")
     shape = (layer.channels, settings.num_output // settings.group, rows, columns)
-    weight, bias = _weight_and_bias(layer, shape, settings)
-    return Deconvolution(weight, bias, *_steps(settings), _pair(settings, "dilation", 1), settings.group)
+    weight, bias = weight_and_bias(layer, shape, settings)
+    return Deconvolution(weight, bias, *steps(settings), dilation(settings), settings.group)
 
 
-def _pooling(layer: CaffeLayer) -> Operator:
+def _pooling(layer: CaffeLayer) -> Operator | list[Top]:
     settings = layer.message.pooling_param
     mode = choice(settings, "pool")
     if mode == "STOCHASTIC":
-        raise layer.refuse("pools at random, expected pool: MAX or pool: AVE")
-    if len(layer.shapes[0]) != 3:
-        raise layer.refuse(f"reads shape {layer.shapes[0]}, expected (channels, rows, columns)")
+        raise layer.uncomputable("pools at random, expected pool: MAX or pool: AVE")
+    layer.expect_map()
     if settings.global_pooling:
-        return GlobalPool("mean" if mode == "AVE" else "max")
-    size = _kernel(layer, settings)
-    stride, padding = _steps(settings)
+        return [
+            Top([GlobalPool("mean" if mode == "AVE" else "max")]),
+            Top([], why="reads the mask of a global pooling"),
+        ]
+    size = kernel(layer, settings)
+    stride, padding = steps(settings)
     if any(padding[axis] >= size[axis] for axis in (0, 1)):
         raise layer.refuse(f"has padding {padding}, expected less than its kernel {size}")
     floor = choice(settings, "round_mode") == "FLOOR" or not settings.ceil_mode
-    pool = AveragePool if mode == "AVE" else MaxPool
-    return pool(size, stride, padding, "floor" if floor else "caffe")
+    rounding = "floor" if floor else "caffe"
+    if mode == "AVE":
+        return AveragePool(size, stride, padding, rounding)
+    pool = MaxPool(size, stride, padding, rounding)
+    pooled = Top([pool])
+    if any(size[axis] > stride[axis] for axis in (0, 1)):
+        return [pooled, Top([], why="reads the mask of a pooling whose windows overlap")]
+    below = layer.shapes[0][1:]
+    shape = (layer.channels, *(pool.reach[axis].outputs(below[axis], rounding) for axis in (0, 1)))
+    switched = Switched(shape, below, size, stride, padding)
+    return [pooled, Top([Switches(size, stride, padding, rounding)], switched)]
 
 
 def _lrn(layer: CaffeLayer) -> Operator:
@@ -157,8 +152,8 @@ def _lrn(layer: CaffeLayer) -> Operator:
     if settings.local_size % 2 == 0:
         raise layer.refuse(f"has local_size {settings.local_size}, expected an odd number")
     if choice(settings, "norm_region") == "WITHIN_CHANNEL":
-        return WithinChannelNorm(settings.local_size, _decimal(settings.alpha), _decimal(settings.beta))
-    numbers = (_decimal(number) for number in (settings.alpha, settings.beta, settings.k))
+        return WithinChannelNorm(settings.local_size, decimal(settings.alpha), decimal(settings.beta))
+    numbers = (decimal(number) for number in (settings.alpha, settings.beta, settings.k))
     return ChannelNorm(settings.local_size, *numbers)
 
 
@@ -170,12 +165,18 @@ def _inner_product(layer: CaffeLayer) -> Operator:
     layer.expect_channels(settings.axis)
     inputs = math.prod(layer.shapes[0])
     shape = (inputs, settings.num_output) if settings.transpose else (settings.num_output, inputs)
-    weight, bias = _weight_and_bias(layer, shape, settings)
+    weight, bias = weight_and_bias(layer, shape, settings)
     return InnerProduct(weight.T.contiguous() if settings.transpose else weight, bias)
 
 
+def _dropout(layer: CaffeLayer) -> Operator:
+    """In the Caffe of Fast R-CNN, dropout may scale in the test phase instead of the training phase."""
+    settings = layer.message.dropout_param
+    return Identity() if settings.scale_train else Power(1.0, 1 - decimal(settings.dropout_ratio), 0.0)
+
+
 def _relu(layer: CaffeLayer) -> Operator:
-    return Relu(_decimal(layer.message.relu_param.negative_slope))
+    return Relu(decimal(layer.message.relu_param.negative_slope))
 
 
 def _prelu(layer: CaffeLayer) -> Operator:
@@ -186,20 +187,20 @@ def _prelu(layer: CaffeLayer) -> Operator:
 
 def _power(layer: CaffeLayer) -> Operator:
     settings = layer.message.power_param
-    return Power(*(_decimal(number) for number in (settings.power, settings.scale, settings.shift)))
+    return Power(*(decimal(number) for number in (settings.power, settings.scale, settings.shift)))
 
 
 def _exponential(layer: CaffeLayer) -> Chain:
     settings = layer.message.exp_param
     factor = _log_of_base(layer, settings.base)
-    inner = Power(1.0, _decimal(settings.scale) * factor, _decimal(settings.shift) * factor)
+    inner = Power(1.0, decimal(settings.scale) * factor, decimal(settings.shift) * factor)
     return [inner, Pointwise(_Function(torch.exp), "exp")]
 
 
 def _logarithm(layer: CaffeLayer) -> Chain:
     settings = layer.message.log_param
     factor = _log_of_base(layer, settings.base)
-    inner = Power(1.0, _decimal(settings.scale), _decimal(settings.shift))
+    inner = Power(1.0, decimal(settings.scale), decimal(settings.shift))
     return [inner, Pointwise(_Function(torch.log), "log"), Power(1.0, 1 / factor, 0.0)]
 
 
@@ -208,7 +209,7 @@ def _log_of_base(layer: CaffeLayer, base: float) -> float:
         return 1.0
     if base <= 0 or base == 1:
         raise layer.refuse(f"has base {base}, expected a positive one other than 1")
-    return math.log(_decimal(base))
+    return math.log(decimal(base))
 
 
 class _Function(nn.Module):
@@ -236,10 +237,16 @@ def _softmax(layer: CaffeLayer) -> Operator:
 def _batch_norm(layer: CaffeLayer) -> Operator:
     settings = layer.message.batch_norm_param
     if settings.HasField("use_global_stats") and not settings.use_global_stats:
-        raise layer.refuse("takes its statistics from the batch, expected use_global_stats: true")
-    mean, variance, factor = (blob.double() for blob in layer.blobs((layer.channels,), (layer.channels,), (1,)))
+        raise layer.uncomputable("takes its statistics from the batch, expected use_global_stats: true")
+    each, eps = (layer.channels,), decimal(settings.eps)
+    if settings.scale_bias or settings.HasField("scale_filler") or settings.HasField("bias_filler"):
+        # NVIDIA's form, with a scale and a shift of its own; its third blob is not used.
+        mean, variance, _, scale, shift = (blob.double() for blob in layer.blobs(each, each, (1,), each, each))
+        scale = scale * (variance + max(eps, 1e-5)).rsqrt()
+        return Affine(scale.float(), (shift - mean * scale).float())
+    mean, variance, factor = (blob.double() for blob in layer.blobs(each, each, (1,)))
     share = 0.0 if factor.item() == 0 else 1 / factor.item()
-    scale = (variance * share + _decimal(settings.eps)).rsqrt()
+    scale = (variance * share + eps).rsqrt()
     return Affine(scale.float(), (-mean * share * scale).float())
 
 
@@ -247,13 +254,13 @@ def _scale(layer: CaffeLayer) -> Operator:
     settings = layer.message.scale_param
     if len(layer.shapes) == 1:
         shape = _channel_shape(layer, settings)
-        scale, shift = _weight_and_bias(layer, shape, settings, bias_shape=shape)
+        scale, shift = weight_and_bias(layer, shape, settings, bias_shape=shape)
         return Affine(*_per_channel(layer, scale, shift))
     given = layer.shapes[1]
     if len(layer.shapes) > 2 or layer.axis(settings.axis) != 0 or settings.bias_term:
-        raise layer.refuse("scales one blob by another, expected two blobs, axis: 0 and no bias_term")
+        raise layer.uncomputable("scales one blob by another, expected two blobs, axis: 0 and no bias_term")
     if given != layer.shapes[0] and (given[0] != layer.channels or math.prod(given[1:]) != 1):
-        raise layer.refuse(f"scales by shape {given}, expected one factor for each of {layer.channels} channels")
+        raise layer.uncomputable(f"scales by shape {given}, expected one factor for each of {layer.channels} channels")
     return Product()
 
 
@@ -261,7 +268,9 @@ def _bias(layer: CaffeLayer) -> Operator:
     if len(layer.shapes) > 1:
         axis = layer.axis(layer.message.bias_param.axis)
         if layer.shapes[1] != layer.shapes[0] or len(layer.shapes) > 2 or axis != 0:
-            raise layer.refuse(f"adds shapes {layer.shapes} along axis {axis}, expected two equal ones and axis: 0")
+            raise layer.uncomputable(
+                f"adds shapes {layer.shapes} along axis {axis}, expected two equal ones and axis: 0"
+            )
         return Sum()
     (shift,) = layer.blobs(_channel_shape(layer, layer.message.bias_param))
     return Affine(*_per_channel(layer, torch.ones_like(shift), shift))
@@ -274,7 +283,7 @@ def _channel_shape(layer: CaffeLayer, settings: Any) -> Shape:
     layer.expect_channels(settings.axis)
     covered = len(layer.shapes[0]) if settings.num_axes == -1 else settings.num_axes
     if covered != 1 and math.prod(layer.shapes[0][1:covered]) != 1:
-        raise layer.refuse(f"has a number for each of {covered} axes, expected num_axes: 1")
+        raise layer.uncomputable(f"has a number for each of {covered} axes, expected num_axes: 1")
     return layer.shapes[0][:covered]
 
 
@@ -292,11 +301,11 @@ def _eltwise(layer: CaffeLayer) -> Operator:
     settings = layer.message.eltwise_param
     operation = choice(settings, "operation")
     if len(set(layer.shapes)) > 1:
-        raise layer.refuse(f"reads shapes {', '.join(map(str, layer.shapes))}, expected equal ones")
+        raise layer.uncomputable(f"reads shapes {', '.join(map(str, layer.shapes))}, expected equal ones")
     if settings.coeff and (operation != "SUM" or len(settings.coeff) != len(layer.shapes)):
         raise layer.refuse(f"has {len(settings.coeff)} coefficients for {operation} of {len(layer.shapes)} blobs")
     if operation == "SUM":
-        return Sum([_decimal(number) for number in settings.coeff] or None)
+        return Sum([decimal(number) for number in settings.coeff] or None)
     return Product() if operation == "PROD" else Maximum()
 
 
@@ -306,7 +315,7 @@ def _concat(layer: CaffeLayer) -> Operator:
     return Concat()
 
 
-def _slices(layer: CaffeLayer) -> list[Chain]:
+def _slices(layer: CaffeLayer) -> list[Top]:
     settings = layer.message.slice_param
     layer.expect_channels(settings.slice_dim if settings.HasField("slice_dim") else settings.axis)
     count, channels = len(layer.message.top), layer.channels
@@ -315,23 +324,23 @@ def _slices(layer: CaffeLayer) -> list[Chain]:
     rising = all(start < stop for start, stop in zip(edges, edges[1:], strict=False))
     if len(edges) != count + 1 or not rising or (not settings.slice_point and channels % count):
         raise layer.refuse(f"cuts {channels} channels at {inner} into {count} blobs, which cannot be done")
-    return [[Slice(start, stop)] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [Top([Slice(start, stop)]) for start, stop in zip(edges, edges[1:], strict=False)]
 
 
-def _split(layer: CaffeLayer) -> list[Chain]:
-    return [[Identity()] for _ in layer.message.top]
+def _split(layer: CaffeLayer) -> list[Top]:
+    return [Top([Identity()]) for _ in layer.message.top]
 
 
-def _flatten(layer: CaffeLayer) -> Operator:
+def _flatten(layer: CaffeLayer) -> Rearranged:
     settings = layer.message.flatten_param
     first, last = layer.axis(settings.axis), layer.axis(settings.end_axis)
     shape = (0, *layer.shapes[0])
     if not 1 <= first <= last < len(shape):
         raise layer.refuse(f"flattens axes {settings.axis} to {settings.end_axis} of {len(shape)}")
-    return _reshaped(layer, (*shape[1:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+    return Rearranged(shape=(*shape[1:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
-def _reshape(layer: CaffeLayer) -> Operator:
+def _reshape(layer: CaffeLayer) -> Rearranged:
     settings = layer.message.reshape_param
     old = (0, *layer.shapes[0])  # the batch is written as 0, "unchanged"
     first = settings.axis if settings.axis >= 0 else settings.axis + len(old) + 1
@@ -347,67 +356,13 @@ def _reshape(layer: CaffeLayer) -> Operator:
     if shape.count(-1) == 1:
         rest = math.prod(dim for dim in shape if dim != -1)
         shape[shape.index(-1)] = math.prod(old[1:]) // max(1, rest)
-    if math.prod(shape) != math.prod(old[1:]):
-        raise layer.refuse(f"makes {tuple(shape)} of {old[1:]}, which has another count")
-    return _reshaped(layer, tuple(shape))
+    if math.prod(shape) != math.prod(old[1:]) or not shape:
+        # Caffe could also make the batch larger or smaller.
+        raise layer.uncomputable(f"makes {tuple(shape)} of {old[1:]}, which has another count")
+    return Rearranged(shape=tuple(shape))
 
 
-def _reshaped(layer: CaffeLayer, shape: Shape) -> Operator:
-    if len(shape) not in (1, 3):
-        raise layer.refuse(f"makes shape {shape}, expected (channels, rows, columns) or (units,)")
-    return Identity() if shape == layer.shapes[0] else Reshape(shape)
-
-
-# Settings of a layer -------------------------------------------------------------------------------------
-
-
-def _weight_and_bias(
-    layer: CaffeLayer, shape: Shape, settings: Any, bias_shape: Shape | None = None
-) -> tuple[Tensor, Tensor | None]:
-    if not settings.bias_term:
-        return layer.blobs(shape)[0], None
-    bias = (settings.num_output,) if bias_shape is None else bias_shape
-    weight, shift = layer.blobs(shape, bias)
-    return weight, shift
-
-
-def _kernel(layer: CaffeLayer, settings: Any) -> Pair:
-    if len(layer.shapes[0]) != 3:
-        raise layer.refuse(f"reads shape {layer.shapes[0]}, expected (channels, rows, columns)")
-    kernel = _pair(settings, "kernel_size", 0)
-    if min(kernel) < 1:
-        raise layer.refuse(f"has kernel {kernel}, expected 1 or more; set kernel_size, or kernel_h and kernel_w")
-    return kernel
-
-
-def _steps(settings: Any) -> tuple[Pair, Pair]:
-    """Stride and padding of a sliding layer."""
-    return _pair(settings, "stride", 1), _pair(settings, "pad", 0)
-
-
-def _pair(settings: Any, name: str, default: int) -> Pair:
-    """(rows, columns) of a setting that is given once, once for each axis, or as _h and _w."""
-    stem = name.removesuffix("_size")
-    if f"{stem}_h" in settings.DESCRIPTOR.fields_by_name and (
-        settings.HasField(f"{stem}_h") or settings.HasField(f"{stem}_w")
-    ):
-        axes = (f"{stem}_h", f"{stem}_w")
-        return tuple(getattr(settings, axis) if settings.HasField(axis) else default for axis in axes)
-    values = list(getattr(settings, name))
-    return (values[0], values[-1]) if values else (default, default)
-
-
-def choice(settings: Any, field: str) -> str:
-    """The name of the constant to which an enumeration is set."""
-    return settings.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(settings, field)].name
-
-
-def _decimal(number: float) -> float:
-    """The decimal number that the definition states, such as 0.75 or 1e-4, without the digits that float32 adds."""
-    return float(f"{number:.7g}")
-
-
-_TYPES: dict[str, Callable[[CaffeLayer], Any]] = {
+TYPES: dict[str, Callable[[CaffeLayer], Any]] = {
     "AbsVal": lambda layer: Pointwise(_Function(torch.abs), "abs"),
     "BatchNorm": _batch_norm,
     "Bias": _bias,
@@ -415,8 +370,8 @@ _TYPES: dict[str, Callable[[CaffeLayer], Any]] = {
     "Concat": _concat,
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,
-    "Dropout": lambda layer: Identity(),
-    "ELU": lambda layer: Pointwise(nn.ELU(_decimal(layer.message.elu_param.alpha)), "elu"),
+    "Dropout": _dropout,
+    "ELU": lambda layer: Pointwise(nn.ELU(decimal(layer.message.elu_param.alpha)), "elu"),
     "Eltwise": _eltwise,
     "Exp": _exponential,
     "Flatten": _flatten,
@@ -434,9 +389,7 @@ _TYPES: dict[str, Callable[[CaffeLayer], Any]] = {
     "Softmax": _softmax,
     "Split": _split,
     "TanH": lambda layer: Pointwise(nn.Tanh(), "tanh"),
-}
-_SEVERAL_INPUTS = frozenset({"Bias", "Concat", "Eltwise", "Scale"})
-_SEVERAL_OUTPUTS: dict[str, Callable[[CaffeLayer], Sequence[Chain]]] = {
-    "Slice": _slices,
-    "Split": _split,
-}
+} | EXTENSIONS
+_SEVERAL_INPUTS = frozenset({"Bias", "Concat", "Eltwise", "Scale"}) | SEVERAL_INPUTS
+INDICES = frozenset({"ArgMax", "Threshold"})  # their values are whole numbers
+READ_MASKS = frozenset({"Unpooling", "Upsample"})

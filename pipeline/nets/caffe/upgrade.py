@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.errors import DefinitionError, nearest
+from pipeline.errors import DefinitionError
+from pipeline.nets.caffe.layers import TYPES
 from pipeline.nets.caffe.schema import V1_TYPES, LayerParameter
 
 _IRREGULAR = {  # types whose new name is not the old one in CamelCase
@@ -23,6 +24,7 @@ _IRREGULAR = {  # types whose new name is not the old one in CamelCase
 _V1_TYPES = {
     old: _IRREGULAR.get(old, "".join(word.capitalize() for word in old.split("_"))) for old in V1_TYPES.split("|")
 }
+_TYPES_BY_CONSTANT = {kind.upper(): kind for kind in TYPES}
 _V0_TYPES = {old.lower(): new for old, new in _V1_TYPES.items()} | {
     "conv": "Convolution",
     "images": "ImageData",
@@ -37,22 +39,26 @@ def current_layers(net: Any, where: str) -> list[Any]:
 
     net : NetParameter.
     where : the definition, for messages.
-    Raises DefinitionError for a type that the old form does not know, or a padding layer that cannot be folded into
-    its reader.
+    Raises DefinitionError for a layer without a type, or a padding layer that cannot be folded into its reader.
     Source: Caffe's own upgrade of definitions.
     """
     if net.layer:
         return [_with_crop(layer) for layer in net.layer]
     if any(old.HasField("layer") for old in net.layers):
-        return [_from_v0(old, where) for old in _without_padding(net.layers, where)]
+        return [_from_v0(old) for old in _without_padding(net.layers, where)]
     return [_with_crop(_from_v1(old, where)) for old in net.layers]
 
 
 def _from_v1(old: Any, where: str) -> Any:
     constant = V1_TYPES.split("|")[old.type]
-    if constant == "NONE":
+    if old.other_type:  # a fork's
+        kind = _TYPES_BY_CONSTANT.get(old.other_type.replace("_", ""), old.other_type)
+    elif constant == "NONE":
         raise DefinitionError(f"{where}: layer {old.name} has no type; give it one, as in type: CONVOLUTION")
-    layer = LayerParameter(name=old.name, type=_V1_TYPES[constant], bottom=old.bottom, top=old.top)
+    else:
+        kind = _V1_TYPES[constant]
+    layer = LayerParameter(name=old.name, type=kind, bottom=old.bottom, top=old.top)
+    layer.unknown_setting.extend(old.unknown_setting)
     layer.include.extend(old.include)
     layer.exclude.extend(old.exclude)
     for field, value in old.ListFields():
@@ -90,15 +96,11 @@ def _without_padding(layers: Any, where: str) -> list[Any]:
     return kept
 
 
-def _from_v0(old: Any, where: str) -> Any:
+def _from_v0(old: Any) -> Any:
     source = old.layer
-    kind = _V0_TYPES.get(source.type)
-    if kind is None:
-        raise DefinitionError(
-            f"{where}: layer {source.name} has type {source.type!r}, which the oldest form does not know"
-            f"{nearest(source.type, _V0_TYPES)}; write the definition in the current form"
-        )
+    kind = _V0_TYPES.get(source.type, source.type)
     layer = LayerParameter(name=source.name, type=kind, bottom=old.bottom, top=old.top)
+    layer.unknown_setting.extend(old.unknown_setting)
     layer.include.extend(old.include)
     layer.exclude.extend(old.exclude)
     for name, value in _v0_settings(source, kind).items():

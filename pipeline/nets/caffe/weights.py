@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from pipeline.errors import WeightsError, nearest
-from pipeline.nets.caffe.schema import BlobProto, NetParameter, UnpackedBlob
+from pipeline.nets.caffe.schema import BlobProto, TrainedNet, UnpackedBlob
 
 Shape = tuple[int, ...]
 Blobs = Mapping[str, Sequence[np.ndarray]]
@@ -34,6 +34,12 @@ class Weights:
         self._blobs = blobs
         self._source = source
         self.taken: dict[str, tuple[Shape, ...]] = {}  # the shapes requested so far, by layer
+        # Name of a layer → the layer that owns the weights of that name, and the names of its parameters.
+        self.owners: dict[str, tuple[int, tuple[str, ...]]] = {}
+
+    def count(self, layer: str) -> int | None:
+        """The number of blobs of a layer; None if only shapes are needed."""
+        return None if self._blobs is None else len(self._blobs.get(layer, ()))
 
     def take(self, layer: str, shapes: Sequence[Shape]) -> list[Tensor]:
         """The blobs of a layer, float32, in the given shapes.
@@ -123,7 +129,7 @@ def fit_mean(mean: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _from_caffemodel(path: Path) -> dict[str, tuple[np.ndarray, ...]]:
     try:
-        net = NetParameter.FromString(path.read_bytes())
+        net = TrainedNet.FromString(path.read_bytes())
     except DecodeError:
         raise WeightsError(
             f"weights {path}: cut short, or no Caffe weights ({path.stat().st_size} bytes); fetch the file again"

@@ -178,7 +178,9 @@ class Capture:
         if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
             return {key: self._merge(a[key], b[key], call) for key in a}
         if isinstance(a, slice) and isinstance(b, slice):
-            return slice(*(self._merge(x, y, call) for x, y in ((a.start, b.start), (a.stop, b.stop), (a.step, b.step))))
+            return slice(
+                *(self._merge(x, y, call) for x, y in ((a.start, b.start), (a.stop, b.stop), (a.step, b.step)))
+            )
         if type(a) is type(b) is int and a != b and not self.fixed:
             return Batch(b - a, a - 2 * (b - a))
         if isinstance(a, float) and isinstance(b, float) and a != a and b != b:
@@ -313,7 +315,9 @@ def output_value(name: str, recording: Recording, output: str | None) -> int:
             return names[output]
         if not names:
             listed = "nothing that depends on the image"
-        raise DefinitionError(f"network {name}: model.output={output}: its forward returns {listed}; choose one of them")
+        raise DefinitionError(
+            f"network {name}: model.output={output}: its forward returns {listed}; choose one of them"
+        )
     for at in found.values():
         if recording.values[at].tensor.is_floating_point():
             return at

@@ -145,7 +145,9 @@ class _Translation:
         self.returned = returned
         self._name(live)
         if not self.builder.layer_names:
-            raise DefinitionError(f"network {self.capture.name}: no value of it depends on the image; check its forward")
+            raise DefinitionError(
+                f"network {self.capture.name}: no value of it depends on the image; check its forward"
+            )
         return self.builder.build(self.capture.name, returned.node, labels, class_layer, self.blocks)
 
     def _live(self, output: int) -> set[int]:
@@ -685,7 +687,9 @@ class _Translation:
         spans = None
         if len(shape) == 3 and not any(_is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
             values = [self.capture.first.values[made] for each in calls for made in each.results]
-            spans = measured_spans(function, operands, sum(made.tensor.numel() for made in values) // len(values[0].tensor))
+            spans = measured_spans(
+                function, operands, sum(made.tensor.numel() for made in values) // len(values[0].tensor)
+            )
         operator = Opaque(function, replay.description(), [parent.shape for parent in parents], spans)
         return self._add(call, operator, parents, like)
 
@@ -730,7 +734,10 @@ class _Translation:
         if shape is None:
             return None
         return self._add(
-            None, Constant(order.rolled(tensor, shape)[0].contiguous()), [self.forms[self.image]], Form("", shape, order)
+            None,
+            Constant(order.rolled(tensor, shape)[0].contiguous()),
+            [self.forms[self.image]],
+            Form("", shape, order),
         )
 
     # Names ------------------------------------------------------------------------------------------------
@@ -901,9 +908,7 @@ def _only_moves(calls: Sequence[Call]) -> bool:
 
 
 @torch.no_grad()
-def _followed(
-    function: nn.Module, given: Shape, made: Shape
-) -> tuple[list[int], list[int], list[int], float] | None:
+def _followed(function: nn.Module, given: Shape, made: Shape) -> tuple[list[int], list[int], list[int], float] | None:
     """Where each output of a function comes from: channels, rows and columns of its input, and the fill value.
 
     None unless output channels come from channels, rows from rows and columns from columns, each for itself. The

@@ -11,6 +11,7 @@ import itertools
 import numpy as np
 
 from pipeline.nets.network import Network
+from pipeline.nets.sliding import MaxPool
 
 
 class HandNetwork:
@@ -64,7 +65,11 @@ def forward(operator, inputs: list[np.ndarray], matrices: list[np.ndarray]) -> n
     if kind == "Power":
         return (operator.shift + operator.scale * x) ** operator.power
     if kind == "Product":
-        return x * np.prod([factor.reshape(factor.shape[0], 1, 1) for factor in inputs[1:]], axis=0)
+        return x * np.prod([spread(factor, x) for factor in inputs[1:]], axis=0)
+    if kind == "ScaledSum":
+        return x * spread(inputs[2], x) + inputs[1]
+    if kind in FORWARD:
+        return FORWARD[kind](operator, x)
     if kind in ("ChannelNorm", "WithinChannelNorm"):
         return x * norm_scale(operator, x) ** -operator.beta
     total = sum(matrix @ value.ravel() for matrix, value in zip(matrices, inputs, strict=True))
@@ -115,10 +120,16 @@ def jacobians(operator, inputs: list[np.ndarray]) -> list[np.ndarray]:
     if kind == "Maximum":
         winner = np.argmax([value.ravel() for value in inputs], axis=0)
         return [np.diag((winner == place).astype(float)) for place in range(len(inputs))]
+    if kind in MOVED:
+        return [
+            np.stack([np.eye(x.size)[at] if at >= 0 else np.zeros(x.size) for at in MOVED[kind](operator, x).ravel()])
+        ]
+    if kind == "Product" and sizes[0] == sizes[1]:
+        return [np.diag(inputs[1].ravel()), np.diag(x.ravel())]
     if kind == "Product":  # a map and one factor a channel
-        factor, each = inputs[1].ravel(), x.size // len(x)
-        by_factor = np.repeat(np.eye(len(factor)), each, axis=0) * x.ravel()[:, None]
-        return [np.diag(np.repeat(factor, each)), by_factor]
+        return [np.diag(spread(inputs[1], x).ravel()), by_channel(x)]
+    if kind == "ScaledSum":
+        return [np.diag(spread(inputs[2], x).ravel()), np.eye(x.size), by_channel(x)]
     if kind == "Pointwise":
         y = sigmoid(x).ravel()
         return [np.diag(y * (1 - y))]
@@ -126,6 +137,16 @@ def jacobians(operator, inputs: list[np.ndarray]) -> list[np.ndarray]:
         inner = operator.shift + operator.scale * x.ravel()
         return [np.diag(operator.power * operator.scale * inner ** (operator.power - 1))]
     raise AssertionError(f"no matrix for {kind}")
+
+
+def spread(factor: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A factor, one for each value of x or for each of its channels, in the shape of x."""
+    return factor if factor.shape == x.shape else np.broadcast_to(factor.reshape(len(x), 1, 1), x.shape)
+
+
+def by_channel(x: np.ndarray) -> np.ndarray:
+    """The derivative of a map, scaled by one factor a channel, by the factors."""
+    return np.repeat(np.eye(len(x)), x.size // len(x), axis=0) * x.ravel()[:, None]
 
 
 def convolution(operator, x: np.ndarray) -> np.ndarray:
@@ -241,7 +262,124 @@ def softmax(operator, x: np.ndarray) -> np.ndarray:
     return matrix.reshape(x.size, x.size)
 
 
+def places(x: np.ndarray) -> np.ndarray:
+    return np.arange(x.size).reshape(x.shape)
+
+
+def enlarged(operator, x: np.ndarray) -> np.ndarray:
+    """The place of the input that each output repeats; −1 beyond the input."""
+    rows, columns = (
+        operator.size if operator.size is not None else [x.shape[1 + a] * operator.factor[a] for a in (0, 1)]
+    )
+    out = np.full((len(x), rows, columns), -1)
+    for c, i, j in np.ndindex(*out.shape):
+        y, z = ((n + operator.start[a]) // operator.factor[a] for a, n in enumerate((i, j)))
+        if y < x.shape[1] and z < x.shape[2]:
+            out[c, i, j] = places(x)[c, y, z]
+    return out
+
+
+def interpolation(operator, x: np.ndarray) -> np.ndarray:
+    """Every output from its four neighbours among the inputs that are not left out."""
+    inner = places(x)[:, operator.before : x.shape[1] - operator.after, operator.before : x.shape[2] - operator.after]
+    matrix = np.zeros((len(x), *operator.size, x.size))
+    for c, i, j in np.ndindex(len(x), *operator.size):
+        down, across = (n * (inner.shape[1 + a] - 1) / max(1, operator.size[a] - 1) for a, n in enumerate((i, j)))
+        for u, v in itertools.product((0, 1), repeat=2):
+            y, z = int(down + 1e-9) + u, int(across + 1e-9) + v
+            share = (1 - abs(down - y)) * (1 - abs(across - z))
+            if y < inner.shape[1] and z < inner.shape[2]:
+                matrix[c, i, j, inner[c, y, z]] += share
+    return matrix.reshape(-1, x.size)
+
+
+def marks(operator, x: np.ndarray) -> np.ndarray:
+    """1 at the first largest value of every window."""
+    pool = MaxPool(operator.kernel, operator.stride, operator.padding, operator.rounding)
+    return pooling(pool, x).max(axis=0)
+
+
+def groups(operator, x: np.ndarray) -> list[np.ndarray]:
+    """The places of the values that are normalised or reduced together."""
+    kind, whole = type(operator).__name__, places(x)
+    if kind == "UnitNorm":
+        return [whole.ravel()] if operator.everywhere else list(whole.reshape(len(x), -1).T)
+    together = operator.across if kind == "Standardized" else operator.axis == 1
+    return [whole.ravel()] if together else list(whole.reshape(len(x), -1))
+
+
+def unit_norm(operator, x: np.ndarray) -> np.ndarray:
+    matrix, scale = np.zeros((x.size, x.size)), np.repeat(operator.scale.numpy(), x.size // len(x))
+    for group in groups(operator, x):
+        own = x.ravel()[group]
+        norm = np.sqrt((own**2).sum() + operator.epsilon)
+        matrix[np.ix_(group, group)] = np.eye(len(own)) / norm - np.outer(own, own) / norm**3
+    return matrix * scale[:, None]
+
+
+def standardized(operator, x: np.ndarray) -> np.ndarray:
+    matrix = np.zeros((x.size, x.size))
+    for group in groups(operator, x):
+        count, own = len(group), x.ravel()[group] - x.ravel()[group].mean()
+        inner = np.eye(count) - 1 / count
+        if operator.scaled:
+            deviation = np.sqrt((own**2).mean())
+            below = deviation + operator.epsilon
+            inner = inner / below - np.outer(own, own) / (count * deviation * below**2)
+        matrix[np.ix_(group, group)] = inner
+    return matrix
+
+
+def reduction(operator, x: np.ndarray) -> np.ndarray:
+    slope = {"SUM": np.ones_like(x), "ASUM": np.sign(x), "SUMSQ": 2 * x, "MEAN": np.ones_like(x)}[operator.operation]
+    matrix = np.zeros((len(groups(operator, x)), x.size))
+    for row, group in enumerate(groups(operator, x)):
+        share = operator.coefficient / (len(group) if operator.operation == "MEAN" else 1)
+        matrix[row, group] = slope.ravel()[group] * share
+    return matrix
+
+
+def unit(operator, x: np.ndarray) -> np.ndarray:
+    out = np.zeros(x.size)
+    for group in groups(operator, x):
+        own = x.ravel()[group]
+        out[group] = own / np.sqrt((own**2).sum() + operator.epsilon)
+    return out * np.repeat(operator.scale.numpy(), x.size // len(x))
+
+
+def centred(operator, x: np.ndarray) -> np.ndarray:
+    out = np.zeros(x.size)
+    for group in groups(operator, x):
+        own = x.ravel()[group] - x.ravel()[group].mean()
+        out[group] = own / (own.std() + operator.epsilon) if operator.scaled else own
+    return out
+
+
+def reduced(operator, x: np.ndarray) -> np.ndarray:
+    inner = {"ASUM": np.abs(x), "SUMSQ": x**2}.get(operator.operation, x).ravel()
+    total = np.mean if operator.operation == "MEAN" else np.sum
+    return np.array([operator.coefficient * total(inner[group]) for group in groups(operator, x)])
+
+
+# Operators whose outputs are inputs at other places: the place of each output's input.
+MOVED = {
+    "ChannelOrder": lambda operator, x: places(x)[operator.order.numpy()],
+    "Rearrangement": lambda operator, x: operator.order.numpy(),
+    "Tiled": lambda operator, x: np.tile(places(x), (1, operator.rows, operator.columns)),
+    "Crop": lambda operator, x: places(x)[
+        :,
+        operator.start[0] : operator.start[0] + operator.size[0],
+        operator.start[1] : operator.start[1] + operator.size[1],
+    ],
+    "Enlarged": enlarged,
+}
+FORWARD = {"UnitNorm": unit, "Standardized": centred, "Reduction": reduced, "Switches": marks}
 BY_LOOPS = {
+    "Interpolation": interpolation,
+    "Reduction": reduction,
+    "Standardized": standardized,
+    "Switches": lambda operator, x: np.zeros((x.size, x.size)),
+    "UnitNorm": unit_norm,
     "Convolution": convolution,
     "Deconvolution": deconvolution,
     "MaxPool": pooling,

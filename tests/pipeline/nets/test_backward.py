@@ -15,6 +15,7 @@ from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import (
     Affine,
+    ChannelOrder,
     Concat,
     GlobalPool,
     Identity,
@@ -27,11 +28,17 @@ from pipeline.nets.operators import (
     Power,
     PRelu,
     Product,
+    Rearrangement,
+    Reduction,
     Relu,
     Reshape,
+    ScaledSum,
     Slice,
     Softmax,
+    Standardized,
     Sum,
+    Tiled,
+    UnitNorm,
 )
 from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
@@ -39,9 +46,13 @@ from pipeline.nets.sliding import (
     AveragePool,
     ChannelNorm,
     Convolution,
+    Crop,
     Deconvolution,
+    Enlarged,
+    Interpolation,
     MaxPool,
     Sliding,
+    Switches,
     WithinChannelNorm,
 )
 from pipeline.nets.window import window
@@ -97,7 +108,34 @@ def branched_net() -> Network:
     return b.build("branched", flat)
 
 
-NETWORKS = {"plain": plain_net, "branched": branched_net}
+def moved_net() -> Network:
+    """Values at other places and in other orders, unpooling, interpolation, norms of positions, channels and maps."""
+    b, w = builder(11, 12)
+    stem = b.add("stem", Convolution(w(4, 3, 3, 3), w(4)), [b.input], "stem")
+    cut = b.add("cut", Crop((1, 0), (7, 9)), [stem], "cut")
+    pool = b.add("pool", MaxPool((2, 2), (2, 2), (0, 0), "caffe"), [cut], "pool")
+    marks = b.add("marks", Switches((2, 2), (2, 2), (0, 0), "caffe"), [cut], None)
+    wide = b.add("wide", Enlarged((2, 2), (0, 0), (7, 9)), [pool], "wide")
+    at = b.add("unpooled", Product(), [wide, marks], "unpooled")
+    at = b.add("order", ChannelOrder([2, 0, 3, 1, 1]), [at], "order")
+    at = b.add("fit", Interpolation((5, 10), 1, 2), [at], "fit")
+    at = b.add("unit", UnitNorm(w(5) + 2, 0.5, everywhere=False), [at], "unit")
+    at = b.add("relu", Relu(), [at], "relu")
+    each = b.add("each", Standardized(across=False, scaled=True, epsilon=0.1), [at], "each")
+    level = b.add("level", Standardized(across=True, scaled=False, epsilon=0.1), [at], "level")
+    peak = b.add("peak", GlobalPool("max"), [at], "peak")
+    both = b.add("both", ScaledSum(), [each, level, peak], "both")
+    size = b.add("size", UnitNorm(w(5) + 2, 0.5, everywhere=True), [both], "size")
+    turned = torch.arange(250).view(5, 5, 10).permute(2, 0, 1).reshape(2, 25, 5)
+    turned = b.add("turned", Rearrangement(turned), [size], "turned")
+    squares = b.add("squares", Reduction("SUMSQ", 2, 0.5), [turned], "squares")
+    tall = b.add("tall", Tiled(2, 1), [both], "tall")
+    means = b.add("means", Reduction("MEAN", 2, 3.0), [tall], "means")
+    sizes = b.add("sizes", Reduction("ASUM", 1, 1.0), [tall], "sizes")
+    return b.build("moved", b.add("joined", Concat(), [squares, means, sizes], "joined"))
+
+
+NETWORKS = {"plain": plain_net, "branched": branched_net, "moved": moved_net}
 LAYERS = [(name, layer) for name, make in NETWORKS.items() for layer in make().layers]
 
 
@@ -238,4 +276,4 @@ def test_the_networks_hold_every_operator():
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Operator)
     }
-    assert there - used == {Operator, Opaque, OpenRelu, Sliding, sliding.Filters}
+    assert there - used == {Operator, Opaque, OpenRelu, Sliding, sliding.Filters, sliding.Resampled}

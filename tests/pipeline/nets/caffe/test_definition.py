@@ -209,6 +209,150 @@ def test_a_generators_definition_is_a_function_of_its_code(tmp_path):
     assert torch.allclose(graph(code), expected, atol=1e-5)
 
 
+# Forms of the text ---------------------------------------------------------------------------------------
+
+
+def as_bytes(text: str, form: str) -> bytes:
+    windows = text.replace("\n", "\r\n")
+    return {
+        "utf-8 with a mark": b"\xef\xbb\xbf" + text.encode(),
+        "utf-8 with a mark in the middle": text.replace("layer {", "\ufefflayer {", 1).encode(),
+        "utf-16, little end first": b"\xff\xfe" + windows.encode("utf-16-le"),
+        "utf-16, big end first": b"\xfe\xff" + windows.encode("utf-16-be"),
+        "utf-16 without a mark": text.strip().encode("utf-16-le"),
+        "utf-32": b"\xff\xfe\x00\x00" + text.encode("utf-32-le"),
+        "windows": windows.encode(),
+        "windows with a mark": b"\xef\xbb\xbf" + windows.encode(),
+        "old mac": text.replace("\n", "\r").encode(),
+        "tabs": text.replace("  ", "\t").replace(" }", "\t}").encode(),
+        "comments": text.replace("\n", " # why\n").encode(),
+        "comments in windows": text.replace("\n", " # pool: MAX {\r\n").encode(),
+        "comments in the middle of europe": text.replace("\n", " # Größe\n").encode("latin-1"),
+        "comments in china": text.replace("\n", " # 卷积层\n").encode("gb18030"),
+        "comments in chinese utf-8": text.replace("\n", " # 卷积层\n").encode(),
+        "semicolons": text.replace(" }", "; }").replace("} }", "}; }").encode(),
+        "commas": text.replace('" bottom', '", bottom')
+        .replace('" top', '", top')
+        .replace('" type', '", type')
+        .encode(),
+        "colons before braces": text.replace(" {", ": {").encode(),
+        "angles": text.replace("{", "<").replace("}", ">").encode(),
+        "lists": text.replace("dim: 1 dim: 3 dim: 23 dim: 19", "dim: [1, 3, 23, 19]").encode(),
+        "apostrophes": text.replace('"', "'").encode(),
+        "in one line": " ".join(text.split()).encode(),
+        "floats of C": text.replace("0.0001", "1e-4f").replace("0.75", ".75F").encode(),
+    }[form]
+
+
+FORMS = (
+    *("utf-8 with a mark", "utf-8 with a mark in the middle", "utf-16, little end first", "utf-16, big end first"),
+    *("utf-16 without a mark", "utf-32", "windows", "windows with a mark", "old mac", "tabs", "comments"),
+    *("comments in windows", "comments in the middle of europe", "comments in china", "comments in chinese utf-8"),
+    *("semicolons", "commas", "colons before braces", "angles", "lists", "apostrophes", "in one line", "floats of C"),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_definition_is_read_in_every_form_of_its_text(form, small, tmp_path):
+    path = tmp_path / "other.prototxt"
+    path.write_bytes(as_bytes(CURRENT, form))
+    found = network(path, small[1])
+    assert found.digest == network(*small).digest
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("form", ["windows with a mark", "utf-16, little end first", "comments in china"])
+def test_an_error_names_the_line_in_every_form_of_its_text(form, tmp_path):
+    path = tmp_path / "other.prototxt"
+    path.write_bytes(as_bytes(CURRENT.replace('type: "ReLU"', 'type "ReLU"'), form))
+    with pytest.raises(DefinitionError, match="line 7: "):
+        read_definition(path)
+
+
+# Settings that are not in the schema ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        (
+            CURRENT.replace("local_size: 3", "local_sise: 3"),
+            "norm1 (LRN): has an unknown setting: local_sise in line 9",
+        ),
+        (CURRENT.replace('type: "LRN"', 'type: "LNR"'), "norm1 (LNR): has a type that cannot be computed here"),
+        (V0.replace('type: "lrn"', 'type: "nrl"'), "norm1 (nrl): has a type that cannot be computed here"),
+        (V1.replace("type: LRN", "type: HELIX"), "norm1 (HELIX): has a type that cannot be computed here"),
+        (
+            V1.replace("local_size: 3", "local_sise: 3").replace("blobs_lr: 1", "blobs_xx: 1"),
+            "norm1 (LRN): has an unknown setting: local_sise in line 10",
+        ),
+        (
+            CURRENT.replace('type: "ReLU"', 'type: "ReLU" python_param { a: "}" }').replace("size: 3 a", "sise: 3 a"),
+            "norm1 (LRN): has an unknown setting: local_sise in line 9",
+        ),
+        (
+            CURRENT.replace("lrn_param { local_size: 3", "lrn_param: { wide < x: [1, 2] y { z: 3 } > local_size: 3"),
+            "norm1 (LRN): has an unknown setting: wide in line 9",
+        ),
+    ],
+)
+def test_a_layer_with_an_unknown_setting_or_type_is_left_out(text, noted, small, tmp_path):
+    found = network(written(tmp_path, text, "other.prototxt"), small[1])
+    assert list(found.layers) == ["conv1", "relu1", "pool1"]
+    (note,) = found.notes
+    assert note.startswith(f"left out: {noted}") and note.endswith("; and above: conv2, both, fc3, drop3, prob")
+
+
+def test_settings_of_training_are_passed_over_wherever_they_stand(small, tmp_path):
+    text = CURRENT.replace("lr_mult: 1", "lr_mult: 1 speed: 3").replace("std: 0.01", "std: 0.01 shape: ROUND")
+    text = text.replace('name: "relu1"', 'name: "relu1" quantization_param { bits: [8, 4] } forward_type: FLOAT16')
+    found = network(written(tmp_path, "solver { net: 'x' }\n" + text, "other.prototxt"), small[1])
+    assert found.digest == network(*small).digest and found.notes == ()
+
+
+@pytest.mark.parametrize("engine", ["CAFFE", "CUDNN", "MKL2017", "MKLDNN"])
+def test_the_engine_makes_no_difference(engine, small, tmp_path):
+    text = CURRENT.replace("{ num_output: 8", f"{{ engine: {engine} num_output: 8")
+    assert network(written(tmp_path, text, "other.prototxt"), small[1]).digest == network(*small).digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("type: CROP", 'type: "Crop"'),
+        ("type: INTERP interp_param { zoom_factor: 2 }", 'type: "Interp" interp_param { zoom_factor: 2 }'),
+        ("type: BN bn_param { bn_mode: INFERENCE }", 'type: "BN" bn_param { bn_mode: INFERENCE }'),
+        ("type: PRELU", 'type: "PReLU"'),
+        ("type: SHUFFLE_CHANNEL shuffle_channel_param { group: 4 }",
+         'type: "ShuffleChannel" shuffle_channel_param { group: 4 }'),
+        ("type: BATCH_NORM batch_norm_param { eps: 0.1 }", 'type: "BatchNorm" batch_norm_param { eps: 0.1 }'),
+        ("type: PERMUTE permute_param { order: [0, 1] }", 'type: "Permute" permute_param { order: [0, 1] }'),
+    ],
+)  # fmt: skip
+def test_a_forks_type_of_the_second_form_is_read(old, new, tmp_path):
+    second = ' bottom: "conv1"' if "CROP" in old else ""
+    paths = []
+    for text, kind in ((V1, old), (CURRENT, new)):
+        lines = text.splitlines()[: 8 if text is V1 else 7]
+        made = f'{"layers" if text is V1 else "layer"} {{ name: "new" {kind} bottom: "conv1"{second} top: "new" }}'
+        paths.append(written(tmp_path, "\n".join([*lines, made]), f"{len(paths)}.prototxt"))
+    weights = random_weights(paths[1])
+    found = [network(path, weights) for path in paths]
+    assert list(found[0].layers) == ["conv1", "new"] or list(found[0].layers) == ["conv1", "relu1", "new"]
+    assert found[0].digest == found[1].digest
+
+
+def test_the_form_of_deeplabs_definitions_is_read(tmp_path):
+    """DeepLab's first networks are in the second form, with holes and a type that no other Caffe has."""
+    text = V1.replace("pad: 1 group: 2", "pad: 2 group: 2 hole: 2") + (
+        'layers { bottom: "norm1" bottom: "both" top: "crf" name: "crf" type: DENSE_CRF dense_crf_param { x: 9 } }'
+    )
+    path = written(tmp_path, text)
+    found = network(path, random_weights(path))
+    assert found.operator(found.layer("conv2").node).dilation == (2, 2)
+    assert found.notes == ("left out: crf (DENSE_CRF): has a type that cannot be computed here",)
+
+
 # Forms of weights ----------------------------------------------------------------------------------------
 
 
@@ -255,6 +399,31 @@ def in_form(form: str, weights) -> NetParameter:
 def test_numbers_that_the_file_does_not_pack_are_five_bytes_each():
     """The form that the test above calls unpacked has a tag and four bytes for each number."""
     assert len(UnpackedBlob(data=[1, 2, 3]).SerializeToString()) == 15
+
+
+def test_a_binary_file_of_a_fork_is_read_for_its_weights_alone(small, tmp_path):
+    """Forks use the same field numbers for messages of other kinds."""
+    weights = read_weights(small[1])
+    net = NetParameter.FromString(small[1].read_bytes())
+    strange = bytes([0x92, 0x08, 3, 0xFF, 0xFF, 0xFF])  # field 130, and 106 and 118, with what is no message
+    strange += bytes([0xD2, 0x06, 2, 0xFF, 0xFF, 0xB2, 0x07, 2, 0xFF, 0xFF])
+    data = b""
+    for layer in net.layer:
+        raw = layer.SerializeToString() + strange
+        data += b"\xa2\x06" + _varint(len(raw)) + raw
+    path = tmp_path / "fork.caffemodel"
+    path.write_bytes(data)
+    found = read_weights(path)
+    assert list(found) == list(weights)
+    assert all(np.array_equal(a, b) for name in weights for a, b in zip(found[name], weights[name], strict=True))
+
+
+def _varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
 
 
 def test_layers_that_the_definition_lacks_are_passed_over(small):
@@ -320,18 +489,14 @@ def test_a_mean_file_that_is_damaged_or_too_small_is_refused(small, tmp_path):
     [
         (CURRENT.replace('name: "relu1" type: "ReLU"', 'name: "relu1" type "ReLU"'), "line 7: "),
         (CURRENT.replace("{ kernel_size: 3 stride: 2 }", "{ pool: MAXIMUM }"), "line 8: "),
-        (CURRENT.replace("local_size: 3", "local_sise: 3"), 'line 9: Message type "caffe.LRNParameter" has no field'),
         (CURRENT + "layer {", "line 16: "),
         ("", "no layers"),
-        (CURRENT.replace('type: "LRN"', 'type: "LNR"'), "layer norm1 has type 'LNR'"),
         (CURRENT.replace('bottom: "norm1" bottom', 'bottom: "norm2" bottom'), "layer both reads norm2"),
         (CURRENT.replace('input: "data"', 'input: "data" input: "more"'), "2 inputs, but 1 input shapes"),
-        (CURRENT.replace('name: "relu1"', 'name: "conv1"'), "layer conv1: defined twice"),
         (
             CURRENT.replace("dim: 3 dim: 23", "dim: 1 dim: 23").replace("_dim: 1", "_dim: 3"),
             "has 1 channels, but order BGR",
         ),
-        (V0.replace('type: "lrn"', 'type: "nrl"'), "layer norm1 has type 'nrl'"),
         (
             V0.replace('name: "conv1" type: "conv"', 'name: "conv1" type: "relu"'),
             "layer conv1 (relu) reads a padding layer",
