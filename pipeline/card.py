@@ -52,6 +52,7 @@ class NetworkCard:
     """A network without its weights: everything that plan, merge and tables need of it.
 
     mean : float32 (channel, 1 or height, 1 or width), as nested tuples.
+    interpolation : filter that resizes photos to the input; records of before it are of bilinear.
     edges : pairs of node names.
     """
 
@@ -67,6 +68,7 @@ class NetworkCard:
     order: str
     mean: tuple[tuple[tuple[float, ...], ...], ...]
     gain: tuple[float, ...]
+    interpolation: str = "bilinear"
 
     @property
     def image(self) -> Pair:
@@ -95,8 +97,11 @@ class NetworkCard:
         return self.labels[unit] if unit < len(self.labels) and self.names_classes(layer) else ""
 
     def record(self) -> dict[str, object]:
-        """The card as plain JSON values."""
-        return asdict(self)
+        """The card as plain JSON values; bilinear interpolation is left out, as in records of before it."""
+        record = asdict(self)
+        if self.interpolation == "bilinear":
+            del record["interpolation"]
+        return record
 
     @classmethod
     def of_record(cls, record: Mapping[str, object]) -> NetworkCard:

@@ -28,6 +28,7 @@ def network_card(network: Network) -> NetworkCard:
         order=size.order,
         mean=tuple(tuple(tuple(row) for row in plane) for plane in size.mean.astype(np.float32).tolist()),
         gain=tuple(size.gain.tolist()),
+        interpolation=size.interpolation,
     )
 
 
