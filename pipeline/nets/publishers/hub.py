@@ -32,7 +32,7 @@ def cached_first(build: Callable[[], T]) -> T:
                 return build()
         except AtlasError:
             raise
-        except Exception:  # not in the cache, or wrong: the second call tells
+        except OSError:  # not in the cache, or not at the hub at all: the second call tells
             if constants.HF_HUB_OFFLINE:
                 raise Unreachable(f"{constants.ENDPOINT} (HF_HUB_OFFLINE is set)") from None
             check_reachable(constants.ENDPOINT)
@@ -55,6 +55,11 @@ def check_reachable(url: str) -> None:
             return
         if isinstance(reason, OSError):
             raise Unreachable(f"{url} ({str(reason).strip() or type(reason).__name__})") from None
+
+
+def is_offline() -> bool:
+    """Whether huggingface_hub may only look into its cache."""
+    return bool(importlib.import_module("huggingface_hub.constants").HF_HUB_OFFLINE)
 
 
 def cache_of_hub() -> str:

@@ -52,7 +52,8 @@ def open_timm(settings: ModelSettings, weights: Path | None) -> Published:
             ) from None
         if weights is not None:
             module = _loaded(timm, name, module, arguments, read_state(weights), weights)
-    return _with_card(timm, module, cache_of_hub() if pretrained else None)
+    fetched = pretrained and not name.startswith("local-dir:")
+    return _with_card(timm, module, cache_of_hub() if fetched else None)
 
 
 def _with_card(timm: ModuleType, module: nn.Module, kept_in: str | None) -> Published:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from pipeline.errors import AtlasError, DefinitionError, WeightsError, nearest
-from pipeline.nets.publishers.hub import Unreachable, cache_of_hub, cached_first
+from pipeline.nets.publishers.hub import Unreachable, cache_of_hub, cached_first, is_offline
 from pipeline.nets.publishers.published import Published, first_line, levels, package, quiet, refusing, seeded
 from pipeline.nets.torch_modules import load_state, read_state
 from pipeline.settings import ModelSettings, is_path
@@ -81,6 +81,8 @@ def _built(
     try:
         return module, transformers.AutoImageProcessor.from_pretrained(repo, **where)
     except (OSError, ValueError, KeyError, ImportError):  # none is there; the user's settings can stand in for it
+        if is_offline() and not Path(repo).is_dir():  # or it is only not in the cache
+            raise
         return module, None
 
 
