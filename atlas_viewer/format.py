@@ -37,6 +37,8 @@ PREPROCESSING = Group(
         Attribute("height", "int", "height of the input in pixels"),
         Attribute("width", "int", "width of the input in pixels"),
         Attribute("channels", "text", "channel order of the input: BGR, RGB or L (grey)"),
+        Attribute("interpolation", "text", "the filter that resized photos to the input, if it was not bilinear: "
+                  "nearest, bicubic, lanczos, box or hamming", required=False),
     ),
     (
         Field("mean", "f4", ("channel", "mean_y", "mean_x"),

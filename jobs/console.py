@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import AtlasError, SettingsError, nearest
+from pipeline.settings import safe_name
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 NO_CHOICE = {"experiment=null": "~experiment"}  # override that leaves a group empty → the same for Hydra
@@ -22,6 +23,8 @@ CHOSEN = {"style": "styles", "prior": "priors"}  # groups whose options are all 
 # Sections whose names the user chooses, or that the job itself checks.
 NAMED = (".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
+
+OmegaConf.register_new_resolver("safe_name", safe_name, replace=True)  # for the names of models in conf/model
 
 _USAGE = """{doc}
 

@@ -11,9 +11,15 @@ from jobs.request import read_model
 def fetch(config: DictConfig) -> int:
     """Fetch the files that are missing; return the exit code."""
     from pipeline.nets.open_network import fetch_files
+    from pipeline.nets.publishers import open_published
 
-    for name, path in fetch_files(read_model(config.model)).items():
+    model = read_model(config.model)
+    files = fetch_files(model)
+    for name, path in files.items():
         print(f"{name}: {path}")
+    if model.published:
+        kept_in = open_published(model, files.get("weights")).kept_in
+        print("nothing is to be fetched" if kept_in is None else f"weights: in {kept_in}")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Print a network's layer table: maps, receptive fields, the centre unit's window and its cost."""
+"""Print how a network reads images, and its layer table: maps, receptive fields, the centre unit's window and cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from omegaconf import DictConfig
 
 from jobs.console import DONE, run_job
 from jobs.request import read_model
+from pipeline.card import NetworkCard
+
+SHOWN = 3  # names of classes
 
 
 def layers(config: DictConfig) -> int:
@@ -19,6 +22,8 @@ def layers(config: DictConfig) -> int:
     guess = " (a guess; say otherwise by model.class_layer=…)" if card.class_layer_guessed else ""
     named = f"class layer: {card.class_layer}{guess}"
     print(f"{card.name}@{card.digest[:12]}  {card.width}x{card.height} {card.order}  {named}")
+    print(f"reads (pixel level - mean) * gain: {_reading(card)}")
+    print(f"class names: {_labels(card.labels)}")
     print(
         f"  {'layer':{wide}} {'kind':8} {'units':>6} {'map':>9} {'field':>9} {'stride':>7} {'first':>7} "
         f"{'rows, columns of centre':>22} {'window':11} {'cone MMAC':>10} {'image MMAC':>10}  what is measured"
@@ -36,6 +41,19 @@ def layers(config: DictConfig) -> int:
     for note in network.notes:
         print(note)
     return DONE
+
+
+def _reading(card: NetworkCard) -> str:
+    """Mean and gain of each channel, and how photos are resized; of a mean image the mean level is shown."""
+    mean = ", ".join(f"{sum(map(sum, plane)) / sum(map(len, plane)):.6g}" for plane in card.mean)
+    gain = ", ".join(f"{factor:.6g}" for factor in card.gain)
+    return f"mean {mean}; gain {gain}; photos are resized by {card.interpolation} interpolation"
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return "none"
+    return f"{len(labels)}: {'; '.join(labels[:SHOWN])}{'; …' if len(labels) > SHOWN else ''}"
 
 
 def _pair(width: int, height: int) -> str:

@@ -59,6 +59,7 @@ class NetworkCard:
     """A network without its weights: everything that plan, merge and tables need of it.
 
     mean : float32 (channel, 1 or height, 1 or width), as nested tuples.
+    interpolation : filter that resizes photos to the input; records of before it are of bilinear.
     edges : pairs of node names.
     class_layer_guessed : whether nothing says that the class layer's units are classes.
     """
@@ -76,6 +77,7 @@ class NetworkCard:
     mean: tuple[tuple[tuple[float, ...], ...], ...]
     gain: tuple[float, ...]
     class_layer_guessed: bool = False
+    interpolation: str = "bilinear"
 
     @property
     def image(self) -> Pair:
@@ -104,8 +106,11 @@ class NetworkCard:
         return self.labels[unit] if unit < len(self.labels) and self.names_classes(layer) else ""
 
     def record(self) -> dict[str, object]:
-        """The card as plain JSON values."""
-        return asdict(self)
+        """The card as plain JSON values; bilinear interpolation is left out, as in records of before it."""
+        record = asdict(self)
+        if self.interpolation == "bilinear":
+            del record["interpolation"]
+        return record
 
     @classmethod
     def of_record(cls, record: Mapping[str, object]) -> NetworkCard:

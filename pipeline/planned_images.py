@@ -39,6 +39,7 @@ def read_batches(
         batch=batch,
         threads=threads,
         skipped=skipped,
+        interpolation=size.interpolation,
     )
 
 

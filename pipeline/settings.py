@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pipeline.errors import SettingsError, nearest
 
 DIRECTIONS = ("maximize", "minimize")
+# How a network may be given → the setting that names it.
+FORMS = {"caffe": "definition", "torch": "build", "timm": "timm", "torchvision": "torchvision", "huggingface": "repo"}
+EXAMPLES = {"timm": "resnet50.a1_in1k", "torchvision": "resnet50", "huggingface": "microsoft/resnet-50"}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
 def check(where: str, value: float, expected: str, good: bool) -> None:
@@ -30,12 +34,44 @@ def check_name(where: str, name: str) -> None:
         raise SettingsError(f"{where}.name: got {name!r}, expected letters, digits, _ and -")
 
 
+def is_path(given: str) -> bool:
+    """Whether a text can only be a path; "owner/name" may also be a repository of a hub."""
+    return given.startswith(("/", "./", "../", "~")) or given.count("/") > 1
+
+
+def safe_name(given: str | None, default: str) -> str:
+    """A name for the atlas of a network that is given by its publisher's name or by a folder.
+
+    "microsoft/resnet-50" becomes "microsoft_resnet-50"; a path gives the name of its last folder.
+
+    default : the name if nothing is given.
+    """
+    if not given:
+        return default
+    source, _, named = given.partition(":")
+    named = named if source in ("hf-hub", "hf_hub", "local-dir") else given
+    parts = [part for part in named.split("/") if part not in ("", ".", "..", "~")]
+    text = parts[-1] if parts and is_path(named) else "_".join(parts)
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text).strip("._")
+    return safe if safe else default
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """How to find and read a network: an option of conf/model.
 
-    form : "caffe" (definition is a prototxt) or "torch" (build is module:callable, called with build_arguments).
+    With form "timm", "torchvision" or "huggingface" the publisher's card states size, order, mean, gain, interpolation,
+    labels and class layer; a value given here overrides it, and None takes the card's.
+
+    form : "caffe" (definition is a prototxt), "torch" (build is module:callable, called with build_arguments), "timm",
+        "torchvision" or "huggingface" (the field timm, torchvision or repo names the network).
     definition : path, or "package:caffenet.prototxt" for a definition that comes with the project.
+    build_arguments : of the callable, or of the publisher's.
+    timm : name in timm, such as "resnet50.a1_in1k", "hf-hub:owner/name" or "local-dir:PATH".
+    torchvision : name in torchvision, "resnet50" or with a choice of weights "resnet50:IMAGENET1K_V1".
+    repo : repository of the Hugging Face hub, "owner/name" or "owner/name@revision", or a local folder.
+    pretrained : False for random weights in place of the publisher's; None for True.
+    output : which of several results of a torch module is the network's output; None for the only or first tensor.
     weights : path; "package:….safetensors"; None for the published file, which is fetched once from weights_url.
     weights_sha1, weights_git_blob, weights_sha256 : digests of the file, from its publisher or the user; any may be
         None.
@@ -44,10 +80,12 @@ class ModelSettings:
     mean_url : address of a published mean to fetch, or None.
     order : channel order, "RGB", "BGR" or "L".
     size : (height, width), or None to take it from the definition.
+    interpolation : filter that resizes photos to the input, one of INTERPOLATIONS; None for bilinear.
     gain : factor per channel from pixel levels to the network's input (1 for Caffe; 1 / (255·std) for networks that
         read (p/255 − mean) / std).
     labels : path of a text file (one a line, "wnid name, other name" or "name"), "package:…", "module:NAME" for
         a tuple in a module, or None.
+    labels_url : address of a published file of labels, used without `labels`; or None.
     class_layer : name of the class layer; None to detect it.
     """
 
@@ -56,6 +94,11 @@ class ModelSettings:
     definition: str | None
     build: str | None
     build_arguments: tuple[tuple[str, object], ...]
+    timm: str | None
+    torchvision: str | None
+    repo: str | None
+    pretrained: bool | None
+    output: str | None
     weights: str | None
     weights_url: str | None
     weights_sha1: str | None
@@ -65,21 +108,40 @@ class ModelSettings:
     mean_url: str | None
     mean_sha1: str | None
     gain: tuple[float, ...] | None
-    order: str
+    order: str | None
     size: tuple[int, int] | None
+    interpolation: str | None
     labels: str | None
+    labels_url: str | None
     class_layer: str | None
     licence: str
 
     def __post_init__(self) -> None:
-        check_choice("model.form", self.form, ("caffe", "torch"))
+        check_choice("model.form", self.form, tuple(FORMS))
         if not self.name or any(letter in self.name for letter in "@:/ "):
             raise SettingsError(f"model.name: got {self.name!r}, expected a name without spaces, @, : and /")
-        needed = "definition" if self.form == "caffe" else "build"
-        if getattr(self, needed) is None:
-            raise SettingsError(f"model.{needed}: missing for model {self.name}; give it by model.{needed}=…")
+        needed = FORMS[self.form]
+        if not getattr(self, needed):
+            example = EXAMPLES.get(self.form, "…")
+            raise SettingsError(f"model.{needed}: missing for model {self.name}; give it by model.{needed}={example}")
+        if self.interpolation is not None:
+            check_choice("model.interpolation", self.interpolation, INTERPOLATIONS)
+        if self.published:
+            return
+        if self.pretrained is not None:
+            raise SettingsError(
+                f"model.pretrained: model {self.name} has no publisher that trained it; remove it, or choose one of "
+                f"{', '.join(f'MODEL={form}' for form in EXAMPLES)}"
+            )
+        if self.order is None:
+            raise SettingsError(f"model.order: missing for model {self.name}; give it by model.order=RGB")
         if self.form == "torch" and self.size is None:
             raise SettingsError(f"model.size: missing for model {self.name}; give it by model.size=[224,224]")
+
+    @property
+    def published(self) -> bool:
+        """Whether a publisher's package builds the network and states how it reads images."""
+        return self.form in EXAMPLES
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ TABLE = {
     "pipeline.priors": floor(f"{VALUES} pipeline.nets pipeline.data", "torch numpy safetensors"),
     "pipeline.store": STORED,
     "pipeline.work": floor(f"{VALUES} pipeline.store.shard pipeline.resources"),
-    "pipeline.nets": SOURCES,
+    "pipeline.nets": SOURCES,  # the packages of publishers are imported by their names when a network asks for one
     "pipeline.data": SOURCES,
     **{value: VALUE_FLOOR for value in VALUES.split()},
     "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's

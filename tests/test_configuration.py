@@ -23,13 +23,16 @@ from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.methods.dgn.settings import RunSettings
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.tops.settings import TopsSettings
-from pipeline.settings import ModelSettings, PriorSettings
+from pipeline.settings import FORMS, ModelSettings, PriorSettings
 
 ROOT = Path(__file__).parents[1]
 MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS")  # of the make that runs the tests
 GENERIC = {
     "caffe": ["model.definition=net.prototxt", "model.weights=net.caffemodel"],
     "torch": ["model.build=package.module:build"],
+    "timm": ["model.timm=timm"],
+    "torchvision": ["model.torchvision=torchvision"],
+    "huggingface": ["model.repo=huggingface"],
 }
 STYLES = groups()["style"]
 METHODS = sorted((CONF / "method").glob("*.yaml"))
@@ -94,8 +97,34 @@ def test_every_model_can_be_a_judge(judge):
 
 @pytest.mark.parametrize("model", GENERIC)
 def test_a_generic_model_says_what_it_needs(capsys, model):
-    missing = "model.definition" if model == "caffe" else "model.build"
-    assert f"{missing}: missing" in refusal(capsys, f"model={model}")
+    assert f"model.{FORMS[model]}: missing" in refusal(capsys, f"model={model}")
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("model=timm model.timm=resnet50.a1_in1k", "resnet50.a1_in1k"),
+        ("model=timm model.timm=hf-hub:timm/vit_tiny@v2", "timm_vit_tiny_v2"),
+        ("model=timm model.timm=local-dir:/data/my/net", "net"),
+        ("model=torchvision model.torchvision=resnet50:IMAGENET1K_V1", "resnet50_IMAGENET1K_V1"),
+        ("model=huggingface model.repo=microsoft/resnet-50", "microsoft_resnet-50"),
+        ('model=huggingface model.repo="/data/my, net/"', "my__net"),
+        ("model=huggingface model.repo=./net", "net"),
+        ('model=huggingface model.repo="~/nets/a"', "a"),
+        ("model=timm model.timm=resnet18 model.name=mine", "mine"),
+        ("model=timm model.timm=..", "timm"),
+    ],
+)
+def test_a_network_is_called_as_its_publisher_calls_it(override, name):
+    model, _, rest = override.partition(" ")
+    overrides = [rest] if '"' in rest else rest.split()
+    asked = request(model, *overrides)
+    assert (asked.model.name, asked.out) == (name, Path("atlases") / name)
+
+
+def test_a_judge_of_a_publisher_has_its_own_name():
+    composed = compose_config("score", ["model@judge=timm", "judge.timm=resnet18"])
+    assert read_model(composed.judge).name == "resnet18"
 
 
 @pytest.mark.parametrize("experiment", groups()["experiment"])
@@ -247,6 +276,13 @@ def test_numbers_get_the_type_of_their_field():
         ("style.low_frequency.max_iter=0", r"expected 1 or more"),
         ("model.name=a/b", r"model.name: got 'a/b'"),
         ("model.size=[96]", r"model.size"),
+        (
+            "model.pretrained=false",
+            r"model.pretrained: model doodlenet has no publisher .*MODEL=timm, MODEL=torchvision",
+        ),
+        ("model.interpolation=bicubik", r"model.interpolation: got 'bicubik'.*nearest: bicubic"),
+        ("model.order=null", r"model.order: missing for model doodlenet; give it by model.order=RGB"),
+        ("model.form=tim", r"model.form: got 'tim', expected one of .*nearest: timm"),
         ("dataset.root=/photos", r"dataset.root: doodles are drawn and read no files"),
     ],
 )
@@ -321,12 +357,14 @@ def test_every_prior_of_conf_is_on_offer(prior):
 def test_the_priors_of_the_published_generators_have_their_codes_and_images():
     from pipeline.priors.open import locate_prior
 
-    for layer in ("fc6", "fc7", "pool5"):
+    for layer in ("conv3", "fc6", "fc7", "pool5"):
         (settings,) = request(f"priors=[deepsim_{layer}]").dgn.priors
         files = {file.role: file for file in locate_prior(settings)}
         assert files["definition"].present
         assert files["weights"].member == f"release_deepsim_v0/{layer}/generator.caffemodel"
         assert files["range_3x"].url.endswith("/3x/conv5.txt" if layer == "pool5" else f"/3x/{layer}.txt")
+    named = [request(f"priors=[deepsim_{layer}]").dgn.priors[0] for layer in ("conv5", "pool5")]
+    assert dataclasses.replace(named[0], name="deepsim_pool5") == named[1]  # the paper calls it conv5
 
 
 @pytest.mark.parametrize(

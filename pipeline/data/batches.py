@@ -64,6 +64,7 @@ class _Fit:
     preprocess: str
     reduced: bool
     fill: tuple[int, int, int]
+    interpolation: str
 
     def group(self, loads: Sequence[tuple[int, Load]]) -> list[tuple[int, Fitted | BadImage]]:
         return [(image, self.one(image, load)) for image, load in loads]
@@ -80,7 +81,7 @@ class _Fit:
                 decoded = decode(data, reduced_to=least)
         except BadImage as error:
             return error.with_traceback(None)
-        return fit(decoded, self.preprocess, self.height, self.width, self.fill)
+        return fit(decoded, self.preprocess, self.height, self.width, self.fill, self.interpolation)
 
     def _check(self, image: int, data: bytes) -> None:
         index = self.source.index
@@ -107,20 +108,21 @@ def batches(
     batch: int,
     threads: int,
     skipped: list[Skipped],
+    interpolation: str = "bilinear",
 ) -> Iterator[Batch]:
     """Yield the images start … stop−1 in batches, in order, without those that cannot be decoded.
 
     Threads decode the next two batches while the caller works on one; no more are held.
 
     height, width : of the network's input, in pixels.
-    preprocess, fill : as for `fit`.
+    preprocess, fill, interpolation : as for `fit`.
     reduced : let the JPEG decoder scale down.
     batch : images in a batch.
     threads : number of decoding threads; with 0, the caller's thread decodes on demand.
     skipped : receives the skipped images, in order; it is complete when the iterator ends.
     Raises DataError if the content of an image differs from the index.
     """
-    work = _Fit(source, height, width, preprocess, reduced, fill)
+    work = _Fit(source, height, width, preprocess, reduced, fill, interpolation)
     waiting: list[tuple[int, Fitted]] = []
     for image, result in _in_order(work, source.loads(start, stop), 2 * batch, threads):
         if isinstance(result, BadImage):

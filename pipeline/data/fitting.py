@@ -58,11 +58,18 @@ class Fitted:
     placement: Placement
 
 
-def fit(decoded: Decoded, preprocess: str, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
+def fit(
+    decoded: Decoded,
+    preprocess: str,
+    height: int,
+    width: int,
+    fill: tuple[int, int, int],
+    interpolation: str = "bilinear",
+) -> Fitted:
     """An image in the network's input size.
 
-    Resizing is by Pillow's bilinear filter, which widens when it scales down (antialiasing). Resizing and cropping are
-    one operation on the part that remains.
+    Pillow's filters widen when they scale down (antialiasing). Resizing and cropping are one operation on the part that
+    remains.
 
     decoded : the image.
     preprocess : "squash" resizes to `edge` × `edge` regardless of the aspect ratio and crops the centre; "short_side"
@@ -70,12 +77,13 @@ def fit(decoded: Decoded, preprocess: str, height: int, width: int, fill: tuple[
         "resize" resizes to the input's size; "pad" keeps the aspect ratio and pads.
     height, width : of the input, in pixels.
     fill : padding colour, RGB; the mean colour of the network.
+    interpolation : Pillow's filter, as in `Preprocessing`.
     Departure: Caffe's Python reader samples without antialiasing.
     Source: Yosinski et al. 2015; their toolbox and Caffe's Python classifier squash to 256 × 256 and crop at 14.
     """
     rows, columns = decoded.rows, decoded.columns
     if preprocess == "pad":
-        return _pad(decoded, height, width, fill)
+        return _pad(decoded, height, width, fill, interpolation)
     if preprocess == "resize":
         shown_height, shown_width = height, width
     elif preprocess == "squash":
@@ -95,7 +103,8 @@ def fit(decoded: Decoded, preprocess: str, height: int, width: int, fill: tuple[
         rows=rows,
         columns=columns,
     )
-    return Fitted(_resized(decoded, placement.original(Box(0, 0, height, width)), height, width), placement)
+    part = placement.original(Box(0, 0, height, width))
+    return Fitted(_resized(decoded, part, height, width, interpolation), placement)
 
 
 def edge(side: int) -> int:
@@ -113,7 +122,7 @@ def least_size(preprocess: str, height: int, width: int) -> tuple[int, int]:
     return (height, width) if preprocess in ("resize", "pad") else (edge(height), edge(width))
 
 
-def _pad(decoded: Decoded, height: int, width: int, fill: tuple[int, int, int]) -> Fitted:
+def _pad(decoded: Decoded, height: int, width: int, fill: tuple[int, int, int], interpolation: str) -> Fitted:
     rows, columns = decoded.rows, decoded.columns
     scale = min(height / rows, width / columns)
     shown_height = min(height, max(1, round(rows * scale)))
@@ -123,12 +132,12 @@ def _pad(decoded: Decoded, height: int, width: int, fill: tuple[int, int, int]) 
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[:] = fill
     pixels[top : top + shown_height, left : left + shown_width] = _resized(
-        decoded, Box(0, 0, rows, columns), shown_height, shown_width
+        decoded, Box(0, 0, rows, columns), shown_height, shown_width, interpolation
     )
     return Fitted(pixels, Placement(-top * row_scale, -left * column_scale, row_scale, column_scale, rows, columns))
 
 
-def _resized(decoded: Decoded, box: Box, height: int, width: int) -> np.ndarray:
+def _resized(decoded: Decoded, box: Box, height: int, width: int, interpolation: str) -> np.ndarray:
     """The part of the image under a box of the original, resized."""
     reduction = decoded.reduction
     limits = decoded.pixels.shape
@@ -141,4 +150,4 @@ def _resized(decoded: Decoded, box: Box, height: int, width: int) -> np.ndarray:
         min(limits[0], box.bottom / reduction),
     )
     image = Image.fromarray(decoded.pixels)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=part))
+    return np.asarray(image.resize((width, height), Image.Resampling[interpolation.upper()], box=part))

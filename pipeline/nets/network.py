@@ -286,6 +286,7 @@ class Network:
         size = self.preprocessing
         total = hashlib.sha256()
         head = [size.height, size.width, size.order, size.mean.tolist(), size.gain.tolist()]
+        head += [] if size.interpolation == "bilinear" else [size.interpolation]  # digests of before stay
         total.update(json.dumps(head).encode())
         by_node = {layer.node: layer.name for layer in self.layers.values() if not layer.same_as}
         for node, operator in self._operators.items():

@@ -38,6 +38,7 @@ def network_card(network: Network) -> NetworkCard:
         mean=tuple(tuple(tuple(row) for row in plane) for plane in size.mean.astype(np.float32).tolist()),
         gain=tuple(size.gain.tolist()),
         class_layer_guessed=network.class_layer_guessed,
+        interpolation=size.interpolation,
     )
 
 

@@ -1,4 +1,4 @@
-"""From the settings of a model to its network: find its files, fetch and read them."""
+"""From the settings of a model to its network: find its files, fetch and read them, or ask its publisher's package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from pipeline.errors import AtlasError, DefinitionError, SettingsError, WeightsError, nearest
+from pipeline.errors import AtlasError, DefinitionError, SettingsError, UnitError, WeightsError, nearest
 from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
+from pipeline.nets.publishers import Published, open_published
 from pipeline.nets.text import read_text
 from pipeline.nets.torch_modules import load_state, read_state, torch_network
-from pipeline.settings import ModelSettings
+from pipeline.settings import FORMS, INTERPOLATIONS, ModelSettings
 
 Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, member of an archive, name of setting
 
@@ -28,6 +29,7 @@ PACKAGE = "package:"
 _DEFINITIONS = Path(__file__).parent / "definitions"
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 _WNID = re.compile(r"^n\d{8}\s+")  # WordNet's number of a class, before its names
+_PLACE = re.compile(r"^/[a-z]/(\S+)\s+(\d+)$")  # a category of Places and its number: "/a/abbey 0"
 _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
 
 
@@ -63,12 +65,15 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
     files = fetch_files(settings, fetcher=fetcher)
     labels = read_labels(settings.labels, files.get("labels"))
     order = settings.order
-    if order not in ORDERS:
+    if order is not None and order not in ORDERS:
         raise SettingsError(
             f"model.order: got {order!r}, expected one of {', '.join(ORDERS)}{nearest(order.upper(), ORDERS)}"
         )
     mean = read_mean(files["mean"]) if "mean" in files else settings.mean
-    if settings.form == "torch":
+    if settings.published:
+        published = open_published(settings, files.get("weights"))
+        network = _from_published(settings, published, mean, labels)
+    elif settings.form == "torch":
         network = _open_torch(settings, files.get("weights"), mean, labels)
     else:
         if "weights" not in files:
@@ -77,7 +82,7 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
             settings.name,
             files["definition"],
             files["weights"],
-            order=order,
+            order=order,  # type: ignore[arg-type]  # checked by ModelSettings
             mean=mean,  # type: ignore[arg-type]
             gain=settings.gain,
             labels=labels,
@@ -123,7 +128,12 @@ def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
                 settings.mean_url if settings.mean is None else None,
                 Digests(sha1=settings.mean_sha1),
             ),
-            needed_file("labels", None if _is_module(settings.labels) else settings.labels, None, Digests()),
+            needed_file(
+                "labels",
+                None if _is_module(settings.labels) else settings.labels,
+                settings.labels_url if settings.labels is None else None,
+                Digests(),  # it lies in the archive of the weights, which is checked with them
+            ),
         )
         if file is not None
     )
@@ -132,7 +142,7 @@ def locate(settings: ModelSettings) -> tuple[NeededFile, ...]:
 def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     """The labels of the classes, in their order; empty without a source.
 
-    The line "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca".
+    The line "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca", and "/a/abbey 0" becomes "abbey".
 
     source : "module:NAME", a file, or None.
     path : of the file with one label a line; None for "module:NAME".
@@ -145,7 +155,11 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
         raise SettingsError(
             f"model.labels {path}: cannot be read ({error}); give a text file, one label a line"
         ) from None
-    return tuple(_WNID.sub("", line.strip()) for line in lines if line.strip())
+    lines = [line.strip() for line in lines if line.strip()]
+    places = [_PLACE.match(line) for line in lines]
+    if all(places):
+        return tuple(place[1] for place in sorted(places, key=lambda place: int(place[2])))  # type: ignore[index]
+    return tuple(_WNID.sub("", line) for line in lines)
 
 
 def needed_file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
@@ -204,12 +218,59 @@ def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, lab
         )
     if weights is not None:
         load_state(module, read_state(weights), weights)
-    height, width = settings.size  # type: ignore[misc]  # checked by ModelSettings
-    channels = len(ORDERS[settings.order])
-    mean = np.zeros(channels) if mean is None else fit_mean(np.asarray(mean, np.float64), height, width)
-    gain = np.ones(channels) if settings.gain is None else np.asarray(settings.gain)
-    preprocessing = Preprocessing(height, width, settings.order, mean, gain)
-    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer)
+    channels = len(ORDERS[settings.order])  # type: ignore[index]  # checked by ModelSettings, as the size is
+    mean = np.zeros(channels) if mean is None else mean
+    gain = np.ones(channels) if settings.gain is None else settings.gain
+    preprocessing = _preprocessing(settings.size, settings.order, mean, gain, settings.interpolation)
+    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer, **_picked(settings.output))
+
+
+def _from_published(settings: ModelSettings, published: Published, mean: object, labels: tuple[str, ...]) -> Network:
+    """The network of a publisher's module, read as its card states unless the settings state it otherwise."""
+    setting = FORMS[settings.form]
+    size = settings.size if settings.size is not None else published.size
+    order = settings.order if settings.order is not None else published.order
+    mean = mean if mean is not None else published.mean
+    gain = settings.gain if settings.gain is not None else published.gain
+    facts = {"size": (size, "[224,224]"), "order": (order, "RGB"), "mean": (mean, "[…]"), "gain": (gain, "[…]")}
+    unknown = [name for name, (value, _) in facts.items() if value is None]
+    if unknown:
+        ways = " ".join(f"model.{name}={facts[name][1]}" for name in unknown)
+        raise SettingsError(
+            f"model.{setting}={getattr(settings, setting)}: its card does not state {', '.join(unknown)}; give {ways}"
+        )
+    interpolation = settings.interpolation if settings.interpolation is not None else published.interpolation
+    preprocessing = _preprocessing(size, order, mean, gain, interpolation)
+    output = settings.output if settings.output is not None else published.output
+
+    def translated(class_layer: str | None) -> Network:
+        names = labels if labels else published.labels
+        return torch_network(settings.name, published.module, preprocessing, names, class_layer, **_picked(output))
+
+    if settings.class_layer is not None or published.class_layer is None:
+        network = translated(settings.class_layer)
+    else:
+        try:
+            network = translated(published.class_layer)
+        except UnitError:  # the card is of another form of the network, such as one without its head
+            network = translated(None)
+    known = network.class_layer is not None and len(network.labels) == network.layer(network.class_layer).channels
+    if not labels and not known:  # the card's names are of other units
+        network.labels = ()
+    return network
+
+
+def _preprocessing(
+    size: tuple[int, int] | None, order: str | None, mean: object, gain: object, interpolation: str | None
+) -> Preprocessing:
+    height, width = size  # type: ignore[misc]
+    by = interpolation if interpolation in INTERPOLATIONS else "bilinear"
+    centre = fit_mean(np.asarray(mean, np.float64), height, width)
+    return Preprocessing(height, width, order, centre, np.asarray(gain, np.float64), by)  # type: ignore[arg-type]
+
+
+def _picked(output: str | None) -> dict[str, str]:
+    return {} if output is None else {"output": output}
 
 
 def _is_module(source: str | None) -> bool:

@@ -15,7 +15,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Image size, channel order, mean and gain of a network.
+    """Image size, channel order, mean, gain and interpolation of a network.
 
     The graph of every network reads *centred images*: float (batch, channel, row, column), pixel levels 0…255 minus
     the mean, with channels in the order of the network. Zero is the mean image. A further scale that the weights
@@ -25,6 +25,7 @@ class Preprocessing:
     order : channels as the network reads them: "RGB", "BGR" or "L".
     mean : (channel, 1, 1) or (channel, height, width), in pixel levels.
     gain : (channel,), network units a pixel level.
+    interpolation : Pillow's filter that resizes photos to the input.
     """
 
     height: int
@@ -32,6 +33,7 @@ class Preprocessing:
     order: str
     mean: np.ndarray = field(repr=False)
     gain: np.ndarray = field(repr=False)
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -59,9 +61,9 @@ class Preprocessing:
         return np.broadcast_to(self.mean, (self.channels, self.height, self.width))
 
     def fitted(self, pixels: np.ndarray) -> np.ndarray:
-        """RGB uint8 pixels (picture, row, column, rgb), resized to the input's size by Pillow's bilinear filter."""
-        shape = (self.width, self.height)
-        return np.stack([np.asarray(Image.fromarray(p).resize(shape, Image.Resampling.BILINEAR)) for p in pixels])
+        """RGB uint8 pixels (picture, row, column, rgb), resized to the input's size by the interpolation's filter."""
+        shape, by = (self.width, self.height), Image.Resampling[self.interpolation.upper()]
+        return np.stack([np.asarray(Image.fromarray(p).resize(shape, by)) for p in pixels])
 
     def centred(self, pixels: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
         """Centred images (…, channel, row, column), float32.

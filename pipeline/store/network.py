@@ -20,7 +20,9 @@ def write_network(file: h5py.File, card: NetworkCard) -> dict[str, str]:
             "model_digest": card.digest,
         },
     )
-    size = {"height": card.height, "width": card.width, "channels": card.order}
+    size: dict[str, int | str] = {"height": card.height, "width": card.width, "channels": card.order}
+    if card.interpolation != "bilinear":
+        size["interpolation"] = card.interpolation
     preprocessing = format.PREPROCESSING.create(file, size)
     format.PREPROCESSING["mean"].write(preprocessing, np.array(card.mean, np.float32))
     format.PREPROCESSING["gain"].write(preprocessing, np.array(card.gain, np.float32))

@@ -131,6 +131,24 @@ def test_resize_goes_straight_and_leaves_what_fits_as_it_is():
     assert fit(plain(pixels), "resize", 50, 80, GREY).pixels is pixels
 
 
+FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+
+
+@pytest.mark.parametrize("preprocess", ["squash", "short_side", "resize", "pad"])
+def test_every_way_to_fit_uses_the_interpolation(preprocess):
+    pixels = picture(90, 150)
+    fitted = {name: fit(plain(pixels), preprocess, 64, 64, GREY, name).pixels for name in FILTERS}
+    assert len({pixels.tobytes() for pixels in fitted.values()}) == len(FILTERS)
+    assert np.array_equal(fit(plain(pixels), preprocess, 64, 64, GREY).pixels, fitted["bilinear"])
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_the_interpolation_is_pillow_s(interpolation):
+    pixels = picture(90, 150)
+    expected = Image.fromarray(pixels).resize((40, 40), Image.Resampling[interpolation.upper()])
+    assert np.array_equal(fit(plain(pixels), "resize", 40, 40, GREY, interpolation).pixels, np.asarray(expected))
+
+
 def test_pad_keeps_the_aspect_in_the_middle_of_the_fill():
     pixels = picture(50, 100)
     fitted = fit(plain(pixels), "pad", 64, 64, GREY)

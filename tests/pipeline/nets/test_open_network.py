@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import http.server
 import io
+import json
 import pickle
 import re
 import sys
 import tarfile
+import threading
 
 import numpy as np
 import pytest
@@ -14,10 +17,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline.card import NetworkCard
 from pipeline.data.doodles import CLASSES
 from pipeline.errors import AtlasError, DefinitionError, DownloadError, SettingsError, UnitError, WeightsError
 from pipeline.nets.doodlenet import doodlenet
 from pipeline.nets.download import Digests, cached_path
+from pipeline.nets.network_card import network_card
 from pipeline.nets.open_network import fetch_files, locate, open_network, read_labels
 from pipeline.nets.torch_modules import load_state, read_state
 from pipeline.settings import ModelSettings
@@ -192,6 +197,58 @@ def test_what_was_fetched_is_present(caffe, tmp_path, monkeypatch):
     assert locate(published)[1].present
 
 
+class Archive(http.server.BaseHTTPRequestHandler):
+    """Serves one archive, and counts how often it is asked for."""
+
+    content, asked = b"", 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_one_archive_serves_weights_mean_and_names_and_asks_for_its_digest(caffe, tmp_path, monkeypatch):
+    """As the archives of Places do, for which no digest is published."""
+    (tmp_path / "names.csv").write_text("/a/abbey 0\n/b/bow_window/indoor 2\n/a/alley 1\n/z/zoo 3\n")
+    np.save(tmp_path / "mean.npy", np.array([1.0, 2.0, 3.0]))
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in ("small.safetensors", "names.csv", "mean.npy"):
+            archive.add(tmp_path / name, f"upgraded/{name}")
+    Archive.content, Archive.asked = content.getvalue(), 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Archive)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("ATLAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    url = f"http://127.0.0.1:{server.server_port}/upgraded.tar.gz"
+    published = dataclasses.replace(
+        caffe,
+        weights=None,
+        weights_url=f"{url}#small.safetensors",
+        mean_url=f"{url}#mean.npy",
+        labels_url=f"{url}#names.csv",
+    )
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    try:
+        assert f"give model.weights_sha256={digest} " in str(refused(published))
+        net = open_network(dataclasses.replace(published, weights_sha256=digest))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Archive.asked == 1
+    assert net.labels == ("abbey", "alley", "bow_window/indoor", "zoo")
+    assert net.preprocessing.mean.ravel().tolist() == [1, 2, 3]
+    own = dataclasses.replace(published, weights_sha256=digest, labels=str(tmp_path / "own.txt"))
+    (tmp_path / "own.txt").write_text("a\nb\nc\nd\n")
+    assert open_network(own).labels == ("a", "b", "c", "d")  # a file of one's own comes before the published one
+
+
 def test_a_dead_address_ends_with_what_to_do(caffe, tmp_path, monkeypatch):
     monkeypatch.setenv("ATLAS_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -258,6 +315,29 @@ def test_a_wrong_setting_of_a_torch_network_is_named(built, changes, kind, words
 
 def test_labels_of_nothing_are_none():
     assert read_labels(None, None) == ()
+
+
+def test_lines_that_only_look_like_places_are_names(tmp_path):
+    (tmp_path / "labels.txt").write_text("/a/abbey 0\n/b/both ways\n")
+    assert read_labels("labels.txt", tmp_path / "labels.txt") == ("/a/abbey 0", "/b/both ways")
+
+
+def test_the_interpolation_enters_the_digest_where_it_is_not_bilinear(built):
+    digests = {
+        name: open_network(dataclasses.replace(built, interpolation=name)).digest
+        for name in (None, "bilinear", "bicubic", "nearest")
+    }
+    assert digests[None] == digests["bilinear"]
+    assert len(set(digests.values())) == 3
+
+
+def test_the_card_and_its_record_keep_the_interpolation(built):
+    for name in (None, "bicubic"):
+        card = network_card(open_network(dataclasses.replace(built, interpolation=name)))
+        record = json.loads(json.dumps(card.record()))
+        assert ("interpolation" in record) == (name is not None)  # plans of before it stay as they are
+        assert NetworkCard.of_record(record) == card
+        assert card.interpolation == (name or "bilinear")
 
 
 # States of torch modules -----------------------------------------------------------------------------

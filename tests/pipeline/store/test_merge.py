@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -74,6 +75,17 @@ def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
                 assert style["activation"][unit, task.sample] == np.float32(unit + task.sample / 10)
         assert file["layers/conv1/units/status"][3] == format.Status.zero_gradient
         assert file["layers/conv1/units/status"][4] == format.Status.ok
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_an_atlas_states_the_interpolation_if_it_is_not_bilinear(tmp_path, plan, interpolation):
+    plan = replace(plan, card=replace(plan.card, interpolation=interpolation))
+    store(plan, ShardFolder(tmp_path))
+    merged(plan, ShardFolder(tmp_path), tmp_path / "atlas.h5")
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == []
+        assert file["preprocessing"].attrs.get("interpolation", "bilinear") == interpolation
+        assert ("interpolation" in file["preprocessing"].attrs) == (interpolation != "bilinear")
 
 
 def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path, plan):

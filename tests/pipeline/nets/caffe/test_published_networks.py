@@ -55,7 +55,15 @@ def test_alexnet_and_caffenet_agree(tmp_path):
     file.unlink()
 
 
-@pytest.mark.parametrize(("name", "class_layer"), [("googlenet", "loss3/classifier"), ("squeezenet_v1_0", "pool10")])
+@pytest.mark.parametrize(
+    ("name", "class_layer"),
+    [
+        ("googlenet", "loss3/classifier"),
+        ("squeezenet_v1_0", "pool10"),
+        ("resnet50", "fc1000"),
+        ("places205", "fc8"),
+    ],
+)
 def test_published_network_agrees(name, class_layer, tmp_path):
     definition = DEFINITIONS / f"{name}.prototxt"
     file = write_caffemodel(tmp_path / "w.caffemodel", random_weights(definition), definition)
