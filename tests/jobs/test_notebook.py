@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +251,19 @@ def test_what_cannot_be_shown_is_refused_in_one_line(model, units, more, said):
     with pytest.raises(AtlasError, match=said) as refused:
         visualize(model, units, **{"device": "cpu", **more})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_one_unit_takes_less_than_ten_seconds_from_import_to_figure(tmp_path):
+    """Of one core, in a new process; measured as CPU time, which other processes hardly change."""
+    pytest.importorskip("matplotlib")
+    code = "from jobs.notebook import visualize; visualize('doodlenet', 'fc8:house').figure().savefig('figure.png')"
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (tmp_path / "figure.png").is_file()
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
 
 
 def test_importing_it_loads_no_torch():
