@@ -9,7 +9,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from jobs import site
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
@@ -30,6 +29,7 @@ from pipeline.work import Work
 
 def atlas(config: DictConfig) -> int:
     """Compute the atlas that the configuration describes; return the exit code."""
+    from jobs.site import build_pages  # which loads the templates of all pages
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
@@ -54,7 +54,7 @@ def atlas(config: DictConfig) -> int:
         run.compute_all()
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
-            site.build_pages(asked.out, workers=None)
+            build_pages(asked.out, workers=None)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)
 
 

@@ -28,23 +28,34 @@ OmegaConf.register_new_resolver("safe_name", safe_name, replace=True)  # for the
 
 _USAGE = """{doc}
 
-usage: python -m jobs.{name} [option=value …] [--cfg job] [--help]
+usage: {command} [option=value …] [--cfg job] [--help]
 
 The options and their defaults are in conf/{config}.yaml; groups: {groups}.
 --cfg job prints the whole configuration and stops."""
 
 
-def run_job(job: Callable[[DictConfig], int], config: str, doc: str, argv: Sequence[str] | None = None) -> None:
+def run_job(
+    job: Callable[[DictConfig], int],
+    config: str,
+    doc: str,
+    argv: Sequence[str] | None = None,
+    *,
+    program: str = "python -m jobs.",
+    spelled: Callable[[str], str] = str,
+) -> None:
     """Run a job with the configuration that the command line describes, and exit with its code.
 
     An error that the user can fix is printed on one line; the exit code is then 2. After Ctrl-C a line states how to
     continue; the exit code is then 130.
+
+    program : what comes before the job's name on the command line, for --help.
+    spelled : an error's text → the same, with commands as the user types them.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        sys.exit(_run(job, config, doc, arguments))
+        sys.exit(_run(job, config, doc, arguments, program))
     except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {spelled(str(error))}", file=sys.stderr)
         sys.exit(REFUSED)
     except KeyboardInterrupt:
         print("\nstopped; finished work is kept, and the same command continues from there", file=sys.stderr)
@@ -54,11 +65,15 @@ def run_job(job: Callable[[DictConfig], int], config: str, doc: str, argv: Seque
         sys.exit(DONE)
 
 
-def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str]) -> int:
+def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str], program: str) -> int:
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     flags = [argument for argument in arguments if argument.startswith("-")]
     if {"--help", "-h"} & set(flags):
-        print(_USAGE.format(doc=doc.strip(), name=config, config=config, groups=", ".join(sorted(groups()))))
+        print(
+            _USAGE.format(
+                doc=doc.strip(), command=f"{program}{config}", config=config, groups=", ".join(sorted(groups()))
+            )
+        )
         return DONE
     if "--cfg" in flags:
         overrides = [override for override in overrides if override not in ("job", "all")]

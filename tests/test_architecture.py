@@ -52,6 +52,7 @@ STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods
 TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
     "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
+    "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
     "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),
     "pipeline.resources": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy"),

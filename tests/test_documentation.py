@@ -71,7 +71,7 @@ def test_the_first_command_gives_an_atlas_and_pages(small_atlas):
 def test_python_snippets_run(page, small_atlas, capsys):
     for snippet in blocks(page, "python"):
         exec(snippet.replace("atlases/doodlenet", str(small_atlas)), {})
-    assert "(1, 9" in capsys.readouterr().out
+    assert "96, 96, 3)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -282,6 +282,7 @@ def _imported(setting: str, source: str | None) -> object:
     if not _is_module(source):
         raise SettingsError(f"{setting}: got {source!r}, expected module:NAME, such as torchvision.models:resnet18")
     name, _, attribute = source.partition(":")  # type: ignore[union-attr]
+    name = _installed_name(name)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
@@ -297,6 +298,13 @@ def _imported(setting: str, source: str | None) -> object:
             )
         value = getattr(value, part)
     return value
+
+
+def _installed_name(module: str) -> str:
+    """The name under which a module of this project is installed: conf/ names it as in the checkout, pipeline.nets.…"""
+    root = __name__.removesuffix("pipeline.nets.open_network")  # "" in the checkout
+    file = Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
+    return f"{root}{module}" if module.startswith("pipeline.") and file.is_file() else module
 
 
 def _public(value: object) -> Iterator[str]:
