@@ -345,6 +345,7 @@ class Rearrangement(Operator):
 
     kind = "reshape"
     local = False
+    status = BOUND
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
@@ -359,6 +360,7 @@ class Tiled(Operator):
 
     kind = "reshape"
     local = False
+    status = BOUND
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()

@@ -113,7 +113,7 @@ def _shift(index: Sequence[int]) -> int | None:
     return shift if dense else None
 
 
-class Resampled(Operator):
+class Resize(Operator):
     """Rows and columns mixed by two fixed matrices: interpolation, and pooling to windows of unequal sizes.
 
     rows : (output row, input row); columns likewise.

@@ -140,6 +140,7 @@ class Deconvolution(Filters):
         extra: Pair = (0, 0),
     ) -> None:
         super().__init__(weight, bias, stride, padding, dilation, groups)
+        self.regular = max(stride) == 1  # else neighbours read the same inputs, or the next
         self.extra = extra  # additional rows and columns at the far edge (torch's output_padding)
 
     def settings(self) -> dict[str, object]:
@@ -333,6 +334,7 @@ class Resampled(Operator):
     """
 
     kind = "resize"
+    regular = False
     linear = True
 
     def line(self, axis: int, size: int) -> tuple[int, int, int]:

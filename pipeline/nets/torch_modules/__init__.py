@@ -1,4 +1,4 @@
-"""Reads torch modules into the common form of a network: traced with torch.fx, then translated."""
+"""Reads torch modules into the common form of a network: recorded call by call, then translated."""
 
 from pipeline.nets.torch_modules.state_dict import load_state, read_state
 from pipeline.nets.torch_modules.translation import torch_network

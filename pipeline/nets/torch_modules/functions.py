@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.operators import (
@@ -33,6 +34,7 @@ from pipeline.nets.operators import (
     Softmax,
     Sum,
 )  # fmt: skip
+from pipeline.nets.rearranging import Resize, UnevenMaxPool
 from pipeline.nets.sliding import AveragePool, ChannelNorm, Convolution, Deconvolution, MaxPool
 
 Shape = tuple[int, ...]  # of the value of one image, without the batch
@@ -159,8 +161,10 @@ def adaptive(mode: str, operand: Operand, result: Shape) -> Made:
     sizes, wanted = operand.shape[1:], result[1:]
     if wanted == (1, 1):
         return GlobalPool(mode), (operand,)
-    if any(size % count for size, count in zip(sizes, wanted, strict=True)):
-        return None  # windows of unequal sizes
+    if any(size % count for size, count in zip(sizes, wanted, strict=True)):  # windows of unequal sizes
+        if mode == "max":
+            return UnevenMaxPool((wanted[0], wanted[1])), (operand,)
+        return _resampled(operand, lambda x: functional.adaptive_avg_pool2d(x, wanted), "pool"), (operand,)
     kernel = (sizes[0] // wanted[0], sizes[1] // wanted[1])
     if kernel == (1, 1):
         return Identity(), (operand,)
@@ -174,6 +178,24 @@ def adaptive_avg_pool2d(result, input, output_size) -> Made:
 
 def adaptive_max_pool2d(result, input, output_size, return_indices=False) -> Made:
     return None if return_indices else adaptive("max", input, result)
+
+
+def interpolate(result, input, *given, **named) -> Made:
+    if len(input.shape) != 3:
+        return None
+    return _resampled(input, lambda x: functional.interpolate(x, *given, **named), "function"), (input,)
+
+
+def _resampled(operand: Operand, function: Callable[[Tensor], Tensor], kind: str) -> Resize:
+    """A linear function of rows and of columns as two matrices: its values for maps of a single row or column."""
+    matrices = []
+    for axis, size in enumerate(operand.shape[1:]):
+        single = torch.eye(size, dtype=torch.float64)[:, None]
+        shape = (size, 1, *operand.shape[1:])
+        maps = single[..., None].expand(shape) if axis == 0 else single[:, :, None].expand(shape)
+        values = function(maps.contiguous())[:, 0]
+        matrices.append((values[:, :, 0] if axis == 0 else values[:, 0]).T.float().contiguous())
+    return Resize(*matrices, kind=kind)
 
 
 def _over_positions(mode: str, operand: Operand, dim: object, keepdim: bool) -> Made:
@@ -428,6 +450,8 @@ _FUNCTIONS: dict[str, Callable[..., Made]] = {
     "adaptive_max_pool2d": adaptive_max_pool2d,
     "mean": mean,
     "amax": amax,
+    "interpolate": interpolate,
+    "upsample": interpolate,
     "batch_norm": batch_norm,
     "local_response_norm": local_response_norm,
     "softmax": softmax,
