@@ -14,10 +14,12 @@ from google.protobuf import text_format
 from torch import Tensor, fx
 
 from pipeline.errors import DefinitionError, nearest
+from pipeline.nets.caffe.hdf5 import filled
 from pipeline.nets.caffe.layers import CaffeLayer, choice, operators_of
 from pipeline.nets.caffe.schema import NetParameter
 from pipeline.nets.caffe.upgrade import current_layers
 from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_weights
+from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 
@@ -91,7 +93,7 @@ def caffe_network(
     gain = np.ones(channels) if gain is None else np.asarray(gain, np.float64)
     preprocessing = Preprocessing(height, width, order, mean, gain)
     builder = GraphBuilder(preprocessing)
-    output = _translate(stated, blob, shape, _weights(weights), builder)
+    output = _translate(stated, blob, shape, _weights(weights, stated), builder)
     return builder.build(name, output, labels, class_layer)
 
 
@@ -106,7 +108,7 @@ def caffe_function(
     stated = read_definition(definition)
     blob, shape = _input(stated, None, 3)
     builder = GraphBuilder(None)
-    output = _translate(stated, blob, shape, _weights(weights), builder)
+    output = _translate(stated, blob, shape, _weights(weights, stated), builder)
     return builder.module(output), shape, builder.layer_names
 
 
@@ -127,6 +129,7 @@ def read_definition(path: str | Path) -> Definition:
     where = f"definition {path}"
     if not path.is_file():
         raise DefinitionError(f"{where}: no such file; give its path by model.definition=…")
+    refuse_page(path, where, DefinitionError)
     net = _parse(path.read_text(encoding="utf-8", errors="replace"), where)
     inputs = _stated_inputs(net, where)
     kept, absent = [], set()
@@ -221,9 +224,9 @@ def _input(stated: Definition, size: tuple[int, int] | None, channels: int) -> t
     return read[0], shape
 
 
-def _weights(weights: str | Path | Blobs | None) -> Weights:
+def _weights(weights: str | Path | Blobs | None, stated: Definition) -> Weights:
     if isinstance(weights, (str, Path)):
-        return Weights(read_weights(weights), f"weights {weights}")
+        return Weights(filled(read_weights(weights), stated.layers), f"weights {weights}")
     return Weights(weights, "weights")
 
 
