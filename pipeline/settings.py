@@ -75,6 +75,8 @@ class ModelSettings:
     weights : path; "package:….safetensors"; None for the published file, which is fetched once from weights_url.
     weights_sha1, weights_git_blob, weights_sha256 : digests of the file, from its publisher or the user; any may be
         None.
+    weights_key : torch: which of several sets of weights in the file that fit, by the prefix of their names; None if
+        only one fits.
     mean : per-channel numbers in pixel levels 0…255 and the network's channel order; the path of an .npy or
         .binaryproto file; "package:…"; or None for zero.
     mean_url : address of a published mean to fetch, or None.
@@ -104,6 +106,7 @@ class ModelSettings:
     weights_sha1: str | None
     weights_git_blob: str | None
     weights_sha256: str | None
+    weights_key: str | None
     mean: str | tuple[float, ...] | None
     mean_url: str | None
     mean_sha1: str | None

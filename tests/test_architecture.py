@@ -76,6 +76,7 @@ TABLE = {
     "pipeline.store": STORED,
     "pipeline.work": floor(f"{VALUES} pipeline.store.shard pipeline.resources"),
     "pipeline.nets": SOURCES,  # the packages of publishers are imported by their names when a network asks for one
+    "pipeline.nets.caffe.hdf5": floor(VALUES, "numpy", "h5py"),  # Caffe's own weights in HDF5
     "pipeline.data": SOURCES,
     **{value: VALUE_FLOOR for value in VALUES.split()},
     "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's
@@ -197,6 +198,8 @@ def test_every_folder_has_a_place_in_the_table():
         ("pipeline.methods.ascent.compute", "import h5py"),
         ("pipeline.plan", "from pipeline.methods.registry import METHODS"),
         ("pipeline.nets.network", "from pipeline import store"),
+        ("pipeline.nets.network", "def f():\n    import h5py"),
+        ("pipeline.nets.caffe.hdf5", "import h5py"),
         ("pipeline.nets.network", "from . import store"),
         ("pipeline.compute", "from pipeline.training.classifiers.drawings import train_on_drawings"),
         ("pipeline.plan", "import torch"),

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import DownloadError, SettingsError
 from pipeline.nets.archive import extract, member_path
+from pipeline.nets.file_kind import HEAD, page_kind
 
 CHUNK = 1 << 20  # bytes between two reports of progress
 TIMEOUT = 30.0  # seconds without a byte
@@ -186,6 +187,14 @@ def _check_cached(final: Path, digests: Digests) -> None:
 
 def _accept(url: str, waiting: Path, final: Path, digests: Digests, confirm: Confirm | None, setting: str) -> None:
     """Give a complete download its name, if it is the published file."""
+    with waiting.open("rb") as file:
+        page = page_kind(file.read(HEAD))
+    if page is not None:
+        waiting.unlink()
+        raise DownloadError(
+            f"address {url}: gives {page[0]}; it is not kept. "
+            f"Get the file elsewhere and give its path by {setting}=PATH"
+        )
     computed = digests_of(waiting)
     if difference := digests.differences(computed):
         size = waiting.stat().st_size

@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.errors import AtlasError, DefinitionError, SettingsError, UnitError, WeightsError, nearest
 from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
+from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.publishers import Published, open_published
@@ -149,6 +150,7 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     """
     if path is None:
         return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
+    refuse_page(path, f"model.labels {path}", SettingsError)
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -217,7 +219,7 @@ def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, lab
             f"model.build: {settings.build}({call}) returned {type(module).__name__}, expected a torch.nn.Module"
         )
     if weights is not None:
-        load_state(module, read_state(weights), weights)
+        load_state(module, read_state(weights), weights, settings.weights_key)
     channels = len(ORDERS[settings.order])  # type: ignore[index]  # checked by ModelSettings, as the size is
     mean = np.zeros(channels) if mean is None else mean
     gain = np.ones(channels) if settings.gain is None else settings.gain

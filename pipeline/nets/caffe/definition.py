@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from torch import fx
 
 from pipeline.errors import DefinitionError, nearest
+from pipeline.nets.caffe.hdf5 import filled
 from pipeline.nets.caffe.layer import choice
 from pipeline.nets.caffe.layers import INDICES, TYPES
 from pipeline.nets.caffe.schema import NetParameter
@@ -20,6 +21,7 @@ from pipeline.nets.caffe.settings import unknown_settings
 from pipeline.nets.caffe.translation import Translation
 from pipeline.nets.caffe.upgrade import current_layers
 from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_weights
+from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.text import read_text
@@ -101,7 +103,7 @@ def caffe_network(
     gain = np.ones(channels) if gain is None else np.asarray(gain, np.float64)
     preprocessing = Preprocessing(height, width, order, mean, gain)
     builder = GraphBuilder(preprocessing)
-    translation = Translation(stated.source, _weights(weights), builder)
+    translation = Translation(stated.source, _weights(weights, stated), builder)
     translation.add_all(stated.layers, blob, shape, _others(stated, blob))
     if class_layer in translation.left_out and class_layer not in builder.layer_names:
         raise DefinitionError(
@@ -122,7 +124,7 @@ def caffe_function(
     stated = read_definition(definition)
     blob, shape = _input(stated, None, 3)
     builder = GraphBuilder(None)
-    translation = Translation(stated.source, _weights(weights), builder)
+    translation = Translation(stated.source, _weights(weights, stated), builder)
     translation.add_all(stated.layers, blob, shape, _others(stated, blob))
     if translation.left_out:  # a function is wanted whole
         raise DefinitionError(next(iter(translation.left_out.values())).error)
@@ -146,6 +148,7 @@ def read_definition(path: str | Path) -> Definition:
     where = f"definition {path}"
     if not path.is_file():
         raise DefinitionError(f"{where}: no such file; give its path by model.definition=…")
+    refuse_page(path, where, DefinitionError)
     net = _parse(read_text(path, errors="replace"), where)
     inputs = _stated_inputs(net, where)
     kept, absent = [], set()
@@ -288,7 +291,7 @@ def _others(stated: Definition, blob: str) -> list[str]:
     return [name for name in _read_inputs(stated) if name != blob]
 
 
-def _weights(weights: str | Path | Blobs | None) -> Weights:
+def _weights(weights: str | Path | Blobs | None, stated: Definition) -> Weights:
     if isinstance(weights, (str, Path)):
-        return Weights(read_weights(weights), f"weights {weights}")
+        return Weights(filled(read_weights(weights), stated.layers), f"weights {weights}")
     return Weights(weights, "weights")

@@ -14,7 +14,10 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from pipeline.errors import WeightsError, nearest
+from pipeline.nets.caffe.hdf5 import Gapped, read_hdf5
 from pipeline.nets.caffe.schema import BlobProto, TrainedNet, UnpackedBlob
+from pipeline.nets.file_kind import is_hdf5, is_zip, refuse_foreign
+from pipeline.nets.finite import not_finite
 
 Shape = tuple[int, ...]
 Blobs = Mapping[str, Sequence[np.ndarray]]
@@ -45,7 +48,8 @@ class Weights:
         """The blobs of a layer, float32, in the given shapes.
 
         Leading axes of length 1, which old files have, are ignored.
-        Raises WeightsError if the layer is missing, or has another number of blobs or another shape.
+        Raises WeightsError if the layer is missing, has another number of blobs or another shape, or if a number in
+        them is not finite.
         """
         self.taken[layer] = tuple(shapes)
         if self._blobs is None:
@@ -64,19 +68,33 @@ class Weights:
                     "give the weights of this definition"
                 )
         arrays = (np.asarray(blob, np.float32).reshape(shape) for blob, shape in zip(blobs, shapes, strict=True))
-        return [torch.from_numpy(np.array(array)) for array in arrays]
+        tensors = [torch.from_numpy(np.array(array)) for array in arrays]
+        for index, tensor in enumerate(tensors):
+            if counts := not_finite(tensor):
+                raise WeightsError(
+                    f"{self._source}: layer {layer}, blob {index} holds {counts}; give weights that are finite"
+                )
+        return tensors
 
 
-def read_weights(path: str | Path) -> dict[str, tuple[np.ndarray, ...]]:
-    """Name of a layer → its arrays, for every layer that has weights.
+def read_weights(path: str | Path) -> Mapping[str, Gapped]:
+    """Name of a layer → its arrays, for every layer that has weights; None for one that another layer holds (HDF5).
 
-    path : a .caffemodel of any format version, or a .safetensors file, whose arrays are named layer.0, layer.1, … or
-        layer.weight and layer.bias.
+    path : a .caffemodel of any format version; a .caffemodel.h5; or a .safetensors file, whose arrays are named
+        layer.0, layer.1, … or layer.weight and layer.bias.
     Raises WeightsError if the file is missing, cut short, or not a weights file.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"weights {path}: no such file; fetch it, or give its path by model.weights=…")
+    refuse_foreign(path, f"weights {path}", WeightsError)
+    if is_hdf5(path):
+        return read_hdf5(path)
+    if is_zip(path):
+        raise WeightsError(
+            f"weights {path}: is a zip archive, such as torch writes, not Caffe's weights; "
+            "read weights of torch with MODEL=torch, or unpack the archive"
+        )
     return _from_safetensors(path) if path.suffix == ".safetensors" else _from_caffemodel(path)
 
 
@@ -92,6 +110,7 @@ def read_mean(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"mean {path}: no such file; give its path by model.mean=…")
+    refuse_foreign(path, f"mean {path}", WeightsError)
     try:
         if path.suffix == ".npy":
             mean = np.load(path, allow_pickle=False)

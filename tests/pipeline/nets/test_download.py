@@ -189,6 +189,29 @@ def test_without_a_published_digest_nobody_is_trusted_unasked(server, tmp_path):
     assert len(server.asked) == 1  # a file that was refused for lack of a digest is not fetched twice
 
 
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            b"<!DOCTYPE html><title>Google Drive - Virus scan warning</title>",
+            "a web page .*Virus scan warning.*, not the",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 99\n", "a Git LFS pointer .* 99 bytes"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "the answer of a server in XML .*AccessDenied"),
+    ],
+)
+def test_a_page_is_called_a_page_and_nobody_is_asked_to_trust_it(server, tmp_path, content, words):
+    server.files["/page.bin"] = content
+    url, questions = server.address("/page.bin"), []
+    for digests in (Digests(), sha1()):
+        with pytest.raises(DownloadError, match=f"gives {words}.*it is not kept.*model.weights=PATH"):
+            fetch(url, digests, tmp_path, confirm=questions.append)
+    assert questions == []
+    assert [path.name for path in tmp_path.rglob("page*")] == []
+    server.files["/page.bin"] = CONTENT  # the right file there later is fetched as if nothing had been
+    assert fetch(url, sha1(), tmp_path).read_bytes() == CONTENT
+
+
 def test_a_person_may_trust_a_file_and_is_asked_once(server, tmp_path):
     url, questions = server.address("/weights.bin"), []
 

@@ -24,7 +24,6 @@ from pipeline.nets.doodlenet import doodlenet
 from pipeline.nets.download import Digests, cached_path
 from pipeline.nets.network_card import network_card
 from pipeline.nets.open_network import fetch_files, locate, open_network, read_labels
-from pipeline.nets.torch_modules import load_state, read_state
 from pipeline.settings import ModelSettings
 
 PROTOTXT = """
@@ -257,6 +256,17 @@ def test_a_dead_address_ends_with_what_to_do(caffe, tmp_path, monkeypatch):
         open_network(dead)
 
 
+def test_of_several_sets_of_weights_the_named_one_is_loaded(built, tmp_path):
+    sets = {name: small().state_dict() for name in ("student", "teacher")}
+    sets["teacher"]["0.bias"] = torch.ones(4)
+    torch.save(sets, tmp_path / "w.pt")
+    chosen = dataclasses.replace(built, weights=str(tmp_path / "w.pt"), weights_key="teacher")
+    plain = dataclasses.replace(built, weights=None)
+    assert open_network(chosen).digest != open_network(plain).digest
+    assert open_network(dataclasses.replace(chosen, weights_key="student")).digest == open_network(plain).digest
+    assert "choose one by model.weights_key=student" in str(refused(dataclasses.replace(chosen, weights_key=None)))
+
+
 # What is wrong ---------------------------------------------------------------------------------------
 
 
@@ -338,81 +348,3 @@ def test_the_card_and_its_record_keep_the_interpolation(built):
         assert ("interpolation" in record) == (name is not None)  # plans of before it stay as they are
         assert NetworkCard.of_record(record) == card
         assert card.interpolation == (name or "bilinear")
-
-
-# States of torch modules -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ending", [".pt", ".pth", ".safetensors"])
-def test_a_state_reads_back_as_it_was_saved(tmp_path, ending):
-    state, path = small().state_dict(), tmp_path / f"small{ending}"
-    if ending == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save(state, path)
-    again = read_state(path)
-    assert again.keys() == state.keys()
-    assert all(torch.equal(again[name], value) for name, value in state.items())
-
-
-def test_checkpoints_wrappers_and_half_precision_are_undone(tmp_path):
-    state = {f"module.{name}": value.half() for name, value in small().state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "small.pt")
-    again = read_state(tmp_path / "small.pt")
-    assert again.keys() == small().state_dict().keys()
-    assert {value.dtype for value in again.values()} == {torch.float32}
-    load_state(small(), again, "small.pt")
-
-
-def test_a_state_of_another_network_is_refused_by_name_and_changes_nothing():
-    module, state = small(width=4), small(width=5).state_dict()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    state["head.bias"] = state.pop("4.bias")
-    state["extra"] = torch.zeros(1)
-    with pytest.raises(WeightsError) as caught:
-        load_state(module, state, "other.pt")
-    assert str(caught.value) == (
-        "weights other.pt: 0.weight has shape (5, 3, 3, 3), expected (4, 3, 3, 3); 4.bias is missing "
-        "(nearest: head.bias); head.bias is not of this network and 1 more; give the weights of this network"
-    )
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-
-
-def test_counters_of_batch_normalisation_may_be_missing():
-    module = nn.BatchNorm2d(2)
-    state = {name: value + 1 for name, value in module.state_dict().items() if "num_batches" not in name}
-    load_state(module, state, "bn.pt")
-    assert module.weight.tolist() == [2, 2]
-
-
-@pytest.mark.parametrize("ending", [".pt", ".safetensors"])
-@pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
-def test_a_damaged_file_is_refused(tmp_path, ending, damage):
-    path = tmp_path / f"small{ending}"
-    if ending == ".pt":
-        torch.save(small().state_dict(), path)
-    else:
-        save_file(small().state_dict(), path)
-    content = path.read_bytes()
-    path.write_bytes({"cut": content[: len(content) // 2], "foreign": b"<html>not found</html>", "empty": b""}[damage])
-    with pytest.raises(WeightsError, match=r"weights .*small.*; fetch the file again") as caught:
-        read_state(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_pickled_code_is_never_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "touched"), "w"))
-
-    torch.save({"weight": torch.zeros(1), "evil": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(WeightsError, match="no plain state dict"):
-        read_state(tmp_path / "evil.pt")
-    assert not (tmp_path / "touched").exists()
-
-
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.zeros(2)], ids=["list", "no tensors", "tensor"])
-def test_a_file_without_tensors_by_name_is_refused(tmp_path, content):
-    torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match="holds no tensors by name; save model.state_dict"):
-        read_state(tmp_path / "other.pt")

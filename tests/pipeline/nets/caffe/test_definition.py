@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -547,6 +548,32 @@ def test_weights_of_another_network_are_refused_with_layer_and_shapes(small, tmp
     with pytest.raises(WeightsError, match="layer conv1 has 2 blobs, expected 1"):
         text = CURRENT.replace("num_output: 8", "num_output: 8 bias_term: false")
         network(written(tmp_path, text, "c.prototxt"), file)
+
+
+@pytest.mark.parametrize("form", ["caffemodel", "safetensors", "caffemodel.h5"])
+def test_weights_that_are_not_finite_are_refused_by_name(form, small, tmp_path):
+    weights = {name: [blob.copy() for blob in blobs] for name, blobs in read_weights(small[1]).items()}
+    weights["conv2"][0].flat[:3] = np.nan
+    weights["conv2"][0].flat[3] = np.inf
+    path = tmp_path / f"bad.{form}"
+    if form == "caffemodel":
+        write_caffemodel(path, weights, small[0])
+    elif form == "safetensors":
+        save_file({f"{name}.{i}": blob for name, blobs in weights.items() for i, blob in enumerate(blobs)}, path)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, blobs in weights.items():
+                for i, blob in enumerate(blobs):
+                    file[f"data/{name}/{i}"] = blob
+    size = weights["conv2"][0].size
+    with pytest.raises(WeightsError, match=f"layer conv2, blob 0 holds 3 NaN and 1 infinite of {size}; give"):
+        network(small[0], path)
+
+
+def test_a_file_of_torch_is_called_one(small, tmp_path):
+    torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "w.caffemodel")
+    with pytest.raises(WeightsError, match=r"is a zip archive, such as torch writes.*MODEL=torch"):
+        network(small[0], tmp_path / "w.caffemodel")
 
 
 def test_a_blob_whose_numbers_do_not_fill_its_shape_is_refused(small, tmp_path):
