@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from pipeline.class_names import ClassNames
 from pipeline.errors import AtlasError, DefinitionError, SettingsError, WeightsError, nearest
+from pipeline.label_files import parse_classes
 from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
 from pipeline.nets.network import Network
@@ -26,7 +28,6 @@ Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, m
 PACKAGE = "package:"
 _DEFINITIONS = Path(__file__).parent / "definitions"
 _WEIGHTS = Path(__file__).parent.parent / "weights"
-_WNID = re.compile(r"^n\d{8}\s+")  # WordNet's number of a class, before its names
 _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
 
 
@@ -134,17 +135,25 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     The line "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca".
 
     source : "module:NAME", a file, or None.
-    path : of the file with one label a line; None for "module:NAME".
+    path : of the file, in any form that `parse_classes` reads; None for "module:NAME".
     """
     if path is None:
         return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
+    return read_class_names(path).names
+
+
+def label_file(settings: ModelSettings) -> Path | None:
+    """The file of the network's labels; None if they come from elsewhere, or if it has none."""
+    return next((file.path for file in locate(settings) if file.role == "labels" and file.path.is_file()), None)
+
+
+def read_class_names(path: Path) -> ClassNames:
+    """The classes that a file of labels names, with their ids. Raises SettingsError for a file that names none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"model.labels {path}: cannot be read ({error}); give a text file, one label a line"
-        ) from None
-    return tuple(_WNID.sub("", line.strip()) for line in lines if line.strip())
+        return parse_classes(path.read_bytes(), path.suffix)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        raise SettingsError(f"model.labels {path}: {reason}; give a text file, one label a line") from None
 
 
 def needed_file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:
