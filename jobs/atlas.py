@@ -15,7 +15,7 @@ from jobs.driver import ExecutionReport
 from jobs.estimate import describe
 from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, write_plan
-from jobs.opening import OpenedPriors, open_images, open_priors
+from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
 from pipeline.methods.registry import METHODS, together
@@ -40,7 +40,7 @@ def atlas(config: DictConfig) -> int:
     units = select_units(card, asked.units)
     priors = open_priors(asked.section("dgn"), asked.config, network, card)
     tops = asked.section("tops")
-    source = open_images(None if tops is None else tops.dataset)
+    source = open_images(None if tops is None else tops.dataset, asked.model, card)
     plan = requested(Request(asked.config, card, units, asked.asked, {"priors": priors, "source": source}))
     if asked.plan_only:
         print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
@@ -70,7 +70,7 @@ def requested(request: Request) -> Plan:
 def _announce(
     card: NetworkCard, asked: AtlasRequest, source: object, priors: OpenedPriors, notes: Sequence[str]
 ) -> None:
-    """Print what begins, the notes on the network, and what is left out because images or a prior are missing."""
+    """Print what begins, notes on the network, what is left out for want of images or a prior, how classes were read."""
     print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
     for note in notes:
         print(note, file=sys.stderr)
@@ -81,6 +81,9 @@ def _announce(
             f"pictures through a learned prior are left out, because {card.name} has no prior; name one by priors=[…]",
             file=sys.stderr,
         )
+    if source is not None:
+        for note in class_notes(source, asked.section("tops").dataset, card):  # type: ignore[arg-type]
+            print(note, file=sys.stderr)
 
 
 def _summary(report: ExecutionReport, work: Work, merged: MergeReport, out: Path, pages: bool) -> int:

@@ -7,23 +7,34 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from jobs.console import compose_config, groups
 from jobs.request import read_model
 from pipeline.card import NetworkCard
-from pipeline.dataset_settings import DatasetSettings
+from pipeline.class_names import disagreement
+from pipeline.dataset_settings import NETWORK, DatasetSettings
 from pipeline.errors import SettingsError, nearest
 from pipeline.methods.dgn.request import DgnRequest
 from pipeline.methods.dgn.settings import RunRecord
 from pipeline.request import Config
+from pipeline.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from pipeline.data.source import ImageSource
 
 
-def open_images(settings: DatasetSettings | None) -> object | None:
-    """Open and hash the images of a dataset; return None if there is none."""
+def open_images(settings: DatasetSettings | None, model: ModelSettings, card: NetworkCard) -> ImageSource | None:
+    """Open and hash the images of a dataset; return None if there is none.
+
+    model, card : of the network, which may name the classes.
+    """
+    from pipeline.data.network_classes import with_network_names
     from pipeline.data.open_source import open_source
     from pipeline.nets.download import cache_folder
+    from pipeline.nets.open_network import label_file, read_class_names
 
     if settings is None:
         return None
@@ -33,7 +44,24 @@ def open_images(settings: DatasetSettings | None) -> object | None:
             bar.total = whole
             bar.update(done - bar.n)
 
-        return open_source(settings, cache=cache_folder(), progress=progress)
+        source = open_source(settings, cache=cache_folder(), progress=progress, card=card)
+    labels = label_file(model)
+    if labels is not None:
+        source = with_network_names(source, read_class_names(labels))
+    return source
+
+
+def class_notes(source: ImageSource, settings: DatasetSettings, card: NetworkCard) -> list[str]:
+    """Lines for the log: how the classes of a dataset were read, and why they are not taken for the network's."""
+    names = source.index.class_names
+    notes = [f"{source.name}: {note}" for note in source.index.notes]
+    why = disagreement(names, card) if names and settings.classes != NETWORK else None
+    if why is not None:
+        notes.append(
+            f"{source.name}: its classes are not taken for those of the network, so no unit has images of its own class"
+            f" ({why}); dataset.classes=network says that they are"
+        )
+    return notes
 
 
 @dataclass(frozen=True)

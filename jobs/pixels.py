@@ -34,7 +34,7 @@ def pixels(config: DictConfig) -> int:
     if config.dataset.kind == "none":
         raise SettingsError("dataset: missing; name the images' local copy by DATASET=… and dataset.root=…")
     settings = read_settings(DatasetSettings, config.dataset, "dataset")
-    source = open_source(settings, cache=cache_folder())
+    source = open_source(settings, cache=cache_folder(), card=plan.card)
     mined = mining.dataset
     if source.digest != mined.digest:
         raise DataError(

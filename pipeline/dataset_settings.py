@@ -8,6 +8,7 @@ from pipeline.errors import SettingsError
 from pipeline.settings import check, check_choice
 
 DATASETS = ("folder", "list", "tar", "imagenet", "doodles")
+NETWORK = "network"  # `classes` of a dataset whose classes are the network's
 PREPROCESSES = ("squash", "short_side", "resize", "pad")
 
 
@@ -17,9 +18,11 @@ class DatasetSettings:
 
     kind : "folder", "list", "tar", "imagenet" or "doodles".
     name : name in the atlas; None for the last part of `root`.
-    root : folder, list file, or tar file (or a glob of several); None for doodles.
-    labels : text or CSV files, each with either labels (image, class) or class names (class, name); None where folders
-        name the classes, or for images without classes.
+    root : folder, list file, or tar or zip file (or a glob of several); None for doodles.
+    labels : text, CSV or JSON files, each with either labels (image, class) or class names (class, name); None where
+        folders name the classes, or for images without classes.
+    classes : "network" if the classes are the network's, by name or by number; None if they are only where all names
+        agree.
     limit : maximum number of images; None for all.
     preprocess : "squash", "short_side", "resize" or "pad".
     reduced_decoding : whether the JPEG decoder may scale down.
@@ -32,6 +35,7 @@ class DatasetSettings:
     name: str | None
     root: str | None
     labels: str | tuple[str, ...] | None
+    classes: str | None
     limit: int | None
     preprocess: str
     reduced_decoding: bool
@@ -49,6 +53,8 @@ class DatasetSettings:
         if self.kind == "doodles" and (self.root is not None or self.labels is not None):
             name = "root" if self.root is not None else "labels"
             raise SettingsError(f"dataset.{name}: doodles are drawn and read no files; remove it, or set DATASET=…")
+        if self.classes is not None:
+            check_choice("dataset.classes", self.classes, (NETWORK,))
         if self.limit is not None:
             check("dataset.limit", self.limit, "1 or more", self.limit >= 1)
         check("dataset.bad_share", self.bad_share, "[0, 1]", 0 <= self.bad_share <= 1)
@@ -64,9 +70,10 @@ class DatasetSettings:
         if self.name is not None:
             return self.name
         parts = [part for part in (self.root or self.kind).split("/") if part not in ("", ".", "..", "~")]
-        plain = [part for part in parts if not any(letter in part for letter in "*?[")]
+        plain = [part for part in parts if not any(letter in part for letter in "*?[{")]
         last = plain[-1] if plain else self.kind
-        return last.rsplit(".", 1)[0] if self.kind in ("list", "tar") and "." in last[1:] else last
+        packed = self.kind in ("list", "tar") or last.lower().endswith((".tar", ".zip"))
+        return last.rsplit(".", 1)[0] if packed and "." in last[1:] else last
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -81,7 +88,8 @@ class DatasetRecord:
 
     images : number of images.
     classes : class names, by class number.
-    ordered : whether the classes are the units of the class layer, in the same order.
+    ordered : whether the classes are the units of the class layer, in the same order, by their names or because the
+        user says so.
     """
 
     name: str

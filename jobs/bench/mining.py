@@ -17,9 +17,9 @@ import torch
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.console import compose_config
 from jobs.request import read_settings
+from pipeline.data.archive import open_archive
 from pipeline.data.batches import batches
 from pipeline.data.source import ImageSource
-from pipeline.data.tar import open_tar
 from pipeline.methods.tops.mine import MineSettings, mine_block
 from pipeline.nets.caffe import caffe_network
 from pipeline.nets.device_images import Batch, centred
@@ -88,7 +88,7 @@ def measure(short: bool) -> Figures:
     figures = Figures()
     folder = Path(os.environ.get("ATLAS_TEST_DATA", ""))
     with tempfile.TemporaryDirectory() as cache:
-        open_photos = partial(open_tar, labels=[], limit=None, cache=Path(cache), progress=None)
+        open_photos = partial(open_archive, labels=[], limit=None, cache=Path(cache), progress=None)
         small, large = (
             open_photos(name, str(path)) if (path := folder / f"{name}.tar").is_file() else None
             for name in ("tiny-val", "photos-1000")

@@ -1,19 +1,21 @@
-"""Decoding of the usual image formats into upright RGB pixels."""
+"""Decoding of image files into upright RGB pixels."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 MOST_PIXELS = 2**28 // 3  # a quarter of a gibibyte of RGB; near the size at which Pillow warns of a bomb
 MOST_BYTES = 2**29  # of a file; an image of MOST_PIXELS hardly takes more
 TRANSPARENT_FILL = 255  # level behind transparent pixels: white, as on a page
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # Pillow opens a JPEG with several pictures as MPO
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"GIF8")
+# Formats that Pillow opens but that are not read: EPS starts another program, MPEG is a film without a decoder.
+_NOT_READ = {"EPS", "MPEG"}
+_USUAL = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # tried first
 _ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 262, 0  # tags of EXIF and TIFF
 # EXIF orientation → the transposition that makes the stored pixels upright
 _UPRIGHT = {
@@ -51,10 +53,34 @@ class Decoded:
     reduction: int = 1
 
 
+@cache
+def image_suffixes() -> tuple[str, ...]:
+    """The suffixes, in lower case, of the still pictures that this build of Pillow reads.
+
+    Left out are formats that Pillow only writes, and those of which it reads nothing but the head.
+    """
+    readable = {*_formats(), "MPO"}  # a JPEG of several pictures, which the JPEG reader opens
+    return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in readable))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that are read, those with a signature first, because others may take any bytes for their own."""
+    registered = {*Image.registered_extensions().values(), "DIB"} - _NOT_READ
+    opened = {name: Image.OPEN[name] for name in registered if name in Image.OPEN}
+    stubs = {
+        name
+        for name, (factory, _) in opened.items()
+        if isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    }
+    names = [*(name for name in _USUAL if name in opened), *sorted(opened.keys() - stubs - {*_USUAL})]
+    return tuple(sorted(names, key=lambda name: opened[name][1] is None))
+
+
 def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
     """The first frame of an encoded image, as upright RGB.
 
-    Reads JPEG, PNG, WebP, BMP, TIFF and GIF. Grey levels are repeated, palettes are looked up, and channels of 16 bits
+    Reads the formats of `image_suffixes`. Grey levels are repeated, palettes are looked up, and channels of 16 bits
     keep their upper 8 bits. CMYK is converted without a colour profile (JPEG's is inverted, as all software writes it).
     The EXIF orientation is applied. Transparent pixels are composited over white.
 
@@ -68,18 +94,24 @@ def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
     if not data:
         raise BadImage("empty file")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             return _read(image, reduced_to)
     except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: more than {MOST_PIXELS} pixels") from error
     except Image.UnidentifiedImageError as error:
-        has_signature = data.startswith(_BEGINNINGS)
-        reason = "damaged: its head cannot be read" if has_signature else f"not an image (begins with {data[:8]!r})"
+        known = _has_signature(data)
+        reason = "damaged: its head cannot be read" if known else f"not an image (begins with {data[:8]!r})"
         raise BadImage(reason) from error
     except Exception as error:  # Pillow's readers raise nearly any exception on damaged files
         raise BadImage(f"damaged: {_line(error)}") from error
+
+
+def _has_signature(data: bytes) -> bool:
+    """Whether the beginning is that of some format."""
+    accepts = (Image.OPEN[name][1] for name in _formats())
+    return any(accept is not None and accept(data[:16]) is True for accept in accepts)
 
 
 def _quiet() -> None:

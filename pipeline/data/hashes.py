@@ -27,16 +27,18 @@ class HashRecord:
     """Hashes as they are stored between runs.
 
     names : of the files, or of the members of an archive.
-    numbers : (name, 2) int64: size and modification time of a file, or first byte and size of a member.
+    numbers : (name, number) int64: size and modification time of a file, or the place of a member in its archive.
     hashes : (name, 32) uint8.
     stamp : of an archive, what the record is valid for: its size and modification time, and whether it was read to the
         end.
+    facts : of each member of an archive, what files beside it say, as JSON, or ""; empty for files.
     """
 
     names: tuple[str, ...]
     numbers: np.ndarray
     hashes: np.ndarray
     stamp: tuple[int, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 _NOTHING = HashRecord((), np.zeros((0, 2), np.int64), np.zeros((0, 32), np.uint8))
@@ -85,7 +87,7 @@ def record_path(cache: Path, kind: str, path: Path) -> Path:
     """The file that stores the hashes of a folder or archive.
 
     cache : folder for such files.
-    kind : "files" or "tar".
+    kind : of record, so that those of another kind or version are not read.
     path : of the folder or archive.
     """
     name = hashlib.sha256(f"{kind}\0{os.path.abspath(path)}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -96,30 +98,39 @@ def read_record(path: Path) -> HashRecord | None:
     """The stored hashes; None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            text = arrays["names"].tobytes().decode("utf-8", "surrogateescape")
-            names = tuple(text.split("\0")) if len(arrays["numbers"]) else ()
-            record = HashRecord(names, arrays["numbers"], arrays["hashes"], tuple(arrays["stamp"].tolist()))
+            stamp = tuple(arrays["stamp"].tolist())
+            names = _texts(arrays["names"]) if len(arrays["numbers"]) else ()
+            facts = _texts(arrays["facts"]) if stamp and names else ()
+            record = HashRecord(names, arrays["numbers"], arrays["hashes"], stamp, facts)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    whole = record.numbers.shape == (len(names), 2) and record.hashes.shape == (len(names), 32)
-    return record if whole else None
+    whole = record.numbers.shape[:1] == (len(names),) and record.hashes.shape == (len(names), 32)
+    return record if whole and len(facts) in (0, len(names)) else None
 
 
 def write_record(path: Path, record: HashRecord) -> None:
     """Store hashes. If the folder cannot be written to, nothing is stored and later runs hash again."""
     part = path.with_suffix(f".{os.getpid()}.part")
-    text = "\0".join(record.names).encode("utf-8", "surrogateescape")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             np.savez(
                 file,
-                names=np.frombuffer(text, np.uint8),
+                names=_bytes(record.names),
+                facts=_bytes(record.facts),
                 numbers=record.numbers,
                 hashes=record.hashes,
                 stamp=np.array(record.stamp, np.int64),
             )
         os.replace(part, path)
+
+
+def _texts(array: np.ndarray) -> tuple[str, ...]:
+    return tuple(array.tobytes().decode("utf-8", "surrogateescape").split("\0"))
+
+
+def _bytes(texts: Sequence[str]) -> np.ndarray:
+    return np.frombuffer("\0".join(texts).encode("utf-8", "surrogateescape"), np.uint8)
 
 
 def settled(changed: int) -> bool:

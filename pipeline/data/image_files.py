@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.data.archive import SUFFIXES as ARCHIVES
+from pipeline.data.archive import beside_or_folders, is_archive, unused_texts
+from pipeline.data.beside import MOST_BYTES as MOST_BESIDE
+from pipeline.data.beside import Beside, Facts, may_state, stem_beside, stems
 from pipeline.data.decoding import MOST_BYTES, BadImage
 from pipeline.data.hashes import file_hashes
-from pipeline.data.labels import Labels, class_folders, find_labels, read_lines
+from pipeline.data.labels import Labels, class_folders, find_labels
+from pipeline.data.lists import ImageList, read_list, uncounted
 from pipeline.data.source import ImageSource, Index, Load, Progress, is_image, key_of
 from pipeline.errors import DataError
 
@@ -41,24 +47,29 @@ def open_folder(
 ) -> FileSource:
     """The images of a folder in the byte order of their keys; in a tree, each folder in it is a class.
 
+    Files beside the images may state their classes instead (`pipeline.data.beside`).
+
     title : name of the dataset.
     root : the folder.
     labels : files of labels or class names; without one, labels.csv in the folder is read if it exists.
     limit : number of images, taken evenly over the classes, the first of each; None for all.
     cache, progress : as for `open_source`.
     """
-    names = image_names(root)
+    names, texts = _files(root)
     if not labels and (root / LABELS).is_file():
         labels = [root / LABELS]
     keys = [key_of(name) for name in names]
-    assigned = find_labels(keys, labels, class_folders(keys), by_folder=True)
+    facts = _facts(root, names, texts)
+    given, titles, by_folder = beside_or_folders(facts, keys)
+    assigned = find_labels(keys, labels, given, by_folder, titles)
+    assigned = replace(assigned, notes=(*assigned.notes, *unused_texts(facts, assigned.class_ids)))
     return file_source(title, root, names, assigned, limit=limit, spread=True, cache=cache, progress=progress)
 
 
 def open_list(
     title: str, root: Path, labels: Sequence[Path], *, limit: int | None, cache: Path, progress: Progress | None
 ) -> FileSource:
-    """The images of a list, in its order; the list has a "path" or "path label" on each line.
+    """The images of a list, in its order; the list has a "path" or "path label" on each line, or is a table or JSON.
 
     If no line has a label and every path has a folder, the folders are the classes.
 
@@ -78,16 +89,27 @@ def open_list(
         folder, path, labels = root, labels[0], labels[1:]
     else:
         folder, path = root.parent, root
-    lines = read_lines(path)
-    whole = [line.text for line in lines]
-    bare = all(is_image(text) for text in whole)  # then a space is part of the name
-    names = [_name(folder, path, text if bare else line.name) for text, line in zip(whole, lines, strict=True)]
+    listed = read_list(path)
+    if not listed.names_images:
+        raise DataError(
+            f"dataset.root {path}: none of its columns ({_shown(listed.columns)}) holds names of image files; call the "
+            "one with their paths image"
+        )
+    whole = [line.text for line in listed.lines]
+    bare = listed.words and all(is_image(text) for text in whole)  # then a space is part of the name
+    written = whole if bare else [line.name for line in listed.lines]
+    if not (folder / written[0]).exists():
+        written = uncounted(written) or written
+    names = [_name(folder, path, text) for text in written]
     keys = [key_of(name) for name in names]
     _check_different(path, keys)
-    values = [None if bare else line.value for line in lines]
+    values = [None if bare else line.value for line in listed.lines]
     folders = class_folders(keys)
     by_folder = not any(values) and all(folders)
-    assigned = find_labels(keys, labels, folders if by_folder else values, by_folder)
+    titles = [line.title for line in listed.lines]
+    assigned = find_labels(keys, labels, folders if by_folder else values, by_folder, titles)
+    if not listed.has_classes and not assigned.class_ids:
+        assigned = replace(assigned, notes=(*assigned.notes, _no_classes(path, listed)))
     return file_source(title, folder, names, assigned, limit=limit, spread=False, cache=cache, progress=progress)
 
 
@@ -119,6 +141,7 @@ def file_source(
         hashes=file_hashes(root, names, cache=cache, progress=progress),
         class_ids=assigned.class_ids,
         class_names=assigned.class_names,
+        notes=assigned.notes,
     )
     return FileSource(title, index, root, tuple(names))
 
@@ -129,10 +152,16 @@ def image_names(root: Path) -> list[str]:
     Follows each link to a folder once; skips hidden files and folders.
     Raises DataError if the folder does not exist or holds no image.
     """
+    return _files(root)[0]
+
+
+def _files(root: Path) -> tuple[list[str], list[str]]:
+    """The names of the images in a folder, as `image_names`, and of the files that may state the class of one."""
     if not root.is_dir():
         what = "a file, expected a folder" if root.exists() else "no such folder"
-        raise DataError(f"dataset.root {root}: {what}; give the folder of the images by dataset.root=…")
-    names, others, seen = [], Counter[str](), set()
+        how = "; read a tar or zip file by DATASET=tar" if is_archive(root) else ""
+        raise DataError(f"dataset.root {root}: {what}; give the folder of the images by dataset.root=…{how}")
+    names, texts, others, seen = [], [], Counter[str](), set()
     for folder, folders, files in os.walk(root, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
@@ -142,13 +171,29 @@ def image_names(root: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         beneath = os.path.relpath(folder, root).replace(os.sep, "/")
         for name in files:
+            path = name if beneath == "." else f"{beneath}/{name}"
             if is_image(name):
-                names.append(name if beneath == "." else f"{beneath}/{name}")
-            else:
-                others[os.path.splitext(name)[1].lower() or "without suffix"] += 1
+                names.append(path)
+                continue
+            others[os.path.splitext(name)[1].lower() or "without suffix"] += 1
+            if may_state(name):
+                texts.append(path)
     if not names:
-        raise DataError(f"dataset.root {root}: no images in it{_listed(others)}; give a folder of images")
-    return sorted(names, key=os.fsencode)
+        archives = [suffix for suffix in ARCHIVES if suffix in others]
+        how = f"; read its {archives[0]} files by DATASET=tar" if archives else ""
+        raise DataError(f"dataset.root {root}: no images in it{_listed(others)}; give a folder of images{how}")
+    return sorted(names, key=os.fsencode), texts
+
+
+def _facts(root: Path, names: Sequence[str], texts: Sequence[str]) -> list[Facts]:
+    """What the files beside each image say."""
+    beside, wanted = Beside(), {stem for name in names for stem in stems(name)} if texts else set()
+    for text in texts:
+        path = root / text
+        with suppress(OSError):  # a file that cannot be read states nothing
+            if stem_beside(text) in wanted and path.stat().st_size <= MOST_BESIDE:
+                beside.add(text, path.read_bytes())
+    return [beside.of(name) for name in names]
 
 
 def _listed(others: Counter[str]) -> str:
@@ -177,8 +222,20 @@ def _load(path: Path) -> bytes:
         raise BadImage(f"cannot be read: {error.strerror}") from error
 
 
+def _shown(columns: Sequence[str]) -> str:
+    return ", ".join(column if column else "one without a name" for column in columns)
+
+
+def _no_classes(path: Path, listed: ImageList) -> str:
+    return (
+        f"{path.name}: its images have no classes, because none of its columns ({_shown(listed.columns)}) is known to "
+        "hold them; call that column label"
+    )
+
+
 def _name(folder: Path, path: Path, given: str) -> str:
     """A path of the list, relative to the folder."""
+    given = given.replace("\\", "/") if "/" not in given else given  # a list that was written on Windows
     absolute = os.path.abspath(folder)
     name = os.path.relpath(os.path.join(absolute, given), absolute).replace(os.sep, "/")
     if name == ".." or name.startswith("../"):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.data.image_files import FileSource, file_source, image_names
-from pipeline.data.labels import Labels, class_folders, find_labels, read_lines
+from pipeline.data.labels import Labels, class_folders, find_labels, read_classes
+from pipeline.data.lists import read_list
 from pipeline.data.source import Progress, key_of
 from pipeline.errors import DataError
 
@@ -53,11 +54,12 @@ def _flat(root: Path, keys: Sequence[str], files: Sequence[Path]) -> Labels:
             f"dataset.root {root}: a flat folder of images, whose classes a file must state; give it by "
             "dataset.labels=…, or take the images without labels by DATASET=folder"
         )
-    numbers = [path for path in files if all(line.value is None and line.name.isdecimal() for line in read_lines(path))]
+    read = {path: _numbers(path) for path in files}
+    numbers = [path for path in files if read[path] is not None]
     if not numbers:
         return find_labels(keys, files, [None] * len(keys), by_folder=False)
     others = [path for path in files if path != numbers[0]]
-    values = [line.name for line in read_lines(numbers[0])]
+    values = read[numbers[0]]
     if len(values) != len(keys):
         raise DataError(
             f"dataset.labels {numbers[0]}: {len(values)} numbers for {len(keys)} images; give one a line for each "
@@ -72,6 +74,17 @@ def _flat(root: Path, keys: Sequence[str], files: Sequence[Path]) -> Labels:
     return find_labels(keys, others, [str(int(value) - first) for value in values], by_folder=False)
 
 
+def _numbers(path: Path) -> list[str] | None:
+    """The numbers of a file that has nothing but a number on each line; None for any other file."""
+    try:
+        lines = read_list(path).lines
+    except DataError:
+        if not path.is_file():
+            raise
+        return None  # it may be a file of class names
+    return [line.name for line in lines] if all(line.text.isdecimal() for line in lines) else None
+
+
 def _in_wnid_order(path: Path) -> bool:
-    ids = [line.id for line in read_lines(path)]
-    return all(ids) and ids == sorted(map(str, ids))
+    classes = read_classes(path)
+    return classes.has_wnids and [*classes.ids] == sorted(classes.ids)

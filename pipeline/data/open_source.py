@@ -4,32 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.card import NetworkCard
+from pipeline.data.archive import is_archive, open_archive
 from pipeline.data.doodles import Doodles
 from pipeline.data.image_files import open_folder, open_list
 from pipeline.data.imagenet import open_imagenet
+from pipeline.data.network_classes import with_network_classes
 from pipeline.data.source import ImageSource, Progress, doodle_source
-from pipeline.data.tar import open_tar
-from pipeline.dataset_settings import DatasetSettings
+from pipeline.dataset_settings import NETWORK, DatasetSettings
 from pipeline.errors import DataError
 
 _OPENERS = {"folder": open_folder, "list": open_list, "imagenet": open_imagenet}
 
 
-def open_source(settings: DatasetSettings, *, cache: Path, progress: Progress | None = None) -> ImageSource:
+def open_source(
+    settings: DatasetSettings, *, cache: Path, progress: Progress | None = None, card: NetworkCard | None = None
+) -> ImageSource:
     """The images of a dataset, in a fixed order, with keys, labels and content hashes; decodes nothing.
 
     settings : of the dataset.
     cache : folder in which hashes are stored, so that an unchanged file is read only once.
     progress : called with the bytes hashed so far and the bytes to hash.
+    card : of the network whose classes the images have if `settings.classes` says so; None to keep their own.
     Raises DataError for a dataset that is empty, has an unknown layout, or whose labels do not match.
     """
+    source = _open(settings, cache, progress)
+    if settings.classes == NETWORK and card is not None:
+        return with_network_classes(source, card)
+    return source
+
+
+def _open(settings: DatasetSettings, cache: Path, progress: Progress | None) -> ImageSource:
     if settings.kind == "doodles":
         count = settings.count if settings.limit is None else min(settings.count, settings.limit)
         return doodle_source(settings.title, Doodles(settings.seed, count, settings.size))
     root = Path(settings.root or "").expanduser()
     labels = [_label_file(root, name) for name in settings.label_files]
-    if settings.kind == "tar":
-        return open_tar(settings.title, str(root), labels, limit=settings.limit, cache=cache, progress=progress)
+    if settings.kind == "tar" or (settings.kind == "folder" and is_archive(root)):
+        return open_archive(settings.title, str(root), labels, limit=settings.limit, cache=cache, progress=progress)
     opener = _OPENERS[settings.kind]
     return opener(settings.title, root, labels, limit=settings.limit, cache=cache, progress=progress)
 

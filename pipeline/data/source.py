@@ -11,9 +11,9 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from pipeline.data.decoding import image_suffixes
 from pipeline.data.doodles import REVISION, Doodles, label_of
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 UNREADABLE = bytes(32)  # the hash of a file that could not be read
 NO_LABEL = -1
 
@@ -31,6 +31,7 @@ class Index:
         all zero for a file that could not be read.
     class_ids : by class number, the dataset's name of the class, such as a folder or a wnid.
     class_names : by class number, the readable name of the class.
+    notes : lines for the log about how the classes were read.
     """
 
     keys: tuple[str, ...]
@@ -38,6 +39,7 @@ class Index:
     hashes: np.ndarray
     class_ids: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -129,7 +131,7 @@ def key_of(name: str) -> str:
 def is_image(name: str) -> bool:
     """Whether a file has the suffix of an image and is not hidden."""
     last = name.rsplit("/", 1)[-1]
-    return not last.startswith(".") and last.lower().endswith(SUFFIXES)
+    return not last.startswith(".") and last.lower().endswith(image_suffixes())
 
 
 def _drawing(doodles: Doodles, image: int) -> np.ndarray:

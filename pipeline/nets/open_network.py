@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from pipeline.class_names import ClassNames
 from pipeline.errors import AtlasError, DefinitionError, SettingsError, UnitError, WeightsError, nearest
+from pipeline.label_files import parse_classes
 from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
-from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.publishers import Published, open_published
-from pipeline.nets.text import read_text
 from pipeline.nets.torch_modules import load_state, read_state, torch_network
 from pipeline.settings import FORMS, INTERPOLATIONS, ModelSettings
 
@@ -29,8 +29,6 @@ Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, m
 PACKAGE = "package:"
 _DEFINITIONS = Path(__file__).parent / "definitions"
 _WEIGHTS = Path(__file__).parent.parent / "weights"
-_WNID = re.compile(r"^n\d{8}\s+")  # WordNet's number of a class, before its names
-_PLACE = re.compile(r"^/[a-z]/(\S+)\s+(\d+)$")  # a category of Places and its number: "/a/abbey 0"
 _MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
 
 
@@ -146,22 +144,25 @@ def read_labels(source: str | None, path: Path | None) -> tuple[str, ...]:
     The line "n01440764 tench, Tinca tinca" becomes "tench, Tinca tinca", and "/a/abbey 0" becomes "abbey".
 
     source : "module:NAME", a file, or None.
-    path : of the file with one label a line; None for "module:NAME".
+    path : of the file, in any form that `parse_classes` reads; None for "module:NAME".
     """
     if path is None:
         return tuple(str(label) for label in _imported("model.labels", source)) if source is not None else ()
-    refuse_page(path, f"model.labels {path}", SettingsError)
+    return read_class_names(path).names
+
+
+def label_file(settings: ModelSettings) -> Path | None:
+    """The file of the network's labels; None if they come from elsewhere, or if it has none."""
+    return next((file.path for file in locate(settings) if file.role == "labels" and file.path.is_file()), None)
+
+
+def read_class_names(path: Path) -> ClassNames:
+    """The classes that a file of labels names, with their ids. Raises SettingsError for a file that names none."""
     try:
-        lines = read_text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"model.labels {path}: cannot be read ({error}); give a text file, one label a line"
-        ) from None
-    lines = [line.strip() for line in lines if line.strip()]
-    places = [_PLACE.match(line) for line in lines]
-    if all(places):
-        return tuple(place[1] for place in sorted(places, key=lambda place: int(place[2])))  # type: ignore[index]
-    return tuple(_WNID.sub("", line) for line in lines)
+        return parse_classes(path.read_bytes(), path.suffix)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+        raise SettingsError(f"model.labels {path}: {reason}; give a text file, one label a line") from None
 
 
 def needed_file(role: str, given: str | None, url: str | None, digests: Digests) -> NeededFile | None:

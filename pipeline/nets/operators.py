@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from pipeline.nets.interval import Interval, Part
 
-
 EXACT, PROBED, BOUND, WHOLE = "exact", "probed", "upper bound", "whole image"  # what is known of a window
 
 

@@ -144,3 +144,50 @@ def test_pointers_keep_no_pixels_until_they_are_filled_in(drawn, tmp_path):
         pixels(compose_config("pixels", [*filled, "dataset.count=119"]))
     assert pixels(compose_config("pixels", [*filled, "dataset.count=120"])) == 0
     assert (tmp_path / "out" / "atlas.h5").read_bytes() == (drawn / "atlas.h5").read_bytes()
+
+
+NUMBERS = ("0.0", "1.0", "2.0", "10.0", "11.0")  # as text, 10.0 comes before 2.0
+
+
+@pytest.fixture
+def numbered(tmp_path) -> Path:
+    """Images whose classes are numbers with a decimal point, as pandas writes them, and two of no class."""
+    rows = ["image,label"]
+    for at, value in enumerate((*NUMBERS, "-1.0", "-1")):
+        Image.new("RGB", (16, 16), (at * 30, 90, 200 - at * 20)).save(tmp_path / f"{value}-{at}.png")
+        rows.append(f"{value}-{at}.png,{value}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "list.csv"
+
+
+def of_own_class(out: Path, rows: Path, *overrides: str) -> dict[int, str] | None:
+    """Unit of a layer of twelve classes → label of the image of its own class; None without such images."""
+    network = ["model=torch", "model.name=twelve", "model.build=twelve_classes:network", "model.size=[16,16]"]
+    given = ["dataset=list", f'dataset.root="{rows}"', "methods=[tops]", "tops.k=2", *network, *overrides]
+    assert atlas(compose_config("atlas", [f'out="{out}"', "units=[fc]", *LITTLE, "experiment=null", *given])) == 0
+    with h5py.File(out / "atlas.h5") as file:
+        assert check(file) == []
+        tops, keys = file["layers/fc/tops"], file["dataset/images/key"].asstr()[:]
+        if "class" not in tops:
+            return None
+        hits = tops["class/image"][:, 0].tolist()
+        return {unit: keys[image].rsplit("-", 1)[0] for unit, image in enumerate(hits) if image >= 0}
+
+
+def test_numbers_are_the_networks_classes_only_if_the_user_says_so(tmp_path, numbered, capsys):
+    assert of_own_class(tmp_path / "out", numbered) is None
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "own class" in line]
+    assert "twelve has no names for its classes" in line and "dataset.classes=network" in line
+    said = of_own_class(tmp_path / "said", numbered, "dataset.classes=network")
+    assert said == {int(float(value)): value for value in NUMBERS}
+
+
+def test_names_of_the_network_agree_by_themselves(tmp_path, numbered, capsys):
+    (tmp_path / "names.txt").write_text("\n".join(f"class {at}" for at in range(12)))
+    named = [f'dataset.labels="{tmp_path / "names.txt"}"', f'model.labels="{tmp_path / "names.txt"}"']
+    assert of_own_class(tmp_path / "out", numbered, *named) == {int(float(value)): value for value in NUMBERS}
+    assert "own class" not in capsys.readouterr().err
+    (tmp_path / "others.txt").write_text("\n".join(f"Class {at + (at == 7)}" for at in range(12)))
+    named[1] = f'model.labels="{tmp_path / "others.txt"}"'
+    assert of_own_class(tmp_path / "others", numbered, *named) is None
+    assert "class 7 is 'class 7' in the dataset, 'Class 8' in twelve" in capsys.readouterr().err

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard, mean_colour
-from pipeline.dataset_settings import DatasetRecord, DatasetSettings
+from pipeline.class_names import disagreement
+from pipeline.dataset_settings import NETWORK, DatasetRecord, DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
@@ -187,7 +188,7 @@ class Tops(Method):
             digest=source.digest,
             images=len(source),
             classes=names,
-            ordered=_are_the_units(names, request.card),
+            ordered=settings.classes == NETWORK or (names != () and disagreement(names, request.card) is None),
             preprocess=settings.preprocess,
             reduced_decoding=settings.reduced_decoding,
             bad_share=settings.bad_share,
@@ -344,16 +345,6 @@ def layer_rules(plan: Plan, layer: LayerCard) -> tuple[str, ...]:
 def _sees_all(card: NetworkCard, layer: LayerCard) -> bool:
     top, left, bottom, right = layer.window
     return (bottom - top) * (right - left) >= _NEARLY_WHOLE * card.height * card.width
-
-
-def _are_the_units(names: tuple[str, ...], card: NetworkCard) -> bool:
-    """Whether the dataset's classes are the class layer's units, in their order."""
-    if card.class_layer is None or not names:
-        return False
-    if len(names) != card.layer(card.class_layer).channels:
-        return False
-    labels = [label.split(",")[0].strip().casefold() for label in card.labels]
-    return not labels or labels == [name.split(",")[0].strip().casefold() for name in names]
 
 
 def _bytes(plan: Plan, mining: MiningRecord) -> int:

@@ -148,6 +148,23 @@ def two_frames(upright: np.ndarray, kind: str, **options: object) -> bytes:
     return saved(upright, kind, save_all=True, append_images=[Image.fromarray(255 - upright)], **options)
 
 
+def plain_ppm(upright: np.ndarray) -> bytes:
+    return b"P3\n%d %d\n255\n" % upright.shape[1::-1] + b"\n".join(b"%d" % level for level in upright.ravel())
+
+
+def few_levels(upright: np.ndarray, most: int) -> bytes:
+    """A PPM whose levels go from 0 to `most`."""
+    levels = np.rint(upright / 255 * most).astype("u1" if most < 256 else ">u2")
+    return b"P6\n%d %d\n%d\n" % (*upright.shape[1::-1], most) + levels.tobytes()
+
+
+def icon(upright: np.ndarray) -> bytes:
+    """An ICO of one PNG; its directory writes a side of 256 or more as 0."""
+    rows, columns = (side if side < 256 else 0 for side in upright.shape[:2])
+    data = saved(upright, "PNG")
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, columns, rows, 0, 0, 1, 24, len(data), 22) + data
+
+
 def _same(upright: np.ndarray) -> np.ndarray:
     return upright
 
@@ -207,6 +224,30 @@ FORMS: dict[str, Form] = {
     "gif animated": Form(lambda u: two_frames(u, "GIF"), _same, 16),
     "png turned": Form(_turned("PNG", 5), _same, 0),
     "webp turned": Form(_turned("WEBP", 8, lossless=True), _same, 0),
+    "ppm": Form(lambda u: saved(u, "PPM"), _same, 0),
+    "ppm as text": Form(plain_ppm, _same, 0),
+    "ppm with a comment": Form(lambda u: saved(u, "PPM").replace(b"P6\n", b"P6\n# a camera's\n", 1), _same, 0),
+    "ppm of few levels": Form(lambda u: few_levels(u, 15), _same, 9),
+    "ppm 16 bit": Form(lambda u: few_levels(u, 65535), _same, 1),
+    "pgm": Form(lambda u: saved(Image.fromarray(u).convert("L"), "PPM"), grey, 1),
+    "pgm 16 bit": Form(
+        lambda u: b"P5\n%d %d\n65535\n" % u.shape[1::-1] + deep_grey(u).astype(">u2").tobytes(), grey, 1
+    ),
+    "pbm": Form(
+        lambda u: saved(Image.fromarray(u).convert("L").point(lambda level: 255 * (level > 127), "1"), "PPM"),
+        lambda u: 255 * (np.asarray(Image.fromarray(u).convert("L"))[..., None] > 127).repeat(3, axis=2),
+        0,
+    ),
+    "pfm": Form(lambda u: saved(Image.fromarray((grey(u)[..., 0] / 255).astype(np.float32)), "PPM"), grey, 1),
+    "tga": Form(lambda u: saved(u, "TGA"), _same, 0),
+    "tga alpha, packed": Form(lambda u: saved(rgba(u), "TGA", compression="tga_rle"), on_white, 1),
+    "pcx": Form(lambda u: saved(u, "PCX"), _same, 0),
+    "sgi": Form(lambda u: saved(u, "SGI"), _same, 0),
+    "jpeg 2000": Form(lambda u: saved(u, "JPEG2000"), _same, 3),
+    "ico": Form(icon, _same, 0),
+    "dds": Form(lambda u: saved(u, "DDS"), _same, 0),
+    "mpo": Form(lambda u: two_frames(u, "MPO", quality=95), _same, 3),
+    "qoi": Form(lambda u: saved(u, "QOI"), _same, 0),
     **{f"jpeg turned {n}": Form(_turned("JPEG", n, quality=95), _same, 3) for n in range(1, 9)},
 }  # fmt: skip
 

@@ -23,8 +23,8 @@ from pipeline.errors import DataError
 
 GREY = (120, 130, 140)
 FOLDER = DatasetSettings(
-    kind="folder", name=None, root="nowhere", labels=None, limit=None, preprocess="squash", reduced_decoding=False,
-    bad_share=0.01, block=64, seed=0, count=30, size=32,
+    kind="folder", name=None, root="nowhere", labels=None, classes=None, limit=None, preprocess="squash",
+    reduced_decoding=False, bad_share=0.01, block=64, seed=0, count=30, size=32,
 )  # fmt: skip
 
 

@@ -47,9 +47,42 @@ def test_a_broken_file_says_why(name):
     assert str(pickle.loads(pickle.dumps(raised.value))) == raised.value.reason
 
 
+def test_every_suffix_that_pillow_reads_is_that_of_an_image():
+    """Left out are formats that are only written or only looked at, films, and what starts another program."""
+    suffixes = set(decoding.image_suffixes())
+    assert {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".ico", ".tif", ".psd", ".gif", ".mpo"} <= suffixes
+    assert not suffixes & {".pdf", ".eps", ".ps", ".mpg", ".h5", ".grib", ".wmf", ".palm", ".txt", ".json", ".cls"}
+    assert (".avif" in suffixes) == ("AVIF" in Image.OPEN)
+
+
+def test_a_program_in_postscript_is_no_image():
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(BadImage, match="not an image"):
+        decode(data, reduced_to=None)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
-    name=st.sampled_from(["jpeg", "png", "webp", "bmp", "tiff lzw", "gif", "jpeg turned 6", "png clear palette"]),
+    name=st.sampled_from(
+        [
+            "jpeg",
+            "png",
+            "webp",
+            "bmp",
+            "tiff lzw",
+            "gif",
+            "jpeg turned 6",
+            "png clear palette",
+            "ppm",
+            "ppm as text",
+            "pgm 16 bit",
+            "tga alpha, packed",
+            "pcx",
+            "sgi",
+            "ico",
+            "dds",
+        ]
+    ),
     scribbles=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),
 )
 def test_any_damage_gives_pixels_or_a_bad_image_and_nothing_else(name, scribbles):

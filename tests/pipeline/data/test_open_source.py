@@ -3,82 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from image_forms import picture, saved
+from given_files import LONG_AGO, content, labels_of, pack, put, read, settings
 
 from pipeline.data import hashes
 from pipeline.data.doodles import CLASSES, draw
 from pipeline.data.open_source import open_source
-from pipeline.data.source import NO_LABEL, ImageSource, Index
-from pipeline.dataset_settings import DatasetSettings
+from pipeline.data.source import NO_LABEL, Index
 from pipeline.errors import DataError, SettingsError
-
-LONG_AGO = 1_000_000_000
-
-
-def settings(kind: str, root: Path | str | None, **changes: object) -> DatasetSettings:
-    values = {
-        "kind": kind, "name": None, "root": None if root is None else str(root), "labels": None, "limit": None,
-        "preprocess": "squash", "reduced_decoding": False, "bad_share": 0.01, "block": 64, "seed": 3, "count": 40,
-        "size": 32,
-    }  # fmt: skip
-    return DatasetSettings(**{**values, **changes})
-
-
-@pytest.fixture
-def opened(tmp_path):
-    def open_with(kind, root, **changes):
-        return open_source(settings(kind, root, **changes), cache=tmp_path / "cache")
-
-    return open_with
-
-
-def put(root: Path, *names: str, old: bool = False) -> Path:
-    """Write small pictures of different content under these names."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content(name))
-        if old:
-            os.utime(path, (LONG_AGO, LONG_AGO))
-    return root
-
-
-def content(name: str) -> bytes:
-    return saved(picture(8, 8, seed=sum(map(ord, name))), "PNG") + name.encode()
-
-
-def pack(path: Path, *names: str, mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as archive:
-        for name in names:
-            member = tarfile.TarInfo(name)
-            member.size = len(content(name))
-            archive.addfile(member, io.BytesIO(content(name)))
-    os.utime(path, (LONG_AGO, LONG_AGO))
-    return path
-
-
-def read(source: ImageSource, start: int, stop: int) -> Iterator[tuple[int, bytes | np.ndarray]]:
-    """The images start … stop−1 with their bytes (drawings: their pixels)."""
-    for image, load in source.loads(start, stop):
-        yield image, load()
-
-
-def labels_of(source) -> dict[str, str]:
-    """Key → name of the class."""
-    return {
-        key: source.index.class_names[label] for key, label in zip(source.index.keys, source.index.labels, strict=True)
-    }
-
 
 TREE = ("dog/b.png", "cat/a.png", "cat/B.PNG", "cat/deep/c.png", "dog/a.png")
 SORTED = ("cat/B.PNG", "cat/a.png", "cat/deep/c.png", "dog/a.png", "dog/b.png")
@@ -169,7 +106,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path, opened, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(hashes, "_hash", fail)
-        patch.setattr("pipeline.data.tar._hash", fail)
+        patch.setattr("pipeline.data.archive._hash", fail)
         again = opened(kind, root)
         assert again.digest == before.digest
         assert [data for _, data in read(again, 0, 5)] == [data for _, data in read(before, 0, 5)]
@@ -177,7 +114,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path, opened, monkeypatc
     os.utime(changed, (LONG_AGO + 1, LONG_AGO + 1))
     with monkeypatch.context() as patch, pytest.raises(AssertionError, match="read again"):
         patch.setattr(hashes, "_hash", fail)
-        patch.setattr("pipeline.data.tar._hash", fail)
+        patch.setattr("pipeline.data.archive._hash", fail)
         opened(kind, root)
     assert opened(kind, root).digest == before.digest
 

@@ -131,8 +131,8 @@ def _source(folder: Path):
         noise = np.random.RandomState(number).randint(0, 256, (13, 12, 3)).astype(np.uint8)
         Image.fromarray(noise).save(place / f"{number}.png")
     settings = DatasetSettings(
-        kind="folder", name="noise", root=str(folder / "images"), labels=None, limit=None, preprocess="resize",
-        reduced_decoding=False, bad_share=0.0, block=9, seed=0, count=1, size=16,
+        kind="folder", name="noise", root=str(folder / "images"), labels=None, classes=None, limit=None,
+        preprocess="resize", reduced_decoding=False, bad_share=0.0, block=9, seed=0, count=1, size=16,
     )  # fmt: skip
     return open_source(settings, cache=folder / "cache")
 

@@ -13,6 +13,7 @@ from pipeline.nets import operators, sliding
 from pipeline.nets.backward import RULES, BackwardPass
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import GraphBuilder, Network
+from pipeline.nets.opaque import Opaque
 from pipeline.nets.operators import (
     Affine,
     ChannelOrder,
@@ -21,7 +22,6 @@ from pipeline.nets.operators import (
     Identity,
     InnerProduct,
     Maximum,
-
     OpenRelu,
     Operator,
     Pointwise,
@@ -40,7 +40,6 @@ from pipeline.nets.operators import (
     Tiled,
     UnitNorm,
 )
-from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import (
     AveragePool,

@@ -43,7 +43,8 @@ def photos(test_data, tmp_path_factory) -> Pictures:
     """The 5,000 photos that neither network was trained on."""
     settings = DatasetSettings(
         kind="tar", name=None, root=str(test_data / "tiny-val.tar"), labels=str(test_data / "tiny-labels.txt"),
-        limit=None, preprocess="resize", reduced_decoding=False, bad_share=0.0, block=256, seed=0, count=1, size=SIZE,
+        classes=None, limit=None, preprocess="resize", reduced_decoding=False, bad_share=0.0, block=256, seed=0,
+        count=1, size=SIZE,
     )  # fmt: skip
     return read_pictures(
         open_source(settings, cache=tmp_path_factory.mktemp("cache")),
