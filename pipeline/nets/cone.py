@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -69,7 +70,12 @@ class Cone:
         self._needs = (self._intervals(0), self._intervals(1))
         rows, columns = (needs[network.input] for needs in self._needs)
         self.window = Window(rows.start, columns.start, rows.stop, columns.stop)
-        self.steps = tuple(self._step(node) for node in network.ancestors([self.layer.node]))
+        self._nodes = network.ancestors([self.layer.node])
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What is computed, parents first; a table of windows does without."""
+        return tuple(self._step(node) for node in self._nodes)
 
     @property
     def mean(self) -> np.ndarray:
@@ -90,7 +96,7 @@ class Cone:
     @property
     def normalized(self) -> bool:
         """Whether the layer is a softmax, so that its values are probabilities."""
-        return isinstance(self.steps[-1].operator, Softmax)
+        return isinstance(self.network.operator(self.layer.node), Softmax)
 
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         """The activation of each item's unit at the position, (batch,).
@@ -120,21 +126,21 @@ class Cone:
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass of one item; of the layer itself a single unit is counted."""
         total, network = 0, self.network
-        for step in self.steps:
-            macs = network.macs(step.node)
+        for node in self._nodes:
+            macs = network.macs(node)
             if macs == 0:
                 continue
-            if step.node == self.layer.node:
+            if node == self.layer.node:
                 total += macs // (self.layer.channels * self.layer.height * self.layer.width)
             else:
-                area = len(self._needs[0][step.node]) * len(self._needs[1][step.node])
-                total += macs * area // (extent(network, step.node, 0) * extent(network, step.node, 1))
+                area = len(self._needs[0][node]) * len(self._needs[1][node])
+                total += macs * area // (extent(network, node, 0) * extent(network, node, 1))
         return total
 
     def map_bytes(self) -> int:
         """Bytes of all float32 maps of one item, which a micro-batch keeps for its backward pass."""
         total = 0
-        for node in (self.network.input, *(step.node for step in self.steps[:-1])):
+        for node in (self.network.input, *self._nodes[:-1]):
             area = len(self._needs[0][node]) * len(self._needs[1][node])
             shape = self.network.shape(node)
             total += 4 * shape[0] * (area if len(shape) == 3 else 1)

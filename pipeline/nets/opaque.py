@@ -87,12 +87,13 @@ class Opaque(Operator):
         self.local = bool(self.spans)
         self.regular = False
         self.status = PROBED if self.local else BOUND
+        self._operands = [_Operand(self.spans, place) for place in range(len(self.shapes))]
 
     def settings(self) -> dict[str, object]:
         return {"function": self.description}
 
     def operand(self, place: int) -> Operator:
-        return _Operand(self, place)
+        return self._operands[place]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.function(*inputs)
@@ -119,10 +120,9 @@ class Opaque(Operator):
 class _Operand(Operator):
     """What an opaque operator reads of one of its operands."""
 
-    def __init__(self, whole: Opaque, place: int) -> None:
+    def __init__(self, spans: dict[tuple[int, int], list[Interval]], place: int) -> None:
         super().__init__()
-        self._spans = {axis: spans for (at, axis), spans in whole.spans.items() if at == place}
-        self.combines = whole.combines
+        self._spans = {axis: found for (at, axis), found in spans.items() if at == place}
 
     def needed(self, wanted: Interval, axis: int, size: int) -> Interval:
         if axis not in self._spans:
