@@ -70,7 +70,7 @@ def requested(request: Request) -> Plan:
 def _announce(
     card: NetworkCard, asked: AtlasRequest, source: object, priors: OpenedPriors, notes: Sequence[str]
 ) -> None:
-    """Print what begins, notes on the network, what is left out for want of images or a prior, how classes were read."""
+    """Print what begins, notes on the network and the classes, and what is left out for want of images or a prior."""
     print(f"{card.name}@{card.digest[:12]} into {asked.out}/", file=sys.stderr)
     for note in notes:
         print(note, file=sys.stderr)

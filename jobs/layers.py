@@ -31,8 +31,9 @@ def layers(config: DictConfig) -> int:
     for layer in card.layers:
         top, left, bottom, right = layer.window
         about = f"the same as {layer.same_as}" if layer.same_as else layer.measure
+        mark = "*" if layer.shown else " "
         print(
-            f"{'*' if layer.shown else ' '} {layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
+            f"{mark} {layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
             f"{_pair(layer.window_size[1], layer.window_size[0]):>9} {layer.window_stride[0]:7} "
             f"{layer.window_offset[0]:7} {f'{top}-{bottom - 1}, {left}-{right - 1}':>22} "
             f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f}  {about}"

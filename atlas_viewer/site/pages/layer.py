@@ -177,12 +177,9 @@ def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder:
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     """The layer table's facts about a layer."""
     info = layer.info
-    rows = [
-        ("Operation", info.kind),
-        *([("Measured", info.measure)] if info.measure else []),
-        ("Channels", str(info.channels)),
-        ("Map", captions.pair(info.size)),
-    ]
+    rows = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
+    if info.measure:
+        rows.insert(1, ("Measured", info.measure))
     rows.append(("Receptive field", captions.sees(info)))
     if len(layer) != info.channels:
         rows.append(("Shown", f"{len(layer)} of {info.channels}"))

@@ -1,4 +1,4 @@
-"""Two recordings of a module with different images, put side by side: what varies with the images, and what is fixed."""
+"""Two recordings of a module with different images, side by side: what varies with the images, and what is fixed."""
 
 from __future__ import annotations
 

@@ -279,9 +279,9 @@ class _Translation:
             self._adopt_map(call.reads[0])
         forms = self._operand_forms(call)
         result = order_of("first", self.capture.shape(value), rows).shape
-        if forms and call.name in RESHAPES and len(forms[0].shape) == len(result) == 3 and forms[0].positions > 1:
-            if result[0] != forms[0].shape[0]:  # channels become positions, as where channels are shuffled
-                return None
+        reshaped = forms and call.name in RESHAPES and len(forms[0].shape) == len(result) == 3
+        if reshaped and forms[0].positions > 1 and result[0] != forms[0].shape[0]:
+            return None  # channels become positions, as where channels are shuffled
         if not forms or rows != Rows(0, 1) or not all(form.plain for form in forms):
             return self._reshaped_plain(call, value, rows, forms) if forms else None
         piece = self._piece(call, value, forms)
@@ -445,7 +445,7 @@ class _Translation:
         return self._add(call, TokenConcat(), parts, Form("", shape, order, tokens))
 
     def _moved(self, call: Call, value: int, rows: Rows) -> Form | None:
-        """Functions that only move values: crops, padding, shifts, strides, repetition. Followed with numbered values."""
+        """Functions that only move values: crops, padding, shifts, strides, repetition; followed with numbers."""
         if call.name not in MOVING:
             return None
         depending = [at for at in call.reads if self.capture.depends(at)]
@@ -466,11 +466,11 @@ class _Translation:
             return None
         channels, moved_rows, moved_columns, fill = index
         form = Form("", single, order, _cropped(below, moved_rows))
-        if moved_rows == list(range(below.shape[1])) and moved_columns == list(range(below.shape[2])):
-            if channels == list(range(channels[0], channels[0] + len(channels))) and channels[0] >= 0:
-                if len(channels) == below.shape[0]:
-                    return Form(below.node, below.shape, order, below.tokens) if single == shape else None
-                return self._add(call, Slice(channels[0], channels[0] + len(channels)), [below], form)
+        still = moved_rows == list(range(below.shape[1])) and moved_columns == list(range(below.shape[2]))
+        if still and channels[0] >= 0 and channels == list(range(channels[0], channels[0] + len(channels))):
+            if len(channels) == below.shape[0]:
+                return Form(below.node, below.shape, order, below.tokens) if single == shape else None
+            return self._add(call, Slice(channels[0], channels[0] + len(channels)), [below], form)
         if FILLED in channels:
             return None
         moved = self._add(call, Moved(channels, moved_rows, moved_columns, fill), [below], form)
@@ -564,13 +564,12 @@ class _Translation:
         wide = max(forms, key=lambda form: math.prod(form.shape))
         if len(wide.shape) != 3 and len(self.capture.shape(value)) != 2:
             return None
-        if call.name in RESHAPES or call.name in _PERMUTES or (len(call.results) > 1 and not call.overwrites):
-            if len(self.capture.shape(value)) != 2:
-                return None
-        if wide.order.axes != "first" and len(self.capture.shape(value)) != 2:
-            same = self.capture.shape(value)[-1] == wide.shape[0] or call.name not in _MIXING
-            if not same:
-                return None
+        vector, several = len(self.capture.shape(value)) == 2, len(call.results) > 1 and not call.overwrites
+        if not vector and (several or call.name in RESHAPES or call.name in _PERMUTES):
+            return None
+        same = self.capture.shape(value)[-1] == wide.shape[0] or call.name not in _MIXING
+        if not vector and wide.order.axes != "first" and not same:
+            return None
         target = self._lies_like(wide, value, rows)
         return None if target is None else self._opaque(value, *target, call, _kept(wide.tokens, target[0]))
 
@@ -838,9 +837,9 @@ def _map_shape(order: Order, like: Form | None) -> Shape | None:
     channels = order.shape[0] if order.axes == "first" else order.shape[-1]
     places = order.shape[1:] if order.axes == "first" else order.shape[:-1]
     count = math.prod(places) * order.rows
-    if like is not None and count == like.positions:
-        if len(places) != 2 or places == like.shape[1:] or order.rows > 1:
-            return channels, *like.shape[1:]
+    same = like is not None and count == like.positions
+    if same and (len(places) != 2 or places == like.shape[1:] or order.rows > 1):
+        return channels, *like.shape[1:]
     if order.rows > 1:
         return None
     if len(places) == 2:
