@@ -225,7 +225,7 @@ def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, lab
     mean = np.zeros(channels) if mean is None else mean
     gain = np.ones(channels) if settings.gain is None else settings.gain
     preprocessing = _preprocessing(settings.size, settings.order, mean, gain, settings.interpolation)
-    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer, **_picked(settings.output))
+    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer, settings.output)
 
 
 def _from_published(settings: ModelSettings, published: Published, mean: object, labels: tuple[str, ...]) -> Network:
@@ -248,7 +248,7 @@ def _from_published(settings: ModelSettings, published: Published, mean: object,
 
     def translated(class_layer: str | None) -> Network:
         names = labels if labels else published.labels
-        return torch_network(settings.name, published.module, preprocessing, names, class_layer, **_picked(output))
+        return torch_network(settings.name, published.module, preprocessing, names, class_layer, output)
 
     if settings.class_layer is not None or published.class_layer is None:
         network = translated(settings.class_layer)
@@ -270,10 +270,6 @@ def _preprocessing(
     by = interpolation if interpolation in INTERPOLATIONS else "bilinear"
     centre = fit_mean(np.asarray(mean, np.float64), height, width)
     return Preprocessing(height, width, order, centre, np.asarray(gain, np.float64), by)  # type: ignore[arg-type]
-
-
-def _picked(output: str | None) -> dict[str, str]:
-    return {} if output is None else {"output": output}
 
 
 def _is_module(source: str | None) -> bool:
