@@ -89,7 +89,19 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
             size=settings.size,
         )
     _check_labels(network)
-    return network
+    return network.placed(_positions(settings.position)) if settings.position else network
+
+
+def _positions(given: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Pattern → (row, column) of the settings "LAYER:ROW,COLUMN"."""
+    positions = {}
+    for text in given:
+        layer, _, place = text.rpartition(":")
+        row, _, column = place.partition(",")
+        if not layer or not row.strip().isdecimal() or not column.strip().isdecimal():
+            raise SettingsError(f"model.position: got {text!r}, expected LAYER:ROW,COLUMN, such as conv5:0,12")
+        positions[layer] = (int(row), int(column))
+    return positions
 
 
 def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
