@@ -5,7 +5,6 @@ Both compute what an atlas stores for the same settings, with the same code.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -256,8 +255,10 @@ def _captured(module: Any, config: DictConfig, given: Mapping[str, Any]) -> Netw
     if isinstance(settings.mean, str):
         raise SettingsError(f"model.mean: got {settings.mean!r}, expected one number a channel; give the numbers")
     check("model.size", settings.size, "a height and a width of 1 or more", min(settings.size) >= 1)
-    preprocessing = Preprocessing(*settings.size, settings.order, settings.mean, settings.gain)
-    network = torch_network(settings.name, copy.deepcopy(module).cpu(), preprocessing, labels, settings.class_layer)
+    filter_name = settings.interpolation or "bilinear"
+    preprocessing = Preprocessing(*settings.size, settings.order, settings.mean, settings.gain, filter_name)
+    classes, output = settings.class_layer, settings.output
+    network = torch_network(settings.name, module, preprocessing, labels, classes, output)
     if labels and network.class_layer is not None:
         classes = network.layer(network.class_layer).channels
         check("labels", len(labels), f"{classes}, one for each unit of {network.class_layer}", len(labels) == classes)

@@ -89,6 +89,8 @@ class ModelSettings:
         a tuple in a module, or None.
     labels_url : address of a published file of labels, used without `labels`; or None.
     class_layer : name of the class layer; None to detect it.
+    position : "LAYER:ROW,COLUMN", the position of a layer's map that stands for its units, in place of the centre;
+        LAYER may hold * and ?.
     """
 
     name: str
@@ -118,6 +120,7 @@ class ModelSettings:
     labels_url: str | None
     class_layer: str | None
     licence: str
+    position: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("model.form", self.form, tuple(FORMS))

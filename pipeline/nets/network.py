@@ -6,12 +6,13 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.errors import DefinitionError, UnitError, nearest
+from pipeline.errors import DefinitionError, SettingsError, UnitError, nearest
 from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, Sum, switches_off
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.rearranging import Constant, Moved, Tokens
@@ -34,6 +35,7 @@ class Layer:
     parents : names of the nodes that the operator reads.
     macs : multiply-accumulates of this layer alone for one image.
     same_as : name of the layer whose value this is too, under another name; "" for a value's first name.
+    at : the position that stands for the units, in place of the centre; None for the centre.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Layer:
     parents: tuple[str, ...]
     macs: int
     same_as: str = ""
+    at: tuple[int, int] | None = None
 
     @property
     def spatial(self) -> bool:
@@ -52,8 +55,8 @@ class Layer:
 
     @property
     def centre(self) -> tuple[int, int]:
-        """The position (row, column) whose activation represents the unit."""
-        return self.height // 2, self.width // 2
+        """The position (row, column) whose activation represents the unit: the centre, unless another is set."""
+        return (self.height // 2, self.width // 2) if self.at is None else self.at
 
 
 class Network:
@@ -224,6 +227,31 @@ class Network:
         other = copy.copy(self)
         other.graph = copy.deepcopy(self.graph).to(device=device, dtype=dtype)
         other._operators = {node: other.graph.get_submodule(target) for node, target in self._targets.items()}
+        return other
+
+    def placed(self, positions: Mapping[str, tuple[int, int]]) -> Network:
+        """A copy whose units stand at other positions than the centre; its digest is another one.
+
+        positions : pattern of names of layers, which may hold * and ? → (row, column).
+        Raises SettingsError for a pattern that matches no map, or a position outside of one.
+        """
+        other = copy.copy(self)
+        other.layers = dict(self.layers)
+        for pattern, (row, column) in positions.items():
+            matched = [name for name, layer in self.layers.items() if layer.spatial and fnmatchcase(name, pattern)]
+            if not matched:
+                maps = [name for name, layer in self.layers.items() if layer.spatial]
+                raise SettingsError(f"model.position {pattern}: matches no map of {self.name}{nearest(pattern, maps)}")
+            for name in matched:
+                layer = self.layers[name]
+                if not (0 <= row < layer.height and 0 <= column < layer.width):
+                    raise SettingsError(
+                        f"model.position {pattern}:{row},{column}: layer {name} has rows 0-{layer.height - 1} and "
+                        f"columns 0-{layer.width - 1}; give a position inside"
+                    )
+                other.layers[name] = replace(layer, at=(row, column))
+        moved = sorted((name, layer.at) for name, layer in other.layers.items() if layer.at is not None)
+        other.digest = hashlib.sha256(json.dumps([self.digest, moved]).encode()).hexdigest()
         return other
 
     # Tables ------------------------------------------------------------------------------------------

@@ -89,7 +89,19 @@ def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published)
             size=settings.size,
         )
     _check_labels(network)
-    return network
+    return network.placed(_positions(settings.position)) if settings.position else network
+
+
+def _positions(given: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Pattern → (row, column) of the settings "LAYER:ROW,COLUMN"."""
+    positions = {}
+    for text in given:
+        layer, _, place = text.rpartition(":")
+        row, _, column = place.partition(",")
+        if not layer or not row.strip().isdecimal() or not column.strip().isdecimal():
+            raise SettingsError(f"model.position: got {text!r}, expected LAYER:ROW,COLUMN, such as conv5:0,12")
+        positions[layer] = (int(row), int(column))
+    return positions
 
 
 def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
@@ -225,7 +237,7 @@ def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, lab
     mean = np.zeros(channels) if mean is None else mean
     gain = np.ones(channels) if settings.gain is None else settings.gain
     preprocessing = _preprocessing(settings.size, settings.order, mean, gain, settings.interpolation)
-    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer, **_picked(settings.output))
+    return torch_network(settings.name, module, preprocessing, labels, settings.class_layer, settings.output)
 
 
 def _from_published(settings: ModelSettings, published: Published, mean: object, labels: tuple[str, ...]) -> Network:
@@ -248,7 +260,7 @@ def _from_published(settings: ModelSettings, published: Published, mean: object,
 
     def translated(class_layer: str | None) -> Network:
         names = labels if labels else published.labels
-        return torch_network(settings.name, published.module, preprocessing, names, class_layer, **_picked(output))
+        return torch_network(settings.name, published.module, preprocessing, names, class_layer, output)
 
     if settings.class_layer is not None or published.class_layer is None:
         network = translated(settings.class_layer)
@@ -270,10 +282,6 @@ def _preprocessing(
     by = interpolation if interpolation in INTERPOLATIONS else "bilinear"
     centre = fit_mean(np.asarray(mean, np.float64), height, width)
     return Preprocessing(height, width, order, centre, np.asarray(gain, np.float64), by)  # type: ignore[arg-type]
-
-
-def _picked(output: str | None) -> dict[str, str]:
-    return {} if output is None else {"output": output}
 
 
 def _is_module(source: str | None) -> bool:

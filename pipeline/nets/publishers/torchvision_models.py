@@ -48,7 +48,7 @@ def open_torchvision(settings: ModelSettings, weights: Path | None) -> Published
             arguments.setdefault("weights_backbone", None)
         module = builder(weights=entry if pretrained else None, **arguments)
         if weights is not None:
-            load_state(module, read_state(weights), weights)
+            load_state(module, read_state(weights), weights, settings.weights_key)
     return _with_card(module, builder, entry, pretrained)
 
 

@@ -52,7 +52,7 @@ def open_huggingface(settings: ModelSettings, weights: Path | None) -> Published
         except (OSError, ValueError) as error:
             raise _refusal(given, repo, error) from None
         if weights is not None:
-            load_state(module, read_state(weights), weights)
+            load_state(module, read_state(weights), weights, settings.weights_key)
         return _with_card(module, processor, cache_of_hub() if pretrained and not Path(repo).is_dir() else None)
 
 

@@ -328,7 +328,7 @@ def output_value(name: str, recording: Recording, output: str | None) -> int:
 
 
 def prepared(name: str, module: nn.Module) -> nn.Module:
-    """A copy of the module for evaluation in float32, out of the wrappers of parallel and compiled modules."""
+    """A copy of the module for evaluation on the CPU in float32, without wrappers for parallel or compiled running."""
     while True:
         inner = getattr(module, "_orig_mod", None)  # torch.compile
         if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -353,7 +353,7 @@ def prepared(name: str, module: nn.Module) -> nn.Module:
             f"network {name}: {type(module).__name__} cannot be copied ({str(error).splitlines()[0]}); "
             "give a function that builds it"
         ) from None
-    return copied.float().eval().requires_grad_(False)
+    return copied.cpu().float().eval().requires_grad_(False)
 
 
 def order_of(axes: str, shape: Sequence[int], rows: Rows) -> Order:

@@ -498,13 +498,13 @@ ELEMENTWISE = frozenset(
         "elu", "selu", "celu", "softplus", "softsign", "logsigmoid", "hardshrink", "softshrink", "tanhshrink",
         "threshold", "dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "clone",
         "identity", "contiguous", "clamp", "clip", "clamp_min", "clamp_max", "where", "masked_fill", "abs",
-        "absolute", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos",
-        "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv",
-        "sign", "sgn", "floor", "ceil", "round", "trunc", "frac", "remainder", "fmod", "lerp", "addcmul", "addcdiv",
-        "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "logical_and", "logical_or", "logical_not",
-        "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "and", "or", "invert", "nan_to_num", "sinc",
-        "logit", "lgamma", "digamma", "heaviside", "hypot", "float", "double", "half", "to", "type", "type_as",
-        "isnan", "isinf", "isfinite", "logaddexp", "xlogy", "special_expit", "expit", "floor_divide",
+        "absolute", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
+        "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "erf",
+        "erfc", "erfinv", "sign", "sgn", "floor", "ceil", "round", "trunc", "frac", "remainder", "fmod", "lerp",
+        "addcmul", "addcdiv", "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "logical_and", "logical_or",
+        "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "and", "or", "invert", "nan_to_num",
+        "sinc", "logit", "lgamma", "digamma", "heaviside", "hypot", "float", "double", "half", "to", "type",
+        "type_as", "isnan", "isinf", "isfinite", "logaddexp", "xlogy", "special_expit", "expit", "floor_divide",
     }
 )  # fmt: skip
 
