@@ -482,6 +482,14 @@ class GraphBuilder:
         names = self.layer_names
         return Network(name, self.module(output), names, self._preprocessing, labels, class_layer, blocks, notes)
 
+    def values(self, image: Tensor) -> dict[str, Tensor]:
+        """Name of a node → its value, for the graph so far."""
+        values: dict[str, Tensor] = {}
+        for node in self._graph.nodes:
+            inputs = [values[parent.name] for parent in node.args]
+            values[node.name] = self._root.get_submodule(node.target)(*inputs) if inputs else image
+        return values
+
     def module(self, output: str) -> fx.GraphModule:
         """The finished graph without a layer table; `output` is the name of the node that it returns."""
         self._graph.output(self._nodes[output])

@@ -20,7 +20,8 @@ _BLOCKS = 16  # beyond it, so many blocks of rows are
 class Order:
     """How a tensor lies over a map (batch, channel, row, column) or a vector (batch, unit).
 
-    axes : "first" for (batch, channel, …), "last" for (batch, …, channel), "sequence" for (token, batch, channel).
+    axes : "first" for (batch, channel, …), "last" for (batch, …, channel), "sequence" for (token, batch, channel),
+        "copies" for (copy · batch, channel, …), with the copies of one image as further channels.
     shape : of the tensor without its axis of batches.
     rows : rows of that axis an image; 49 windows of an image may lie one after the other there.
     """
@@ -33,6 +34,8 @@ class Order:
         """The tensor of a map or vector."""
         if self.axes == "sequence":
             return x.flatten(2).permute(2, 0, 1)
+        if self.axes == "copies":
+            return x.unflatten(1, (self.rows, -1)).transpose(0, 1).flatten(0, 1)
         if self.axes == "last":
             x = x.movedim(1, -1)
         return x.reshape(len(x) * self.rows, *self.shape)
@@ -42,6 +45,8 @@ class Order:
         if self.axes == "sequence":
             return x.permute(1, 2, 0).reshape(x.shape[1], *shape)
         images = len(x) // self.rows
+        if self.axes == "copies":
+            return x.unflatten(0, (self.rows, images)).transpose(0, 1).flatten(1, 2)
         if self.axes == "first":
             return x.reshape(images, *shape)
         return x.reshape(images, *shape[1:], shape[0]).movedim(-1, 1)
@@ -107,6 +112,9 @@ class Opaque(Operator):
                 if x.shape[2 + axis] == size:
                     continue
                 given = self.operand(place).touched(part.wanted, axis, size)
+                if not len(given):
+                    x = x.new_zeros([size if at == 2 + axis else length for at, length in enumerate(x.shape)])
+                    continue
                 index = torch.arange(size, device=x.device).clamp(given.start, given.stop - 1) - given.start
                 x = x.index_select(2 + axis, index)
             whole.append(x)

@@ -87,6 +87,8 @@ class Moved(Operator):
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         x, masks = inputs[0], []
+        if not x.shape[2] * x.shape[3]:  # it reads nothing but what is filled in
+            return x.new_full((len(x), len(self.channels), len(rows.wanted), len(columns.wanted)), self.fill)
         if not (self._plain and len(self.channels) == x.shape[1]):
             x = x[:, self.channels]
         for axis, part in enumerate((rows, columns)):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.opaque import Order
-from pipeline.nets.torch_modules.recording import Call, Recording, Ref, record, replaced, tensors
+from pipeline.nets.torch_modules.recording import Call, Recording, Ref, Value, first_line, record, replaced, tensors
 from pipeline.nets.torch_modules.replay import Batch, Constant, Device, Precision, Replay, Slot, Step, reference
 
 _DRAWS = frozenset(
@@ -88,17 +88,23 @@ class Capture:
         for call in self.first.calls:
             for at in call.reads:
                 one, other = self.first.values[at], self.second.values[at]
-                if one.call is None and at != self.first.image and one.tensor is not other.tensor:
-                    if one.shape == other.shape and _equal(one.tensor, other.tensor):
-                        continue
-                    if not call.scope or call.scope in self._leaves:
-                        raise DefinitionError(
-                            f"network {self.name}: {call.layer} reads a value that no torch function made; "
-                            "put the code that makes it into a module of its own"
-                        )
-                    return call.scope
+                if one.call is not None or at == self.first.image or one.tensor is other.tensor:
+                    continue
+                if one.shape == other.shape and _equal(one.tensor, other.tensor):
+                    continue
+                path = _hiding(one) or call.scope
+                if not path or path in self._leaves:
+                    raise DefinitionError(
+                        f"network {self.name}: {call.layer} reads a value that no torch function made; "
+                        "put the code that makes it into a module of its own"
+                    )
+                return path
         for at in self.first.result.values():
-            if self.first.values[at].call is None and at != self.first.image:
+            value = self.first.values[at]
+            if value.call is None and at != self.first.image:
+                path = _hiding(value)
+                if path and path not in self._leaves:
+                    return path
                 raise DefinitionError(
                     f"network {self.name}: no torch function was seen that makes its result; a scripted or compiled "
                     "module hides them: give the Python module that it was made from"
@@ -135,6 +141,14 @@ class Capture:
         if self.fixed or rows is None or rows.each == 1 or not (one.intact and other.intact):
             return True
         a, b = one.tensor[: rows.each].float(), other.tensor[rows.each : 2 * rows.each].float()
+        return bool(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max() + 1e-12), equal_nan=True))
+
+    def copies(self, value: int) -> bool:
+        """Whether the first axis holds all images, several times over."""
+        one, other, rows = self.first.values[value], self.second.values[value], self.rows(value)
+        if self.fixed or rows is None or rows.axis != 0 or not (one.intact and other.intact):
+            return False
+        a, b = one.tensor.unflatten(0, (rows.each, 2))[:, 0], other.tensor.unflatten(0, (rows.each, 3))[:, 1]
         return bool(torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max() + 1e-12), equal_nan=True))
 
     def shape(self, value: int) -> tuple[int, ...]:
@@ -244,7 +258,9 @@ class Capture:
             args, kwargs = replaced(args, marked), replaced(kwargs, marked)
             overwritten = tuple(slots[old] for old in call.overwrites)
             results = tuple((self.first.values[made].path, slots[made]) for made in call.results)
-            steps.append(Step(reference(call.function, call.layer), args, kwargs, overwritten, results))
+            steps.append(
+                Step(reference(call.function, f"network {self.name}: {call.layer}"), args, kwargs, overwritten, results)
+            )
 
         visit(value)
         counted = next(
@@ -299,43 +315,42 @@ class Itemwise(nn.Module):
         return f"for each image: {self.function.description()}"
 
 
+def _hiding(value: Value) -> str:
+    """The path of the module that returned a value, or "" if none did."""
+    return value.names[0].split("#")[0].split("[")[0] if value.names else ""
+
+
 def output_value(name: str, recording: Recording, output: str | None) -> int:
     """The value that is a network's output.
 
     output : name of one of several results, such as "logits" or "0"; None for the first that depends on the image.
     Raises DefinitionError that lists what there is.
     """
-    found = {path: at for path, at in recording.result.items() if recording.values[at].depends}
-    names = {".".join(map(str, path)): at for path, at in found.items()}
-    listed = ", ".join(
-        f"{label or 'one tensor'} {'×'.join(map(str, recording.values[at].shape[1:]))}" for label, at in names.items()
-    )
-    if output is not None:
-        if output in names:
-            return names[output]
-        if not names:
-            listed = "nothing that depends on the image"
+    values = recording.values
+    found = {
+        ".".join(map(str, path)): at
+        for path, at in recording.result.items()
+        if values[at].depends and values[at].tensor.is_floating_point()
+    }
+    if not found:
         raise DefinitionError(
-            f"network {name}: model.output={output}: its forward returns {listed}; choose one of them"
+            f"network {name}: its forward returns {recording.kind}, with no numbers that depend on the image; "
+            "return a tensor of them, alone or in a tuple, dict or dataclass"
         )
-    for at in found.values():
-        if recording.values[at].tensor.is_floating_point():
-            return at
-    raise DefinitionError(
-        f"network {name}: its forward returns {recording.kind}, with no tensor that depends on the image; "
-        "return one, alone or in a tuple, dict or dataclass"
+    if output is None or output in found:
+        return next(iter(found.values())) if output is None else found[output]
+    listed = ", ".join(
+        f"{label or 'one tensor'} {'×'.join(map(str, values[at].shape[1:]))}".rstrip() for label, at in found.items()
     )
+    raise DefinitionError(f"network {name}: model.output={output}: its forward returns {listed}; choose one of them")
 
 
-def prepared(name: str, module: nn.Module) -> nn.Module:
-    """A copy of the module for evaluation on the CPU in float32, without wrappers for parallel or compiled running."""
-    while True:
-        inner = getattr(module, "_orig_mod", None)  # torch.compile
-        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = module.module
-        if inner is None:
-            break
-        module = inner
+def prepared(name: str, module: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of the module for evaluation on the CPU in float32, without wrappers for parallel or compiled running.
+
+    images : from which lazy modules take their sizes.
+    """
+    module = _unwrapped(module)
     if isinstance(module, torch.jit.ScriptModule):
         raise DefinitionError(
             f"network {name}: a TorchScript module hides what it computes; give the Python module that it was made from"
@@ -347,13 +362,44 @@ def prepared(name: str, module: nn.Module) -> nn.Module:
             if not tensor.is_leaf:
                 memo[id(tensor)] = tensor.detach().clone()
     try:
-        copied = copy.deepcopy(module, memo)
+        with torch.no_grad():  # a scripted module's copy computes its weights
+            copied = copy.deepcopy(module, memo)
     except Exception as error:  # of the module's own code
         raise DefinitionError(
             f"network {name}: {type(module).__name__} cannot be copied ({str(error).splitlines()[0]}); "
             "give a function that builds it"
         ) from None
-    return copied.cpu().float().eval().requires_grad_(False)
+    for part in list(copied.modules()):
+        for child, module in list(part._modules.items()):
+            part._modules[child] = None if module is None else _unwrapped(module)
+    copied = copied.cpu().float().eval()
+    if any(map(nn.parameter.is_lazy, (*copied.parameters(), *copied.buffers()))):
+        _initialized(name, copied, images)
+    return copied.requires_grad_(False)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module in wrappers for parallel or compiled running."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)  # torch.compile
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner
+
+
+def _initialized(name: str, module: nn.Module, images: Tensor) -> None:
+    """Let lazy modules take their sizes from images, with the same random weights in every process."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            module(images[:2].clone())
+        except Exception as error:  # of the module's own code
+            raise DefinitionError(
+                f"network {name}: its lazy modules cannot take their sizes from images of "
+                f"{'×'.join(map(str, images.shape[1:]))}: {first_line(error)}; check model.size and model.order"
+            ) from None
 
 
 def order_of(axes: str, shape: Sequence[int], rows: Rows) -> Order:

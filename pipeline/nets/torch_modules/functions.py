@@ -504,7 +504,7 @@ ELEMENTWISE = frozenset(
         "addcmul", "addcdiv", "gt", "lt", "ge", "le", "eq", "ne", "greater", "less", "logical_and", "logical_or",
         "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "and", "or", "invert", "nan_to_num",
         "sinc", "logit", "lgamma", "digamma", "heaviside", "hypot", "float", "double", "half", "to", "type",
-        "type_as", "isnan", "isinf", "isfinite", "logaddexp", "xlogy", "special_expit", "expit", "floor_divide",
+        "type_as", "isnan", "isinf", "isfinite", "logaddexp", "xlogy", "special_expit", "expit", "floor_divide", "copy",
     }
 )  # fmt: skip
 

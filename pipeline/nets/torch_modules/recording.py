@@ -7,7 +7,9 @@ and hooks are therefore no obstacle: what the module did for images of this size
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -126,8 +128,9 @@ def tensors(value: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
         for key, part in value.items():
             yield from tensors(part, (*path, key))
     elif isinstance(value, (list, tuple)):
-        for at, part in enumerate(value):
-            yield from tensors(part, (*path, at))
+        names = getattr(value, "_fields", range(len(value)))  # of a named tuple
+        for name, part in zip(names, value, strict=True):
+            yield from tensors(part, (*path, name))
     elif isinstance(value, slice):
         yield from tensors((value.start, value.stop, value.step), (*path, "slice"))
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -158,6 +161,68 @@ def replaced(value: object, change: Callable[[object], object]) -> object:
     return change(value)
 
 
+class Scripted(nn.Module):
+    """A scripted module that can be pickled; `__qualname__` tells its code, which enters the digest."""
+
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.module = module
+        code = "".join(part.code for part in module.modules() if hasattr(part, "forward"))
+        self.__qualname__ = f"{module.original_name} {hashlib.sha256(code.encode()).hexdigest()}"
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        return self.module(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable, tuple[bytes]]:
+        file = io.BytesIO()
+        torch.jit.save(self.module, file)
+        return _loaded, (file.getvalue(),)
+
+
+def _loaded(data: bytes) -> Scripted:
+    return Scripted(torch.jit.load(io.BytesIO(data)))
+
+
+def overlaid(
+    held: Tensor,
+    written: Tensor,
+    strides: tuple[int, ...],
+    offset: int,
+    written_strides: tuple[int, ...],
+    written_offset: int,
+) -> Tensor:
+    """What a tensor holds after another one, which shares some of its memory, was overwritten.
+
+    held : its values before. written : those of the other one.
+    strides, offset : how it lies in the memory, in entries; the others those of the other one.
+    """
+    places = _places(held.shape, strides, offset).to(held.device)
+    others = _places(written.shape, written_strides, written_offset).to(held.device).flatten()
+    index = torch.full((int(max(places.max(), others.max())) + 1,), -1, device=held.device)
+    index[others] = torch.arange(len(others), device=held.device)
+    index = index[places]
+    return torch.where(index >= 0, written.flatten()[index.clamp(min=0)], held)
+
+
+def _places(shape: Sequence[int], strides: Sequence[int], offset: int) -> Tensor:
+    """The place in memory of each entry of a tensor."""
+    places = torch.tensor(offset)
+    for size, stride in zip(shape, strides, strict=True):
+        places = places[..., None] + torch.arange(size) * stride
+    return places
+
+
+def _geometry(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors in one memory share an entry."""
+    if a.dtype != b.dtype:
+        return True
+    return bool(torch.isin(*(_places(x.shape, x.stride(), x.storage_offset()) for x in (a, b))).any())
+
+
 def function_name(function: Callable) -> str:
     """The plain name of a torch function: "add" for torch.add, Tensor.__add__, Tensor.add_ and aten.add.Tensor."""
     name = getattr(function, "__name__", type(function).__name__)
@@ -182,6 +247,12 @@ PASSED_ON = frozenset(
 )  # fmt: skip  # return their input in evaluation mode, and are layers all the same
 
 
+# What was not written yet holds zeros, so that two runs agree.
+_WRITTEN = {torch.empty: torch.zeros, torch.empty_like: torch.zeros_like, Tensor.new_empty: Tensor.new_zeros}
+_DECIDING = frozenset({Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.__index__, Tensor.item})
+_FINITE = frozenset({"isnan", "isinf", "isfinite"})
+
+
 class _Recorder(TorchFunctionMode):
     """Writes down the calls of torch functions and the modules around them."""
 
@@ -189,6 +260,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.calls: list[Call] = []
         self.values: list[Value] = []
+        self._module = module
         self._paths = {id(part): path for path, part in module.named_modules()}
         self._leaves = leaves
         self._current: dict[int, int] = {}  # id of a tensor → its present value; tensors are kept alive by values
@@ -203,8 +275,8 @@ class _Recorder(TorchFunctionMode):
         return self._scopes[-1] if self._scopes else ""
 
     def watching(self):
-        """A context in which the beginning and end of each module is noticed."""
-        return _Hooks(self._enter, self._leave)
+        """A context in which the beginning and end of each part of the module is noticed."""
+        return _Hooks(self._module, self._enter, self._leave)
 
     def add(self, tensor: Tensor, call: int | None, path: Path, *, depends: bool) -> Value:
         """A new value, which the tensor now holds."""
@@ -230,13 +302,22 @@ class _Recorder(TorchFunctionMode):
         kwargs = {} if kwargs is None else kwargs
         if self._paused:
             return func(*args, **kwargs)
+        func = _WRITTEN.get(func, func)
+        out = kwargs.get("out")
+        if isinstance(out, Tensor) and out.numel():  # written by a call of its own, which has a derivative
+            rest = {key: value for key, value in kwargs.items() if key != "out"}
+            return self.__torch_function__(Tensor.copy_, types, (out, self.__torch_function__(func, types, args, rest)))
         read = [tensor for _, tensor in tensors((args, kwargs))]
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, read)):  # inside vmap: not the tensor itself
+            return func(*args, **kwargs)
         before = [tensor._version for tensor in read]
         result = func(*args, **kwargs)
         changed = [t for t, version in zip(read, before, strict=True) if t._version != version]
         made = list(tensors(result))
         if made or changed:
             self._record(func, args, kwargs, read, changed, made)
+        elif func in _DECIDING:
+            self._decided(read[0])
         return result
 
     def _record(self, function, args, kwargs, read, changed, made, name: str | None = None) -> None:
@@ -251,34 +332,76 @@ class _Recorder(TorchFunctionMode):
         overwrites = tuple(self._current[id(tensor)] for tensor in changed)
         results = []
         for at, tensor in enumerate(changed):
-            self._changed(tensor, number, ("overwritten", at), depends, name)
+            self._changed(tensor, number, ("overwritten", at), depends)
             results.append(self._current[id(tensor)])
         for path, tensor in made:
             if not any(tensor is each for each in changed):
                 results.append(self.add(tensor, number, path, depends=depends).number)
-        layer = self._used(f"{self.scope}.{name}" if self.scope else name) if depends else name
+        layer = name
+        if depends and not isinstance(function, nn.Module):
+            layer = self._used(f"{self.scope}.{name}" if self.scope else name)
         self.calls.append(
             Call(function, name, written, arguments, reads, overwrites, tuple(results), self.scope, layer)
         )
+        for at, tensor in zip(results, changed, strict=False):
+            self._show_through(self.values[at], name)
 
-    def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool, name: str) -> None:
+    def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool) -> None:
         """Note that a tensor was overwritten: it, and every view of all of it, has a new value."""
         value = self.add(tensor, call, path, depends=depends)
+        for other in self._views(tensor):
+            if _geometry(other) == _geometry(tensor):
+                self._current[id(other)] = value.number
+
+    def _show_through(self, written: Value, name: str) -> None:
+        """Give the tensors that share some memory with one that was overwritten the values that they have now."""
+        tensor = written.tensor
+        for other in self._views(tensor):
+            if _geometry(other) == _geometry(tensor) or not _overlap(other, tensor):
+                continue
+            if other.dtype != tensor.dtype:
+                self._stale[id(other)] = name
+                continue
+            old, number = self.values[self._current[id(other)]], len(self.calls)
+            depends = old.depends or written.depends
+            new = self.add(other, number, (), depends=depends)
+            layer = self._used(f"{self.scope}.overlaid" if self.scope else "overlaid") if depends else "overlaid"
+            places = (other.stride(), other.storage_offset(), tensor.stride(), tensor.storage_offset())
+            self.calls.append(
+                Call(
+                    overlaid,
+                    "overlaid",
+                    (Ref(old.number), Ref(written.number), *places),
+                    {},
+                    (old.number, written.number),
+                    (),
+                    (new.number,),
+                    self.scope,
+                    layer,
+                )  # fmt: skip
+            )
+
+    def _views(self, tensor: Tensor) -> Iterator[Tensor]:
+        """The other tensors that were seen to lie in the memory of one."""
         storage = tensor.untyped_storage().data_ptr()
         for other in {id(old.tensor): old.tensor for old in self.values}.values():
-            if other is tensor or other.untyped_storage().data_ptr() != storage or not other.numel():
-                continue
-            if id(other) not in self._current:
-                continue
-            same = (other.shape, other.stride(), other.storage_offset()) == (
-                tensor.shape,
-                tensor.stride(),
-                tensor.storage_offset(),
+            shares = other is not tensor and other.untyped_storage().data_ptr() == storage
+            if shares and other.numel() and id(other) in self._current:
+                yield other
+
+    def _decided(self, tensor: Tensor) -> None:
+        """Refuse a decision by a value of the image, unless it asks whether values are finite."""
+        at = self.values[self.number(tensor)]
+        waiting, asks_finite = [at], False
+        for _ in range(4):  # bool(x.isnan().any())
+            calls = [self.calls[value.call] for value in waiting if value.call is not None]
+            asks_finite |= any(call.name in _FINITE for call in calls)
+            waiting = [self.values[number] for call in calls for number in call.reads]
+        if at.depends and not asks_finite:
+            raise DefinitionError(
+                f"{self.scope or 'its forward'} decides by the values of a tensor, so it does other things for other "
+                "images; keep decisions on values out of it"
             )
-            if same:
-                self._current[id(other)] = value.number
-            else:
-                self._stale[id(other)] = name
 
     def _ref(self, value: object) -> object:
         return Ref(self.number(value)) if isinstance(value, Tensor) else value
@@ -303,7 +426,9 @@ class _Recorder(TorchFunctionMode):
             self._paused -= 1
             if not self._paused:
                 read = [tensor for _, tensor in tensors((args, kwargs))]
-                self._record(module, args, kwargs, read, [], list(tensors(result)), name="module")
+                scripted = isinstance(module, torch.jit.ScriptModule)
+                function = Scripted(module) if scripted else module
+                self._record(function, args, kwargs, read, [], list(tensors(result)), name=path)
         if self._paused or not path:
             return
         made = list(tensors(result))
@@ -322,16 +447,28 @@ class _Recorder(TorchFunctionMode):
 
 
 class _Hooks:
-    """Calls a function before and after each module, anywhere."""
+    """Calls a function before and after each part of a module; the parts' own hooks lie in between."""
 
-    def __init__(self, enter: Callable, leave: Callable) -> None:
+    def __init__(self, module: nn.Module, enter: Callable, leave: Callable) -> None:
+        parts = list(module.modules())
+        self._parts = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
+        self._scripted = len(self._parts) < len(parts)
         self._enter, self._leave = enter, leave
 
     def __enter__(self) -> None:
-        self._handles = (
-            hooks.register_module_forward_pre_hook(self._enter),
-            hooks.register_module_forward_hook(self._leave, with_kwargs=True),
-        )
+        self._handles = [part.register_forward_pre_hook(self._enter, prepend=True) for part in self._parts]
+        self._handles += [part.register_forward_hook(self._leave, with_kwargs=True) for part in self._parts]
+        if self._scripted:  # these take no hooks of their own
+            self._handles.append(hooks.register_module_forward_pre_hook(self._enter_scripted))
+            self._handles.append(hooks.register_module_forward_hook(self._leave_scripted, with_kwargs=True))
+
+    def _enter_scripted(self, module: nn.Module, *given: object) -> None:
+        if isinstance(module, torch.jit.ScriptModule):
+            self._enter(module, *given)
+
+    def _leave_scripted(self, module: nn.Module, *given: object) -> None:
+        if isinstance(module, torch.jit.ScriptModule):
+            self._leave(module, *given)
 
     def __exit__(self, *error: object) -> None:
         for handle in self._handles:

@@ -52,8 +52,8 @@ def torch_network(
     Raises DefinitionError if the module cannot process images of the given size, or if the translated graph does not
     reproduce its output and the values of its layers.
     """
-    module = prepared(name, module)
     images = _noise(preprocessing)
+    module = prepared(name, module, images)
     with torch.compiler.set_stance("force_eager"):
         capture = Capture(name, module, images)
         translation = _Translation(capture, preprocessing)
@@ -124,7 +124,6 @@ class _Translation:
         shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
         self.forms: dict[int, Form] = {image: Form(self.builder.input, shape, Order("first", shape))}
         self.image = image
-        self.moves = {self.builder.input}  # nodes through which a gradient reaches the image
         self.layers: dict[str, int] = {}  # name of a layer → its value
         self.blocks: list[str] = []  # names of the layers that modules returned
         self._views: dict[str, tuple[str, str]] = {}  # sequence → nodes of its class token and of its patches
@@ -194,8 +193,6 @@ class _Translation:
         node = self.builder.add(
             call.layer if call is not None else operator.kind, operator, [parent.node for parent in parents], None
         )
-        if not isinstance(operator, Detach) and any(parent.node in self.moves for parent in parents):
-            self.moves.add(node)
         tokens = _kept(like.tokens, like.shape if shape is None else shape)
         if tokens is not None:
             mixed = tokens.mixed or any(parent.tokens is not None and parent.tokens.mixed for parent in parents)
@@ -559,7 +556,11 @@ class _Translation:
     def _like_its_operand(self, call: Call, value: int, rows: Rows) -> Form | None:
         """A function of forms whose result lies as its operand does; None for other results, which wait."""
         forms = self._operand_forms(call)
-        if not forms or not self.capture.first.values[value].tensor.is_floating_point():
+        if not self.capture.first.values[value].tensor.is_floating_point():
+            return None
+        if forms is None:
+            return self._map_again(call, value, rows)
+        if not forms:
             return None
         wide = max(forms, key=lambda form: math.prod(form.shape))
         if len(wide.shape) != 3 and len(self.capture.shape(value)) != 2:
@@ -572,6 +573,16 @@ class _Translation:
             return None
         target = self._lies_like(wide, value, rows)
         return None if target is None else self._opaque(value, *target, call, _kept(wide.tokens, target[0]))
+
+    def _map_again(self, call: Call, value: int, rows: Rows) -> Form | None:
+        """The form of a value of waiting ones that has the shape of the map that they came from, as after an FFT."""
+        sizes = self.capture.shape(value)
+        if rows != Rows(0, 1) or len(sizes) != 4:
+            return None
+        near = [self.forms[at] for at in self.capture.boundary(value, self.forms)]
+        if not any(form.plain and form.shape == sizes[1:] for form in near):
+            return None
+        return self._opaque(value, sizes[1:], Order("first", sizes[1:]), call)
 
     def _lies_like(self, form: Form, value: int, rows: Rows) -> tuple[Shape, Order] | None:
         """The shape and order of a value as a map or vector if it lies as a form does; None if it cannot."""
@@ -632,16 +643,32 @@ class _Translation:
     def _adopt_named(self, value: int) -> None:
         """The form of a waiting value that a module returned, where what lies below tells how it lies."""
         rows, sizes = self.capture.rows(value), self.capture.shape(value)
-        if rows is None or len(sizes) < 3:
+        if rows is None:
             return
         near = [self.forms[at] for at in self.capture.boundary(value, self.forms)]
-        for form in near:
+        for form in near if len(sizes) > 2 else ():
             target = self._lies_like(form, value, rows)
             if target is not None and len(target[0]) == 3 and target[0][1:] == form.shape[1:]:
                 self._adopted(value, like=form)
                 return
-        if len(sizes) == 3 and any(sizes[1 - rows.axis if rows.axis < 2 else 0] == form.positions for form in near):
+        if self.capture.fixed and sizes[0] > 1 and len(sizes) in (1, 3):  # (unit,) or (channel, row, column)
+            self._adopt_as(value, sizes, Order("first", sizes[1:], sizes[0]))
+            return
+        tokens = any(form.positions == rows.each for form in near)
+        if rows.axis == 0 and rows.each > 1 and len(sizes) in (2, 4) and not tokens:  # parts as more images
+            axes = "first" if self.capture.batch_major(value) else "copies"
+            if axes == "first" or self.capture.copies(value):
+                self._adopt_as(value, (rows.each * sizes[1], *sizes[2:]), Order(axes, sizes[1:], rows.each))
+            return
+        sequence = len(sizes) == 3 and rows.axis < 2
+        recurrent = self.capture.call_of(value).name in _RECURRENT
+        if sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near)):
             self._adopted(value)
+
+    def _adopt_as(self, value: int, shape: Shape, order: Order) -> None:
+        form = self._opaque(value, shape, order, None)
+        if form is not None:
+            self.forms[value] = form
 
     def _map_of(self, value: int, order: Order, positions: int) -> tuple[tuple[int, int], Patches | None]:
         """Rows and columns of a sequence of so many tokens: those of the nearest form with as many positions."""
@@ -749,14 +776,17 @@ class _Translation:
         found: dict[str, list[tuple[str, int]]] = {}  # node → (name, value)
         functions: dict[str, tuple[str, int]] = {}
         for call in self.capture.first.calls:
+            for value in call.results:
+                if value in live and value not in self.forms and self.capture.first.values[value].names:
+                    self._adopt_named(value)
+        moved = self._moved_by_the_image()
+        for call in self.capture.first.calls:
             for place, value in enumerate(call.results):
                 if value not in live or not self.capture.depends(value):
                     continue
                 recorded = self.capture.first.values[value]
-                if recorded.names and value not in self.forms:
-                    self._adopt_named(value)
                 form = self.forms.get(value)
-                if form is None or form.node not in self.moves or not recorded.tensor.is_floating_point():
+                if form is None or form.node not in moved or not recorded.tensor.is_floating_point():
                     continue
                 suffix = "" if len(call.results) == 1 else f"[{place}]"
                 functions.setdefault(form.node, (call.layer + suffix, value))
@@ -765,6 +795,14 @@ class _Translation:
             self.blocks += [name for name, _ in names]
             for name, value in names or [functions[node]]:
                 self._name_form(name, self.forms[value], value)
+
+    def _moved_by_the_image(self) -> frozenset[str]:
+        """The nodes from which a gradient reaches the image: not the detached, the constant and the counted ones."""
+        first = self.capture.first
+        given = first.values[first.image].tensor[:1] / torch.from_numpy(self.preprocessing.gain).float().view(-1, 1, 1)
+        with torch.enable_grad():
+            values = self.builder.values(given.requires_grad_())
+        return frozenset(node for node, value in values.items() if value.requires_grad)
 
     def _name_form(self, name: str, form: Form, value: int) -> None:
         layers = self.builder.layer_names
@@ -807,6 +845,9 @@ _MAP_FUNCTIONS = frozenset(
     }
 )  # fmt: skip
 _MIXING = frozenset({"matmul", "bmm", "einsum", "scaled_dot_product_attention", "multi_head_attention_forward"})
+
+
+_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 
 
 def _roles(order: Order) -> tuple[str, ...]:
@@ -962,6 +1003,14 @@ def _compare(network: Network, translation: _Translation, capture: Capture, modu
         form, recorded = translation.forms[value], second.values[value]
         if recorded.intact:
             _expect_close(network.name, name, form.order.unrolled(values[form.node]), recorded.tensor)
+    if not capture.fixed:  # image 0 of the first recording is image 1 of the second
+        form, output = translation.returned, translation.output
+        one, other = (form.order.rolled(each.values[output].tensor, form.shape) for each in (capture.first, second))
+        if (one[0] - other[1]).abs().max() > TOLERANCE * one.abs().max():
+            raise DefinitionError(
+                f"network {network.name}: what its forward returns for an image depends on the other images of the "
+                "batch; take means and the like over the axes of one image"
+            )
     form, (path,) = translation.returned, [p for p, at in capture.first.result.items() if at == translation.output][:1]
     for others in (second.values[second.image].tensor, images[4:5], -images[1:2], torch.zeros_like(images[:1])):
         if capture.fixed and len(others) > 1:
