@@ -287,7 +287,7 @@ class CompiledInside(Small):
     def __init__(self) -> None:
         super().__init__()
         self.stem = torch.compile(self.stem)
-        self.ended = torch.compile(self.ended)
+        self.head.compile()
 
     def forward(self, x):
         return self.ended(self.stem(x))
@@ -425,13 +425,22 @@ class CheckpointedReentrant(Small):
         return self.ended(checkpoint(self.stem, x, use_reentrant=True))
 
 
+class Gate(nn.Module):
+    def forward(self, x):
+        return torch.vmap(lambda plane: plane * torch.tanh(plane))(x)
+
+
 @unusual
 class Mapped(Small):
-    """vmap over images, and a functional call of a submodule."""
+    """vmap over images in a submodule, and a functional call of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
 
     def forward(self, x):
         x = torch.func.functional_call(self.stem, dict(self.stem.named_parameters()), (x,))
-        return self.ended(torch.vmap(lambda plane: plane * torch.tanh(plane))(x))
+        return self.ended(self.gate(x))
 
 
 @unusual
@@ -499,7 +508,8 @@ class Recurrent(Small):
 
     def forward(self, x):
         x = self.stem(x).mean(3).transpose(1, 2)
-        return self.head(self.rows(x)[1][-1])
+        each, last = self.rows(x)
+        return self.head(last[-1] + each.mean(1))
 
 
 @unusual
