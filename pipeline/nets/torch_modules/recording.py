@@ -262,7 +262,10 @@ class _Recorder(TorchFunctionMode):
         )
 
     def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool, name: str) -> None:
-        """Note that a tensor was overwritten: it, and every view of all of it, has a new value."""
+        """Note that a tensor was overwritten: it, and every view of all of it, has a new value.
+
+        Another view of a part of it has a value that no call returned: of constants what it holds now, else stale.
+        """
         value = self.add(tensor, call, path, depends=depends)
         storage = tensor.untyped_storage().data_ptr()
         for other in {id(old.tensor): old.tensor for old in self.values}.values():
@@ -277,8 +280,16 @@ class _Recorder(TorchFunctionMode):
             )
             if same:
                 self._current[id(other)] = value.number
-            else:
+            elif depends or self.values[self._current[id(other)]].depends:
                 self._stale[id(other)] = name
+            else:
+                self._hold(other)
+
+    def _hold(self, tensor: Tensor) -> None:
+        """Note what a tensor holds now as a constant."""
+        value = Value(len(self.values), tensor.clone(), tuple(tensor.shape), None, (), depends=False, version=0)
+        self.values.append(value)
+        self._current[id(tensor)] = value.number
 
     def _ref(self, value: object) -> object:
         return Ref(self.number(value)) if isinstance(value, Tensor) else value
