@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, SettingsError, UnitError, nearest
+from pipeline.nets.interval import Interval
 from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, Sum, switches_off
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.rearranging import Constant, Moved, Tokens
@@ -103,6 +104,7 @@ class Network:
                 self.output = node.args[0].name
             else:
                 raise DefinitionError(f"network {name}: node {node.name} is a {node.op}, expected an operator")
+        self.reads: dict[tuple, Interval] = {}  # what `window.read_interval` has found
         self._readers: dict[str, tuple[str, ...]] = {}
         for node, parents in self._parents.items():
             for parent in dict.fromkeys(parents):
