@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, UnitError, nearest
-from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, switches_off
+from pipeline.nets.operators import (
+    Affine,
+    Concat,
+    Identity,
+    OpenRelu,
+    Operator,
+    PRelu,
+    Relu,
+    Reshape,
+    keeps_sign,
+    switches_off,
+)
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
@@ -158,17 +169,19 @@ class Network:
         return {name: values[node] for name, node in targets.items()}
 
     def last_relus(self, layer: str) -> tuple[str, ...]:
-        """The nodes of the plain ReLUs that can switch the layer's units off.
+        """The nodes of the ReLUs that can switch the layer's units off (see `operators.switches_off`).
 
-        They are the ReLUs whose outputs reach the layer without a weight, a sum or a mean in between.
+        They are those whose outputs reach the layer without a weight, a sum or a mean in between. A leaky ReLU in between
+        passes these outputs on unchanged.
         """
         relus, waiting = [], [self.layer(layer).node]
         while waiting:
             node = waiting.pop()
             operator = self._operators.get(node)
-            if operator is not None and switches_off(operator):
+            off = operator is not None and switches_off(operator)
+            if off:
                 relus.append(node)
-            elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape):
+            if off or isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape | Relu | PRelu):
                 waiting.extend(self._parents[node])
         return tuple(dict.fromkeys(relus))
 
@@ -178,7 +191,8 @@ class Network:
         Source: the Deep Visualization Toolbox, whose backward pass from a layer begins below its in-place ReLU.
         """
         other = copy.copy(self)
-        other._operators = self._operators | {node: OpenRelu() for node in self.last_relus(layer)}
+        opened = {node: OpenRelu(self._operators[node]) for node in self.last_relus(layer)}
+        other._operators = self._operators | opened
         return other
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Network:
@@ -278,7 +292,8 @@ def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[t
             if uses[parent] == 0:
                 values.pop(parent, None)
         below = parents[0]
-        if switches_off(operator) and uses[below] == 0 and below != network.input and _is_fresh(network, below):
+        plain = isinstance(operator, Relu) and operator.slope == 0
+        if plain and uses[below] == 0 and below != network.input and _is_fresh(network, below):
             values[node] = inputs[0].relu_()
         else:
             values[node] = operator(*inputs)
@@ -294,23 +309,25 @@ def _is_fresh(network: Network, node: str) -> bool:
 
 
 def is_rectified(network: Network, layer: str) -> bool:
-    """Whether the layer's values come out of plain ReLUs, so that zero means off."""
+    """Whether the layer's values come out of ReLUs that can switch units off, so that zero means off."""
     return bool(network.last_relus(layer))
 
 
 def is_gated(network: Network, layer: str) -> bool:
-    """Whether everything above reads the layer through a ReLU, leaky ones included, so that zero or less means off."""
-    node = network.layer(layer).node
-    readers = [above for above in network.nodes if node in network.parents(above)]
-    kinds: list[str] = []
-    while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
-        reader = readers.pop()
-        operator = network.operator(reader)
-        if operator.kind in HIDDEN:
-            readers += [above for above in network.nodes if reader in network.parents(above)]
-        else:
-            kinds.append(operator.kind)
-    return bool(kinds) and all(kind == "relu" for kind in kinds)
+    """Whether everything above reads the layer through ReLUs that can switch units off, so that zero or less means off.
+
+    Leaky ReLUs in between keep the sign. Any other operator, such as batch normalisation, makes it meaningless.
+    """
+    gates, waiting = [], [network.layer(layer).node]
+    while waiting:
+        below = waiting.pop()
+        for reader in (node for node in network.nodes if below in network.parents(node)):
+            operator = network.operator(reader)
+            if operator.kind in HIDDEN or keeps_sign(operator):
+                waiting.append(reader)
+            else:
+                gates.append(switches_off(operator))
+    return bool(gates) and all(gates)
 
 
 class GraphBuilder:
