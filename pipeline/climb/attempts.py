@@ -98,7 +98,8 @@ def climb_items(
 
     cone : cone of the units' layer. The objective is the layer's own value, before any ReLU above it.
     fresh_starts : further starts for items whose gradient is zero from the start, whose values are not finite, or whose
-        unit stays off behind a nonlinearity that can switch it off. An item with one iteration only evaluates, and is ok whether its unit is on or off.
+        unit stays off behind a ReLU that can switch it off. An item with one iteration only evaluates, and is ok
+        whether its unit is on or off.
     trace_points : points kept of each trace.
     batch : items of a micro-batch. All micro-batches have this shape; the last is padded with repeats.
     balance, log_odds : see `Objective`.

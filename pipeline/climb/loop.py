@@ -78,8 +78,8 @@ def climb(
     An iteration bounds the parameters, evaluates, keeps the iterate if it is the best so far, then steps. The last
     iteration of an item only evaluates, and does so without transforms.
     An item whose gradient is zero before its first step fails. One whose gradient is zero later stops there: neither
-    steps nor regularizers move it any more, and it keeps its best iterate so far. With transforms, one shift may switch a
-    unit off and the next one on again, so such an item never stops, and fails if its gradient is zero in every
+    steps nor regularizers move it any more, and it keeps its best iterate so far. With transforms, one shift may switch
+    a unit off and the next one on again, so such an item never stops, and fails if its gradient is zero in every
     iteration. An item fails, whatever it had reached, when its values are not finite, because then the network or the
     setting is at fault. Items do not affect one another.
     Source: Yosinski et al. 2015, section 3, and Nguyen et al. 2016, Eq. 1; order of operations of the authors'

@@ -171,8 +171,8 @@ class Network:
     def last_relus(self, layer: str) -> tuple[str, ...]:
         """The nodes of the ReLUs that can switch the layer's units off (see `operators.switches_off`).
 
-        They are those whose outputs reach the layer without a weight, a sum or a mean in between. A leaky ReLU in between
-        passes these outputs on unchanged.
+        They are those whose outputs reach the layer without a weight, a sum or a mean in between. A leaky ReLU passes
+        these outputs on unchanged.
         """
         relus, waiting = [], [self.layer(layer).node]
         while waiting:
@@ -321,13 +321,16 @@ def is_gated(network: Network, layer: str) -> bool:
     gates, waiting = [], [network.layer(layer).node]
     while waiting:
         below = waiting.pop()
-        for reader in (node for node in network.nodes if below in network.parents(node)):
+        readers = [node for node in network.nodes if below in network.parents(node)]
+        if not readers:  # the network returns it
+            gates.append(False)
+        for reader in readers:
             operator = network.operator(reader)
             if operator.kind in HIDDEN or keeps_sign(operator):
                 waiting.append(reader)
             else:
                 gates.append(switches_off(operator))
-    return bool(gates) and all(gates)
+    return all(gates)
 
 
 class GraphBuilder:

@@ -14,7 +14,7 @@ from pipeline.nets.torch_modules.translation import torch_network
 
 
 def saturating() -> Network:
-    """ReLU6, hardsigmoid and clamps in a row. Each unit of fc reads a few gates, and has none left to open or shut soon.
+    """ReLU6, hardsigmoid and clamps in a row. Each unit of fc reads a few gates, which are soon open or shut.
 
     Unit 0 of fc reads nothing. `clip` and `r6` hold fc between 0 and 1, and between 0 and 6; `hard` is its hardsigmoid.
     """

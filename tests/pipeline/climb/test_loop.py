@@ -219,9 +219,8 @@ def test_a_climb_that_stops_before_its_first_kept_iterate_keeps_the_one_where_it
 
 
 def test_minimizing_stops_at_a_floor(style, start, weight):
-    floor = climb(
-        lambda image: linear(weight)(image).clamp(min=-9), start[None], [style(direction="minimize", **REGULARIZED)], MEAN
-    )
+    down = style(direction="minimize", **REGULARIZED)
+    floor = climb(lambda image: linear(weight)(image).clamp(min=-9), start[None], [down], MEAN)
     assert (floor.ended.tolist(), float(floor.activation)) == ([OK], -9.0)
     assert 0 < int(floor.stopped) == int(floor.step) == int(floor.last.step)
 
@@ -248,7 +247,7 @@ def test_a_micro_batch_that_has_stopped_altogether_ends(style, start, weight):
     assert len(evaluations) == len(done.history) <= loop.ALL_ENDED_EVERY + 1
 
 
-def test_values_that_stop_being_finite_are_a_failure_even_after_a_finite_best_but_not_after_a_stop(style, start, weight):
+def test_values_that_stop_being_finite_are_a_failure_after_a_finite_best_too_but_not_after_a_stop(style, start, weight):
     """The second item stops before the values of its batch become NaN."""
     calls = []
 

@@ -296,7 +296,7 @@ def test_a_probability_is_ascended_where_its_own_gradient_vanishes():
 
 
 def topped(tops: np.ndarray) -> Network:
-    """The layer "top" is the tiny network's fc minus `tops`, (unit,), cut off at zero, above which it has no gradient."""
+    """The layer "top" is the tiny network's fc minus `tops`, (unit,), cut off at zero: no gradient above."""
     net = network()
     builder, at = GraphBuilder(net.preprocessing), None
     for name in ("conv1", "relu1", "fc"):
