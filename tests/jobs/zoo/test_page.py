@@ -17,7 +17,14 @@ GOOD = {
     ],
     "ascent": {"layer": "a", "units": 4, "ok": 4, "raised": 4},
 }  # fmt: skip
-WIDER = {"layer": "c", "status": "exact", "window": [0, 0, 9, 9], "support": [1, 1, 9, 9], "inside": True, "equal": False}
+WIDER = {
+    "layer": "c",
+    "status": "exact",
+    "window": [0, 0, 9, 9],
+    "support": [1, 1, 9, 9],
+    "inside": True,
+    "equal": False,
+}
 OUTSIDE = WIDER | {"status": "upper bound", "window": [2, 2, 9, 9], "inside": False}
 BAD = GOOD | {
     "key": "timm:bad", "missing": ["x", "y", "z", "u", "v"], "gradients": [WIDER, OUTSIDE],
@@ -25,7 +32,10 @@ BAD = GOOD | {
     "ascent": {"layer": "a", "units": 4, "ok": 2, "raised": 1},
 }  # fmt: skip
 BROKEN = {"key": "timm:broken", "errors": {"load": "DefinitionError: no"}, "seconds": 2.0}
-LIST = tuple(Architecture(family, "timm", name, 9) for family, name in (("B", "good"), ("a", "bad"), ("B", "broken"), ("C", "new")))
+LIST = tuple(
+    Architecture(family, "timm", name, 9)
+    for family, name in (("B", "good"), ("a", "bad"), ("B", "broken"), ("C", "new"))
+)
 RESULTS = {found["key"]: found for found in (GOOD, BAD, BROKEN)}
 
 
