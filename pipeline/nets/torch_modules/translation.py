@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,13 +56,19 @@ def torch_network(
     """
     images = _noise(preprocessing)
     module = prepared(name, module, images)
-    with torch.compiler.set_stance("force_eager"):
+    with _uncompiled():
         capture = Capture(name, module, images)
         translation = _Translation(capture, preprocessing)
         network = translation.network(output_value(name, capture.first, output), labels, class_layer)
         with torch.no_grad():
             _compare(network, translation, capture, module, images)
     return network
+
+
+def _uncompiled() -> AbstractContextManager:
+    """A context in which compiled modules run as they were written; torch's compiler is not loaded for it."""
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 def _noise(size: Preprocessing) -> Tensor:
