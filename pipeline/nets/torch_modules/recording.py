@@ -343,7 +343,7 @@ class _Recorder(TorchFunctionMode):
         self.calls.append(
             Call(function, name, written, arguments, reads, overwrites, tuple(results), self.scope, layer)
         )
-        for at, tensor in zip(results, changed, strict=False):
+        for at in results[: len(changed)]:
             self._show_through(self.values[at], name)
 
     def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool) -> None:
