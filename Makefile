@@ -21,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -76,6 +76,9 @@ tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: D
 bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
 	$(RUN) jobs.bench $(ARGS)
 
+zoo: .venv-zoo/zoo ## open and check many architectures with random weights, write docs/networks.md: ARGS="swin vgg" for some
+	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGS)
+
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
 	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
 
@@ -93,8 +96,8 @@ format: .venv/test ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove the environment and caches; never an atlas
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+clean: ## remove the environments and caches; never an atlas
+	rm -rf .venv .venv-zoo .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-shards: ## remove the shards of an atlas that is finished (an addition then recomputes everything): OUT=
@@ -113,3 +116,9 @@ clean-shards: ## remove the shards of an atlas that is finished (an addition the
 .venv/test: .venv/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,bench]'
 	@touch $@ .venv/atlas
+
+# The packages of architectures are for the zoo alone; torch stays the one of constraints.txt.
+.venv-zoo/zoo: pyproject.toml constraints.txt
+	@test -x .venv-zoo/bin/python || $(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/pip install --quiet -c constraints.txt -e '.[torchvision,timm,huggingface]' pytorchcv
+	@touch $@

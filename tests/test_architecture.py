@@ -55,6 +55,8 @@ TABLE = {
     "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
     "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
+    "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),
+    "jobs.zoo.packages": floor("", "torch torchvision timm transformers pytorchcv"),
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),
     "pipeline.resources": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy"),
     "pipeline.planned_images": floor(f"{VALUES} pipeline.resources pipeline.nets pipeline.data", "numpy"),

@@ -17,6 +17,7 @@ from atlas_viewer.evidence.climb import (
     REASON,
     SEED,
     STATUS,
+    STOPPED,
     TRACE,
     Climb,
     climb_faults,
@@ -50,6 +51,7 @@ STYLE = Group(
         Field("activation_float", "f4", ("unit", "sample"), "activation of the picture before rounding",
               "activation"),
         Field("best_step", "i4", ("unit", "sample"), "step whose picture is stored; -1 for no picture", "steps"),
+        Field("stopped", "i4", ("unit", "sample"), STOPPED, "steps", required=False),
         STATUS,
         REASON,
         *TRACE,
@@ -66,7 +68,7 @@ STYLE = Group(
 GROUPS = (STYLE,)
 
 COLUMNS = ("layer", "unit", "label", "style", "sample", "status")
-COLUMNS += ("activation", "activation_float", "best_step", "attempt")
+COLUMNS += ("activation", "activation_float", "best_step", "stopped", "attempt")
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
         yield (
             *(layer.name, int(layer.units[where[0]]), layer.labels[where[0]], style.style, where[1]),
             *(style.status[where[0]][where[1]].name, float(style.activation[where])),
-            *(float(style.activation_float[where]), int(style.best_step[where]), int(style.attempt[where])),
+            *(float(style.activation_float[where]), int(style.best_step[where])),
+            *(style.stopped_at(where), int(style.attempt[where])),
             *further,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ TRACE = (
     Field("trace_step", "i4", ("point",), "step of each point of the trace", "steps"),
 )  # fmt: skip
 STATUS = Field("status", "status", ("unit", "sample"), "outcome of the picture")
+STOPPED = "step at which the climb stopped because no gradient was left; -1 where it ran to its end, and for no picture"
 NONE, RANDOM = "none", "random"  # the places in a sweep that belong to no axis
 
 
@@ -153,6 +155,11 @@ class Climb(ABC):
         return self.group["best_step"][...]
 
     @cached_property
+    def stopped(self) -> np.ndarray | None:
+        """(unit, sample) step at which the climb stopped without a gradient, or -1; None where it was not recorded."""
+        return self.group["stopped"][...] if "stopped" in self.group else None
+
+    @cached_property
     def attempt(self) -> np.ndarray:
         """(unit, sample) the start that each picture comes from: 0 the first, then fresh ones."""
         return self.group["attempt"][...] if "attempt" in self.group else np.zeros(self.activation.shape, np.uint8)
@@ -196,6 +203,10 @@ class Climb(ABC):
         value = np.where(ok.any(axis=1, keepdims=True) & ~ok, -np.inf, value)
         return np.where(np.isfinite(value).any(axis=1), value.argmax(axis=1) if value.size else -1, -1)
 
+    def stopped_at(self, where: tuple[int, int]) -> float:
+        """The step at which the climb of one picture, (row, sample), stopped, or -1; NaN where it was not recorded."""
+        return math.nan if self.stopped is None else int(self.stopped[where])
+
     def mean_under(self, mean: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
         """The part of the mean image (y, x, rgb) at the pictures' window, or its colour (1, 1, rgb)."""
         if mean.shape[:2] == self.size:
@@ -225,6 +236,7 @@ def climb_faults(file: h5py.File, kind: Group) -> Iterator[str]:
             yield f"{group.name}/status: a value that is not a status"
         if not np.isfinite(activation[status == Status.ok]).all():
             yield f"{group.name}/activation: not finite where status is ok"
+        yield from (f"{group.name}{fault}" for fault in _stopped_faults(group, np.isfinite(activation)))
         if "sweep" not in group.attrs:
             continue
         absent = [part for part in ("sweep_place", "sweep_base") if part not in group.attrs]
@@ -236,3 +248,16 @@ def climb_faults(file: h5py.File, kind: Group) -> Iterator[str]:
         other = taken.setdefault(place, name)
         if other != name:
             yield f"{group.name}: has the place of {other} in the sweep"
+
+
+def _stopped_faults(group: h5py.Group, there: np.ndarray) -> Iterator[str]:
+    """Contradictions between where climbs stopped and their pictures. there : (unit, sample)."""
+    if "stopped" not in group:
+        return
+    stopped, best = group["stopped"][...], group["best_step"][...]
+    if stopped.size and (stopped.min() < -1 or (stopped == 0).any()):
+        yield "/stopped: expected -1 or a step after the first"
+    if (best > stopped)[stopped >= 0].any():
+        yield "/best_step: beyond the step at which the climb stopped"
+    if (stopped[~there] >= 0).any():
+        yield "/stopped: a step where there is no picture"

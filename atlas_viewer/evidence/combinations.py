@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from atlas_viewer.evidence.climb import numbers
+from atlas_viewer.evidence.climb import STOPPED, numbers
 from atlas_viewer.evidence.dgn import BY_PRIOR
 from atlas_viewer.evidence.priors import code_faults
 from atlas_viewer.field import Attribute, Field, Group, Status
@@ -37,6 +37,7 @@ COMBINATION = Group(
         Field("member_activation", "f4", ("item", "sample", "member"),
               "activation of each unit for the stored pixels", "activation"),
         Field("code", "f4", ("item", "sample", "code"), "code of the last iterate, flattened", "code"),
+        Field("stopped", "i4", ("item", "sample"), STOPPED, "steps", required=False),
         Field("status", "status", ("item", "sample"), "outcome of the picture"),
         Field("reason", "text", ("item",), "why pictures of the item are missing, or empty", required=False),
     ),
@@ -131,6 +132,11 @@ class Combinations:
     def code(self) -> h5py.Dataset:
         """(item, sample, code) code of each picture, flattened, read when indexed."""
         return self.group["code"]
+
+    @cached_property
+    def stopped(self) -> np.ndarray | None:
+        """(item, sample) step at which the climb stopped without a gradient, or -1; None where it was not recorded."""
+        return self.group["stopped"][...] if "stopped" in self.group else None
 
     @cached_property
     def status(self) -> tuple[tuple[Status, ...], ...]:

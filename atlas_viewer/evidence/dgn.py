@@ -18,6 +18,7 @@ from atlas_viewer.evidence.climb import (
     REASON,
     SEED,
     STATUS,
+    STOPPED,
     TRACE,
     Climb,
     climb_faults,
@@ -66,6 +67,7 @@ RUN = Group(
         Field("best_activation_float", "f4", ("unit", "sample"), "activation of the best iterate before rounding",
               "activation"),
         Field("best_step", "i4", ("unit", "sample"), "step of the best iterate; -1 for no picture", "steps"),
+        Field("stopped", "i4", ("unit", "sample"), STOPPED, "steps", required=False),
         Field("code_norm", "f4", ("unit", "sample"), "L2 norm of the last iterate's code", "code"),
         STATUS,
         Field("attempt", "u1", ("unit", "sample"),
@@ -79,7 +81,7 @@ RUN = Group(
 GROUPS = (RUN,)
 
 COLUMNS = ("layer", "unit", "label", "run", "prior", "sample", "status", "activation", "activation_float")
-COLUMNS += ("best_activation", "best_activation_float", "best_step", "attempt", "code_norm")
+COLUMNS += ("best_activation", "best_activation_float", "best_step", "stopped", "attempt", "code_norm")
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,8 @@ def rows(layer: Layer) -> Iterator[tuple[object, ...]]:
             *(layer.name, int(layer.units[where[0]]), layer.labels[where[0]], run.name, run.prior, where[1]),
             *(run.status[where[0]][where[1]].name, float(run.activation[where])),
             *(float(run.activation_float[where]), float(run.best_activation[where])),
-            *(float(run.best_activation_float[where]), int(run.best_step[where]), int(run.attempt[where])),
-            float(run.code_norm[where]),
+            *(float(run.best_activation_float[where]), int(run.best_step[where])),
+            *(run.stopped_at(where), int(run.attempt[where]), float(run.code_norm[where])),
             *further,
         )
 

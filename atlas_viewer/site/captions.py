@@ -127,6 +127,11 @@ def why(status: Status, reason: str) -> str:
     return REASONS[status]
 
 
+def stopped(step: float) -> str:
+    """Where a climb stopped before its end; empty for −1, and for NaN, which stands for not recorded."""
+    return f"stopped at step {step:.0f}: no gradient" if step >= 0 else ""
+
+
 def aim(pictures: Climb) -> str:
     """What was maximized, and for a style on which canvas, in sentences."""
     if not isinstance(pictures, Pictures):

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import Pictures
@@ -191,7 +192,7 @@ def furthest(shown: Iterable[Climb], row: int) -> float:
 
 def safe(name: str) -> str:
     """The name with every character that addresses or file systems treat specially as =XX; one to one."""
-    text = re.sub(r"[^A-Za-z0-9._~+-]", lambda match: "".join(f"={b:02X}" for b in match[0].encode()), name)
+    text = re.sub(r"[^A-Za-z0-9._~+@-]", lambda match: "".join(f"={b:02X}" for b in match[0].encode()), name)
     return f"={ord(text[0]):02X}{text[1:]}" if text.casefold() in _taken() else text
 
 
@@ -208,10 +209,17 @@ def render(template: str, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("atlas_viewer.site"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["broken"] = broken
+    return environment
+
+
+def broken(name: str) -> Markup:
+    """The name of a layer, which may be broken across lines after its dots, slashes and the like."""
+    return Markup(re.sub(r"([./@_])", r"\1<wbr>", str(escape(name))))

@@ -40,6 +40,7 @@ class Reached:
 class Facts:
     """The facts about one picture.
 
+    stopped : at which step the climb stopped before its end, in words, or empty.
     trace : of the ascent, as a figure.
     """
 
@@ -49,6 +50,7 @@ class Facts:
     best_step: int
     start: str
     why: str
+    stopped: str
     trace: Markup
     verdicts: tuple[str, ...]
 
@@ -85,6 +87,7 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
         best_step=best_step,
         start=captions.start(made.seed, int(made.attempt[where])),
         why="" if status is Status.ok else captions.why(status, made.reason[row]),
+        stopped=captions.stopped(made.stopped_at(where)),
         trace=figures.trace(made.trace_step.tolist(), traces[number].tolist(), *ends, best_step),
         verdicts=tuple(filter(None, (captions.verdict(scores, row, number) for scores in judged))),
     )

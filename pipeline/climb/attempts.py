@@ -55,11 +55,13 @@ class Iterates:
 class Climbed:
     """The results of the items, in their order.
 
-    last : the last iterate.
-    best : the iterate with the highest objective among those that may be kept.
+    last, best : the last iterate, and the one with the highest objective among those that may be kept; see
+        `pipeline.climb.loop.Climb` for items that stopped.
     status : uint8 (item,): 0 missing, 1 ok, 2 zero_gradient, 3 nan, 4 never_active.
     attempt : uint8 (item,), number of the start: 0 for the first, then fresh ones.
-    trace : float32 (item, point), the first member's activation during the climb; NaN beyond the end of a short one.
+    stopped : int32 (item,), the iteration at which the climb stopped because no gradient was left; −1 for one that ran
+        to its end, and without a picture.
+    trace : float32 (item, point), the first member's activation during the climb; NaN beyond its end.
     trace_steps : int32 (item, point), the iterations of the trace; −1 beyond the end.
     halved : how often the micro-batch was halved because the device was out of memory.
     """
@@ -68,6 +70,7 @@ class Climbed:
     best: Iterates
     status: np.ndarray
     attempt: np.ndarray
+    stopped: np.ndarray
     trace: np.ndarray
     trace_steps: np.ndarray
     halved: int
@@ -94,8 +97,9 @@ def climb_items(
     """Run the climbs of all items, `batch` at a time, on the cone's device.
 
     cone : cone of the units' layer. The objective is the layer's own value, before any ReLU above it.
-    fresh_starts : further starts for items whose gradient is zero, whose values are not finite, or whose unit stays off
-        behind a ReLU. An item with one iteration only evaluates, and is ok whether its unit is on or off.
+    fresh_starts : further starts for items whose gradient is zero from the start, whose values are not finite, or whose
+        unit stays off behind a ReLU that can switch it off. An item with one iteration only evaluates, and is ok
+        whether its unit is on or off.
     trace_points : points kept of each trace.
     batch : items of a micro-batch. All micro-batches have this shape; the last is padded with repeats.
     balance, log_odds : see `Objective`.
@@ -166,6 +170,7 @@ class _Task:
             best=iterates(),
             status=np.full(count, MISSING, np.uint8),
             attempt=np.zeros(count, np.uint8),
+            stopped=np.full(count, -1, np.int32),
             trace=np.full((count, self.trace_points), np.nan, np.float32),
             trace_steps=np.stack(steps) if steps else np.zeros((0, self.trace_points), np.int32),
             halved=0,
@@ -236,9 +241,11 @@ class _Task:
                 values["parameters"] = iterate.parameters.cpu().numpy()
             for name, array in values.items():
                 getattr(into, name)[good] = array[:count][good]
+        result.stopped[good] = climbed.stopped[:count].cpu().numpy()[good]
         history = climbed.history[:, :count].cpu().numpy()
         for at in np.flatnonzero(good):
             steps = result.trace_steps[at][result.trace_steps[at] >= 0]
+            steps = steps if result.stopped[at] < 0 else steps[steps <= result.stopped[at]]
             result.trace[at, : len(steps)] = history[steps, at]
         if self.cone.gates or self.cone.rectified:
             climbs = np.array([item.setting.sign > 0 and item.setting.iterations > 1 for item in items])

@@ -12,7 +12,7 @@ from pipeline.climb.parameterization import Setting, Step
 from pipeline.climb.transforms import transformed
 
 OK, ZERO_GRADIENT, NAN = 1, 2, 3  # how a climb ended, as stored
-ALL_FAILED_EVERY = 16  # iterations between checks whether all items have failed; each check synchronizes a GPU
+ALL_ENDED_EVERY = 16  # iterations between checks whether all items have ended; each check synchronizes a GPU
 
 Evaluation = Callable[[Tensor], tuple[Tensor, Tensor]]  # images → activations (item, member), objective (item,)
 
@@ -37,10 +37,13 @@ class Iterate:
 class Climb:
     """The result of a micro-batch's climb.
 
-    last : the last iterate.
-    best : the iterate with the highest objective among those that may be kept.
+    last : the last iterate; of an item that stopped, the one at which it stopped.
+    best : the iterate with the highest objective among those that may be kept; of an item that stopped before the
+        first of those, the one at which it stopped.
     ended : (item,), OK, ZERO_GRADIENT or NAN; the other fields of an item that is not OK are undefined.
-    history : (iteration, item), the first member's activation; beyond its end, an item repeats its last one.
+    stopped : (item,), the iteration at which no gradient was left after earlier steps; −1 for an item without one.
+    history : (iteration, item), the first member's activation. Beyond its end, or where it stopped, an item repeats its
+        last one; there are no rows after the iteration at which all items had ended.
     With transforms, `best` is chosen and `history` measured on transformed images. The activations of the two iterates
     are measured on the images themselves.
     """
@@ -48,6 +51,7 @@ class Climb:
     last: Iterate
     best: Iterate
     ended: Tensor
+    stopped: Tensor
     history: Tensor
 
 
@@ -72,9 +76,12 @@ def climb(
     bound : clips parameters to their range, in place.
 
     An iteration bounds the parameters, evaluates, keeps the iterate if it is the best so far, then steps. The last
-    iteration of an item only evaluates, and does so without transforms. An item fails for good when its gradient is
-    zero or its values are not finite. With transforms, a zero gradient is a failure only if it is zero in every
-    iteration, because one shift may switch a unit off and the next one on again. Items do not affect one another.
+    iteration of an item only evaluates, and does so without transforms.
+    An item whose gradient is zero before its first step fails. One whose gradient is zero later stops there: neither
+    steps nor regularizers move it any more, and it keeps its best iterate so far. With transforms, one shift may switch
+    a unit off and the next one on again, so such an item never stops, and fails if its gradient is zero in every
+    iteration. An item fails, whatever it had reached, when its values are not finite, because then the network or the
+    setting is at fault. Items do not affect one another.
     Source: Yosinski et al. 2015, section 3, and Nguyen et al. 2016, Eq. 1; order of operations of the authors'
     programs.
     """
@@ -85,7 +92,7 @@ def climb(
     last = last - 1
     transforms = [one.transforms for one in settings]
     changed = torch.tensor([bool(asked) for asked in transforms], device=device)
-    ended = torch.full_like(last, OK)
+    ended, stopped = torch.full_like(last, OK), torch.full_like(last, -1)
     stuck = changed & (last > 0)  # with transforms: the gradient was zero in every iteration so far
     best, height = None, torch.full(start.shape[:1], -torch.inf, dtype=start.dtype, device=device)
     history = []
@@ -95,30 +102,39 @@ def climb(
         moving = [iteration < one.iterations - 1 for one in settings]
         asked = [one if moved else {} for one, moved in zip(transforms, moving, strict=True)]
         now, total, gradient = _evaluate(parameters, image, objective, any(moving), asked, seed, iteration)
+        best = _copied(now) if best is None else best
         history.append(now.activation[:, 0])
         value = total.to(height.dtype)
-        better = (value > height) & (first_kept <= iteration) & (iteration <= last)
-        best = _replaced(_copied(now) if best is None else best, now, better)
+        climbing = (ended == OK) & (stopped < 0) & (iteration <= last)
+        better = climbing & (value > height) & (first_kept <= iteration)
+        finite, flat = judged(total, gradient, moves)
+        flat &= finite & climbing
+        stuck &= flat | ~moves
+        ended = torch.where(climbing & ~finite, NAN, ended)
+        if iteration == 0:
+            ended = torch.where(flat & ~changed, ZERO_GRADIENT, ended)
+        else:
+            stops = flat & ~changed
+            stopped = torch.where(stops, iteration, stopped)
+            better |= stops & (best.step < 0)  # none was kept before
+        best = _replaced(best, now, better)
         height = torch.where(better, value, height)
-        ended = judged(ended, total, gradient, moves)
-        if any(transforms):
-            flat = (ended == ZERO_GRADIENT) & changed
-            stuck &= flat | ~moves
-            ended = torch.where(flat, OK, ended)
-        if not any(moving) or (iteration % ALL_FAILED_EVERY == 0 and bool((ended != OK).all())):
+        going = (ended == OK) & (stopped < 0) & moves
+        if not any(moving) or (iteration % ALL_ENDED_EVERY == 0 and not bool(going.any())):
             break
-        parameters = steps(parameters, gradient, value, iteration)
+        held = parameters.clone()  # a step may overwrite the parameters
+        parameters = _chosen(going, steps(parameters, gradient, value, iteration), held)
     assert best is not None  # every item has at least one iteration
     if any(transforms):
         ended = torch.where(stuck & (ended == OK), ZERO_GRADIENT, ended)
         best = replace(best, activation=objective(best.image)[0])
-    return Climb(now, best, ended, torch.stack(history))
+    step = torch.where(stopped < 0, torch.minimum(now.step, last), stopped)
+    return Climb(replace(now, step=step), best, ended, stopped, torch.stack(history))
 
 
-def judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor) -> Tensor:
-    """The state of each item after an iteration, (item,); the first failure is kept.
+def judged(value: Tensor, gradient: Tensor | None, moves: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the values of each item are finite, and whether its gradient is zero, (item,) each.
 
-    ended : (item,), the state before.
     value : (item,), the objective.
     gradient : (item, …), or None where no item needs one.
     moves : (item,), whether the item has an update ahead and so needs a gradient.
@@ -129,8 +145,7 @@ def judged(ended: Tensor, value: Tensor, gradient: Tensor | None, moves: Tensor)
         lowest, highest = entries.amin(dim=1), entries.amax(dim=1)  # exact; squares of small entries underflow
         finite = finite & ((lowest.isfinite() & highest.isfinite()) | ~moves)
         flat = (lowest == 0) & (highest == 0) & moves
-    now = torch.where(finite, torch.where(flat, ZERO_GRADIENT, OK), NAN)
-    return torch.where(ended == OK, now, ended)
+    return finite, flat
 
 
 def _evaluate(
@@ -169,10 +184,12 @@ def _copied(now: Iterate) -> Iterate:
 
 def _replaced(best: Iterate, now: Iterate, better: Tensor) -> Iterate:
     """`now` where it is better, else `best`, whose parameters are overwritten in place."""
+    parameters = _chosen(better, now.parameters, best.parameters, out=best.parameters)
+    image = parameters if now.image is now.parameters else _chosen(better, now.image, best.image)
+    activation, step = (_chosen(better, getattr(now, name), getattr(best, name)) for name in ("activation", "step"))
+    return Iterate(parameters, image, activation, step)
 
-    def chosen(new: Tensor, old: Tensor, out: Tensor | None = None) -> Tensor:
-        return torch.where(better.reshape(-1, *[1] * (new.dim() - 1)), new, old, out=out)
 
-    parameters = chosen(now.parameters, best.parameters, out=best.parameters)
-    image = parameters if now.image is now.parameters else chosen(now.image, best.image)
-    return Iterate(parameters, image, chosen(now.activation, best.activation), torch.where(better, now.step, best.step))
+def _chosen(where: Tensor, new: Tensor, old: Tensor, out: Tensor | None = None) -> Tensor:
+    """The values of `new` (item, …) for the items marked in `where` (item,), of `old` for the others."""
+    return torch.where(where.reshape(-1, *[1] * (new.dim() - 1)), new, old, out=out)

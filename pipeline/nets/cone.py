@@ -85,12 +85,12 @@ class Cone:
 
     @property
     def rectified(self) -> bool:
-        """Whether the layer's values come out of plain ReLUs, so that zero means off."""
+        """Whether the layer's values come out of ReLUs that can switch units off, so that zero means off."""
         return is_rectified(self.network, self.layer.name)
 
     @property
     def gates(self) -> bool:
-        """Whether everything above reads the layer through a plain ReLU, so that zero or less means off."""
+        """Whether everything above reads the layer through ReLUs that can switch units off: zero or less means off."""
         return is_gated(self.network, self.layer.name)
 
     @property

@@ -13,7 +13,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, SettingsError, UnitError, nearest
-from pipeline.nets.operators import Affine, Concat, Identity, OpenRelu, Operator, Reshape, Sum, switches_off
+from pipeline.nets.interval import Interval
+from pipeline.nets.operators import (
+    Affine,
+    Concat,
+    Identity,
+    OpenRelu,
+    Operator,
+    PRelu,
+    Relu,
+    Reshape,
+    Sum,
+    keeps_sign,
+    switches_off,
+)
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.rearranging import Constant, Moved, Tokens
 from pipeline.nets.sliding import ChannelNorm, MaxPool
@@ -103,6 +116,7 @@ class Network:
                 self.output = node.args[0].name
             else:
                 raise DefinitionError(f"network {name}: node {node.name} is a {node.op}, expected an operator")
+        self.reads: dict[tuple, Interval] = {}  # what `window.read_interval` has found
         self._readers: dict[str, tuple[str, ...]] = {}
         for node, parents in self._parents.items():
             for parent in dict.fromkeys(parents):
@@ -146,8 +160,8 @@ class Network:
             ) from None
 
     def readers(self, node: str) -> tuple[str, ...]:
-        """Names of the nodes that read a node."""
-        return self._readers.get(node, ())
+        """Names of the nodes that read a node, without those that only show its tokens as layers."""
+        return tuple(at for at in self._readers.get(node, ()) if not isinstance(self._operators[at], Tokens))
 
     def source(self, layer: str) -> str:
         """The node whose values a layer shows: of a layer of tokens, that of the whole sequence."""
@@ -199,17 +213,20 @@ class Network:
         return {name: values[node] for name, node in targets.items()}
 
     def last_relus(self, layer: str) -> tuple[str, ...]:
-        """The nodes of the plain ReLUs that can switch the layer's units off.
+        """The nodes of the ReLUs that can switch the layer's units off (see `operators.switches_off`).
 
-        They are the ReLUs whose outputs reach the layer without a weight, a sum or a mean in between.
+        They are those whose outputs reach the layer without a weight, a sum or a mean in between. A leaky ReLU passes
+        these outputs on unchanged.
         """
         relus, waiting = [], [self.layer(layer).node]
         while waiting:
             node = waiting.pop()
             operator = self._operators.get(node)
-            if operator is not None and switches_off(operator):
+            off = operator is not None and switches_off(operator)
+            if off:
                 relus.append(node)
-            elif isinstance(operator, MaxPool | ChannelNorm | Concat | Identity | Reshape | Moved | Tokens):
+            passes = MaxPool | ChannelNorm | Concat | Identity | Reshape | Moved | Tokens | Relu | PRelu
+            if off or isinstance(operator, passes):
                 waiting.extend(self._parents[node])
         return tuple(dict.fromkeys(relus))
 
@@ -219,7 +236,8 @@ class Network:
         Source: the Deep Visualization Toolbox, whose backward pass from a layer begins below its in-place ReLU.
         """
         other = copy.copy(self)
-        other._operators = self._operators | {node: OpenRelu() for node in self.last_relus(layer)}
+        opened = {node: OpenRelu(self._operators[node]) for node in self.last_relus(layer)}
+        other._operators = self._operators | opened
         return other
 
     def to(self, *, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Network:
@@ -352,7 +370,8 @@ def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[t
             if uses[parent] == 0:
                 values.pop(parent, None)
         below = parents[0]
-        if switches_off(operator) and uses[below] == 0 and below != network.input and _is_fresh(network, below):
+        plain = isinstance(operator, Relu) and operator.slope == 0
+        if plain and uses[below] == 0 and below != network.input and _is_fresh(network, below):
             values[node] = inputs[0].relu_()
         else:
             values[node] = operator(*inputs)
@@ -368,22 +387,28 @@ def _is_fresh(network: Network, node: str) -> bool:
 
 
 def is_rectified(network: Network, layer: str) -> bool:
-    """Whether the layer's values come out of plain ReLUs, so that zero means off."""
+    """Whether the layer's values come out of ReLUs that can switch units off, so that zero means off."""
     return bool(network.last_relus(layer))
 
 
 def is_gated(network: Network, layer: str) -> bool:
-    """Whether everything above reads the layer through a ReLU, leaky ones included, so that zero or less means off."""
-    readers = list(network.readers(network.source(layer)))
-    kinds: list[str] = []
-    while readers:  # an operator other than a ReLU, such as batch normalisation, makes the sign meaningless
-        reader = readers.pop()
-        operator = network.operator(reader)
-        if operator.kind in HIDDEN:
-            readers += network.readers(reader)
-        else:
-            kinds.append(operator.kind)
-    return bool(kinds) and all(kind == "relu" for kind in kinds)
+    """Whether everything above reads the layer through ReLUs that can switch units off, so that zero or less means off.
+
+    Leaky ReLUs in between keep the sign. Any other operator, such as batch normalisation, makes it meaningless.
+    """
+    gates, waiting = [], [network.source(layer)]
+    while waiting:
+        below = waiting.pop()
+        readers = network.readers(below)
+        if not readers:  # the network returns it
+            gates.append(False)
+        for reader in readers:
+            operator = network.operator(reader)
+            if operator.kind in HIDDEN or keeps_sign(operator):
+                waiting.append(reader)
+            else:
+                gates.append(switches_off(operator))
+    return all(gates)
 
 
 def normalization(network: Network, node: str) -> tuple[str, ...]:

@@ -103,19 +103,39 @@ class Relu(Operator):
         return torch.relu(x) if self.slope == 0 else nn.functional.leaky_relu(x, self.slope)
 
 
-class OpenRelu(Relu):
-    """max(0, x) with the gradient of x, so that a unit that is switched off has a gradient too."""
+class OpenRelu(Operator):
+    """A nonlinearity that can switch units off, with the gradient of x for those that are off, so that they have one.
+
+    Values, and gradients of units that are on, are those of the nonlinearity.
+    """
+
+    def __init__(self, closed: Operator) -> None:
+        super().__init__()
+        self.closed = closed
+        self.kind = closed.kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + (torch.relu(x) - x).detach()  # the value is exactly max(0, x), the gradient that of x
+        return torch.where(x > 0, self.closed(x), x - x.detach())
+
+
+_OFF, _ON = torch.tensor([-100.0, -3.0, -1.0, -0.1, -1e-3, 0.0]), torch.tensor([1e-3, 0.1, 1.0, 3.0, 100.0])
 
 
 def switches_off(operator: Operator) -> bool:
-    """Whether the operator is a nonlinearity that can switch a unit off: it maps zero and less to zero.
+    """Whether the operator is a nonlinearity that can switch a unit off: zero and less become zero, all else more.
 
-    Only the plain ReLU does so. A leaky ReLU passes negative values on. ReLU6 is not counted.
+    Those are the plain ReLU, ReLU6 and clamps whose lower end is zero. The others pass something on for zero and less:
+    leaky ReLU, PReLU, ELU, softplus, sigmoid and hardsigmoid; and GELU, SiLU and hardswish, which are negative just
+    below zero.
     """
-    return isinstance(operator, Relu) and operator.slope == 0
+    if isinstance(operator, Relu):
+        return operator.slope == 0
+    if isinstance(operator, OpenRelu):
+        return True
+    if not isinstance(operator, Pointwise) or any(True for _ in operator.parameters()):
+        return False
+    with torch.no_grad():
+        return bool((operator(_OFF) == 0).all() and (operator(_ON) > 0).all())
 
 
 class PRelu(Operator):
@@ -129,6 +149,12 @@ class PRelu(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.prelu(x, self.slope)
+
+
+def keeps_sign(operator: Operator) -> bool:
+    """Whether the operator is a leaky ReLU, with one slope or several: its value has the sign of the one it reads."""
+    slope = operator.slope if isinstance(operator, Relu | PRelu) else 0.0
+    return bool(slope.min() > 0) if isinstance(slope, Tensor) else slope > 0
 
 
 class Power(Operator):

@@ -70,6 +70,13 @@ def read_interval(
     network: Network, node: str, place: int, wanted: Interval, axis: int, *, clip: bool = True
 ) -> Interval:
     """The rows (axis 0) or columns (axis 1) of the parent at `place` that the wanted ones of `node` read."""
+    key = (node, place, wanted, axis, clip)
+    if key not in network.reads:
+        network.reads[key] = _read_interval(network, node, place, wanted, axis, clip)
+    return network.reads[key]
+
+
+def _read_interval(network: Network, node: str, place: int, wanted: Interval, axis: int, clip: bool) -> Interval:
     operator = network.operator(node).operand(place)
     size = extent(network, network.parents(node)[place], axis)
     if not len(wanted):  # a position that reads only padding needs nothing below

@@ -39,6 +39,7 @@ class PictureWriter:
             for name, shape in chunked.items()
         }
         self.small["status"] = np.full(grid, Status.missing, np.uint8)
+        self.unrecorded: set[str] = set()
         self.asked = np.zeros(grid, bool)
         self.reasons = [""] * grid[0]
 
@@ -66,7 +67,10 @@ class PictureWriter:
                     report.reasons[address] = reason
             return
         for name, values in self.small.items():
-            self.read_small(values, name, shard, rows, sample)
+            if name in shard.names or self.kind[name].required:
+                self.read_small(values, name, shard, rows, sample)
+            else:
+                self.unrecorded.add(name)
         for name, dataset in self.chunked.items():
             for index, row in enumerate(rows):
                 chunk = shard.chunk(name, index)
@@ -81,10 +85,12 @@ class PictureWriter:
     def close(self, report: MergeReport) -> np.ndarray:
         """Write the small arrays; return the statuses (row, sample).
 
+        An optional array that one of the shards lacks is left out: absent means not recorded.
         A picture that was not requested (its unit belongs to another style, say) is missing in the file but ok here.
         """
         for name, values in self.small.items():
-            self.kind[name].write(self.group, values)
+            if name not in self.unrecorded:
+                self.kind[name].write(self.group, values)
         self.kind["reason"].write(self.group, self.reasons)
         statuses = self.small["status"]
         for status in Status:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from cards import DEVICE, asking_styles, network_card, small_plan, style_record
 
 from pipeline.card import PriorCard
 from pipeline.dataset_settings import DatasetRecord
+from pipeline.methods.ascent import task as ascent
 from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.dgn import task as dgn
 from pipeline.methods.dgn.settings import CombinationRecord, RunRecord, RunSettings
 from pipeline.methods.dgn.task import combination_tasks, dgn_tasks, prior_tasks
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.memorisation.task import MemorisationTask
 from pipeline.methods.scores.settings import ScoreRecord
 from pipeline.methods.scores.task import ScoreTask
+from pipeline.methods.tops import task as tops
 from pipeline.methods.tops.result import tops_record
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.methods.tops.task import backproject_tasks, image_tasks, mine_tasks
 from pipeline.plan import Plan
 from pipeline.records import record_digest
 
+pytestmark = pytest.mark.usefixtures("revisions_of_literal_ids")
 PRIOR = PriorCard("tiny", "d" * 64, "toy", "a" * 64, "fc8", (6,), True, 40, 41, "BGR", macs=500, bytes=3000)
 SETTINGS = RunSettings(
     iterations=12, unit="entry", step_start=0.5, step_end=1e-10, sigmas=3.0, clip=False, shrink=0.99, penalty=0.0,
@@ -150,3 +155,17 @@ def test_ids_of_scores():
         "61405f9c084efb43c9b93aca47ce421f",
         "0039a0bb074ee3029ea145aca4afb085",
     ]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "made"),
+    [
+        (ascent, "ASCENT_REVISION", lambda: ids(ascent_tasks(small_plan(2)))),
+        (dgn, "DGN_REVISION", lambda: run_ids(RUN)),
+        (tops, "MINE_REVISION", lambda: ids(mine_tasks(mined_plan()))),
+    ],
+)
+def test_a_raised_revision_changes_every_id(monkeypatch, module, name, made):
+    before = made()
+    monkeypatch.setattr(module, name, 99)
+    assert before and not set(before) & set(made())

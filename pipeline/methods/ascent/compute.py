@@ -12,7 +12,7 @@ from pipeline.nets.cone import layer_cone
 from pipeline.resources import Resources, package_versions, placed, prepare
 from pipeline.store.shard import Pieces, encode_shard
 
-SMALL = ("status", "attempt", "trace")
+SMALL = ("status", "attempt", "stopped", "trace")
 
 
 def compute_ascent(task: AscentTask, resources: Resources) -> bytes:

@@ -194,7 +194,7 @@ class AscentSettings:
     start : "item" draws a start for each (layer, unit, style, sample); "reference" draws as the authors' program: one
         legacy seed for all units, seed + i for sample i.
     image_dtype : type of the image that is optimized, "float32" or "float64"; the network computes in float32.
-    fresh_starts : further starts if the gradient is zero or not finite, or the unit stays off.
+    fresh_starts : further starts if the first gradient is zero, values are not finite, or the unit stays off.
     trace_points : points kept of each climb.
     """
 

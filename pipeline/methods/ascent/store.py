@@ -44,6 +44,7 @@ class StylesWriter(Writer):
             "activation": np.full(grid, np.nan, np.float32),
             "activation_float": np.full(grid, np.nan, np.float32),
             "best_step": np.full(grid, -1, np.int32),
+            "stopped": np.full(grid, -1, np.int32),
             "trace": np.full((*grid, points), np.nan, np.float32),
             "attempt": np.zeros(grid, np.uint8),
         }

@@ -69,7 +69,7 @@ def _arrays(climbed: Climbed) -> dict[str, np.ndarray | Pieces]:
         "best_step": climbed.best.step,
         "code_norm": code_norm(climbed.last.parameters),
         "trace_step": climbed.trace_steps[0],
-        **{name: getattr(climbed, name) for name in ("status", "attempt", "trace")},
+        **{name: getattr(climbed, name) for name in ("status", "attempt", "stopped", "trace")},
     }
 
 

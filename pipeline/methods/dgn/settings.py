@@ -108,7 +108,7 @@ class RunSettings:
     )
     fresh_starts: int = number(
         title="Fresh starts",
-        meaning="Further starts if the gradient is zero or not finite, or the unit stays off.",
+        meaning="Further starts if the first gradient is zero, values are not finite, or the unit stays off.",
     )
     trace_points: int = number(title="Trace points", meaning="Points kept of each climb.", shown=False)
     direction: str = number(title="Direction", meaning="maximize or minimize.", published="maximize", absent="maximize")

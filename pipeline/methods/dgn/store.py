@@ -52,6 +52,7 @@ class RunsWriter(Writer):
         code, trace_step = (run.prior.entries,), np.full(run.settings.trace_points, -1, np.int32)
         small = {name: np.full(grid, np.nan, np.float32) for name in _FLOATS} | {
             "best_step": np.full(grid, -1, np.int32),
+            "stopped": np.full(grid, -1, np.int32),
             "trace": np.full((*grid, points), np.nan, np.float32),
             "attempt": np.zeros(grid, np.uint8),
         }
@@ -104,7 +105,10 @@ class CombinationsWriter(Writer):
         members = _write_members(group, plan, asked)
         grid = (len(asked.items), asked.samples)
         chunked = {"pixels": (*layer.picture("window", plan.card.image), 3), "code": (asked.run.prior.entries,)}
-        small = {"member_activation": np.full((*grid, members), np.nan, np.float32)}
+        small = {
+            "member_activation": np.full((*grid, members), np.nan, np.float32),
+            "stopped": np.full(grid, -1, np.int32),
+        }
         writer = _CombinedWriter(COMBINATION, group, grid, chunked, small)
         rows = {items: row for row, items in enumerate(asked.items)}
         for task in tasks:

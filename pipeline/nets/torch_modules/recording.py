@@ -9,6 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import linecache
+import pathlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +22,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from pipeline.errors import DefinitionError
 
+_TORCH = str(pathlib.Path(torch.__file__).parent)
 Path = tuple[object, ...]  # where a tensor lies in nested results: indices, keys and names of fields
 
 
@@ -390,7 +394,9 @@ class _Recorder(TorchFunctionMode):
                 yield other
 
     def _decided(self, tensor: Tensor) -> None:
-        """Refuse a decision by a value of the image, unless it asks whether values are finite."""
+        """Refuse a decision by a value of the image, unless it is asserted, or asks whether values are finite."""
+        if _in_assertion():
+            return
         at = self.values[self.number(tensor)]
         waiting, asks_finite = [at], False
         for _ in range(4):  # bool(x.isnan().any())
@@ -444,6 +450,17 @@ class _Recorder(TorchFunctionMode):
 
     def _is_leaf(self, module: nn.Module, path: str) -> bool:
         return isinstance(module, torch.jit.ScriptModule) or (bool(path) and path in self._leaves)
+
+
+def _in_assertion() -> bool:
+    """Whether the nearest line of code outside of torch and of this module is an assertion."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file != __file__ and not file.startswith(_TORCH):
+            return linecache.getline(file, frame.f_lineno).strip().startswith("assert")
+        frame = frame.f_back
+    return False
 
 
 class _Hooks:

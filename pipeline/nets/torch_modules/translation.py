@@ -651,6 +651,11 @@ class _Translation:
             if target is not None and len(target[0]) == 3 and target[0][1:] == form.shape[1:]:
                 self._adopted(value, like=form)
                 return
+        if len(sizes) == 4 and rows == Rows(0, 1):
+            known = self._seen_map(value, {sizes[1:]: "first", (sizes[3], *sizes[1:3]): "last"})
+            if known is not None:
+                self._adopt_as(value, known.shape, Order(known.order.axes, sizes[1:]))
+                return
         if self.capture.fixed and sizes[0] > 1 and len(sizes) in (1, 3):  # (unit,) or (channel, row, column)
             self._adopt_as(value, sizes, Order("first", sizes[1:], sizes[0]))
             return
@@ -669,6 +674,20 @@ class _Translation:
         form = self._opaque(value, shape, order, None)
         if form is not None:
             self.forms[value] = form
+
+    def _seen_map(self, value: int, shapes: dict[Shape, str]) -> Form | None:
+        """The nearest form below a value with one of the shapes and the order of axes that it goes with."""
+        seen, waiting = {value}, [value]
+        while waiting:
+            at = waiting.pop(0)
+            form = self.forms.get(at)
+            if form is not None and shapes.get(form.shape) == form.order.axes and len(form.order.shape) == 3:
+                return form
+            if self.capture.first.values[at].call is not None:
+                below = [read for read in self.capture.call_of(at).reads if read not in seen]
+                seen.update(below)
+                waiting += [read for read in below if self.capture.depends(read)]
+        return None
 
     def _map_of(self, value: int, order: Order, positions: int) -> tuple[tuple[int, int], Patches | None]:
         """Rows and columns of a sequence of so many tokens: those of the nearest form with as many positions."""

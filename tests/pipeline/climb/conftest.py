@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # the networks that these tests share
 
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.nets.preprocessing import Preprocessing

@@ -37,6 +37,7 @@ def run(cone, items, settings, batch=4, seed=0) -> SimpleNamespace:
         best_step=climbed.best.step,
         status=climbed.status,
         attempt=climbed.attempt,
+        stopped=climbed.stopped,
         trace=climbed.trace,
         trace_steps=climbed.trace_steps,
         halved=climbed.halved,
@@ -54,7 +55,7 @@ def items_of(style: StyleSettings, units=range(7), samples=1) -> list[Item]:
 def assert_same(one: SimpleNamespace, other: SimpleNamespace, order=None) -> None:
     """Equal up to the last bits that a sum in another order moves; `order` is where each item of one is in other."""
     order = range(len(one.status)) if order is None else order
-    for name in ("pixels", "best_step", "status", "attempt", "trace_steps"):
+    for name in ("pixels", "best_step", "status", "attempt", "stopped", "trace_steps"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name)[list(order)])
     for name in ("activation", "activation_float", "trace"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name)[list(order)], rtol=1e-6, atol=1e-5)
@@ -144,7 +145,77 @@ def test_a_dead_unit_ends_as_zero_gradient_and_the_others_as_without_it(cone, st
     assert not result.pixels[2].any()
     assert np.isnan(result.activation[2]) and np.isnan(result.activation_float[2])
     assert np.isnan(result.trace[2]).all()
-    assert result.best_step[2] == -1
+    assert result.best_step[2] == result.stopped[2] == -1
+
+
+def capped(cone, tops):
+    """The cone with each unit's activation cut off at its top, beyond which there is no gradient."""
+    linear, tops = cone.activations, torch.tensor(tops)
+    cone.activations = lambda image, units: torch.minimum(linear(image, units), tops[units])
+    return cone
+
+
+def test_a_unit_that_goes_flat_on_the_way_is_ok_and_says_where_it_stopped(cone, style, settings):
+    free = run(cone, items_of(style(max_iter=20)), replace(settings, trace_points=20))
+    tops = [float(row[at]) - 1e-3 if at else 1e9 for at, row in zip((0, 1, 2, 5, 9, 18, 19), free.trace, strict=True)]
+    result = run(capped(cone, tops), items_of(style(max_iter=20)), replace(settings, trace_points=20))
+    assert result.status.tolist() == [OK] * 7
+    assert result.stopped.tolist() == [-1, 1, 2, 5, 9, 18, -1]  # the last iteration only evaluates
+    assert result.best_step.tolist() == [19, 1, 2, 5, 9, 18, 19]
+    assert not result.attempt.any()
+    np.testing.assert_allclose(result.activation_float, np.minimum(free.trace[:, -1], tops), rtol=1e-6)
+    for at, stopped in enumerate(result.stopped):
+        if stopped > 0:
+            np.testing.assert_array_equal(result.trace[at, :stopped], free.trace[at, :stopped])
+            assert np.isnan(result.trace[at, stopped + 1 :]).all() and not np.isnan(result.trace[at, stopped])
+
+
+def test_a_thinned_trace_ends_before_the_step_where_the_climb_stopped(cone, style, settings):
+    free = run(cone, items_of(style(max_iter=20), [3]), replace(settings, trace_points=20))
+    result = run(capped(cone, [float(free.trace[0, 8]) - 1e-3] * 7), items_of(style(max_iter=20), [3]), settings)
+    assert (result.trace_steps.tolist(), result.stopped.tolist()) == ([[0, 6, 13, 19]], [8])
+    assert np.isnan(result.trace[0]).tolist() == [False, False, True, True]
+
+
+def test_stopping_is_untouched_by_micro_batches_and_by_a_lack_of_memory(cone, published, settings):
+    rows = [replace(row, max_iter=9 + at) for at, row in enumerate(published.values())]
+    items = [item for row in rows for item in items_of(row)]
+    capped(cone, [2.0, 4.0, 6.0, 1e9, 3.0, 5.0, 8.0])
+    one, many, climbs = run(cone, items, settings, batch=1), run(cone, items, settings, batch=28), cone.activations
+    assert 3 < (one.stopped > 0).sum() < 28
+    assert_same(one, many)
+
+    def cramped(image, units):
+        if len(image) > 4:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return climbs(image, units)
+
+    cone.activations = cramped
+    halved = run(cone, items, settings, batch=28)
+    assert halved.halved == 3
+    assert_same(one, halved)
+
+
+def test_a_unit_that_goes_flat_while_it_is_off_gets_fresh_starts_and_keeps_its_highest_picture(cone, style, settings):
+    capped(cone, [1e9, -2.0, 1e9, 1e9, 1e9, 1e9, 1e9])
+    assert run(cone, items_of(style(), [1]), settings).status.tolist() == [OK]  # nothing gates it
+    cone.gates, cone.calls = True, []
+    result = run(cone, items_of(style(), [1, 2], samples=3), settings)
+    assert result.status.tolist() == [NEVER_ACTIVE] * 3 + [OK] * 3
+    assert (result.activation_float[:3] == -2).all() and result.pixels[:3].any(axis=(1, 2, 3)).all()
+    assert (result.stopped[:3] >= 0).any() and (result.stopped[3:] == -1).all()
+
+
+def test_pairs_stop_where_their_sum_has_no_gradient(cone, style, settings):
+    values = cone.values
+    cone.values = lambda image: values(image).clamp(max=5.0)
+    pair, single = Item(((0, 1.0), (6, 1.0)), 0, style(max_iter=40)), of_unit(2, style(max_iter=40), 0)
+    both = climb_pixels(cone, [pair, single], settings)
+    assert both.status.tolist() == [OK, OK]
+    assert (both.stopped > 0).all()
+    np.testing.assert_array_equal(both.best.activation_float, [[5, 5], [5, np.nan]])
+    np.testing.assert_array_equal(both.last.step, both.stopped)
+    np.testing.assert_array_equal(both.last.pixels, both.best.pixels)
 
 
 def test_fresh_starts_are_for_the_failed_items_alone(cone, style, settings):

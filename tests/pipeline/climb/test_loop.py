@@ -62,7 +62,9 @@ def climb(activations, start, styles, mean) -> SimpleNamespace:
         image=done.best.image,
         activation=done.best.activation[:, 0],
         step=done.best.step,
+        last=done.last,
         ended=done.ended,
+        stopped=done.stopped,
         history=done.history,
     )
 
@@ -113,7 +115,7 @@ def test_short_climbs_are_left_untouched_beside_long_ones(style, start, weight):
     both = climb(linear(weight), starts, [short, long], MEAN)
     assert torch.equal(both.image[0], climb(linear(weight), starts[:1], [short], MEAN).image[0])
     assert torch.equal(both.image[1], climb(linear(weight), starts[1:], [long], MEAN).image[0])
-    assert both.step.tolist() == [2, 8]
+    assert both.step.tolist() == both.last.step.tolist() == [2, 8]
 
 
 def test_minimizing_descends_and_keeps_the_lowest(style, start, weight):
@@ -150,6 +152,138 @@ def test_a_micro_batch_that_has_failed_altogether_stops(style, start):
     done = climb(flat, start[None], [style(max_iter=500)], MEAN)
     assert done.ended.tolist() == [ZERO_GRADIENT]
     assert len(evaluations) == 1
+
+
+def capped(weight, top):
+    """Σ w·x up to `top`, where the gradient ends; one top for all items, or one for each."""
+    return lambda image: torch.minimum(linear(weight)(image), torch.as_tensor(top, dtype=image.dtype))
+
+
+REGULARIZED = {"decay": 0.05, "blur_radius": 1.0, "blur_every": 2, "small_norm_percentile": 20.0}
+
+
+@pytest.mark.parametrize("policy", ["constant", "progress", "progress01", "scale_free"])
+def test_a_climb_that_meets_a_flat_spot_stops_there_and_keeps_what_it_has(style, start, weight, policy):
+    """The regularizers drain the image, so a climb that went on would leave the flat spot and move."""
+    rising = {"policy": policy, "rate": 30.0, "max_rate": 30.0, "desired_progress": 9.0, "early_progress": 9.0}
+    one = style(max_iter=20, late_progress_factor=-9.0, **rising, **REGULARIZED)
+    free = climb(linear(weight), start[None], [one], MEAN)
+    at = next(step for step in range(1, 20) if free.history[step, 0] > free.history[0, 0] + 2)
+    top = float(free.history[:at].max() + free.history[at]) / 2
+    done = climb(capped(weight, top), start[None], [one], MEAN)
+    assert (done.ended.tolist(), done.stopped.tolist()) == ([OK], [at])
+    assert (int(done.step), int(done.last.step), float(done.activation)) == (at, at, top)
+    assert torch.equal(done.image, done.last.image)
+    short = climb(linear(weight), start[None], [replace(one, max_iter=at + 1, keep="last")], MEAN)
+    if policy != "scale_free":  # whose steps depend on the number of iterations
+        assert torch.equal(done.image, short.image)
+    assert torch.equal(done.history[: at + 1, 0], free.history[: at + 1, 0].clamp(max=top))
+    assert (done.history[at:] == top).all()
+
+
+def test_items_that_stop_leave_the_others_alone(style, start, weight):
+    plain = style(max_iter=12, step_start=0.5, step_end=0.5, **REGULARIZED)
+    starts, tops = start.expand(3, -1, -1, -1), torch.tensor([8.0, 1e9, 24.0])
+    done = climb(capped(weight, tops), starts, [plain] * 3, MEAN)
+    assert done.ended.tolist() == [OK] * 3
+    assert done.stopped.tolist()[1] == -1 and 0 < done.stopped[0] < done.stopped[2]
+    for at, top in enumerate(tops.tolist()):
+        alone = climb(capped(weight, top), start[None], [plain], MEAN)
+        assert torch.equal(done.image[at], alone.image[0])
+        assert torch.equal(done.last.image[at], alone.last.image[0])
+        assert (done.step[at], done.stopped[at], done.last.step[at]) == (alone.step, alone.stopped, alone.last.step)
+
+
+def test_the_best_of_a_stopped_climb_may_lie_before_its_end(style, start, weight):
+    """A unit that drops to a flat floor: the best is an earlier iterate, the last the one on the floor."""
+
+    def dropping(image):
+        value = linear(weight)(image)
+        return torch.where(value < 12, value, -3 + 0 * value)
+
+    done = climb(dropping, start[None], [style(max_iter=30, step_start=0.1, step_end=0.1)], MEAN)
+    assert done.ended.tolist() == [OK]
+    assert 0 < done.step < done.stopped and int(done.last.step) == int(done.stopped)
+    assert done.activation == done.history.max() < 12
+    assert done.last.activation[0, 0] == -3
+
+
+@pytest.mark.parametrize("kept", [{"keep": "last"}, {"keep_from": 10}])
+def test_a_climb_that_stops_before_its_first_kept_iterate_keeps_the_one_where_it_stopped(style, start, weight, kept):
+    done = climb(capped(weight, 12.0), start[None], [style(max_iter=30, **kept)], MEAN)
+    assert done.ended.tolist() == [OK]
+    assert 0 < int(done.stopped) == int(done.step) < 10
+    assert torch.equal(done.image, done.last.image)
+    late = climb(capped(weight, 12.0), start[None], [style(max_iter=30, keep_from=1)], MEAN)
+    assert late.step == done.step  # beyond keep_from, the best rules as ever
+
+
+def test_minimizing_stops_at_a_floor(style, start, weight):
+    down = style(direction="minimize", **REGULARIZED)
+    floor = climb(lambda image: linear(weight)(image).clamp(min=-9), start[None], [down], MEAN)
+    assert (floor.ended.tolist(), float(floor.activation)) == ([OK], -9.0)
+    assert 0 < int(floor.stopped) == int(floor.step) == int(floor.last.step)
+
+
+def test_a_gradient_that_is_missing_in_the_last_iteration_alone_stops_nothing(style, start, weight):
+    """The last iteration only evaluates."""
+    free = climb(linear(weight), start[None], [style(max_iter=5)], MEAN).history[:, 0]
+    done = climb(capped(weight, float(free[-2:].mean())), start[None], [style(max_iter=5)], MEAN)
+    assert (done.ended.tolist(), done.stopped.tolist(), done.step.tolist()) == ([OK], [-1], [4])
+
+
+def test_a_micro_batch_that_has_stopped_altogether_ends(style, start, weight):
+    evaluations = []
+
+    def counted(image):
+        evaluations.append(len(image))
+        return capped(weight, torch.tensor([8.0, 1e9, -1e9, 1e9]))(image) * torch.tensor([1, 1, 1, float("nan")])
+
+    short = style(name="short", max_iter=5)
+    styles = [style(max_iter=900), short, style(max_iter=900), style(max_iter=900)]
+    done = climb(counted, start.expand(4, -1, -1, -1), styles, MEAN)
+    assert done.ended.tolist() == [OK, OK, ZERO_GRADIENT, NAN]
+    assert done.last.step.tolist()[:2] == [int(done.stopped[0]), 4]
+    assert len(evaluations) == len(done.history) <= loop.ALL_ENDED_EVERY + 1
+
+
+def test_values_that_stop_being_finite_are_a_failure_after_a_finite_best_too_but_not_after_a_stop(style, start, weight):
+    """The second item stops before the values of its batch become NaN."""
+    calls = []
+
+    def breaking(image):
+        calls.append(1)
+        return capped(weight, torch.tensor([1e9, 8.0]))(image) * (torch.nan if len(calls) > 9 else 1)
+
+    done = climb(breaking, start.expand(2, -1, -1, -1), [style(max_iter=12)] * 2, MEAN)
+    assert done.ended.tolist() == [NAN, OK]
+    assert done.activation[1] == 8 and 0 < done.stopped[1] < 9
+
+
+def test_codes_that_have_stopped_are_neither_shrunk_nor_moved(style):
+    """A code climbs until its sum reaches the top; shrinking and the penalty would go on drawing it to zero."""
+    settings = replace(SETTINGS, iterations=40, step_start=0.2, step_end=0.2, shrink=0.9, penalty=0.1)
+
+    def objective(image):
+        value = torch.minimum(image.sum(dim=(1, 2, 3)), torch.tensor([3.0, 1e9]))
+        return value[:, None], value
+
+    def drawn(code):
+        return code[:, None, None]
+
+    items = [run_record(settings)] * 2
+    done = loop.climb(torch.zeros(2, 6), drawn, objective, code_steps(settings, 1.0, None), items, seed=0)
+    assert done.ended.tolist() == [OK, OK]
+    assert int(done.stopped[1]) == -1 < int(done.stopped[0]) == int(done.last.step[0]) < 40
+    assert float(done.last.activation[0, 0]) == 3 and float(done.last.parameters[0].sum()) >= 3
+    assert torch.equal(done.last.parameters[0], done.best.parameters[0])
+    assert int(done.last.step[1]) == 39
+
+
+def test_with_shifts_a_climb_does_not_stop_and_is_moved_by_its_regularizers(style, start, weight):
+    done = climb(capped(weight, 12.0), start[None], [style(max_iter=30, jitter=0.1, decay=0.05)], MEAN)
+    assert (done.ended.tolist(), done.stopped.tolist(), done.last.step.tolist()) == ([OK], [-1], [29])
+    assert (done.history == 12).any()
 
 
 def test_one_iteration_only_evaluates_the_start(style, start):

@@ -19,6 +19,7 @@ from pipeline.methods.tops.task import mine_tasks, top_units
 from pipeline.plan import Plan, SweepPlace
 from pipeline.records import record_digest
 
+pytestmark = pytest.mark.usefixtures("revisions_of_literal_ids")
 # A plan of version 1 with all methods, and the ids of the tasks that the program of that version cut from it.
 STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
 

@@ -9,6 +9,7 @@ import pytest
 from cards import asking_styles, small_plan, style_record
 
 from atlas_viewer import format
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.validator import check
 from pipeline.methods.ascent.task import AscentTask, ascent_tasks
@@ -26,8 +27,11 @@ def picture(task: AscentTask, unit: int) -> np.ndarray:
     return np.random.RandomState([unit, task.sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
 
 
-def fake_shard(task: AscentTask, dead: int | None = None) -> bytes:
-    """What computing the task would store, with pictures that tell unit and sample."""
+def fake_shard(task: AscentTask, dead: int | None = None, without: str = "") -> bytes:
+    """What computing the task would store, with pictures that tell unit and sample; unit 4 stopped at step 6.
+
+    without : an array that is left out.
+    """
     count = len(task.units)
     status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
     encode = STYLE["pixels"].encode
@@ -37,11 +41,13 @@ def fake_shard(task: AscentTask, dead: int | None = None) -> bytes:
         "activation": np.array(task.units, np.float32) + task.sample / 10,
         "activation_float": np.array(task.units, np.float32),
         "best_step": np.full(count, 5, np.int32),
+        "stopped": np.array([6 if unit == 4 else -1 for unit in task.units], np.int32),
         "status": status,
         "attempt": np.zeros(count, np.uint8),
         "trace": np.zeros((count, POINTS), np.float32),
         "trace_step": np.arange(POINTS, dtype=np.int32),
     }
+    arrays.pop(without, None)
     return encode_shard(task.record(), arrays, {"halved": 0, "packages": ["numpy 1"]})
 
 
@@ -73,6 +79,7 @@ def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
                 expected = np.zeros((9, 9, 3)) if unit == 3 else picture(task, unit)
                 assert np.array_equal(style["pixels"][unit, task.sample], expected)
                 assert style["activation"][unit, task.sample] == np.float32(unit + task.sample / 10)
+                assert style["stopped"][unit, task.sample] == (6 if unit == 4 else -1)
         assert file["layers/conv1/units/status"][3] == format.Status.zero_gradient
         assert file["layers/conv1/units/status"][4] == format.Status.ok
 
@@ -86,6 +93,19 @@ def test_an_atlas_states_the_interpolation_if_it_is_not_bilinear(tmp_path, plan,
         assert check(file) == []
         assert file["preprocessing"].attrs.get("interpolation", "bilinear") == interpolation
         assert ("interpolation" in file["preprocessing"].attrs) == (interpolation != "bilinear")
+
+
+def test_an_optional_array_that_a_shard_lacks_is_not_recorded(tmp_path, plan):
+    folder = ShardFolder(tmp_path)
+    store(plan, folder)
+    older = ascent_tasks(plan)[1]
+    folder.write(older.id, fake_shard(older, without="stopped"))
+    report, _ = merged(plan, folder, tmp_path / "atlas.h5")
+    assert (report.pictures, report.missing, report.failed) == (40, 0, 0)
+    with Atlas(tmp_path / "atlas.h5") as atlas:
+        pictures = atlas["conv1"].pictures("plain")
+        assert pictures.stopped is None and (pictures.best_step == 5).all()
+        assert check(atlas.file) == []
 
 
 def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path, plan):

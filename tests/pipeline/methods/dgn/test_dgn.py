@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_prior import ENTRIES, SETTINGS, network, prior, real_codes, run_record, tiny_run
+from torch import nn
 
 from pipeline.climb.attempts import Item, climb_items
 from pipeline.climb.seeds import StartKey
@@ -16,6 +17,8 @@ from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import Codes, start_code, step_size
 from pipeline.methods.dgn.compute import code_norm
 from pipeline.nets.cone import layer_cone
+from pipeline.nets.network import GraphBuilder, Network
+from pipeline.nets.operators import Affine, Pointwise
 
 CPU = torch.device("cpu")
 OK, ZERO_GRADIENT, NAN, NEVER_ACTIVE = 1, 2, 3, 4
@@ -56,7 +59,8 @@ def run(items, layer="fc", of=None, batch=4, net=None, generator=None, dtype=tor
     for prefix, iterate in (("", climbed.last), ("best_", climbed.best)):
         values = (iterate.pixels, iterate.parameters, iterate.activation, iterate.activation_float)
         arrays |= {prefix + name: array for name, array in zip(ITERATES, values, strict=True)}
-    return SimpleNamespace(**arrays, status=climbed.status, attempt=climbed.attempt, trace=climbed.trace)
+    further = {name: getattr(climbed, name) for name in ("status", "attempt", "stopped", "trace")}
+    return SimpleNamespace(**arrays, **further)
 
 
 def moved(image, share, seed, iteration):
@@ -289,6 +293,50 @@ def test_a_probability_is_ascended_where_its_own_gradient_vanishes():
     off = result.trace[:, 0] == 0
     assert off.any()
     assert (result.best_activation_float[off, 0] > 0.9).any()
+
+
+def topped(tops: np.ndarray) -> Network:
+    """The layer "top" is the tiny network's fc minus `tops`, (unit,), cut off at zero: no gradient above."""
+    net = network()
+    builder, at = GraphBuilder(net.preprocessing), None
+    for name in ("conv1", "relu1", "fc"):
+        at = builder.add(name, net.operator(net.layer(name).node), [at or builder.input], name)
+    at = builder.add("minus", Affine(torch.ones(5), -torch.from_numpy(tops)), [at], "minus")
+    at = builder.add("top", Pointwise(nn.Hardtanh(-999.0, 0.0), "hardtanh"), [at], "top")
+    return builder.build("topped", at)
+
+
+def test_a_code_that_meets_a_flat_spot_rests_there():
+    """Shrinking alone would go on to move the code, and with it the last iterate, which the authors show."""
+    settings = replace(SETTINGS, iterations=40, trace_points=40, start="reference")
+    free = run(alone(range(5)), "fc", tiny_run(settings))
+    tops = free.trace.max(axis=1) * np.float32(0.6) + free.trace[:, 0] * np.float32(0.4)
+    tops[3] = 99
+    result = run(alone(range(5)), "top", tiny_run(settings), net=topped(tops))
+    assert (result.status == OK).all() and not result.attempt.any()
+    first = (free.trace > tops[:, None]).argmax(axis=1)
+    assert result.stopped.tolist() == [*first[:3], -1, first[4]] and set(first) != {1}
+    np.testing.assert_allclose(result.code[3], free.code[3], rtol=1e-4)
+    for unit in (0, 1, 2, 4):
+        stopped = result.stopped[unit]
+        assert stopped == result.best_step[unit]
+        assert result.activation_float[unit, 0] == result.best_activation_float[unit, 0] == 0
+        np.testing.assert_array_equal(result.code[unit], result.best_code[unit])
+        np.testing.assert_array_equal(result.pixels[unit], result.best_pixels[unit])
+        risen = free.trace[unit, :stopped] - tops[unit]
+        np.testing.assert_allclose(result.trace[unit, :stopped], risen, rtol=1e-4, atol=1e-5)
+        assert np.isnan(result.trace[unit, stopped + 1 :]).all()
+
+
+def test_a_pair_rests_where_neither_of_its_units_has_a_gradient():
+    settings = replace(SETTINGS, iterations=60, start="reference")
+    free = run(pairs((0, 1), (2, 4)), "fc", tiny_run(settings))
+    tops = np.zeros(5, np.float32)
+    tops[[0, 1, 2, 4]] = free.activation_float.ravel() - np.float32(0.2)
+    result = run(pairs((0, 1), (2, 4)), "top", tiny_run(settings), net=topped(tops))
+    assert (result.status == OK).all() and (result.stopped > 0).all()
+    assert (result.activation_float == 0).all()
+    np.testing.assert_array_equal(result.code, result.best_code)
 
 
 def test_the_gradient_of_the_logarithm_has_the_direction_of_the_probability():
