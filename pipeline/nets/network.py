@@ -320,10 +320,7 @@ class Network:
                 break
             node = self._parents[node][0]
         found = self.layers.get(names.get(node, ""))
-        if found is None or (found.spatial and not certain):
-            flat = [layer for layer in self.layers.values() if not layer.spatial and layer.kind not in HIDDEN]
-            found, certain = (flat[-1] if flat else None), False
-        if found is None:
+        if found is None or (found.spatial and not certain):  # a map of features
             return None, False
         return found.name, not certain and len(self.labels) != found.channels
 

@@ -59,6 +59,10 @@ class Capture:
             first = record(self.name, module, images[:2], self._leaves)
             second = record(self.name, module, images[[2, 0, 3]], self._leaves)
             self._compare(first, second)
+            if not _has_rows(first, second):
+                raise DefinitionError(
+                    f"network {self.name}: its result does not have one row for each image; keep the batch first"
+                )
             return first, second, False
         except DefinitionError as error:
             try:
@@ -167,14 +171,18 @@ class Capture:
         return one.tensor
 
     def image_constant(self, value: int) -> Tensor | None:
-        """What a value that no pixel decides holds for each image, (1, …); None if that differs between images."""
+        """What a value that no pixel decides holds for one image, with an axis of images of length 1.
+
+        None if that differs between images.
+        """
         fixed = self.constant(value)
         if fixed is not None:
             return fixed
         rows, tensor = self.rows(value), self.tensor(value)
-        if rows is None or rows.axis != 0 or rows.each != 1 or not bool((tensor == tensor[:1]).all()):
+        if rows is None or rows.each != 1:
             return None
-        return tensor[:1]
+        one = tensor.narrow(rows.axis, 0, 1)
+        return one if bool((tensor == one).all()) else None
 
     def merged(self, call: Call) -> tuple[tuple, dict[str, object]]:
         """The arguments of a call: constants, `Ref` for tensors, `Batch` for numbers that grow with the batch."""
@@ -313,6 +321,14 @@ class Itemwise(nn.Module):
 
     def description(self) -> str:
         return f"for each image: {self.function.description()}"
+
+
+def _has_rows(first: Recording, second: Recording) -> bool:
+    """Whether some result of recordings of 2 and 3 images has a row for each, or none has numbers at all."""
+    values = [(first.values[at], second.values[at]) for at in first.result.values()]
+    values = [(one, other) for one, other in values if one.depends and one.tensor.is_floating_point()]
+    rows = [(one.shape[0], other.shape[0]) for one, other in values if one.shape]
+    return not values or any(a % 2 == 0 and b * 2 == a * 3 for a, b in rows)
 
 
 def _hiding(value: Value) -> str:

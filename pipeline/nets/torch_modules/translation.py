@@ -153,7 +153,7 @@ class _Translation:
         self._name(live)
         if not self.builder.layer_names:
             raise DefinitionError(
-                f"network {self.capture.name}: no value of it depends on the image; check its forward"
+                f"network {self.capture.name}: no value that it computes depends on the image; check its forward"
             )
         return self.builder.build(self.capture.name, returned.node, labels, class_layer, self.blocks)
 
@@ -839,15 +839,13 @@ class _Translation:
         if form.tokens is None:
             layers[name] = form.node
             return
-        new = form.node not in self._views
-        if new:
+        if form.node not in self._views:
             self._views[form.node] = self._token_views(name, form)
         token, patches = self._views[form.node]
         if not form.tokens.mixed:  # no pixel decides the class token
             layers[name] = patches
             return
-        if new:
-            layers[name + PATCHES] = patches
+        layers[name + PATCHES] = patches
         layers[name] = token
 
     def _token_views(self, name: str, form: Form) -> tuple[str, str]:

@@ -19,10 +19,13 @@ from example_modules import (
     seeded,
     sequential,
 )
+from laws import check_cones, check_layers, check_output, check_travels, opened, returned
 from torch import nn
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.cone import Cone
+from pipeline.nets.network import shown_layers
+from pipeline.nets.network_card import window_statuses
 from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules.translation import torch_network
@@ -91,34 +94,205 @@ def test_usual_structures_need_no_opaque_operator(build):
     assert not [node for node in net.nodes if isinstance(net.operator(node), Opaque)]
 
 
-def test_layers_are_named_as_their_modules_and_functions_as_their_nodes():
+# Names of layers ---------------------------------------------------------------------------------------------
+
+
+def test_layers_are_named_as_their_modules_and_functions_by_the_module_that_called_them():
     names = list(network(ResNet).layers)
     assert {"conv1", "layer1.0.conv1", "layer1.0.relu", "layer1.0.relu#3", "layer2.0.shortcut.1", "fc"} <= set(names)
-    assert {"relu", "add", "add_1", "flatten"} <= set(names)
+    assert {"relu", "layer1.0.add", "layer1.1.add", "layer2.0.add", "flatten"} <= set(names)
+    assert {"layer1", "layer1.0", "layer1.1", "layer2", "layer2.0", "layer2.0.shortcut"} <= set(names)
+    assert not [name for name in names if name.startswith("add") or name.endswith("_1")]
 
 
-def test_tokens_are_not_layers_but_what_stands_before_and_after_them_is():
-    net = network(Transformer)
-    assert list(net.layers) == ["patches", "getitem_2", "head"]
+def test_a_value_under_several_names_is_one_layer_with_further_names():
+    net = network(ResNet)
+    assert [net.layer(name).same_as for name in ("layer1.1.relu#3", "layer1.1", "layer1")] == [
+        "", "layer1.1.relu#3", "layer1.1.relu#3",
+    ]  # fmt: skip
+    assert net.layer("layer2.0.shortcut").same_as == "layer2.0.shortcut.1"
+    assert "layer1.0" not in shown_layers(net)
+
+
+class SeveralUses(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.skip = nn.Conv2d(3, 3, 3, padding=1), nn.Identity()
+
+    def forward(self, x):
+        for _ in range(3):
+            x = torch.tanh(self.conv(x)) * 2
+        return self.skip(x) + x
+
+
+def test_further_uses_of_a_module_or_function_are_numbered():
+    names = list(network(SeveralUses).layers)
+    assert names == [
+        "conv", "tanh", "mul", "conv#2", "tanh#2", "mul#2", "conv#3", "tanh#3", "mul#3", "skip", "add",
+    ]  # fmt: skip
+
+
+class NoLayers(nn.Module):
+    """Detached, counted, rounded to whole numbers, constant: values whose units no gradient moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(5, 6, 3)
+
+    def forward(self, x):
+        batch, _, height, width = x.shape
+        rows = torch.linspace(-1, 1, height).view(1, 1, height, 1).expand(batch, 1, height, width)
+        ones = torch.ones_like(x[:, :1])
+        x = self.conv(torch.cat([x, rows, ones], 1))
+        mask = (x > 0).float()
+        fixed = x.detach() * 2
+        order = x.argmax(1, keepdim=True)
+        return x * mask + fixed.mean((2, 3), keepdim=True) + order * 0
+
+
+def test_values_that_no_pixel_moves_are_no_layers():
+    net = network(NoLayers)
+    assert list(net.layers) == ["getitem", "cat", "conv", "mul#2", "add", "add#2"]
+    rows, _ = receptive_fields(net, "conv")
+    assert (rows.size, rows.stride, rows.first) == (3, 1, 0)
+
+
+# Tokens and channels-last maps -------------------------------------------------------------------------------
+
+
+def test_a_sequence_with_a_class_token_is_a_layer_of_it_and_its_patches_another():
+    net, image = network(Transformer), images(2)
+    names = list(net.layers)
+    assert names[:3] == ["patches", "cat", "norm"] and names[-1] == net.class_layer == "head"
+    for name in ("attention", "add", "mlp.0", "mlp.1", "mlp.2", "add#2"):
+        token, patches = net.layer(name), net.layer(name + "@patches")
+        assert (token.height, token.width) == (1, 1) and (patches.height, patches.width) == (5, 5)
+        assert token.channels == patches.channels
+    assert net.layer("mlp.1").channels == 16, "the neurons of the MLP after its GELU"
+    assert "cat@patches" not in names, "no pixel decides a class token that attention has not mixed"
+    assert net.layer("cat").height == net.layer("norm").width == 5
+    assert net.layer("mlp").same_as == "mlp.2"
+    module, seen = seeded(Transformer).eval(), {}
+    module.mlp[1].register_forward_hook(lambda part, given, result: seen.update(gelu=result))
+    with torch.no_grad():
+        module(image * torch.tensor(GAIN).view(1, 3, 1, 1))
+        values = net.run(image, ["mlp.1", "mlp.1@patches"])
+    assert torch.allclose(values["mlp.1"], seen["gelu"][:, 0], atol=1e-5)
+    expected = seen["gelu"][:, 1:].transpose(1, 2).unflatten(2, (5, 5))
+    assert torch.allclose(values["mlp.1@patches"], expected, atol=1e-5)
+
+
+def test_of_a_sequence_with_a_class_token_that_token_is_shown():
+    assert shown_layers(network(Transformer)) == ("patches", "add", "mlp.0", "mlp.2", "add#2", "head")
+
+
+class Encoder(nn.Module):
+    """Patches as tokens, through torch's own encoder layer, with or without a class token, batch or sequence first."""
+
+    def __init__(self, batch_first: bool, prefix: int) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.prefix = nn.Parameter(torch.randn(prefix, 8))
+        self.place = nn.Parameter(torch.randn(25 + prefix, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=batch_first)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2)
+        x = x.transpose(1, 2) if self.batch_first else x.permute(2, 0, 1)
+        if len(self.prefix):
+            tokens = self.prefix.unsqueeze(0 if self.batch_first else 1)
+            tokens = tokens.expand(len(x), -1, -1) if self.batch_first else tokens.expand(-1, x.shape[1], -1)
+            x = torch.cat([tokens, x], 0 if not self.batch_first else 1)
+        x = x + (self.place if self.batch_first else self.place.unsqueeze(1))
+        x = self.layer(x)
+        if len(self.prefix):
+            return self.head(x[:, 0] if self.batch_first else x[0])
+        return self.head(x.mean(1 if self.batch_first else 0))
+
+
+@pytest.mark.parametrize("batch_first", [True, False], ids=["batch first", "sequence first"])
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_tokens_are_layers_in_either_order_and_with_any_number_of_further_tokens(batch_first, prefix):
+    module = seeded(lambda: Encoder(batch_first, prefix))
+    net, image = opened(module, 40), images(2)
+    check_output(net, module, image)
+    check_travels(net, image)
+    for name in ("layer", "layer.linear1", "layer.norm2"):
+        patches = net.layer(name + "@patches" if prefix else name)
+        assert (patches.height, patches.width) == (5, 5), name
+        assert not prefix or (net.layer(name).height, net.layer(name).width) == (1, 1)
+    expected = returned(module, image)["layer.linear1"]
+    expected = (expected if batch_first else expected.transpose(0, 1)).transpose(1, 2)
+    got = net.run(image, ["layer.linear1" + ("@patches" if prefix else "")])
+    assert torch.allclose(got.popitem()[1].flatten(2), expected[:, :, prefix:], rtol=1e-4, atol=1e-4)
     assert net.class_layer == "head"
-    assert net.layer("patches").channels == 8
 
 
-def test_maps_with_channels_last_are_not_layers():
-    class ChannelsLast(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm, self.fc = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.Linear(8, 8)
+class LastBlock(nn.Module):
+    """As in ConvNeXt: channels last inside the block."""
 
-        def forward(self, x):
-            x = self.conv(x)
-            y = self.fc(self.norm(x.permute(0, 2, 3, 1)))
-            return x + y.permute(0, 3, 1, 2)
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.dw = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.norm, self.fc1, self.act, self.fc2 = nn.LayerNorm(8), nn.Linear(8, 20), nn.GELU(), nn.Linear(20, 8)
+        self.gamma = nn.Parameter(torch.rand(8))
 
-    assert list(network(ChannelsLast).layers) == ["conv", "permute_1", "add"]
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.fc2(self.act(self.fc1(self.norm(self.dw(x).permute(0, 2, 3, 1)))))
+        return x + (self.gamma * y).permute(0, 3, 1, 2)
 
 
-def test_windows_of_a_traced_module_are_those_of_its_convolutions():
+def test_maps_with_channels_last_are_maps_with_exact_windows():
+    module = seeded(LastBlock)
+    net = opened(module, 40)
+    assert list(net.layers) == ["stem", "dw", "norm", "fc1", "act", "fc2", "mul", "add"]
+    assert check_layers(net, module, images(2)) == 6
+    check_cones(net, images(2))
+    assert set(window_statuses(net).values()) == {"exact"}
+    assert [receptive_fields(net, name)[0].size for name in ("stem", "fc1", "add")] == [4, 12, 12]
+    assert (net.layer("act").channels, net.layer("act").height, net.layer("act").width) == (20, 10, 10)
+
+
+class Windowed(nn.Module):
+    """As in Swin: attention in windows that are shifted by a roll, patches merged by strided slices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.qkv = nn.Conv2d(3, 8, 5, 5), nn.LayerNorm(8), nn.Linear(8, 24)
+        self.project, self.merge, self.head = nn.Linear(8, 8), nn.Linear(32, 16, bias=False), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.patches(x).permute(0, 2, 3, 1)
+        batch, rows, columns, channels = x.shape
+        y = self.norm(x).roll((-1, -1), (1, 2))
+        y = y.view(batch, rows // 4, 4, columns // 4, 4, channels).transpose(2, 3).reshape(-1, 16, channels)
+        q, k, v = self.qkv(y).reshape(-1, 16, 3, 2, channels // 2).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, 16, channels)
+        y = self.project(y).view(batch, rows // 4, columns // 4, 4, 4, channels).transpose(2, 3)
+        x = x + y.reshape(x.shape).roll((1, 1), (1, 2))
+        parts = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.head(self.merge(torch.cat(parts, -1)).mean((1, 2)))
+
+
+def test_attention_in_windows_keeps_its_channels_and_says_what_it_reads():
+    module = seeded(Windowed)
+    net = opened(module, 40)
+    check_output(net, module, images(2))
+    check_cones(net, images(2))
+    statuses = window_statuses(net)
+    assert {"patches", "norm", "qkv", "project", "add", "merge", "head"} <= set(net.layers)
+    assert (net.layer("add").height, net.layer("merge").height, net.layer("merge").channels) == (8, 4, 16)
+    assert statuses["norm"] == "exact" and statuses["merge"] in ("probed", "upper bound", "whole image")
+    assert statuses["head"] == "whole image"
+
+
+# Windows -----------------------------------------------------------------------------------------------------
+
+
+def test_windows_of_a_recorded_module_are_those_of_its_convolutions():
     net = network(sequential)
     rows, _ = receptive_fields(net, "conv2")
     assert (rows.size, rows.stride, rows.first) == (17, 4, -7)
@@ -130,7 +304,7 @@ def test_windows_of_a_traced_module_are_those_of_its_convolutions():
     [(sequential, "conv2"), (ResNet, "layer2.0.conv2"), (DenseNet, "blocks.2.conv"), (SqueezeExcite, "head")],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_cones_of_a_traced_module_give_the_full_value(build, layer):
+def test_cones_of_a_recorded_module_give_the_full_value(build, layer):
     net, image = network(build), images(2)
     cone = Cone(net, layer)
     part = image[:, :, cone.window.top : cone.window.bottom, cone.window.left : cone.window.right]
@@ -185,24 +359,9 @@ def test_gradients_reach_the_image_through_every_structure():
             assert image.grad.abs().max() > 0
 
 
-class Decides(nn.Module):
-    def forward(self, x):
-        return x if x.sum() > 0 else -x
-
-
-class Draws(nn.Module):
-    def forward(self, x):
-        return x + torch.rand_like(x)
-
-
 class AlwaysDrops(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5)
-
-
-class TwoOutputs(nn.Module):
-    def forward(self, x):
-        return x, x.mean()
 
 
 class OneImageOnly(nn.Module):
@@ -220,12 +379,8 @@ class InPlaceView(nn.Module):
 @pytest.mark.parametrize(
     "module, words",
     [
-        (Decides(), "torch.fx cannot trace Decides: symbolically traced variables"),
-        (Draws(), "its forward may draw at random"),
         (AlwaysDrops(), "dropout: dropout that is active in evaluation mode is random"),
-        (TwoOutputs(), "returns tuple, expected one tensor"),
-        (OneImageOnly(), "view does not have one row for each image"),
-        (InPlaceView(), "in place"),
+        (nn.Identity(), "no value that it computes depends on the image"),
         (nn.Sequential(nn.Conv2d(1, 4, 3)), "cannot take a batch of 2 images of 3×40×40 at 0: .*check model.size"),
         (nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), "at 1: .*check model.size"),
         (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "mixes the images of a batch"),
@@ -235,8 +390,13 @@ class InPlaceView(nn.Module):
 def test_what_cannot_be_shown_is_refused_in_one_line(module, words):
     with pytest.raises(DefinitionError, match=words) as caught:
         torch_network("net", module, preprocessing())
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("network net: ") and "\n" not in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("build", [OneImageOnly, InPlaceView], ids=lambda build: build.__name__)
+def test_a_view_of_one_image_and_a_view_that_is_overwritten_are_what_the_module_gives(build):
+    check_output(network(build), build(), images(1))
 
 
 @pytest.mark.parametrize(
@@ -277,4 +437,6 @@ def test_a_single_module_gives_what_torch_gives(part):
     with torch.no_grad():
         got = torch_network("net", Alone(), preprocessing()).graph(image)
         expected = Alone().eval()(image * torch.tensor(GAIN).view(1, 3, 1, 1))
+    if isinstance(part, nn.LSTM):  # rows as tokens: (batch, token, channel) is the map (batch, channel, token, 1)
+        expected = expected.transpose(1, 2)[..., None]
     assert torch.allclose(got, expected, rtol=1e-4, atol=1e-5)
