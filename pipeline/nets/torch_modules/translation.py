@@ -640,6 +640,11 @@ class _Translation:
             if target is not None and len(target[0]) == 3 and target[0][1:] == form.shape[1:]:
                 self._adopted(value, like=form)
                 return
+        if rows == Rows(0, 1) and len(sizes) == 4:  # windows put together again
+            whole = (sizes[1], sizes[2] * sizes[3])
+            if any((form.shape[0], form.positions) == whole for form in near if len(form.shape) == 3):
+                self._adopt_map(value)
+                return
         if len(sizes) == 3 and any(sizes[1 - rows.axis if rows.axis < 2 else 0] == form.positions for form in near):
             self._adopted(value)
 
