@@ -1,8 +1,8 @@
-"""Open and check the architectures of the zoo, and write docs/networks.md: make zoo, or make zoo ARGS="swin vgg" for some.
+"""Open and check the architectures of the zoo, and write docs/networks.md: make zoo, or make zoo ARGS="swin vgg".
 
 Every architecture runs in a process of its own. Results are kept in outputs/zoo/results.jsonl, one a line: the same
-command goes on where it stopped. ARGS: words that addresses or families must contain; again, to repeat those that have a
-result; page, to write the page only; seconds=600, the time limit of an architecture.
+command goes on where it stopped. ARGS: words that addresses or families must contain; again, to repeat those that have
+a result; page, to write the page only; seconds=600, the time limit of an architecture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     words = [word.lower() for word in arguments if word not in ("again", "page") and not word.startswith("seconds=")]
     chosen = [one for one in ARCHITECTURES if not words or any(word in _text(one) for word in words)]
     if not chosen:
-        raise SettingsError(f"zoo {' '.join(words)}: no architecture has that in its name; see jobs/zoo/architectures.py")
+        asked = " ".join(words)
+        raise SettingsError(f"zoo {asked}: no architecture has that in its name; see jobs/zoo/architectures.py")
     results = read_results(RESULTS)
     if "page" not in arguments:
         waiting = [one for one in chosen if "again" in arguments or one.key not in results]

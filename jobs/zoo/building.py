@@ -76,9 +76,10 @@ def enliven(module: nn.Module) -> None:
     """
     generator = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
-        if parameter.numel() == 0 or not parameter.is_floating_point() or bool((parameter != parameter.view(-1)[0]).any()):
+        first = parameter.flatten()[:1]
+        if not len(first) or not parameter.is_floating_point() or bool((parameter != first).any()):
             continue
-        if float(parameter.view(-1)[0]) != 0:
+        if bool(first != 0):
             parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
         else:
             spread = 0.1 if parameter.dim() == 1 else 0.02

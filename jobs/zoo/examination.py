@@ -17,6 +17,7 @@ from jobs.request import read_settings
 from jobs.zoo.architectures import Architecture
 from jobs.zoo.building import built
 from jobs.zoo.hooks import Submodules, difference, layouts, seen_values, submodules
+from jobs.zoo.page import PARITY
 from pipeline.card import LayerCard, NetworkCard
 from pipeline.climb.attempts import Item, climb_items
 from pipeline.climb.loop import OK
@@ -33,15 +34,20 @@ PATCHES = "@patches"  # ends the name of the map of a sequence that has a class 
 SHARES = (1 / 6, 1 / 2, 5 / 6)  # where in the list of layers the early, the middle and the late one are
 GRADIENT_IMAGES = 4
 UNITS, STEPS = 4, 10  # of the ascent
+STEP_START, STEP_END = 1.0, 0.1  # pixel levels; random weights make functions that are wilder than trained ones
 MEAN, GAIN = 127.5, 1 / 64
 
 
 def examine(architecture: Architecture, keep: Callable[[dict], None]) -> dict:
     """What was found, as plain values for JSON; `keep` gets it after each part. A part that fails says why.
 
-    loads : seconds. modules : what submodules there are. missing : names of convolutions, linears and blocks that are no
-    layers. left_out : of others, such as the softmax of an attention, which has a value for each pair of positions.
-    parity : worst difference and its layer. windows : status → layers. gradients, ascent : see the functions.
+    loads : seconds.
+    modules : numbers of submodules, see `Submodules`.
+    missing : names of the convolutions, linears and blocks among them that are no layers.
+    left_out : names of others that are none, such as the softmax of an attention, a value for each pair of positions.
+    parity : see the function; with `rounding`, where the worst difference is large.
+    windows : status → number of layers.
+    gradients, ascent : see the functions.
     """
     found: dict = {"key": architecture.key, "errors": {}}
     state: dict = {}
@@ -77,6 +83,8 @@ def examine(architecture: Architecture, keep: Callable[[dict], None]) -> dict:
         found["missing"] = [name for name in absent if name.partition("#")[0] in essential]
         found["left_out"] = [name for name in absent if name not in found["missing"]]
         found["parity"] = parity(network, ran, images)
+        if not found["parity"]["worst"] <= PARITY:
+            found["parity"]["rounding"] = rounding(state["module"], ran, images, found["parity"]["layer"])
 
     def tabulate() -> None:
         start = time.perf_counter()
@@ -132,6 +140,14 @@ def parity(network: Network, ran: Submodules, images: Tensor) -> dict:
         if apart >= worst:
             worst, layer = apart, name
     return {"compared": len(names) - len(unread), "worst": worst, "layer": layer, "unread": unread}
+
+
+def rounding(module: nn.Module, ran: Submodules, images: Tensor, layer: str) -> float:
+    """How far the module's own value of a layer is from the one in double precision."""
+    name = layer.removesuffix(PATCHES)
+    with torch.no_grad():
+        _, seen = seen_values(copy.deepcopy(module).double(), (images * GAIN).double(), only=frozenset({name}))
+    return difference(ran.layers[name].double(), seen[name].value)
 
 
 def chosen_layers(card: NetworkCard, ran: Submodules) -> list[LayerCard]:
@@ -193,7 +209,8 @@ def ascent(network: Network, card: NetworkCard) -> dict:
     shown = [layer for layer in card.layers if layer.shown]
     layer = shown[len(shown) // 2]
     config = compose_config("atlas", [])
-    numbers = {**config.style.low_frequency, **neutral(StyleSettings), "max_iter": STEPS + 1, "policy": "scale_free"}
+    steps = {"max_iter": STEPS + 1, "policy": "scale_free", "step_start": STEP_START, "step_end": STEP_END}
+    numbers = {**config.style.low_frequency, **neutral(StyleSettings), **steps}
     style = read_settings(StyleSettings, numbers, "style")
     settings = read_settings(AscentSettings, config.ascent, "ascent")
     cone = Cone(network, layer.name)

@@ -13,7 +13,8 @@ _INTRODUCTION = """\
 # Networks
 
 `make zoo` opens a fixed list of architectures with random weights, from torchvision, timm, transformers and pytorchcv,
-and checks each; this page is what it wrote. Any other network is opened the same way: [running.md](running.md) says how.
+and checks each; this page is what it wrote. Any other network is opened the same way; [running.md](running.md) says
+how.
 
 """
 _COLUMNS = """\
@@ -27,8 +28,8 @@ _COLUMNS = """\
   absolute value; the worst of all layers.
 - **exact, probed, bound, whole**: layers by what is known of their windows: by rule; measured by perturbation; an upper
   bound, though nothing proves that it is reached; the whole image.
-- **gradient**: of three layers (early, middle, late) those whose window holds all pixels with a gradient from the centre
-  position, and is no wider than they are unless its status says so.
+- **gradient**: of three layers (early, middle, late) those whose window holds all pixels with a gradient from the
+  centre position, and is no wider than they are unless its status says so.
 - **ascent**: of four units of a middle layer those whose activation rose in ten steps. Units that random weights
   switch off, so that they have no gradient, do not count.
 """
@@ -52,7 +53,9 @@ def reasons(found: Mapping) -> list[str]:
         lines.append(f"no layers: {_listed(found['missing'])}")
     parity = found.get("parity")
     if parity and not parity["worst"] <= PARITY:
-        lines.append(f"`{parity['layer']}` differs by {parity['worst']:.1e}")
+        own = parity.get("rounding")
+        words = "" if own is None else f"; the module's own value differs from that in double precision by {own:.1e}"
+        lines.append(f"`{parity['layer']}` differs by {parity['worst']:.1e}{words}")
     if parity and parity["unread"]:
         lines.append(f"not compared, because the hook's value has another form: {_listed(parity['unread'])}")
     for one in found.get("gradients", ()):

@@ -100,6 +100,7 @@ _SAME = {
     "identity": "clone",
     "negative": "neg",
     "max": "maximum",
+    "clip": "clamp",
     "rdiv": "rtruediv",
     "log_sigmoid": "logsigmoid",
     "radd": "add",
@@ -414,6 +415,16 @@ def _hardtanh(result, input, min_val=-1.0, max_val=1.0, inplace=False) -> Made:
     return Pointwise(nn.Hardtanh(min_val, max_val), "hardtanh"), (input,)
 
 
+def _clamp(result, input, min=None, max=None) -> Made:
+    """A clamp at zero as the ReLU that it is, and one at two numbers as hardtanh."""
+    low, high = number_of(min), number_of(max)
+    if not isinstance(input, Operand) or low is None:
+        return None
+    if max is None:
+        return (Relu(), (input,)) if low == 0 else None
+    return None if high is None or high <= low else _hardtanh(result, input, low, high)
+
+
 def reshape(operand: Operand, result: Shape) -> Made:
     return (Identity() if operand.shape == result else Reshape(result)), (operand,)
 
@@ -482,6 +493,8 @@ _FUNCTIONS: dict[str, Callable[..., Made]] = {
     "hardswish": _pointwise(nn.Hardswish),
     "hardsigmoid": _pointwise(nn.Hardsigmoid),
     "hardtanh": _hardtanh,
+    "clamp": _clamp,
+    "clamp_min": _clamp,
     "elu": _pointwise(nn.ELU, "alpha"),
     "selu": _pointwise(nn.SELU),
     "celu": _pointwise(nn.CELU, "alpha"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,13 +56,19 @@ def torch_network(
     """
     images = _noise(preprocessing)
     module = prepared(name, module, images)
-    with torch.compiler.set_stance("force_eager"):
+    with _uncompiled():
         capture = Capture(name, module, images)
         translation = _Translation(capture, preprocessing)
         network = translation.network(output_value(name, capture.first, output), labels, class_layer)
         with torch.no_grad():
             _compare(network, translation, capture, module, images)
     return network
+
+
+def _uncompiled() -> AbstractContextManager:
+    """A context in which compiled modules run as they were written; torch's compiler is not loaded for it."""
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 def _noise(size: Preprocessing) -> Tensor:
@@ -659,6 +667,11 @@ class _Translation:
             if known is not None:
                 self._adopt_as(value, known.shape, Order(known.order.axes, sizes[1:]))
                 return
+            tokens = next((form for form in near if form.positions == sizes[2] != sizes[3]), None)
+            if tokens is not None:  # the tokens of an attention, head by head
+                shape = (sizes[1] * sizes[3], *tokens.shape[1:])
+                self._adopt_as(value, shape, Order("heads", sizes[1:]), _kept(tokens.tokens, shape))
+                return
         if self.capture.fixed and sizes[0] > 1 and len(sizes) in (1, 3):  # (unit,) or (channel, row, column)
             self._adopt_as(value, sizes, Order("first", sizes[1:], sizes[0]))
             return
@@ -673,8 +686,8 @@ class _Translation:
         if sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near)):
             self._adopted(value)
 
-    def _adopt_as(self, value: int, shape: Shape, order: Order) -> None:
-        form = self._opaque(value, shape, order, None)
+    def _adopt_as(self, value: int, shape: Shape, order: Order, tokens: Patches | None = None) -> None:
+        form = self._opaque(value, shape, order, None, tokens)
         if form is not None:
             self.forms[value] = form
 
@@ -875,6 +888,8 @@ def _roles(order: Order) -> tuple[str, ...]:
     places = tuple(f"p{at}" for at in range(len(order.shape) - 1))
     if order.axes == "first":
         return ("b", "c", *places)
+    if order.axes == "heads":
+        return ("b", "head", "p0", "c")
     return ("b", *places, "c") if order.axes == "last" else (*places, "b", "c")
 
 

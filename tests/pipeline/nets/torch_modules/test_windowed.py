@@ -1,0 +1,88 @@
+"""Attention in windows of tokens: what modules return is a layer, before and after windows are put together again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.torch_modules import torch_network
+
+SIDE, WINDOW, CHANNELS = 8, 4, 6
+
+
+class Partition(nn.Module):
+    def forward(self, x):
+        b, c, h, w = x.shape
+        x = x.reshape(b, c, h // WINDOW, WINDOW, w // WINDOW, WINDOW).permute(0, 2, 4, 3, 5, 1)
+        return x.reshape(b, -1, WINDOW * WINDOW, c)
+
+
+class Departition(nn.Module):
+    def forward(self, x):
+        b, _, _, c = x.shape
+        n = SIDE // WINDOW
+        return x.reshape(b, n, n, WINDOW, WINDOW, c).permute(0, 5, 1, 3, 2, 4).reshape(b, c, SIDE, SIDE)
+
+
+class Mixing(nn.Module):
+    """Attention of a kind: each token of a window becomes the mean of the window's tokens weighted by likeness."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(CHANNELS, CHANNELS)
+
+    def forward(self, x):
+        y = self.project(x)
+        return (y @ y.transpose(-1, -2)).softmax(-1) @ y
+
+
+class Windowed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.partition, self.mix, self.join = Partition(), Mixing(), Departition()
+
+    def forward(self, x):
+        x = self.partition(x)
+        return self.join(x + self.mix(x))
+
+
+class Network(nn.Module):
+    """after : what follows the blocks."""
+
+    def __init__(self, after: nn.Module):
+        super().__init__()
+        self.stem = nn.Conv2d(3, CHANNELS, 3, padding=1)
+        self.blocks = nn.Sequential(Windowed(), nn.Identity(), Windowed())
+        self.after = after
+
+    def forward(self, x):
+        return self.after(self.blocks(self.stem(x)))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        nn.Conv2d(CHANNELS, 2, 3),
+        nn.BatchNorm2d(CHANNELS),
+        nn.ReLU(),
+        nn.Sequential(nn.Flatten(), nn.Linear(CHANNELS * SIDE * SIDE, 3)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    ],
+    ids=lambda after: type(after).__name__,
+)
+def test_windows_that_are_put_together_again_are_layers(after):
+    torch.manual_seed(0)
+    module, seen = Network(after).eval().requires_grad_(False), {}
+    network = torch_network("net", module, Preprocessing(SIDE, SIDE, "RGB", np.zeros(3), np.ones(3)))
+    for name, part in module.named_modules():
+        part.register_forward_hook(lambda _, given, result, name=name: seen.update({name: result}))
+    image = torch.randn(2, 3, SIDE, SIDE)
+    module(image)
+    names = ["blocks.0", "blocks.0.join", "blocks.1", "blocks.2", "blocks.2.join", "blocks"]
+    values = network.run(image, names)
+    for name in names:
+        assert torch.allclose(values[name], seen[name], rtol=1e-4, atol=1e-5), name
+    assert {"blocks.0.mix", "blocks.0.mix.project", "blocks.2.mix.project"} <= set(network.layers)
