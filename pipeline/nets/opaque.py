@@ -170,7 +170,7 @@ def measured_spans(
     """What each output row and column of a function of maps reads, measured by perturbing rows and columns.
 
     Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted; once
-    around the given values and once around noise. What does not change either time counts as not read: a probe shows
+    around the given values and once around noise of both signs, twice as large as they. What does not change either time counts as not read: a probe shows
     dependence, and proves no bound.
 
     operands : example inputs, one image each; vectors are not probed and count as read whole.
@@ -183,7 +183,7 @@ def measured_spans(
     if value.dim() != 4 or value.shape[2] * value.shape[3] == 1:
         return None
     spans: dict[tuple[int, int], list[Interval]] = {}
-    noises = [_noise_like(operand, generator) for operand in operands]
+    noises = [_large_noise(operand, generator) for operand in operands]
     for place, operand in enumerate(operands):
         if operand.dim() != 4:
             continue
@@ -269,3 +269,12 @@ def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
         return (noise > 0).to(x.dtype) if x.dtype == torch.bool else x
     spread = x.std() if x.numel() > 1 else torch.tensor(0.0)
     return x.mean() + noise.to(x) * (spread if bool(spread > 0) else torch.tensor(1.0))
+
+
+def _large_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of mean 0, so that what is switched off by a sign or a threshold at x is on somewhere."""
+    noise = torch.randn(x.shape, generator=generator)
+    if not x.is_floating_point():
+        return _noise_like(x, generator)
+    size = x.square().mean().sqrt()
+    return noise.to(x) * (2 * size if bool(size > 0) else torch.tensor(1.0))

@@ -484,12 +484,15 @@ class _Translation:
         return self._add(call, Reshape(shape), [moved], Form("", shape, order))
 
     def _expanded(self, call: Call, below: Form, target: tuple[Shape, Order]) -> Form | None:
-        """x.expand_as(y): one value repeated at every position."""
+        """x.expand_as(y): values repeated along the axes on which there is one of them."""
         shape, order = target
-        if call.name != "expand_as" or below.shape[1:] != (1, 1) or len(shape) != 3:
+        if call.name != "expand_as" or len(shape) != 3 or order.rows != 1:
             return None
-        operator = Moved(list(range(shape[0])), [0] * shape[1], [0] * shape[2], 0.0)
-        return self._add(call, operator, [below], Form("", shape, order)) if shape[0] == below.shape[0] else None
+        axes = list(zip(below.shape, shape, strict=True))
+        if any(size not in (1, wanted) for size, wanted in axes):
+            return None
+        channels, rows, columns = ([0] * wanted if size == 1 else list(range(wanted)) for size, wanted in axes)
+        return self._add(call, Moved(channels, rows, columns, 0.0), [below], Form("", shape, order))
 
     def _elementwise(self, call: Call, value: int, rows: Rows) -> Form | None:
         """Functions of each entry by itself, of one tensor or of several that lie alike."""
