@@ -169,9 +169,9 @@ def measured_spans(
 ) -> dict[tuple[int, int], list[Interval]] | None:
     """What each output row and column of a function of maps reads, measured by perturbing rows and columns.
 
-    Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted; once
-    around the given values and once around noise of both signs, twice as large as they. What does not change either time counts as not read: a probe shows
-    dependence, and proves no bound.
+    Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted: once
+    around the given values, and once around noise of both signs, twice as large as they. What does not change either
+    time counts as not read: a probe shows dependence, and proves no bound.
 
     operands : example inputs, one image each; vectors are not probed and count as read whole.
     cost : values that the function computes for an image. Of a costly one blocks of rows are perturbed together, and
