@@ -140,6 +140,8 @@ def layouts(value: Tensor, shape: tuple[int, ...], images: int) -> list[Tensor]:
     whole = value.numel() == images * channels * positions
     if whole and sizes[0] == images and sizes[1] == channels:
         found.append(value.reshape(images, *shape))
+    if whole and value.dim() == 5 and sizes[0] == images and sizes[1] * sizes[2] == channels:  # branches
+        found.append(value.reshape(images, *shape))
     if whole and sizes[-1] == channels and sizes[0] % images == 0 and positions > 1:
         found.append(value.reshape(images, *places, channels).movedim(-1, 1))
     if whole and value.dim() == 3 and sizes[1:] == (images, channels) and positions > 1:
