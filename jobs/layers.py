@@ -25,18 +25,18 @@ def layers(config: DictConfig) -> int:
     print(f"reads (pixel level - mean) * gain: {_reading(card)}")
     print(f"class names: {_labels(card.labels)}")
     print(
-        f"  {'layer':{wide}} {'kind':8} {'units':>6} {'map':>9} {'field':>9} {'stride':>7} {'first':>7} "
-        f"{'rows, columns of centre':>22} {'window':11} {'cone MMAC':>10} {'image MMAC':>10}  what is measured"
+        f"{'layer':{wide}} {'kind':8} {'units':>6} {'map':>9} {'field':>9} {'stride':>7} {'first':>7} "
+        f"{'rows, columns of centre':>22} {'window':11} {'cone MMAC':>10} {'image MMAC':>10}   what is measured"
     )
     for layer in card.layers:
         top, left, bottom, right = layer.window
         about = f"the same as {layer.same_as}" if layer.same_as else layer.measure
         mark = "*" if layer.shown else " "
         print(
-            f"{mark} {layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
+            f"{layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
             f"{_pair(layer.window_size[1], layer.window_size[0]):>9} {layer.window_stride[0]:7} "
             f"{layer.window_offset[0]:7} {f'{top}-{bottom - 1}, {left}-{right - 1}':>22} "
-            f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f}  {about}"
+            f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f} {mark} {about}"
         )
     print("* shown by default; any other layer by its name, as units=[NAME]")
     for note in network.notes:

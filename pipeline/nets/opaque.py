@@ -21,7 +21,8 @@ class Order:
     """How a tensor lies over a map (batch, channel, row, column) or a vector (batch, unit).
 
     axes : "first" for (batch, channel, …), "last" for (batch, …, channel), "sequence" for (token, batch, channel),
-        "copies" for (copy · batch, channel, …), with the copies of one image as further channels.
+        "copies" for (copy · batch, channel, …), with the copies of one image as further channels, "heads" for
+        (batch, head, token, channel), with the heads as further channels.
     shape : of the tensor without its axis of batches.
     rows : rows of that axis an image; 49 windows of an image may lie one after the other there.
     """
@@ -34,6 +35,8 @@ class Order:
         """The tensor of a map or vector."""
         if self.axes == "sequence":
             return x.flatten(2).permute(2, 0, 1)
+        if self.axes == "heads":
+            return x.flatten(2).unflatten(1, (self.shape[0], -1)).transpose(2, 3)
         if self.axes == "copies":
             return x.unflatten(1, (self.rows, -1)).transpose(0, 1).flatten(0, 1)
         if self.axes == "last":
@@ -45,6 +48,8 @@ class Order:
         if self.axes == "sequence":
             return x.permute(1, 2, 0).reshape(x.shape[1], *shape)
         images = len(x) // self.rows
+        if self.axes == "heads":
+            return x.transpose(2, 3).reshape(len(x), *shape)
         if self.axes == "copies":
             return x.unflatten(0, (self.rows, images)).transpose(0, 1).flatten(1, 2)
         if self.axes == "first":
@@ -165,7 +170,7 @@ def measured_spans(
     """What each output row and column of a function of maps reads, measured by perturbing rows and columns.
 
     Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted; once
-    around the given values and once around noise. What does not change either time counts as not read: a probe shows
+    around the given values and once around noise of both signs, twice as large as they. What does not change either time counts as not read: a probe shows
     dependence, and proves no bound.
 
     operands : example inputs, one image each; vectors are not probed and count as read whole.
@@ -178,7 +183,7 @@ def measured_spans(
     if value.dim() != 4 or value.shape[2] * value.shape[3] == 1:
         return None
     spans: dict[tuple[int, int], list[Interval]] = {}
-    noises = [_noise_like(operand, generator) for operand in operands]
+    noises = [_large_noise(operand, generator) for operand in operands]
     for place, operand in enumerate(operands):
         if operand.dim() != 4:
             continue
@@ -264,3 +269,12 @@ def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
         return (noise > 0).to(x.dtype) if x.dtype == torch.bool else x
     spread = x.std() if x.numel() > 1 else torch.tensor(0.0)
     return x.mean() + noise.to(x) * (spread if bool(spread > 0) else torch.tensor(1.0))
+
+
+def _large_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of mean 0, so that what is switched off by a sign or a threshold at x is on somewhere."""
+    noise = torch.randn(x.shape, generator=generator)
+    if not x.is_floating_point():
+        return _noise_like(x, generator)
+    size = x.square().mean().sqrt()
+    return noise.to(x) * (2 * size if bool(size > 0) else torch.tensor(1.0))

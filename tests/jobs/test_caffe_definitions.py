@@ -55,7 +55,7 @@ def code(job, config: str, *overrides: str) -> int:
 def test_the_table_ends_with_the_note(model, capsys):
     assert code(layers, "layers", *model) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:-1]] == ["conv1", "relu", "conv2", "relu#2"]
+    assert [line.split()[0] for line in lines[4:-2]] == ["conv1", "relu", "conv2", "relu#2"]
     assert lines[-1] == NOTE
 
 

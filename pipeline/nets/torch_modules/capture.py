@@ -21,6 +21,8 @@ _DRAWS = frozenset(
     }
 )  # fmt: skip
 
+_CASTS = frozenset({"float", "double", "half", "bfloat16"})
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -261,14 +263,15 @@ class Capture:
                     return Slot(slots[part.value]) if part.value in slots else held[part.value]
                 if isinstance(part, torch.device):
                     return Device()
-                return Precision() if part is torch.float32 else part
+                return Precision() if isinstance(part, torch.dtype) and part.is_floating_point else part
 
             args, kwargs = replaced(args, marked), replaced(kwargs, marked)
             overwritten = tuple(slots[old] for old in call.overwrites)
             results = tuple((self.first.values[made].path, slots[made]) for made in call.results)
-            steps.append(
-                Step(reference(call.function, f"network {self.name}: {call.layer}"), args, kwargs, overwritten, results)
-            )
+            function = reference(call.function, f"network {self.name}: {call.layer}")
+            if call.name in _CASTS and len(args) == 1:
+                function, args = ("torch", "torch.Tensor.to"), (*args, Precision())
+            steps.append(Step(function, args, kwargs, overwritten, results))
 
         visit(value)
         counted = next(

@@ -102,6 +102,7 @@ _SAME = {
     "max": "maximum",
     "clip": "clamp",
     "rdiv": "rtruediv",
+    "log_sigmoid": "logsigmoid",
     "radd": "add",
     "rmul": "mul",
 }
@@ -508,7 +509,7 @@ ELEMENTWISE = frozenset(
         "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "truediv", "true_divide", "rdiv", "neg",
         "negative", "pow", "rpow", "float_power", "maximum", "minimum", "fmax", "fmin", "max", "min", "relu", "relu6",
         "leaky_relu", "rrelu", "sigmoid", "tanh", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "hardtanh",
-        "elu", "selu", "celu", "softplus", "softsign", "logsigmoid", "hardshrink", "softshrink", "tanhshrink",
+        "elu", "selu", "celu", "softplus", "softsign", "logsigmoid", "log_sigmoid", "hardshrink", "softshrink", "tanhshrink",
         "threshold", "dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "clone",
         "identity", "contiguous", "clamp", "clip", "clamp_min", "clamp_max", "where", "masked_fill", "abs",
         "absolute", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",

@@ -44,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Precision:
-    """Stands for the precision in which the function runs: float32 where the module was recorded."""
+    """Stands for the precision in which the function runs, whatever floating type the module asked for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Replay(nn.Module):
         self.steps, self.result, self.counted, self.count = tuple(steps), result, counted, len(constants)
         for number, constant in enumerate(constants):
             self.register_buffer(f"constant_{number}", constant.detach().clone())
+        self.register_buffer("_precision", torch.zeros(()), persistent=False)  # tells precision and device
         for number, step in enumerate(steps):  # so that a module's weights are part of the state
             if isinstance(step.function[1], nn.Module):
                 self.add_module(f"module_{number}", step.function[1])
@@ -93,7 +94,6 @@ class Replay(nn.Module):
     def forward(self, *operands: Tensor) -> Tensor:
         operand, axis, rows = self.counted
         images = operands[operand].shape[axis] // rows
-        first = operands[0]
         slots: dict[int, Tensor] = dict(enumerate(operands))
         constants = [getattr(self, f"constant_{number}") for number in range(self.count)]
 
@@ -106,9 +106,9 @@ class Replay(nn.Module):
                 case Batch(slope, offset):
                     return slope * images + offset
                 case Device():
-                    return first.device
+                    return self._precision.device
                 case Precision():
-                    return first.dtype if first.is_floating_point() else torch.float32
+                    return self._precision.dtype
             return value
 
         if self._functions is None:

@@ -484,12 +484,15 @@ class _Translation:
         return self._add(call, Reshape(shape), [moved], Form("", shape, order))
 
     def _expanded(self, call: Call, below: Form, target: tuple[Shape, Order]) -> Form | None:
-        """x.expand_as(y): one value repeated at every position."""
+        """x.expand_as(y): values repeated along the axes on which there is one of them."""
         shape, order = target
-        if call.name != "expand_as" or below.shape[1:] != (1, 1) or len(shape) != 3:
+        if call.name != "expand_as" or len(shape) != 3 or order.rows != 1:
             return None
-        operator = Moved(list(range(shape[0])), [0] * shape[1], [0] * shape[2], 0.0)
-        return self._add(call, operator, [below], Form("", shape, order)) if shape[0] == below.shape[0] else None
+        axes = list(zip(below.shape, shape, strict=True))
+        if any(size not in (1, wanted) for size, wanted in axes):
+            return None
+        channels, rows, columns = ([0] * wanted if size == 1 else list(range(wanted)) for size, wanted in axes)
+        return self._add(call, Moved(channels, rows, columns, 0.0), [below], Form("", shape, order))
 
     def _elementwise(self, call: Call, value: int, rows: Rows) -> Form | None:
         """Functions of each entry by itself, of one tensor or of several that lie alike."""
@@ -664,6 +667,11 @@ class _Translation:
             if known is not None:
                 self._adopt_as(value, known.shape, Order(known.order.axes, sizes[1:]))
                 return
+            tokens = next((form for form in near if form.positions == sizes[2] != sizes[3]), None)
+            if tokens is not None:  # the tokens of an attention, head by head
+                shape = (sizes[1] * sizes[3], *tokens.shape[1:])
+                self._adopt_as(value, shape, Order("heads", sizes[1:]), _kept(tokens.tokens, shape))
+                return
         if self.capture.fixed and sizes[0] > 1 and len(sizes) in (1, 3):  # (unit,) or (channel, row, column)
             self._adopt_as(value, sizes, Order("first", sizes[1:], sizes[0]))
             return
@@ -683,8 +691,8 @@ class _Translation:
             places = rows.each * math.prod(sizes[1:-1])
             self._adopt_as(value, (sizes[-1], places, 1), Order("last", sizes[1:], rows.each))
 
-    def _adopt_as(self, value: int, shape: Shape, order: Order) -> None:
-        form = self._opaque(value, shape, order, None)
+    def _adopt_as(self, value: int, shape: Shape, order: Order, tokens: Patches | None = None) -> None:
+        form = self._opaque(value, shape, order, None, tokens)
         if form is not None:
             self.forms[value] = form
 
@@ -885,6 +893,8 @@ def _roles(order: Order) -> tuple[str, ...]:
     places = tuple(f"p{at}" for at in range(len(order.shape) - 1))
     if order.axes == "first":
         return ("b", "c", *places)
+    if order.axes == "heads":
+        return ("b", "head", "p0", "c")
     return ("b", *places, "c") if order.axes == "last" else (*places, "b", "c")
 
 

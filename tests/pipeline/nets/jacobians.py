@@ -70,6 +70,12 @@ def forward(operator, inputs: list[np.ndarray], matrices: list[np.ndarray]) -> n
         return x * spread(inputs[2], x) + inputs[1]
     if kind in FORWARD:
         return FORWARD[kind](operator, x)
+    if kind == "Constant":
+        return operator.weight.numpy()
+    if kind == "Elementwise":
+        return x * np.tanh(spread(inputs[1], x))
+    if kind == "Opaque":
+        return row_softmax(x)[0]
     if kind in ("ChannelNorm", "WithinChannelNorm"):
         return x * norm_scale(operator, x) ** -operator.beta
     total = sum(matrix @ value.ravel() for matrix, value in zip(matrices, inputs, strict=True))
@@ -120,6 +126,19 @@ def jacobians(operator, inputs: list[np.ndarray]) -> list[np.ndarray]:
     if kind == "Maximum":
         winner = np.argmax([value.ravel() for value in inputs], axis=0)
         return [np.diag((winner == place).astype(float)) for place in range(len(inputs))]
+    if kind == "TokenConcat":  # (channel, token, 1): every channel holds all of its tokens, map by map
+        ends, matrices = np.cumsum([size // len(x) for size in sizes]), []
+        for end, size in zip(ends, sizes, strict=True):
+            matrix, each = np.zeros((len(x), ends[-1], len(x), size // len(x))), size // len(x)
+            for c, at in np.ndindex(len(x), each):
+                matrix[c, end - each + at, c, at] = 1.0
+            matrices.append(matrix.reshape(-1, size))
+        return matrices
+    if kind == "Elementwise":  # of two operands: the first, times tanh of the second, one number a channel
+        gate = np.tanh(spread(inputs[1], x))
+        return [np.diag(gate.ravel()), by_channel(x * (1 - gate**2))]
+    if kind == "Opaque":  # the softmax of each row, and a second operand that only gives its size
+        return [row_softmax(x)[1], np.zeros((x.size, inputs[1].size))]
     if kind in MOVED:
         return [
             np.stack([np.eye(x.size)[at] if at >= 0 else np.zeros(x.size) for at in MOVED[kind](operator, x).ravel()])
@@ -361,6 +380,70 @@ def reduced(operator, x: np.ndarray) -> np.ndarray:
     return np.array([operator.coefficient * total(inner[group]) for group in groups(operator, x)])
 
 
+def row_softmax(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The softmax along the columns of each row, and its derivative."""
+    out, matrix = np.zeros_like(x), np.zeros(x.shape + x.shape)
+    for c, i in np.ndindex(*x.shape[:2]):
+        out[c, i] = shares(x[c, i])
+        matrix[c, i, :, c, i] = np.diag(out[c, i]) - np.outer(out[c, i], out[c, i])
+    return out, matrix.reshape(x.size, x.size)
+
+
+def layer_normed(operator, x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=0)
+    weight, bias = (array.numpy().reshape(-1, 1, 1) for array in (operator.weight, operator.bias))
+    return centred / np.sqrt(x.var(axis=0) + operator.epsilon) * weight + bias
+
+
+def layer_norm(operator, x: np.ndarray) -> np.ndarray:
+    matrix, count = np.zeros(x.shape + x.shape), len(x)
+    for i, j in np.ndindex(*x.shape[1:]):
+        own = x[:, i, j] - x[:, i, j].mean()
+        deviation = np.sqrt((own**2).mean() + operator.epsilon)
+        inner = np.eye(count) - 1 / count - np.outer(own, own) / (count * deviation**2)
+        matrix[:, i, j, :, i, j] = operator.weight.numpy()[:, None] * inner / deviation
+    return matrix.reshape(x.size, x.size)
+
+
+def resize(operator, x: np.ndarray) -> np.ndarray:
+    rows, columns = operator.rows.numpy(), operator.columns.numpy()
+    matrix = np.zeros((len(x), len(rows), len(columns), *x.shape))
+    for c, i, j, y, z in np.ndindex(len(x), *rows.shape[:1], *columns.shape[:1], *x.shape[1:]):
+        matrix[c, i, j, c, y, z] = rows[i, y] * columns[j, z]
+    return matrix.reshape(-1, x.size)
+
+
+def uneven_maximum(operator, x: np.ndarray) -> np.ndarray:
+    matrix, (down, across) = np.zeros((len(x), *operator.outputs, *x.shape)), operator.outputs
+    for c, i, j in np.ndindex(len(x), down, across):
+        rows, columns = (
+            range(n * size // count, -(-(n + 1) * size // count))
+            for n, size, count in zip((i, j), x.shape[1:], (down, across), strict=True)
+        )
+        y, z = max(itertools.product(rows, columns), key=lambda at: x[c, at[0], at[1]])
+        matrix[c, i, j, c, y, z] = 1.0
+    return matrix.reshape(-1, x.size)
+
+
+def moved(operator, x: np.ndarray) -> np.ndarray:
+    """The place of the input that each output repeats; −1 where it is filled."""
+    channels, rows, columns = (index.numpy() for index in (operator.channels, operator.rows, operator.columns))
+    out = places(x)[np.ix_(channels, rows, columns)]
+    out[:, rows < 0] = -1
+    out[:, :, columns < 0] = -1
+    return out
+
+
+def filled(operator, x: np.ndarray) -> np.ndarray:
+    index = moved(operator, x)
+    return np.where(index < 0, operator.fill, x.ravel()[index])
+
+
+def tokens(operator, x: np.ndarray) -> np.ndarray:
+    stop = operator.start + int(np.prod(operator.shape[1:]))
+    return places(x)[:, operator.start : stop]
+
+
 # Operators whose outputs are inputs at other places: the place of each output's input.
 MOVED = {
     "ChannelOrder": lambda operator, x: places(x)[operator.order.numpy()],
@@ -372,9 +455,21 @@ MOVED = {
         operator.start[1] : operator.start[1] + operator.size[1],
     ],
     "Enlarged": enlarged,
+    "Moved": moved,
+    "Tokens": tokens,
 }
-FORWARD = {"UnitNorm": unit, "Standardized": centred, "Reduction": reduced, "Switches": marks}
+FORWARD = {
+    "Detach": lambda operator, x: x,
+    "LayerNorm": layer_normed,
+    "Moved": filled,
+    "UnitNorm": unit, "Standardized": centred, "Reduction": reduced, "Switches": marks,
+}
 BY_LOOPS = {
+    "Constant": lambda operator, x: np.zeros((operator.weight.numel(), x.size)),
+    "Detach": lambda operator, x: np.zeros((x.size, x.size)),
+    "LayerNorm": layer_norm,
+    "Resize": resize,
+    "UnevenMaxPool": uneven_maximum,
     "Interpolation": interpolation,
     "Reduction": reduction,
     "Standardized": standardized,

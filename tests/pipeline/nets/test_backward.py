@@ -9,11 +9,12 @@ import pytest
 import torch
 from jacobians import HandNetwork
 
-from pipeline.nets import operators, sliding
+from pipeline.nets import opaque, operators, rearranging, sliding
 from pipeline.nets.backward import RULES, BackwardPass
 from pipeline.nets.cone import Cone, FullPass
 from pipeline.nets.network import GraphBuilder, Network
-from pipeline.nets.opaque import Opaque
+from pipeline.nets.interval import Interval
+from pipeline.nets.opaque import Elementwise, Opaque
 from pipeline.nets.operators import (
     Affine,
     ChannelOrder,
@@ -41,6 +42,17 @@ from pipeline.nets.operators import (
     UnitNorm,
 )
 from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.rearranging import (
+    FILLED,
+    Constant,
+    Detach,
+    LayerNorm,
+    Moved,
+    Resize,
+    TokenConcat,
+    Tokens,
+    UnevenMaxPool,
+)
 from pipeline.nets.sliding import (
     AveragePool,
     ChannelNorm,
@@ -134,7 +146,42 @@ def moved_net() -> Network:
     return b.build("moved", b.add("joined", Concat(), [squares, means, sizes], "joined"))
 
 
-NETWORKS = {"plain": plain_net, "branched": branched_net, "moved": moved_net}
+def row_softmax_sized(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Reads of the second operand nothing but its size."""
+    return x.softmax(3).expand(len(other), -1, -1, -1)
+
+
+def gated(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x * torch.tanh(y)
+
+
+def recorded_net() -> Network:
+    """What recorded modules are made of: moves, resampling, tokens, constants, detached values, functions as they are."""
+    b, w = builder(9, 10)
+    stem = b.add("stem", Convolution(w(4, 3, 3, 3), w(4)), [b.input], "stem")
+    at = b.add("padded", Moved([1, 0, 3, 2], [FILLED, *range(7), 6], [2, 1, *range(8)], 0.7), [stem], "padded")
+    fixed = b.add("fixed", Constant(w(4, 9, 10)), [b.input], None)
+    at = b.add("placed", Sum(), [at, fixed], "placed")
+    at = b.add("relu", Relu(), [at], "relu")
+    at = b.add("resized", Resize(w(5, 9), w(4, 10)), [at], "resized")
+    still = b.add("still", Detach(), [at], None)
+    at = b.add("mixed", Product(), [at, still], "mixed")
+    at = b.add("most", UnevenMaxPool((3, 3)), [at], "most")
+    spans = {(0, 0): [Interval(row, row + 1) for row in range(3)], (1, 0): [Interval(0, 0)] * 3,
+             (1, 1): [Interval(0, 0)] * 3}  # fmt: skip
+    at = b.add("rows", Opaque(row_softmax_sized, "rows", [(4, 3, 3), (4, 7, 8)], spans), [at, stem], "rows")
+    peak = b.add("peak", GlobalPool("mean"), [stem], "peak")
+    at = b.add("gated", Elementwise(gated, "gated"), [at, peak], "gated")
+    at = b.add("norm", LayerNorm(w(4) + 1.5, w(4), 0.1), [at], "norm")
+    sequence = b.add("sequence", TokenConcat(), [peak, at], "sequence")
+    sequence = b.add("mlp", Convolution(w(5, 4, 1, 1), w(5)), [sequence], "mlp")
+    first = b.add("first", Tokens(0, (5,)), [sequence], "first")
+    patches = b.add("patches", Tokens(1, (5, 3, 3)), [sequence], "patches")
+    mean = b.add("mean", GlobalPool("mean", flat=True), [patches], "mean")
+    return b.build("recorded", b.add("joined", Concat(), [first, mean], "joined"))
+
+
+NETWORKS = {"plain": plain_net, "branched": branched_net, "moved": moved_net, "recorded": recorded_net}
 LAYERS = [(name, layer) for name, make in NETWORKS.items() for layer in make().layers]
 
 
@@ -271,8 +318,8 @@ def test_the_networks_hold_every_operator():
     used = {type(make().operator(node)) for make in NETWORKS.values() for node in make().nodes}
     there = {
         kind
-        for module in (operators, sliding)
+        for module in (operators, sliding, rearranging, opaque)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Operator)
     }
-    assert there - used == {Operator, Opaque, OpenRelu, Sliding, sliding.Filters, sliding.Resampled}
+    assert there - used == {Operator, opaque._Operand, OpenRelu, Sliding, sliding.Filters, sliding.Resampled}

@@ -316,6 +316,17 @@ class HalfPrecisionInside(Small):
 
 
 @unusual
+class CastsUpAndDown(Small):
+    """Sums in double precision, a mask as numbers, a constant in half precision."""
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = (x.double() - x.to(torch.float64).mean((2, 3), keepdim=True)).to(torch.float32)
+        x = x.type(torch.float64).float() * (x > 0).to(x.dtype)
+        return self.ended(x + torch.ones(1, dtype=torch.half).float())
+
+
+@unusual
 class ListsOfParameters(Small):
     def __init__(self) -> None:
         super().__init__()
