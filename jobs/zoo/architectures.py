@@ -39,10 +39,10 @@ MobileNet v2: transformers:MobileNetV2ForImageClassification@64 torchvision:mobi
 SE-ResNet: pytorchcv:seresnet20_cifar10@32 timm:seresnet50@64
 EfficientNet: timm:efficientnet_lite0@64 torchvision:efficientnet_b0@64 timm:tf_efficientnet_b0@64
 EfficientNet v2: torchvision:efficientnet_v2_s@64 timm:efficientnetv2_rw_t@64
-SKNet: timm:skresnet18@64 pytorchcv:sknet50@64
+SKNet: timm:skresnet18@64 pytorchcv:sknet50@224
 ResNeSt: timm:resnest14d@64
 Res2Net: timm:res2net50_14w_8s@64
-ResNeXt: torchvision:resnext50_32x4d@64 pytorchcv:resnext20_1x64d_cifar10@32
+ResNeXt: torchvision:resnext50_32x4d@64 pytorchcv:resnext20_16x4d_cifar10@32
 WideResNet: torchvision:wide_resnet50_2@64 pytorchcv:wrn16_10_cifar10@32
 DenseNet: torchvision:densenet121@64 pytorchcv:densenet40_k12_cifar10@32
 VGG: torchvision:vgg11@64 torchvision:vgg11_bn@64 timm:vgg11@64

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from jobs.zoo.architectures import CONFIGURATIONS, Architecture
 
 _CALIBRATION = 8  # images
+_SMALL = 0.5  # a gain with which signals die out
 
 
 def built(architecture: Architecture) -> nn.Module:
@@ -23,7 +24,9 @@ def built(architecture: Architecture) -> nn.Module:
         module = _PUBLISHERS[architecture.publisher](architecture.name, architecture.size)
     module.eval().requires_grad_(False)
     enliven(module)
-    calibrate(module, torch.randn(_CALIBRATION, 3, architecture.size, architecture.size))
+    images = torch.randn(_CALIBRATION, 3, architecture.size, architecture.size)
+    images[-1], images[-2] = 0, 1  # statistics of noise alone make a flat image blow up from layer to layer
+    calibrate(module, images)
     return module
 
 
@@ -69,17 +72,21 @@ _PUBLISHERS = {
 
 @torch.no_grad()
 def enliven(module: nn.Module) -> None:
-    """Draw the parameters at random that an initialization leaves constant.
+    """Draw the parameters at random that an initialization leaves constant, and enlarge matrices that it leaves small.
 
-    Scales of normalizations begin as 1 or 0, biases as 0, scales of layers as 1e-6: residual branches that begin at 0
-    would hide whatever goes wrong in them.
+    Scales of normalizations begin as 1 or 0, biases as 0, scales of layers as 1e-6, matrices of transformers with a
+    spread of 0.02: residual branches that begin near 0 would hide whatever goes wrong in them.
     """
     generator = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
         first = parameter.flatten()[:1]
-        if not len(first) or not parameter.is_floating_point() or bool((parameter != first).any()):
+        if not len(first) or not parameter.is_floating_point():
             continue
-        if bool(first != 0):
+        if bool((parameter != first).any()):
+            gain = float(parameter.std()) * (parameter.numel() / len(parameter)) ** 0.5  # of a matrix: output / input
+            if parameter.dim() > 1 and gain < _SMALL:
+                parameter.div_(gain)
+        elif bool(first != 0):
             parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
         else:
             spread = 0.1 if parameter.dim() == 1 else 0.02

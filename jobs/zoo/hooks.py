@@ -140,6 +140,12 @@ def layouts(value: Tensor, shape: tuple[int, ...], images: int) -> list[Tensor]:
     whole = value.numel() == images * channels * positions
     if whole and sizes[0] == images and sizes[1] == channels:
         found.append(value.reshape(images, *shape))
+    if whole and value.dim() == 5 and sizes[0] == images and sizes[1] * sizes[2] == channels:  # branches
+        found.append(value.reshape(images, *shape))
+    parts = sizes[0] // images
+    if whole and parts > 1 and sizes[0] % images == 0 and (parts * sizes[1], *sizes[2:]) == tuple(shape):
+        found.append(value.reshape(images, *shape))  # parts as more images: those of one image together, or apart
+        found.append(value.reshape(parts, images, *sizes[1:]).transpose(0, 1).reshape(images, *shape))
     if whole and sizes[-1] == channels and sizes[0] % images == 0 and positions > 1:
         found.append(value.reshape(images, *places, channels).movedim(-1, 1))
     if whole and value.dim() == 3 and sizes[1:] == (images, channels) and positions > 1:

@@ -685,6 +685,11 @@ class _Translation:
         recurrent = self.capture.call_of(value).name in _RECURRENT
         if sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near)):
             self._adopted(value)
+        elif len(sizes) == 5 and rows == Rows(0, 1):  # (branch, channel, row, column)
+            self._adopt_as(value, (sizes[1] * sizes[2], *sizes[3:]), Order("first", sizes[1:]))
+        elif len(sizes) >= 4 and rows.axis == 0 and self.capture.batch_major(value):  # (head, token, channel)
+            places = rows.each * math.prod(sizes[1:-1])
+            self._adopt_as(value, (sizes[-1], places, 1), Order("last", sizes[1:], rows.each))
 
     def _adopt_as(self, value: int, shape: Shape, order: Order, tokens: Patches | None = None) -> None:
         form = self._opaque(value, shape, order, None, tokens)

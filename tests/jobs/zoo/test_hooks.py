@@ -72,6 +72,10 @@ CLASS = torch.cat([torch.full((2, 1, 5), -1.0), TOKENS], dim=1)
         (TOKENS.transpose(0, 1), (5, 3, 4), MAP),  # (token, image, channel)
         (MAP.flatten(2), (5, 3, 4), MAP),  # (image, channel, token)
         (TOKENS.reshape(6, 4, 5), (5, 3, 4), MAP),  # three windows an image
+        (TOKENS.reshape(2, 3, 4, 5), (5, 12, 1), MAP.reshape(2, 5, 12, 1)),  # (image, head, token, channel)
+        (MAP[:, :4].reshape(4, 2, 3, 4), (4, 3, 4), MAP[:, :4]),  # two parts an image
+        (MAP[:, :4].reshape(2, 2, 2, 3, 4).transpose(0, 1).reshape(4, 2, 3, 4), (4, 3, 4), MAP[:, :4]),
+        (MAP.reshape(2, 5, 1, 3, 4), (5, 3, 4), MAP),  # (image, branch, channel, row, column)
         (CLASS, (5, 3, 4), MAP),
         (CLASS.transpose(0, 1), (5, 3, 4), MAP),
         (CLASS, (5,), torch.full((2, 5), -1.0)),

@@ -94,11 +94,13 @@ def test_a_box_holds_what_is_true():
 
 
 def test_constant_parameters_are_drawn_and_others_stay():
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LayerNorm(4))
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LayerNorm(4), nn.Linear(400, 300))
     nn.init.zeros_(module[1].weight)
+    nn.init.normal_(module[3].weight, std=0.001)
     weight = module[0].weight.clone()
     enliven(module)
     assert torch.equal(module[0].weight, weight)
+    assert 0.95 < float(module[3](torch.randn(50, 400)).detach().std()) < 1.05
     assert all(float(one.detach().std()) > 0 for one in module.parameters())
 
 

@@ -86,3 +86,44 @@ def test_windows_that_are_put_together_again_are_layers(after):
     for name in names:
         assert torch.allclose(values[name], seen[name], rtol=1e-4, atol=1e-5), name
     assert {"blocks.0.mix", "blocks.0.mix.project", "blocks.2.mix.project"} <= set(network.layers)
+
+
+class Heads(nn.Module):
+    """Values with an axis of heads or of branches, which modules return."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, CHANNELS, 3, padding=1), nn.LayerNorm(CHANNELS // 2)
+        self.softmax, self.branches = nn.Softmax(dim=-1), Branches()
+
+    def forward(self, x):
+        x = self.stem(x)
+        q = x.reshape(len(x), 2, CHANNELS // 2, SIDE * SIDE).transpose(-1, -2)
+        weights = self.softmax(q @ q.transpose(-1, -2))
+        return self.branches(x, (weights @ self.norm(q)).mean((1, 2)))
+
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.gate = nn.Sequential(nn.AdaptiveAvgPool3d((2, 1, 1)), nn.Softmax(dim=1)), nn.Linear(3, 2)
+
+    def forward(self, x, y):
+        x = torch.stack([x, x.relu() * self.gate(y)[:, :1, None, None]], dim=1)
+        return (x * self.attention(x.transpose(1, 2)).transpose(1, 2)).sum(dim=1)
+
+
+def test_values_with_an_axis_of_heads_or_branches_are_layers():
+    torch.manual_seed(0)
+    module, seen = Heads().eval().requires_grad_(False), {}
+    network = torch_network("net", module, Preprocessing(SIDE, SIDE, "RGB", np.zeros(3), np.ones(3)))
+    for name, part in module.named_modules():
+        part.register_forward_hook(lambda _, given, result, name=name: seen.update({name: result}))
+    image = torch.randn(2, 3, SIDE, SIDE)
+    module(image)
+    values = network.run(image, ["norm", "softmax", "branches.attention"])
+    for name in ("norm", "softmax"):
+        expected = seen[name].movedim(-1, 1).reshape(values[name].shape)
+        assert torch.allclose(values[name], expected, rtol=1e-4, atol=1e-5), name
+    expected = seen["branches.attention"].flatten(1, 2)
+    assert torch.allclose(values["branches.attention"], expected, rtol=1e-4, atol=1e-5)
