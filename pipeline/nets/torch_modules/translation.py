@@ -20,7 +20,7 @@ from pipeline.nets.rearranging import FILLED, Constant, Detach, LayerNorm, Moved
 from pipeline.nets.sliding import Convolution
 from pipeline.nets.torch_modules.capture import Capture, Rows, order_of, output_value, prepared
 from pipeline.nets.torch_modules.functions import ELEMENTWISE, MOVING, RESHAPES, Operand, Varying, from_function
-from pipeline.nets.torch_modules.recording import PASSED_ON, Call, Ref, part_at, replaced
+from pipeline.nets.torch_modules.recording import PASSED_ON, Call, Ref, first_line, part_at, replaced
 from pipeline.nets.torch_modules.replay import Batch
 
 TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
@@ -59,9 +59,16 @@ def torch_network(
     with _uncompiled():
         capture = Capture(name, module, images)
         translation = _Translation(capture, preprocessing)
-        network = translation.network(output_value(name, capture.first, output), labels, class_layer)
-        with torch.no_grad():
-            _compare(network, translation, capture, module, images)
+        value = output_value(name, capture.first, output)
+        try:
+            network = translation.network(value, labels, class_layer)
+            with torch.no_grad():
+                _compare(network, translation, capture, module, images)
+        except (RuntimeError, TypeError, IndexError) as error:  # of a call that does not run alone
+            raise DefinitionError(
+                f"network {name}: what was recorded of its forward cannot be run again: {first_line(error)}; "
+                "put the part that computes in an unusual way into a module of its own"
+            ) from error
     return network
 
 
@@ -681,9 +688,10 @@ class _Translation:
             if axes == "first" or self.capture.copies(value):
                 self._adopt_as(value, (rows.each * sizes[1], *sizes[2:]), Order(axes, sizes[1:], rows.each))
             return
-        sequence = len(sizes) == 3 and rows.axis < 2
         recurrent = self.capture.call_of(value).name in _RECURRENT
-        if sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near)):
+        sequence = len(sizes) == 3 and rows.axis < 2
+        sequence = sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near))
+        if sequence or (len(sizes) == 2 and rows == Rows(0, 1)):
             self._adopted(value)
         elif len(sizes) == 5 and rows == Rows(0, 1):  # (branch, channel, row, column)
             self._adopt_as(value, (sizes[1] * sizes[2], *sizes[3:]), Order("first", sizes[1:]))
@@ -754,7 +762,7 @@ class _Translation:
         if len(shape) == 3 and not any(_is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
             values = [self.capture.first.values[made] for each in calls for made in each.results]
             spans = measured_spans(
-                function, operands, sum(made.tensor.numel() for made in values) // len(values[0].tensor)
+                function, operands, sum(made.tensor.numel() for made in values) // len(self.capture.tensor(self.image))
             )
         operator = Opaque(function, replay.description(), [parent.shape for parent in parents], spans)
         return self._add(call, operator, parents, like)
