@@ -674,11 +674,6 @@ class _Translation:
             if known is not None:
                 self._adopt_as(value, known.shape, Order(known.order.axes, sizes[1:]))
                 return
-            tokens = next((form for form in near if form.positions == sizes[2] != sizes[3]), None)
-            if tokens is not None:  # the tokens of an attention, head by head
-                shape = (sizes[1] * sizes[3], *tokens.shape[1:])
-                self._adopt_as(value, shape, Order("heads", sizes[1:]), _kept(tokens.tokens, shape))
-                return
         if self.capture.fixed and sizes[0] > 1 and len(sizes) in (1, 3):  # (unit,) or (channel, row, column)
             self._adopt_as(value, sizes, Order("first", sizes[1:], sizes[0]))
             return
@@ -699,8 +694,8 @@ class _Translation:
             places = rows.each * math.prod(sizes[1:-1])
             self._adopt_as(value, (sizes[-1], places, 1), Order("last", sizes[1:], rows.each))
 
-    def _adopt_as(self, value: int, shape: Shape, order: Order, tokens: Patches | None = None) -> None:
-        form = self._opaque(value, shape, order, None, tokens)
+    def _adopt_as(self, value: int, shape: Shape, order: Order) -> None:
+        form = self._opaque(value, shape, order, None)
         if form is not None:
             self.forms[value] = form
 
@@ -901,8 +896,6 @@ def _roles(order: Order) -> tuple[str, ...]:
     places = tuple(f"p{at}" for at in range(len(order.shape) - 1))
     if order.axes == "first":
         return ("b", "c", *places)
-    if order.axes == "heads":
-        return ("b", "head", "p0", "c")
     return ("b", *places, "c") if order.axes == "last" else (*places, "b", "c")
 
 
