@@ -22,6 +22,7 @@ _DRAWS = frozenset(
 )  # fmt: skip
 
 _CASTS = frozenset({"float", "double", "half", "bfloat16"})
+_MADE = frozenset({"zeros", "ones", "empty", "full", "eye", "arange", "linspace", "logspace", "tensor"})
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Capture:
 
     def _unseen(self) -> str | None:
         """The path of a module that holds calls which were not seen, such as those of compiled code."""
-        for call in self.first.calls:
+        for call in self._live_calls():
             for at in call.reads:
                 one, other = self.first.values[at], self.second.values[at]
                 if one.call is not None or at == self.first.image or one.tensor is other.tensor:
@@ -116,6 +117,17 @@ class Capture:
                     "module hides them: give the Python module that it was made from"
                 )
         return None
+
+    def _live_calls(self) -> list[Call]:
+        """The calls that the result needs, in their order; a counter of the module is none."""
+        seen, waiting, calls = set(), list(self.first.result.values()), {}
+        while waiting:
+            number = self.first.values[waiting.pop()].call
+            if number is not None and number not in seen:
+                seen.add(number)
+                calls[number] = self.first.calls[number]
+                waiting.extend(calls[number].reads)
+        return [calls[number] for number in sorted(calls)]
 
     # Values -------------------------------------------------------------------------------------------
 
@@ -271,6 +283,9 @@ class Capture:
             function = reference(call.function, f"network {self.name}: {call.layer}")
             if call.name in _CASTS and len(args) == 1:
                 function, args = ("torch", "torch.Tensor.to"), (*args, Precision())
+            if call.name in _MADE and not call.reads:  # where and as the network runs
+                floating = self.first.values[call.results[0]].tensor.is_floating_point()
+                kwargs = {"device": Device()} | ({"dtype": Precision()} if floating else {}) | kwargs
             steps.append(Step(function, args, kwargs, overwritten, results))
 
         visit(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import linecache
 import pathlib
 import sys
@@ -54,11 +55,12 @@ class Value:
     depends: bool
     names: list[str] = field(default_factory=list)
     version: int = 0
+    overwritten: bool = False  # through an alias that counts its own versions, as x.data does
 
     @property
     def intact(self) -> bool:
         """Whether the tensor still holds what it held when the value was made."""
-        return self.tensor._version == self.version
+        return self.tensor._version == self.version and not self.overwritten
 
 
 @dataclass(eq=False)
@@ -177,6 +179,7 @@ class Scripted(nn.Module):
         super().__init__()
         self.module = module
         code = "".join(part.code for part in module.modules() if hasattr(part, "forward"))
+        code = re.sub(r"___torch_mangle_\d+\.", "", code)  # how many were scripted before is nobody's concern
         self.__qualname__ = f"{module.original_name} {hashlib.sha256(code.encode()).hexdigest()}"
 
     def forward(self, *args: object, **kwargs: object) -> object:
@@ -321,10 +324,13 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         before = [tensor._version for tensor in read]
         result = func(*args, **kwargs)
-        changed = [t for t, version in zip(read, before, strict=True) if t._version != version]
+        changed: dict[int, Tensor] = {}  # by memory: views count their versions together, and the first was written
+        for tensor, version in zip(read, before, strict=True):
+            if tensor._version != version:
+                changed.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         made = list(tensors(result))
         if made or changed:
-            self._record(func, args, kwargs, read, changed, made)
+            self._record(func, args, kwargs, read, list(changed.values()), made)
         elif func in _DECIDING:
             self._decided(read[0])
         return result
@@ -357,9 +363,11 @@ class _Recorder(TorchFunctionMode):
 
     def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool) -> None:
         """Note that a tensor was overwritten: it, and every view of all of it, has a new value."""
+        self.values[self.number(tensor)].overwritten = True
         value = self.add(tensor, call, path, depends=depends)
         for other in self._views(tensor):
             if _geometry(other) == _geometry(tensor):
+                self.values[self._current[id(other)]].overwritten = True
                 self._current[id(other)] = value.number
 
     def _show_through(self, written: Value, name: str) -> None:
@@ -372,6 +380,7 @@ class _Recorder(TorchFunctionMode):
                 self._stale[id(other)] = name
                 continue
             old, number = self.values[self._current[id(other)]], len(self.calls)
+            old.overwritten = True
             depends = old.depends or written.depends
             new = self.add(other, number, (), depends=depends)
             layer = self._used(f"{self.scope}.overlaid" if self.scope else "overlaid") if depends else "overlaid"

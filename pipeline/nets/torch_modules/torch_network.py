@@ -13,7 +13,7 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules.capture import Capture, output_value, prepared
-from pipeline.nets.torch_modules.recording import part_at
+from pipeline.nets.torch_modules.recording import first_line, part_at
 from pipeline.nets.torch_modules.translation import Translation
 
 TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
@@ -49,9 +49,16 @@ def torch_network(
     with _uncompiled():
         capture = Capture(name, module, images)
         translation = Translation(capture, preprocessing)
-        network = translation.network(output_value(name, capture.first, output), labels, class_layer)
-        with torch.no_grad():
-            _compare(network, translation, capture, module, images)
+        value = output_value(name, capture.first, output)
+        try:
+            network = translation.network(value, labels, class_layer)
+            with torch.no_grad():
+                _compare(network, translation, capture, module, images)
+        except (RuntimeError, TypeError, IndexError) as error:  # of a call that does not run alone
+            raise DefinitionError(
+                f"network {name}: what was recorded of its forward cannot be run again: {first_line(error)}; "
+                "put the part that computes in an unusual way into a module of its own"
+            ) from error
     return network
 
 
