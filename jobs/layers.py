@@ -36,7 +36,8 @@ def layers(config: DictConfig) -> int:
             f"{layer.name:{wide}} {layer.kind:8} {layer.channels:6} {_pair(layer.width, layer.height):>9} "
             f"{_pair(layer.window_size[1], layer.window_size[0]):>9} {layer.window_stride[0]:7} "
             f"{layer.window_offset[0]:7} {f'{top}-{bottom - 1}, {left}-{right - 1}':>22} "
-            f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f} {mark} {about}"
+            f"{layer.window_status:11} {layer.macs['window'] / 1e6:10.1f} {layer.macs['image'] / 1e6:10.1f} "
+            f"{mark} {about}"
         )
     print("* shown by default; any other layer by its name, as units=[NAME]")
     for note in network.notes:

@@ -32,6 +32,7 @@ from pipeline.nets.rearranging import Constant, Moved, Tokens
 from pipeline.nets.sliding import ChannelNorm, MaxPool
 
 HIDDEN = frozenset({"identity", "reshape"})  # kinds of operators that repeat the values of another layer
+_PASSING = (MaxPool, ChannelNorm, Concat, Identity, Reshape, Moved, Tokens, Relu, PRelu)  # keep zero at zero
 _WEIGHTED = frozenset({"conv", "deconv", "fc"})  # kinds of operators that mix channels by learned weights
 _PROBABILITIES = frozenset({"softmax", "logsoftmax", "sigmoid", "logsigmoid"})  # kinds that turn scores into these
 _FRESH = frozenset({"conv", "deconv", "affine", "fc"})  # kinds of operators that always write to new memory
@@ -225,8 +226,7 @@ class Network:
             off = operator is not None and switches_off(operator)
             if off:
                 relus.append(node)
-            passes = MaxPool | ChannelNorm | Concat | Identity | Reshape | Moved | Tokens | Relu | PRelu
-            if off or isinstance(operator, passes):
+            if off or isinstance(operator, _PASSING):
                 waiting.extend(self._parents[node])
         return tuple(dict.fromkeys(relus))
 
@@ -384,8 +384,18 @@ def _is_fresh(network: Network, node: str) -> bool:
 
 
 def is_rectified(network: Network, layer: str) -> bool:
-    """Whether the layer's values come out of ReLUs that can switch units off, so that zero means off."""
-    return bool(network.last_relus(layer))
+    """Whether all of the layer's values come out of ReLUs that can switch units off, so that zero means off."""
+    found, waiting = False, [network.layer(layer).node]
+    while waiting:
+        node = waiting.pop()
+        operator = None if node == network.input else network.operator(node)
+        if operator is not None and switches_off(operator):
+            found = True
+        elif isinstance(operator, _PASSING):
+            waiting += network.parents(node)
+        else:  # as in a concatenation of which one part is not rectified
+            return False
+    return found
 
 
 def is_gated(network: Network, layer: str) -> bool:

@@ -21,8 +21,7 @@ class Order:
     """How a tensor lies over a map (batch, channel, row, column) or a vector (batch, unit).
 
     axes : "first" for (batch, channel, …), "last" for (batch, …, channel), "sequence" for (token, batch, channel),
-        "copies" for (copy · batch, channel, …), with the copies of one image as further channels, "heads" for
-        (batch, head, token, channel), with the heads as further channels.
+        "copies" for (copy · batch, channel, …), with the copies of one image as further channels.
     shape : of the tensor without its axis of batches.
     rows : rows of that axis an image; 49 windows of an image may lie one after the other there.
     """
@@ -35,8 +34,6 @@ class Order:
         """The tensor of a map or vector."""
         if self.axes == "sequence":
             return x.flatten(2).permute(2, 0, 1)
-        if self.axes == "heads":
-            return x.flatten(2).unflatten(1, (self.shape[0], -1)).transpose(2, 3)
         if self.axes == "copies":
             return x.unflatten(1, (self.rows, -1)).transpose(0, 1).flatten(0, 1)
         if self.axes == "last":
@@ -48,8 +45,6 @@ class Order:
         if self.axes == "sequence":
             return x.permute(1, 2, 0).reshape(x.shape[1], *shape)
         images = len(x) // self.rows
-        if self.axes == "heads":
-            return x.transpose(2, 3).reshape(len(x), *shape)
         if self.axes == "copies":
             return x.unflatten(0, (self.rows, images)).transpose(0, 1).flatten(1, 2)
         if self.axes == "first":
@@ -169,9 +164,9 @@ def measured_spans(
 ) -> dict[tuple[int, int], list[Interval]] | None:
     """What each output row and column of a function of maps reads, measured by perturbing rows and columns.
 
-    Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted; once
-    around the given values and once around noise of both signs, twice as large as they. What does not change either time counts as not read: a probe shows
-    dependence, and proves no bound.
+    Every row (column) of an operand is replaced by noise, and the output rows (columns) that change are noted: once
+    around the given values, and once around noise of both signs, twice as large as they. What does not change either
+    time counts as not read: a probe shows dependence, and proves no bound.
 
     operands : example inputs, one image each; vectors are not probed and count as read whole.
     cost : values that the function computes for an image. Of a costly one blocks of rows are perturbed together, and

@@ -128,6 +128,9 @@ def tensors(value: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
     """The tensors in nested lists, tuples, dicts and dataclasses, with where they lie."""
     if isinstance(value, Tensor):
         yield path, value
+    elif _is_record(value):  # also of transformers, whose results are dicts as well
+        for part in dataclasses.fields(value):
+            yield from tensors(getattr(value, part.name), (*path, part.name))
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from tensors(part, (*path, key))
@@ -137,16 +140,18 @@ def tensors(value: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
             yield from tensors(part, (*path, name))
     elif isinstance(value, slice):
         yield from tensors((value.start, value.stop, value.step), (*path, "slice"))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for part in dataclasses.fields(value):
-            yield from tensors(getattr(value, part.name), (*path, part.name))
 
 
 def part_at(value: object, path: Path) -> object:
     """The part of a nested value at a path that `tensors` gave."""
     for step in path:
-        value = getattr(value, step) if isinstance(step, str) and not isinstance(value, Mapping) else value[step]
+        named = isinstance(step, str) and (_is_record(value) or not isinstance(value, Mapping))
+        value = getattr(value, step) if named else value[step]
     return value
+
+
+def _is_record(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def replaced(value: object, change: Callable[[object], object]) -> object:

@@ -27,7 +27,7 @@ SETTINGS = AscentSettings("image", "item", "float64", fresh_starts=2, trace_poin
 BELOW = {"clip": "fc", "r6": "fc", "blocks.0.0.2": "blocks.0.0.1"}
 CASES = [
     *(("saturating", layer) for layer in ("conv2", "gate", "fc", "clip", "r6", "hard")),
-    *(("lite", layer) for layer in ("blocks.0.0.2", "blocks.0.2.1", "add_1", "head.1")),
+    *(("lite", layer) for layer in ("blocks.0.0.2", "blocks.0.2.1", "add#2", "head.1")),
 ]
 
 

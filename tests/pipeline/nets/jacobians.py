@@ -462,7 +462,10 @@ FORWARD = {
     "Detach": lambda operator, x: x,
     "LayerNorm": layer_normed,
     "Moved": filled,
-    "UnitNorm": unit, "Standardized": centred, "Reduction": reduced, "Switches": marks,
+    "UnitNorm": unit,
+    "Standardized": centred,
+    "Reduction": reduced,
+    "Switches": marks,
 }
 BY_LOOPS = {
     "Constant": lambda operator, x: np.zeros((operator.weight.numel(), x.size)),

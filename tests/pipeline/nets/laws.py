@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.nets.cone import Cone
 from pipeline.nets.network import Layer, Network
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_modules.translation import torch_network
+from pipeline.nets.torch_modules import torch_network
 from pipeline.nets.window import window
 
 GAIN = (0.01, 0.02, 0.03)
@@ -150,3 +150,12 @@ def check_travels(network: Network, image: Tensor) -> None:
         assert torch.equal(value, expected[name]), name
         assert double[name].dtype == torch.float64, name
         check_close(double[name], expected[name].double(), name, 1e-3)
+
+
+@torch.no_grad()
+def check_layout(network: Network, image: Tensor) -> None:
+    """Images whose channels lie last in memory, as mining gives them, have the same values."""
+    names = list(network.layers)
+    expected = network.run(image, names)
+    for name, value in network.run(image.contiguous(memory_format=torch.channels_last), names).items():
+        check_close(value, expected[name], name)

@@ -12,8 +12,8 @@ from jacobians import HandNetwork
 from pipeline.nets import opaque, operators, rearranging, sliding
 from pipeline.nets.backward import RULES, BackwardPass
 from pipeline.nets.cone import Cone, FullPass
-from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.interval import Interval
+from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.opaque import Elementwise, Opaque
 from pipeline.nets.operators import (
     Affine,
@@ -156,7 +156,7 @@ def gated(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def recorded_net() -> Network:
-    """What recorded modules are made of: moves, resampling, tokens, constants, detached values, functions as they are."""
+    """As recorded modules: moves, resampling, tokens, constants, detached values, functions without a rule."""
     b, w = builder(9, 10)
     stem = b.add("stem", Convolution(w(4, 3, 3, 3), w(4)), [b.input], "stem")
     at = b.add("padded", Moved([1, 0, 3, 2], [FILLED, *range(7), 6], [2, 1, *range(8)], 0.7), [stem], "padded")

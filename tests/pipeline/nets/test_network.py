@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from laws import opened
 from networks import NETWORKS, RandomWeights, builder
+from torch import nn
 
-from pipeline.nets.network import Network, stream
-from pipeline.nets.operators import Concat, Identity, Relu
+from pipeline.errors import UnitError
+from pipeline.nets.network import Network, normalization, shown_layers, stream
+from pipeline.nets.operators import Affine, Concat, Identity, Relu, Sum
 from pipeline.nets.sliding import Convolution
 
 
@@ -54,3 +57,100 @@ def small_network() -> Network:
     on_alone = b.add("on_alone", Relu(), [alone], "on_alone")
     at = b.add("all", Concat(), [twice, on_copy, on_alone], "all")
     return b.build("small", at)
+
+
+# The class layer ----------------------------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    """Features with a softmax inside, five scores, and what `end` makes of them."""
+
+    def __init__(self, end=None, scores: int = 5) -> None:
+        super().__init__()
+        self.conv, self.gate, self.fc, self.end = nn.Conv2d(3, 6, 3), nn.Linear(6, 6), nn.Linear(6, scores), end
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x)).softmax(1)
+        gate = self.gate(x.mean((2, 3))).softmax(1)
+        scores = self.fc((x * gate[:, :, None, None]).mean((2, 3)))
+        return scores if self.end is None else self.end(scores)
+
+
+@pytest.mark.parametrize(
+    "end, certain",
+    [
+        (None, False),
+        (nn.Softmax(1), True),
+        (nn.LogSoftmax(1), True),
+        (nn.Sigmoid(), True),
+        (nn.LogSigmoid(), True),
+        (nn.Identity(), False),
+        (nn.Sequential(nn.Dropout(), nn.Softmax(-1)), True),
+        (lambda x: x.view(-1, 5, 1, 1).softmax(1).flatten(1), True),
+    ],
+    ids=["scores", "softmax", "log_softmax", "sigmoid", "log_sigmoid", "identity", "dropout", "as a map"],
+)  # fmt: skip
+def test_the_class_layer_is_what_the_output_shows_and_never_a_softmax_inside(end, certain):
+    torch.manual_seed(0)
+    network = opened(Classifier(end), 12)
+    assert (network.class_layer, network.class_layer_guessed) == ("fc", not certain)
+
+
+def test_as_many_labels_as_units_confirm_the_class_layer():
+    torch.manual_seed(0)
+    module, names = Classifier(), ["a", "b", "c", "d", "e"]
+    assert not opened(module, 12, labels=names).class_layer_guessed
+    assert opened(module, 12, labels=names[:4]).class_layer_guessed
+    chosen = opened(module, 12, class_layer="gate")
+    assert (chosen.class_layer, chosen.class_layer_guessed) == ("gate", False)
+    with pytest.raises(UnitError, match="layer fcc: not in network net .*fc"):
+        opened(module, 12, class_layer="fcc")
+
+
+def test_classes_are_found_through_pooling_of_a_map_of_scores():
+    torch.manual_seed(0)
+    squeeze = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert opened(squeeze, 12).class_layer == "2"
+
+
+def test_features_have_no_class_layer_whatever_lies_inside():
+    """The gate of a squeeze-and-excite block is no class layer."""
+
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.gate = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x * self.gate(x.mean((2, 3), keepdim=True)).softmax(1)
+
+    torch.manual_seed(0)
+    network = opened(Features(), 12)
+    assert (network.class_layer, network.class_layer_guessed) == (None, False)
+    assert opened(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax2d()), 12).class_layer == "0", "a map of probabilities"
+
+
+# What is passed on ------------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_normalization_is_followed_while_nothing_else_reads_what_it_normalizes():
+    w, b = RandomWeights(False), builder(8, 8)
+    conv = b.add("conv", Convolution(w(3, 3, 3, 3), None), [b.input], "conv")
+    bn = b.add("bn", Affine(w(3), w(3)), [conv], "bn")
+    scale = b.add("scale", Affine(w(3), w(3)), [bn], "scale")
+    other = b.add("other", Convolution(w(3, 3, 3, 3), None, (1, 1), (1, 1)), [scale], "other")
+    norm = b.add("norm", Affine(w(3), w(3)), [other], "norm")
+    both = b.add("both", Sum(), [norm, other], "both")
+    halves = b.add("halves", Sum([0.5, 0.5]), [both, both], "halves")
+    network = b.build("read_twice", halves)
+    assert normalization(network, "conv") == ("bn", "scale")
+    assert normalization(network, "other") == (), "its sum reads it too"
+    assert shown_layers(network) == ("scale", "other", "both", "halves")
+
+
+def test_a_network_without_learned_layers_shows_none_and_one_of_two_names_is_shown_once():
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    assert shown_layers(opened(nn.Sequential(block, nn.ReLU()), 12)) == ("0.0.1",)
+    assert shown_layers(opened(nn.Sequential(nn.AvgPool2d(3), nn.Tanh()), 12)) == ()

@@ -73,7 +73,7 @@ def test_an_output_that_reads_nothing_of_a_map_has_an_empty_interval():
 
 
 def test_a_costly_function_is_measured_in_blocks_that_hold_what_it_reads():
-    image, fine = picture(2, 64, 4), lambda x: F.avg_pool2d(x, (3, 1), 1, (1, 0))  # noqa: E731
+    image, fine = picture(2, 64, 4), lambda x: F.avg_pool2d(x, (3, 1), 1, (1, 0))
     exact, coarse = spans(fine, image), spans(fine, image, cost=1 << 40)
     assert exact is not None and coarse is not None
     assert exact[0, 0][20] == (19, 22)
@@ -101,7 +101,9 @@ def test_a_part_is_computed_from_what_it_reads_alone(first, last, column):
                 for axis, wanted in enumerate((rows, columns))]  # fmt: skip
         inputs.append(operand[:, :, read[0].as_slice(), read[1].as_slice()])
         parts.append(read)
-    given_parts = [Part(wanted, read, size) for wanted, read, size in zip((rows, columns), parts[0], (8, 9), strict=True)]
+    given_parts = [
+        Part(wanted, read, size) for wanted, read, size in zip((rows, columns), parts[0], (8, 9), strict=True)
+    ]
     value = operator.on_part(inputs, *given_parts)
     assert torch.equal(value, operator(x, y)[:, :, rows.as_slice(), columns.as_slice()])
 

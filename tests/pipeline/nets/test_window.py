@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from networks import NETWORKS
+from test_network_card import irregular_net
 
-from pipeline.nets.window import ReceptiveFields, Window, is_local, open_window, receptive_fields, window
+from pipeline.nets.window import (
+    ReceptiveFields,
+    Window,
+    frames,
+    is_local,
+    is_regular,
+    open_window,
+    receptive_fields,
+    window,
+)
 
 
 def positions(height: int, width: int):
@@ -67,3 +77,36 @@ def test_layers_above_a_global_operation_are_not_local():
     assert is_local(network, "down")
     assert not is_local(network, "excite")
     assert open_window(network, "excite", 0, 0) == Window(0, 0, 41, 44)
+
+
+def test_windows_that_differ_from_position_to_position_are_those_of_the_gradient_everywhere():
+    """A shift that wraps around, and rows mixed by a matrix, read once one row and once three."""
+    network = irregular_net().to(dtype=torch.float64)
+    for layer in network.layers.values():
+        for row in range(layer.height):
+            for column in (0, 5, layer.width - 1):
+                seen, found = window(network, layer.name, row, column), support(network, layer.name, row, column)
+                assert (seen.left, seen.right) == (found.left, found.right)
+                assert seen.top <= found.top and found.bottom <= seen.bottom
+                if layer.name != "resized" or row < 8:
+                    assert seen == found or wraps(row), (layer.name, row, column)
+
+
+def wraps(row: int) -> bool:
+    """Whether a row of the layers above the shift reads rows of both ends of the image."""
+    return row < 3
+
+
+def test_fields_of_irregular_windows_are_those_of_the_centre_and_the_frames_hold_every_window():
+    network = irregular_net()
+    assert not is_regular(network, "top") and is_local(network, "top")
+    rows, columns = receptive_fields(network, "top")
+    assert (columns.size, columns.stride, columns.first) == (3, 1, -1)
+    row = network.layer("top").centre[0]
+    centre = open_window(network, "top", row, 4)
+    assert rows.size >= centre.height and rows.first + row * rows.stride in (centre.top, centre.top + 1, centre.top - 1)
+    for axis, size in ((0, 12), (1, 12)):
+        found = frames(network, "top", axis)
+        assert (found.stop > found.start).all() and found.size <= size
+        if found.size < size:
+            assert (found.first <= found.start).all() and (found.stop <= found.first + found.size).all()

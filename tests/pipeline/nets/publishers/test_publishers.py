@@ -146,21 +146,12 @@ def test_torchvision_s_weights_say_how_their_network_reads(packages):
 
 @pytest.fixture
 def picked(monkeypatch):
-    """The names of results that open_network asks for; the module that it opens returns that result alone."""
+    """The names of results that open_network asks for."""
     asked = []
 
-    class Picked(nn.Module):
-        def __init__(self, module: nn.Module, output: str | None) -> None:
-            super().__init__()
-            self.module, self.output = module, output
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            result = self.module(x)
-            return result if self.output is None else getattr(result, self.output)
-
-    def picking(name: str, module: nn.Module, *rest: object, output: str | None = None) -> Network:
+    def picking(name, module, preprocessing, labels, class_layer, output) -> Network:
         asked.append(output)
-        return torch_network(name, Picked(module, output), *rest)
+        return torch_network(name, module, preprocessing, labels, class_layer, output)
 
     monkeypatch.setattr(opening, "torch_network", picking)
     return asked
@@ -553,8 +544,8 @@ def test_the_user_chooses_the_result_of_a_module(packages, monkeypatch, form, na
     class Asked(Exception):
         pass
 
-    def asking(*_: object, output: str | None = None) -> Network:
-        raise Asked(output)
+    def asking(*given: object) -> Network:
+        raise Asked(given[-1])
 
     monkeypatch.setattr(opening, "torch_network", asking)
     monkeypatch.setattr(opening, "_imported", lambda *_: nn.Identity)

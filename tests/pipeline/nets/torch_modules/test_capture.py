@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import unusual_modules
-from laws import check_cones, check_layers, check_output, check_travels, images, opened
+from laws import check_cones, check_layers, check_layout, check_output, check_travels, images, opened
 from torch import nn
 from unusual_modules import SIDE, UNUSUAL, OneImageAtATime, Returns, Small, plain
 
@@ -39,6 +39,7 @@ def test_unusual_modules_obey_every_law(build):
     check_output(network, module, images(3 if count > 1 else 1, SIDE))
     assert check_layers(network, module, images(count, SIDE)) >= 2
     check_cones(network, images(count, SIDE))
+    check_layout(network, images(count, SIDE))
     check_travels(network, images(count, SIDE))
     assert opened(seeded(build), SIDE).digest == network.digest
 
