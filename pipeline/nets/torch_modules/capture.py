@@ -45,13 +45,13 @@ class Capture:
 
         Raises DefinitionError if it cannot process the images, or does other things for other images.
         """
-        self.name, self._leaves = name, frozenset()
+        self.name, self.leaves = name, frozenset()
         while True:
             self.first, self.second, self.fixed = self._recorded(module, images)
             unseen = self._unseen()
             if unseen is None:
                 break
-            self._leaves |= {unseen}
+            self.leaves |= {unseen}
         for call in self.first.calls:
             if call.name in _DRAWS and any(self.first.values[at].depends for at in call.reads):
                 raise DefinitionError(f"network {name}: {call.layer}: its forward may draw at random")
@@ -59,8 +59,8 @@ class Capture:
     def _recorded(self, module: nn.Module, images: Tensor) -> tuple[Recording, Recording, bool]:
         try:
             # The second recording has image 0 at place 1.
-            first = record(self.name, module, images[:2], self._leaves)
-            second = record(self.name, module, images[[2, 0, 3]], self._leaves)
+            first = record(self.name, module, images[:2], self.leaves)
+            second = record(self.name, module, images[[2, 0, 3]], self.leaves)
             self._compare(first, second)
             if not _has_rows(first, second):
                 raise DefinitionError(
@@ -69,8 +69,8 @@ class Capture:
             return first, second, False
         except DefinitionError as error:
             try:
-                first = record(self.name, module, images[:1], self._leaves)
-                second = record(self.name, module, images[2:3], self._leaves)
+                first = record(self.name, module, images[:1], self.leaves)
+                second = record(self.name, module, images[2:3], self.leaves)
                 self._compare(first, second)
                 return first, second, True
             except DefinitionError:
@@ -100,7 +100,7 @@ class Capture:
                 if one.shape == other.shape and _equal(one.tensor, other.tensor):
                     continue
                 path = _hiding(one) or call.scope
-                if not path or path in self._leaves:
+                if not path or path in self.leaves:
                     raise DefinitionError(
                         f"network {self.name}: {call.layer} reads a value that no torch function made; "
                         "put the code that makes it into a module of its own"
@@ -110,7 +110,7 @@ class Capture:
             value = self.first.values[at]
             if value.call is None and at != self.first.image:
                 path = _hiding(value)
-                if path and path not in self._leaves:
+                if path and path not in self.leaves:
                     return path
                 raise DefinitionError(
                     f"network {self.name}: no torch function was seen that makes its result; a scripted or compiled "
