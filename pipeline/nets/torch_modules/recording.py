@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import re
 import linecache
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,15 +1,13 @@
-"""A torch module as a `Network`: recorded, then translated call by call into operators on maps and vectors."""
+"""Translation of a recording, call by call, into operators on maps and vectors."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import DefinitionError
 from pipeline.nets.network import GraphBuilder, Network
@@ -18,114 +16,42 @@ from pipeline.nets.operators import Concat, GlobalPool, InnerProduct, Operator, 
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.rearranging import FILLED, Constant, Detach, LayerNorm, Moved, TokenConcat, Tokens
 from pipeline.nets.sliding import Convolution
-from pipeline.nets.torch_modules.capture import Capture, Rows, order_of, output_value, prepared
+from pipeline.nets.torch_modules.capture import Capture, Rows, order_of
+from pipeline.nets.torch_modules.forms import (
+    Form,
+    Patches,
+    Shape,
+    axis_roles,
+    broadcasts,
+    constant_map,
+    cropped,
+    followed,
+    is_sequence,
+    kept,
+    map_shape,
+    resized,
+    tokens_of,
+)
 from pipeline.nets.torch_modules.functions import ELEMENTWISE, MOVING, RESHAPES, Operand, Varying, from_function
-from pipeline.nets.torch_modules.recording import PASSED_ON, Call, Ref, first_line, part_at, replaced
+from pipeline.nets.torch_modules.recording import PASSED_ON, Call, Ref, replaced
 from pipeline.nets.torch_modules.replay import Batch
 
-TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
-IMAGES = 5  # of noise, on which the module is recorded and compared
 PATCHES = "@patches"  # ends the name of the map of patches of a sequence that begins with a class token
 
-Shape = tuple[int, ...]  # (channel, row, column) or (unit,)
+_PERMUTES = frozenset({"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT", "t"})
+_MAP_FUNCTIONS = frozenset(
+    {
+        "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
+        "interpolate", "batch_norm", "pixel_shuffle", "local_response_norm",
+    }
+)  # fmt: skip
+_MIXING = frozenset({"matmul", "bmm", "einsum", "scaled_dot_product_attention", "multi_head_attention_forward"})
 
 
-def torch_network(
-    name: str,
-    module: nn.Module,
-    preprocessing: Preprocessing,
-    labels: Sequence[str] = (),
-    class_layer: str | None = None,
-    output: str | None = None,
-) -> Network:
-    """The network that a module computes in evaluation mode, in float32; the module itself is not changed.
-
-    A layer is named by the path of the module that returned it ("layer1.0.conv1", "layer1.0"), with "#2" appended at
-    the second use of a module. The result of a function is named by the module that called it and the function
-    ("layer1.0.add"). Channels-last maps and sequences of tokens become maps too, (channel, row, column). A sequence
-    that begins with a class token is a layer of that token; its patches are the layer NAME@patches.
-
-    Functions without a rule of their own are kept as recorded: they are exact, and what they read is measured.
-
-    name : of the network.
-    module : reads (batch, channel, row, column), pixels minus the mean, multiplied by the gain.
-    labels, class_layer : as for `Network`.
-    output : which of several results is the network's, such as "logits"; None for the first.
-    Raises DefinitionError if the module cannot process images of the given size, or if the translated graph does not
-    reproduce its output and the values of its layers.
-    """
-    images = _noise(preprocessing)
-    module = prepared(name, module, images)
-    with _uncompiled():
-        capture = Capture(name, module, images)
-        translation = _Translation(capture, preprocessing)
-        value = output_value(name, capture.first, output)
-        try:
-            network = translation.network(value, labels, class_layer)
-            with torch.no_grad():
-                _compare(network, translation, capture, module, images)
-        except (RuntimeError, TypeError, IndexError) as error:  # of a call that does not run alone
-            raise DefinitionError(
-                f"network {name}: what was recorded of its forward cannot be run again: {first_line(error)}; "
-                "put the part that computes in an unusual way into a module of its own"
-            ) from error
-    return network
+_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 
 
-def _uncompiled() -> AbstractContextManager:
-    """A context in which compiled modules run as they were written; torch's compiler is not loaded for it."""
-    loaded = "torch._dynamo" in sys.modules
-    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
-
-
-def _noise(size: Preprocessing) -> Tensor:
-    """Test images as the module reads them: Gaussian noise with the spread of pixel levels."""
-    shape = (IMAGES, size.channels, size.height, size.width)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 50
-    return noise * torch.from_numpy(size.gain).float().view(1, -1, 1, 1)
-
-
-# Forms -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Which tokens of a sequence are patches: `prefix` others come first, then a map of rows × columns.
-
-    mixed : whether the image enters the first tokens too, as it does after attention.
-    """
-
-    prefix: int
-    rows: int
-    columns: int
-    mixed: bool = False
-
-
-@dataclass(frozen=True)
-class Form:
-    """A recorded tensor as a node of our graph, whose values are maps and vectors.
-
-    node : of the graph. shape : of its value, without the batch.
-    order : how the recorded tensor lies over it.
-    tokens : of a sequence whose tokens are not a map.
-    """
-
-    node: str
-    shape: Shape
-    order: Order
-    tokens: Patches | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Whether the recorded tensor is the node's value itself."""
-        return self.order == Order("first", self.shape)
-
-    @property
-    def positions(self) -> int:
-        return math.prod(self.shape[1:])
-
-
-class _Translation:
+class Translation:
     """Walks a recording and builds the graph of operators.
 
     A recorded value is a `Form` as soon as it is known to be a map, a vector or a sequence. Others wait: what is
@@ -208,13 +134,13 @@ class _Translation:
         node = self.builder.add(
             call.layer if call is not None else operator.kind, operator, [parent.node for parent in parents], None
         )
-        tokens = _kept(like.tokens, like.shape if shape is None else shape)
+        tokens = kept(like.tokens, like.shape if shape is None else shape)
         if tokens is not None:
             mixed = tokens.mixed or any(parent.tokens is not None and parent.tokens.mixed for parent in parents)
             tokens = replace(tokens, mixed=mixed)
         if shape is None or shape == like.shape:
             return replace(like, node=node, tokens=tokens)
-        return Form(node, shape, _resized(like.order, like.shape, shape), tokens)
+        return Form(node, shape, resized(like.order, like.shape, shape), tokens)
 
     def _form(self, value: int) -> Form | None:
         return self.forms.get(value)
@@ -236,14 +162,14 @@ class _Translation:
         below = self.forms.get(call.reads[0])
         if below is None or len(below.shape) != 3:
             return None
-        old, new = _roles(below.order), self._permuted(call, value)
+        old, new = axis_roles(below.order), self._permuted(call, value)
         if new is None or len(new) != len(old):
             return None
         roles = tuple(old[at] for at in new)
         sizes = self.capture.shape(value)
         for axes in ("first", "last", "sequence"):
             order = order_of(axes, sizes, rows)
-            if roles == _roles(order) and (below.order.rows == 1 or axes == below.order.axes == "last"):
+            if roles == axis_roles(order) and (below.order.rows == 1 or axes == below.order.axes == "last"):
                 return replace(below, order=order)
         return None
 
@@ -350,7 +276,7 @@ class _Translation:
         args, kwargs = self.capture.merged(call)
         rank = len(self.capture.shape(call.reads[0]))
         dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        roles = _roles(below.order)
+        roles = axis_roles(below.order)
         if call.name == "softmax" and isinstance(dims, int) and roles[dims % rank] == "c":
             return self._add(call, Softmax(), [below], below)
         if call.name not in ("mean", "amax") or dims is None:
@@ -416,7 +342,7 @@ class _Translation:
     def _batch_norm(self, call: Call) -> Form | None:
         """Batch normalisation of tokens, (batch, channel, token) or (batch · token, channel)."""
         below = self.forms.get(call.reads[0])
-        if below is None or _roles(below.order)[1] != "c":
+        if below is None or axis_roles(below.order)[1] != "c":
             return None
         positional, keywords = self._arguments(call, self._operand)
         made = from_function(call.name, positional, keywords, below.shape)
@@ -440,7 +366,7 @@ class _Translation:
         parts = [self.forms[at] if at in self.forms else self._constant(at, known[0]) for at in refs]
         if any(part is None or part.order.axes != known[0].order.axes for part in parts):
             return None
-        roles = _roles(known[0].order)
+        roles = axis_roles(known[0].order)
         if axis >= len(roles) or known[0].order.rows != 1:
             return None
         if roles[axis] == "c":
@@ -452,7 +378,7 @@ class _Translation:
         if "p1" in roles or roles[axis] != "p0":
             return None
         shape = (parts[0].shape[0], sum(part.positions for part in parts), 1)
-        tokens = _tokens_of(parts)
+        tokens = tokens_of(parts)
         order = order_of(known[0].order.axes, sizes, rows)
         return self._add(call, TokenConcat(), parts, Form("", shape, order, tokens))
 
@@ -473,11 +399,11 @@ class _Translation:
         shape, order = target
         single = shape if len(shape) == 3 else (shape[0], 1, 1)
         function = Laid(replay, [below.order], replace(order), shape)
-        index = _followed(function, below.shape, single)
+        index = followed(function, below.shape, single)
         if index is None:
             return None
         channels, moved_rows, moved_columns, fill = index
-        form = Form("", single, order, _cropped(below, moved_rows))
+        form = Form("", single, order, cropped(below, moved_rows))
         still = moved_rows == list(range(below.shape[1])) and moved_columns == list(range(below.shape[2]))
         if still and channels[0] >= 0 and channels == list(range(channels[0], channels[0] + len(channels))):
             if len(channels) == below.shape[0]:
@@ -519,7 +445,7 @@ class _Translation:
         if target is None or target[0] != wide.shape or target[1] != wide.order:
             return None
         for at, form in forms.items():
-            if not _broadcasts(form, wide) or len(self.capture.shape(at)) != rank:
+            if not broadcasts(form, wide) or len(self.capture.shape(at)) != rank:
                 return None
         return self._tabled_alike(call, forms, wide) or self._function_alike(call, value, forms, wide)
 
@@ -537,7 +463,7 @@ class _Translation:
             tensor = self.capture.image_constant(at)
             if tensor is None or tensor.dim() == 0 or tensor.numel() == 1:
                 return Varying() if tensor is None else tensor
-            laid = _constant_map(tensor, wide, self._rank(forms, wide))
+            laid = constant_map(tensor, wide, self._rank(forms, wide))
             return Varying() if laid is None else laid
 
         positional, keywords = self._arguments(call, operand)
@@ -557,7 +483,7 @@ class _Translation:
             if tensor is None:
                 return None
             if tensor.numel() > 1:
-                laid = _constant_map(tensor, wide, self._rank(forms, wide))
+                laid = constant_map(tensor, wide, self._rank(forms, wide))
                 if laid is None:
                     return None
                 constant = Form("", tuple(laid.shape), wide.order)
@@ -590,7 +516,7 @@ class _Translation:
         if not vector and wide.order.axes != "first" and not same:
             return None
         target = self._lies_like(wide, value, rows)
-        return None if target is None else self._opaque(value, *target, call, _kept(wide.tokens, target[0]))
+        return None if target is None else self._opaque(value, *target, call, kept(wide.tokens, target[0]))
 
     def _map_again(self, call: Call, value: int, rows: Rows) -> Form | None:
         """The form of a value of waiting ones that has the shape of the map that they came from, as after an FFT."""
@@ -615,7 +541,7 @@ class _Translation:
             return order.shape, Order("first", order.shape, rows.each)
         if len(order.shape) != len(form.order.shape) or len(form.shape) == 1:
             return None
-        shape = _map_shape(order, form)
+        shape = map_shape(order, form)
         return None if shape is None else (shape, order)
 
     def _adopt_map(self, value: int) -> None:
@@ -636,7 +562,7 @@ class _Translation:
             target = self._lies_like(like, value, rows)
             if target is None:
                 return None
-            form = self._opaque(value, *target, None, _kept(like.tokens, target[0]))
+            form = self._opaque(value, *target, None, kept(like.tokens, target[0]))
         elif len(sizes) == 2 and rows == Rows(0, 1):
             form = self._opaque(value, sizes[1:], Order("first", sizes[1:]), None)
         else:
@@ -749,12 +675,12 @@ class _Translation:
         function = Laid(replay, [parent.order for parent in parents], order, shape)
         like = Form("", shape, order, None if tokens is None else replace(tokens, mixed=True))
         if len(parents) == 1 and len(shape) == len(parents[0].shape) == 3 and _only_moves(calls):
-            index = _followed(function, parents[0].shape, shape)
+            index = followed(function, parents[0].shape, shape)
             if index is not None and FILLED not in index[0]:
                 return self._add(call, Moved(*index), parents, like)
         operands = [self._example(at, parent) for at, parent in zip(inputs, parents, strict=True)]
         spans = None
-        if len(shape) == 3 and not any(_is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
+        if len(shape) == 3 and not any(is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
             values = [self.capture.first.values[made] for each in calls for made in each.results]
             spans = measured_spans(
                 function, operands, sum(made.tensor.numel() for made in values) // len(self.capture.tensor(self.image))
@@ -799,7 +725,7 @@ class _Translation:
         if rows is None and tensor.shape[axis] != 1:
             return None
         order = order_of(like.order.axes, tensor.shape, Rows(axis, 1))
-        shape = _map_shape(order, None)
+        shape = map_shape(order, None)
         if shape is None:
             return None
         return self._add(
@@ -876,201 +802,5 @@ class _Translation:
         )
 
 
-# Orders ------------------------------------------------------------------------------------------------------
-
-_PERMUTES = frozenset({"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT", "t"})
-_MAP_FUNCTIONS = frozenset(
-    {
-        "conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
-        "interpolate", "batch_norm", "pixel_shuffle", "local_response_norm",
-    }
-)  # fmt: skip
-_MIXING = frozenset({"matmul", "bmm", "einsum", "scaled_dot_product_attention", "multi_head_attention_forward"})
-
-
-_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
-
-
-def _roles(order: Order) -> tuple[str, ...]:
-    """What each axis of a tensor is: b (batch), c (channels), p0, p1, … (positions)."""
-    places = tuple(f"p{at}" for at in range(len(order.shape) - 1))
-    if order.axes == "first":
-        return ("b", "c", *places)
-    return ("b", *places, "c") if order.axes == "last" else (*places, "b", "c")
-
-
-def _resized(order: Order, old: Shape, new: Shape) -> Order:
-    """The order after the channels changed in number, at the same positions."""
-    if len(new) == 1 or order.axes == "first":
-        return Order("first", (new[0], *order.shape[1:]), order.rows)
-    return Order(order.axes, (*order.shape[:-1], new[0]), order.rows)
-
-
-def _kept(tokens: Patches | None, shape: Shape) -> Patches | None:
-    same = tokens is not None and len(shape) == 3 and shape[1] >= tokens.prefix + tokens.rows * tokens.columns
-    return tokens if same else None
-
-
-def _map_shape(order: Order, like: Form | None) -> Shape | None:
-    """(channel, row, column) of a tensor of that order.
-
-    like : a form; a sequence of as many tokens is the same map.
-    """
-    channels = order.shape[0] if order.axes == "first" else order.shape[-1]
-    places = order.shape[1:] if order.axes == "first" else order.shape[:-1]
-    count = math.prod(places) * order.rows
-    same = like is not None and count == like.positions
-    if same and (len(places) != 2 or places == like.shape[1:] or order.rows > 1):
-        return channels, *like.shape[1:]
-    if order.rows > 1:
-        return None
-    if len(places) == 2:
-        return channels, *places
-    return (channels, places[0], 1) if len(places) == 1 else None
-
-
-def _broadcasts(form: Form, wide: Form) -> bool:
-    """Whether an operator may combine a form with the widest one."""
-    if form.order.axes != wide.order.axes or form.order.rows != wide.order.rows or len(form.shape) != len(wide.shape):
-        return form.shape == wide.shape and form.order == wide.order
-    return all(size in (1, most) for size, most in zip(form.shape, wide.shape, strict=True)) and (
-        form.shape[1:] == wide.shape[1:] or form.shape[1:] == (1, 1)
-    )
-
-
-def _constant_map(tensor: Tensor, wide: Form, rank: int) -> Tensor | None:
-    """A constant tensor as it lies over a form, (channel, row, column) or (unit,), with 1 where it is repeated."""
-    tensor = tensor.reshape(*[1] * (rank - tensor.dim()), *tensor.shape)
-    roles = _roles(wide.order) if len(wide.shape) == 3 else ("b", "c")
-    if tensor.dim() != len(roles) or tensor.shape[roles.index("b")] != 1:
-        return None
-    channel = tensor.movedim(roles.index("b"), 0)[0]
-    if len(wide.shape) == 1:
-        return channel
-    roles = tuple(role for role in roles if role != "b")
-    channel = channel.movedim(roles.index("c"), 0)
-    if channel[0].numel() == 1:
-        return channel.reshape(-1, 1, 1)
-    if wide.order.rows != 1 or channel[0].numel() != wide.positions:
-        return None
-    return channel.reshape(channel.shape[0], *wide.shape[1:])
-
-
-def _tokens_of(parts: Sequence[Form]) -> Patches | None:
-    """Which tokens of a concatenation are patches: those of its one map, if that comes last."""
-    maps = [part for part in parts if part.positions > 1 and part.shape[2] > 1]
-    if len(maps) != 1 or maps[0] is not parts[-1]:
-        known = [part for part in parts if part.tokens is not None]
-        if len(known) == 1 and known[0] is parts[-1]:
-            tokens = known[0].tokens
-            assert tokens is not None
-            return replace(tokens, prefix=tokens.prefix + sum(part.positions for part in parts[:-1]))
-        return None
-    return Patches(sum(part.positions for part in parts[:-1]), *maps[0].shape[1:])
-
-
-def _cropped(below: Form, rows: Sequence[int]) -> Patches | None:
-    """Which tokens are patches after some rows of a sequence were taken."""
-    tokens = below.tokens
-    if tokens is None or not rows or list(rows) != list(range(rows[0], rows[0] + len(rows))):
-        return None
-    prefix = tokens.prefix - rows[0]
-    whole = prefix > 0 and rows[-1] + 1 >= tokens.prefix + tokens.rows * tokens.columns
-    return replace(tokens, prefix=prefix) if whole else None
-
-
-def _is_sequence(shape: Shape) -> bool:
-    """Whether a map is a sequence of tokens, in which neighbours need not be neighbours in the image."""
-    return len(shape) == 3 and shape[2] == 1 < shape[1]
-
-
 def _only_moves(calls: Sequence[Call]) -> bool:
     return all(call.name in MOVING | RESHAPES | _PERMUTES and not call.overwrites for call in calls)
-
-
-@torch.no_grad()
-def _followed(function: nn.Module, given: Shape, made: Shape) -> tuple[list[int], list[int], list[int], float] | None:
-    """Where each output of a function comes from: channels, rows and columns of its input, and the fill value.
-
-    None unless output channels come from channels, rows from rows and columns from columns, each for itself. The
-    function is run on maps that hold the number of the channel, row or column, once counted from 1 and once from
-    further on: what differs was moved, what does not was filled.
-    """
-    indices, fills = [], set()
-    for axis, size in enumerate(given):
-        numbers = torch.arange(size, dtype=torch.float32).view(*(-1 if at == axis else 1 for at in range(3)))
-        try:
-            first, second = (
-                function((numbers + shift).expand(1, *given).contiguous())[0].reshape(made) for shift in (1, 1 + size)
-            )
-        except RuntimeError:  # it mixes what it is given with something of another kind
-            return None
-        moved = second - first == size
-        filled = second == first
-        if not bool((moved | filled).all()):
-            return None
-        fills |= set(first[filled].unique().tolist())
-        index = torch.where(moved, first - 1, FILLED).long()
-        others = tuple(at for at in range(3) if at != axis)
-        # Filled is where any of the three is filled: along each axis the moved entries must agree.
-        low = index.masked_fill(~moved, size).amin(dim=others)
-        high = index.masked_fill(~moved, -1).amax(dim=others)
-        if bool(((low != high) & (high >= 0)).any()):
-            return None
-        indices.append(high.tolist())
-        pattern = moved
-    if len(fills) > 1:
-        return None
-    channels, rows, columns = indices
-    masks = [torch.tensor([at != FILLED for at in index]) for index in indices]
-    expected = masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :]
-    if not torch.equal(pattern, expected):
-        return None
-    return channels, rows, columns, fills.pop() if fills else 0.0
-
-
-# Check -------------------------------------------------------------------------------------------------------
-
-
-def _compare(network: Network, translation: _Translation, capture: Capture, module: nn.Module, images: Tensor) -> None:
-    """Raise DefinitionError unless the network reproduces the values of its layers and the module's output.
-
-    The output is compared for other images too, because a module may decide by values.
-    """
-    gain = torch.from_numpy(network.preprocessing.gain).float().view(1, -1, 1, 1)
-    second = capture.second
-    values = _every_value(network, second.values[second.image].tensor / gain)
-    for name, value in translation.layers.items():
-        form, recorded = translation.forms[value], second.values[value]
-        if recorded.intact:
-            _expect_close(network.name, name, form.order.unrolled(values[form.node]), recorded.tensor)
-    if not capture.fixed:  # image 0 of the first recording is image 1 of the second
-        form, output = translation.returned, translation.output
-        one, other = (form.order.rolled(each.values[output].tensor, form.shape) for each in (capture.first, second))
-        if (one[0] - other[1]).abs().max() > TOLERANCE * one.abs().max():
-            raise DefinitionError(
-                f"network {network.name}: what its forward returns for an image depends on the other images of the "
-                "batch; take means and the like over the axes of one image"
-            )
-    form, (path,) = translation.returned, [p for p, at in capture.first.result.items() if at == translation.output][:1]
-    for others in (second.values[second.image].tensor, images[4:5], -images[1:2], torch.zeros_like(images[:1])):
-        if capture.fixed and len(others) > 1:
-            continue
-        result = part_at(module(others.clone()), path)
-        _expect_close(network.name, "output", form.order.unrolled(network.graph(others / gain)), result)
-
-
-def _every_value(network: Network, image: Tensor) -> dict[str, Tensor]:
-    values = {network.input: image}
-    for node in network.nodes:
-        values[node] = network.operator(node)(*(values[parent] for parent in network.parents(node)))
-    return values
-
-
-def _expect_close(network: str, layer: str, ours: Tensor, theirs: Tensor) -> None:
-    difference = (ours - theirs).abs().max() if ours.shape == theirs.shape else torch.tensor(float("inf"))
-    if not difference <= TOLERANCE * theirs.abs().max():
-        raise DefinitionError(
-            f"network {network}: the recorded graph's {layer} differs from the module's own by {difference:.3g}; "
-            "its forward may draw at random, or decide by the values of tensors"
-        )

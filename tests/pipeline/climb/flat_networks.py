@@ -10,7 +10,7 @@ from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.operators import InnerProduct, Pointwise
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.sliding import Convolution
-from pipeline.nets.torch_modules.translation import torch_network
+from pipeline.nets.torch_modules import torch_network
 
 
 def saturating() -> Network:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.nets.cone import Cone
 from pipeline.nets.network import Layer, Network
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_modules.translation import torch_network
+from pipeline.nets.torch_modules import torch_network
 from pipeline.nets.window import window
 
 GAIN = (0.01, 0.02, 0.03)

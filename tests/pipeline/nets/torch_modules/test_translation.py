@@ -28,7 +28,7 @@ from pipeline.nets.network import shown_layers
 from pipeline.nets.network_card import window_statuses
 from pipeline.nets.opaque import Opaque
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.torch_modules.translation import torch_network
+from pipeline.nets.torch_modules import torch_network
 from pipeline.nets.window import is_local, receptive_fields
 
 GAIN = (0.01, 0.02, 0.03)
