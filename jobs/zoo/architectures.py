@@ -80,7 +80,9 @@ RiR: pytorchcv:rir_cifar10@32
 RoR: pytorchcv:ror3_56_cifar10@32
 Shake-Shake: pytorchcv:shakeshakeresnet20_2x16d_cifar10@32
 X-DenseNet: pytorchcv:xdensenet40_2_k24_bc_cifar10@32
-CondenseNet: pytorchcv:condensenet74_c4_g4@224
+DiracNet: pytorchcv:diracnet18v2@224
+FractalNet: pytorchcv:fractalnet_cifar10@32
+OctResNet: pytorchcv:octresnet10_ad2@224
 SqueezeNext: pytorchcv:sqnxt23_w1@224
 MENet: pytorchcv:menet108_8x1_g3@224
 IGCV3: pytorchcv:igcv3_wd4@224
@@ -156,7 +158,7 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
     "SiglipVisionModel": _SMALL_VIT,
     "ResNetForImageClassification": _SMALL_CNN,
     "RegNetForImageClassification": _SMALL_CNN | {"groups_width": 8},
-    "BitForImageClassification": {"embedding_size": 16, "hidden_sizes": [64, 64, 128, 128], "depths": [1, 1, 2, 1]},
+    "BitForImageClassification": {"embedding_size": 32, "hidden_sizes": [128] * 4, "depths": [1, 1, 2, 1]},
     "ConvNextForImageClassification": _SMALL_STAGES,
     "ConvNextV2ForImageClassification": _SMALL_STAGES,
     "SwinForImageClassification": _SMALL_SWIN,
