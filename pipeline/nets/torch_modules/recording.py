@@ -224,6 +224,14 @@ def _places(shape: Sequence[int], strides: Sequence[int], offset: int) -> Tensor
     return places
 
 
+def _memory(tensor: Tensor) -> int:
+    """The address of what a tensor lies in; a number of its own for one without memory, such as a sparse one."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return -id(tensor)
+
+
 def _geometry(tensor: Tensor) -> tuple[object, ...]:
     return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
 
@@ -276,6 +284,7 @@ class _Recorder(TorchFunctionMode):
         self._paths = {id(part): path for path, part in module.named_modules()}
         self._leaves = leaves
         self._current: dict[int, int] = {}  # id of a tensor → its present value; tensors are kept alive by values
+        self._sharing: dict[int, dict[int, Tensor]] = {}  # memory → the tensors in it, by id
         self._stale: dict[int, str] = {}  # id of a tensor that was changed through another view → by what
         self._scopes: list[str] = []
         self._entered: list[tuple[nn.Module, int]] = []  # the modules being run, with the number of calls before them
@@ -295,6 +304,7 @@ class _Recorder(TorchFunctionMode):
         value = Value(len(self.values), tensor, tuple(tensor.shape), call, path, depends, version=tensor._version)
         self.values.append(value)
         self._current[id(tensor)] = value.number
+        self._sharing.setdefault(_memory(tensor), {})[id(tensor)] = tensor
         self._stale.pop(id(tensor), None)
         return value
 
@@ -327,7 +337,7 @@ class _Recorder(TorchFunctionMode):
         changed: dict[int, Tensor] = {}  # by memory: views count their versions together, and the first was written
         for tensor, version in zip(read, before, strict=True):
             if tensor._version != version:
-                changed.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+                changed.setdefault(_memory(tensor), tensor)
         made = list(tensors(result))
         if made or changed:
             self._record(func, args, kwargs, read, list(changed.values()), made)
@@ -401,10 +411,8 @@ class _Recorder(TorchFunctionMode):
 
     def _views(self, tensor: Tensor) -> Iterator[Tensor]:
         """The other tensors that were seen to lie in the memory of one."""
-        storage = tensor.untyped_storage().data_ptr()
-        for other in {id(old.tensor): old.tensor for old in self.values}.values():
-            shares = other is not tensor and other.untyped_storage().data_ptr() == storage
-            if shares and other.numel() and id(other) in self._current:
+        for other in list(self._sharing.get(_memory(tensor), {}).values()):
+            if other is not tensor and other.numel():
                 yield other
 
     def _decided(self, tensor: Tensor) -> None:
