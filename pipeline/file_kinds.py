@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 HEAD = 512  # bytes that `file_kind` looks at
 ZIP = "a zip file"
 TAR = "a tar file"
@@ -22,7 +24,7 @@ _KINDS = {
     b"\x80\x04\x95": "a pickle",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself (git lfs pull fetches it)",
 }
-_PAGE = (b"<!doctype html", b"<html")
+_PAGE = re.compile(rb"<!doctype html|<html[\s>]")
 
 
 def file_kind(head: bytes) -> str | None:
@@ -32,4 +34,4 @@ def file_kind(head: bytes) -> str | None:
             return kind
     if head[257:262] == b"ustar":
         return TAR
-    return "a web page" if head.lstrip()[:14].lower().startswith(_PAGE) else None
+    return "a web page" if _PAGE.match(head.lstrip().lower()) else None

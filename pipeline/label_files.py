@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.class_names import WNID, ClassNames, number
 from pipeline.file_kinds import HEAD, file_kind
+from pipeline.text_files import decoded
 
 MOST_BYTES = 2**25  # of a file of class names, far above any published one
 DELIMITERS = ("\t", ";", ",", "|")
@@ -54,7 +55,7 @@ def parse_classes(data: bytes, suffix: str = "") -> ClassNames:
     if len(data) > MOST_BYTES:
         raise ValueError(f"has {len(data)} bytes, more than class names take")
     text = decode_text(data)
-    if text.lstrip()[:1] in ("{", "["):
+    if _is_value(text):
         rows = _of_value(_value(text))
     elif items := _ITEM.findall(text):
         rows = [_of_item(dict(_ENTRY.findall(item))) for item in items]
@@ -66,11 +67,9 @@ def parse_classes(data: bytes, suffix: str = "") -> ClassNames:
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file, in UTF-8 or with any byte order mark. Raises ValueError, with the reason as a clause."""
+    """The text of a file, in UTF-8, UTF-16 or UTF-32. Raises ValueError, with the reason as a clause."""
     try:
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return data.decode("utf-16")
-        text = data.decode("utf-8-sig")
+        text = decoded(data)
     except UnicodeDecodeError:
         text = "\0"
     kind = file_kind(data[:HEAD])
@@ -108,6 +107,12 @@ def delimiter_of(text: str) -> str | None:
 
 
 # JSON and Python literals ----------------------------------------------------------------------------
+
+
+def _is_value(text: str) -> bool:
+    """Whether a text is meant as JSON or a literal; "[MASK]" above other lines is the name of a class."""
+    several = len(text.split()) > 1
+    return text.lstrip()[:1] in ("{", "[") and not (several and not any(sign in text for sign in "\"',:"))
 
 
 def _value(text: str) -> Any:

@@ -37,7 +37,7 @@ def floor(ours: str = "", others: str = "", inside: str = "") -> Floor:
 VALUES = (
     "pipeline.errors pipeline.settings pipeline.dataset_settings pipeline.records pipeline.card pipeline.units "
     "pipeline.plan pipeline.task pipeline.sweep pipeline.request pipeline.class_names pipeline.file_kinds "
-    "pipeline.label_files"
+    "pipeline.text_files pipeline.label_files"
 )
 SCHEMA = "atlas_viewer.errors atlas_viewer.field atlas_viewer.format atlas_viewer.evidence"
 WORK = f"{VALUES} pipeline.work pipeline.store.shard"

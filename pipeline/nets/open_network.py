@@ -18,6 +18,7 @@ from pipeline.errors import AtlasError, DefinitionError, SettingsError, UnitErro
 from pipeline.label_files import parse_classes
 from pipeline.nets.caffe import caffe_network, fit_mean, read_mean
 from pipeline.nets.download import Digests, cache_folder, cached_path, fetch_published
+from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.publishers import Published, open_published
@@ -170,6 +171,7 @@ def label_file(settings: ModelSettings) -> Path | None:
 
 def read_class_names(path: Path) -> ClassNames:
     """The classes that a file of labels names, with their ids. Raises SettingsError for a file that names none."""
+    refuse_page(path, f"model.labels {path}", SettingsError)
     try:
         return parse_classes(path.read_bytes(), path.suffix)
     except (OSError, ValueError) as error:

@@ -24,7 +24,7 @@ from pipeline.nets.caffe.weights import Blobs, Shape, Weights, fit_mean, read_we
 from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import GraphBuilder, Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
-from pipeline.nets.text import read_text
+from pipeline.text_files import read_text
 
 _DATA = frozenset({"Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"})
 _DROPPED = frozenset(

@@ -20,7 +20,11 @@ def read_text(path: Path, errors: str = "strict") -> str:
     errors : what to do with bytes that are no text, as for `bytes.decode`.
     Raises OSError, and UnicodeDecodeError if errors is "strict".
     """
-    data = path.read_bytes()
+    return decoded(path.read_bytes(), errors)
+
+
+def decoded(data: bytes, errors: str = "strict") -> str:
+    """The text of a file's bytes, as for `read_text`."""
     coding = next((coding for mark, coding in _MARKS.items() if data.startswith(mark)), None)
     if coding is None:
         coding = "utf-8"

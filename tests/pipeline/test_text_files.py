@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from pipeline.nets.open_network import read_labels
-from pipeline.nets.text import read_text
+from pipeline.text_files import read_text
 
 TEXT = "n01440764 tench, Tinca tinca\nGröße\n卷积\n"
 
