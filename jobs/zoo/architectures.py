@@ -93,7 +93,7 @@ CBAM: pytorchcv:cbam_resnet18@224
 IBN: pytorchcv:ibn_resnet50@224
 BagNet: pytorchcv:bagnet9@224
 HarDNet: pytorchcv:hardnet39ds@224
-DRN: pytorchcv:drnd22@64
+DRN: pytorchcv:drnd22@224
 ENet: pytorchcv:enet_cityscapes@64
 ERFNet: pytorchcv:erfnet_cityscapes@64
 LinkNet: pytorchcv:linknet_cityscapes@64
