@@ -22,6 +22,7 @@ _DRAWS = frozenset(
 )  # fmt: skip
 
 _CASTS = frozenset({"float", "double", "half", "bfloat16"})
+_MADE = frozenset({"zeros", "ones", "empty", "full", "eye", "arange", "linspace", "logspace", "tensor"})
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Capture:
 
         Raises DefinitionError if it cannot process the images, or does other things for other images.
         """
-        self.name, self._leaves = name, frozenset()
+        self.name, self.leaves = name, frozenset()
         while True:
             self.first, self.second, self.fixed = self._recorded(module, images)
             unseen = self._unseen()
             if unseen is None:
                 break
-            self._leaves |= {unseen}
+            self.leaves |= {unseen}
         for call in self.first.calls:
             if call.name in _DRAWS and any(self.first.values[at].depends for at in call.reads):
                 raise DefinitionError(f"network {name}: {call.layer}: its forward may draw at random")
@@ -58,8 +59,8 @@ class Capture:
     def _recorded(self, module: nn.Module, images: Tensor) -> tuple[Recording, Recording, bool]:
         try:
             # The second recording has image 0 at place 1.
-            first = record(self.name, module, images[:2], self._leaves)
-            second = record(self.name, module, images[[2, 0, 3]], self._leaves)
+            first = record(self.name, module, images[:2], self.leaves)
+            second = record(self.name, module, images[[2, 0, 3]], self.leaves)
             self._compare(first, second)
             if not _has_rows(first, second):
                 raise DefinitionError(
@@ -68,8 +69,8 @@ class Capture:
             return first, second, False
         except DefinitionError as error:
             try:
-                first = record(self.name, module, images[:1], self._leaves)
-                second = record(self.name, module, images[2:3], self._leaves)
+                first = record(self.name, module, images[:1], self.leaves)
+                second = record(self.name, module, images[2:3], self.leaves)
                 self._compare(first, second)
                 return first, second, True
             except DefinitionError:
@@ -91,7 +92,7 @@ class Capture:
 
     def _unseen(self) -> str | None:
         """The path of a module that holds calls which were not seen, such as those of compiled code."""
-        for call in self.first.calls:
+        for call in self._live_calls():
             for at in call.reads:
                 one, other = self.first.values[at], self.second.values[at]
                 if one.call is not None or at == self.first.image or one.tensor is other.tensor:
@@ -99,7 +100,7 @@ class Capture:
                 if one.shape == other.shape and _equal(one.tensor, other.tensor):
                     continue
                 path = _hiding(one) or call.scope
-                if not path or path in self._leaves:
+                if not path or path in self.leaves:
                     raise DefinitionError(
                         f"network {self.name}: {call.layer} reads a value that no torch function made; "
                         "put the code that makes it into a module of its own"
@@ -109,13 +110,24 @@ class Capture:
             value = self.first.values[at]
             if value.call is None and at != self.first.image:
                 path = _hiding(value)
-                if path and path not in self._leaves:
+                if path and path not in self.leaves:
                     return path
                 raise DefinitionError(
                     f"network {self.name}: no torch function was seen that makes its result; a scripted or compiled "
                     "module hides them: give the Python module that it was made from"
                 )
         return None
+
+    def _live_calls(self) -> list[Call]:
+        """The calls that the result needs, in their order; a counter of the module is none."""
+        seen, waiting, calls = set(), list(self.first.result.values()), {}
+        while waiting:
+            number = self.first.values[waiting.pop()].call
+            if number is not None and number not in seen:
+                seen.add(number)
+                calls[number] = self.first.calls[number]
+                waiting.extend(calls[number].reads)
+        return [calls[number] for number in sorted(calls)]
 
     # Values -------------------------------------------------------------------------------------------
 
@@ -271,6 +283,9 @@ class Capture:
             function = reference(call.function, f"network {self.name}: {call.layer}")
             if call.name in _CASTS and len(args) == 1:
                 function, args = ("torch", "torch.Tensor.to"), (*args, Precision())
+            if call.name in _MADE and not call.reads:  # where and as the network runs
+                floating = self.first.values[call.results[0]].tensor.is_floating_point()
+                kwargs = {"device": Device()} | ({"dtype": Precision()} if floating else {}) | kwargs
             steps.append(Step(function, args, kwargs, overwritten, results))
 
         visit(value)

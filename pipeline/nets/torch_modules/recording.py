@@ -11,6 +11,7 @@ import hashlib
 import io
 import linecache
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,11 +55,12 @@ class Value:
     depends: bool
     names: list[str] = field(default_factory=list)
     version: int = 0
+    overwritten: bool = False  # through an alias that counts its own versions, as x.data does
 
     @property
     def intact(self) -> bool:
         """Whether the tensor still holds what it held when the value was made."""
-        return self.tensor._version == self.version
+        return self.tensor._version == self.version and not self.overwritten
 
 
 @dataclass(eq=False)
@@ -177,6 +179,7 @@ class Scripted(nn.Module):
         super().__init__()
         self.module = module
         code = "".join(part.code for part in module.modules() if hasattr(part, "forward"))
+        code = re.sub(r"___torch_mangle_\d+\.", "", code)  # how many were scripted before is nobody's concern
         self.__qualname__ = f"{module.original_name} {hashlib.sha256(code.encode()).hexdigest()}"
 
     def forward(self, *args: object, **kwargs: object) -> object:
@@ -219,6 +222,14 @@ def _places(shape: Sequence[int], strides: Sequence[int], offset: int) -> Tensor
     for size, stride in zip(shape, strides, strict=True):
         places = places[..., None] + torch.arange(size) * stride
     return places
+
+
+def _memory(tensor: Tensor) -> int:
+    """The address of what a tensor lies in; a number of its own for one without memory, such as a sparse one."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):
+        return -id(tensor)
 
 
 def _geometry(tensor: Tensor) -> tuple[object, ...]:
@@ -273,6 +284,7 @@ class _Recorder(TorchFunctionMode):
         self._paths = {id(part): path for path, part in module.named_modules()}
         self._leaves = leaves
         self._current: dict[int, int] = {}  # id of a tensor → its present value; tensors are kept alive by values
+        self._sharing: dict[int, dict[int, Tensor]] = {}  # memory → the tensors in it, by id
         self._stale: dict[int, str] = {}  # id of a tensor that was changed through another view → by what
         self._scopes: list[str] = []
         self._entered: list[tuple[nn.Module, int]] = []  # the modules being run, with the number of calls before them
@@ -292,6 +304,7 @@ class _Recorder(TorchFunctionMode):
         value = Value(len(self.values), tensor, tuple(tensor.shape), call, path, depends, version=tensor._version)
         self.values.append(value)
         self._current[id(tensor)] = value.number
+        self._sharing.setdefault(_memory(tensor), {})[id(tensor)] = tensor
         self._stale.pop(id(tensor), None)
         return value
 
@@ -321,10 +334,13 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         before = [tensor._version for tensor in read]
         result = func(*args, **kwargs)
-        changed = [t for t, version in zip(read, before, strict=True) if t._version != version]
+        changed: dict[int, Tensor] = {}  # by memory: views count their versions together, and the first was written
+        for tensor, version in zip(read, before, strict=True):
+            if tensor._version != version:
+                changed.setdefault(_memory(tensor), tensor)
         made = list(tensors(result))
         if made or changed:
-            self._record(func, args, kwargs, read, changed, made)
+            self._record(func, args, kwargs, read, list(changed.values()), made)
         elif func in _DECIDING:
             self._decided(read[0])
         return result
@@ -357,9 +373,11 @@ class _Recorder(TorchFunctionMode):
 
     def _changed(self, tensor: Tensor, call: int, path: Path, depends: bool) -> None:
         """Note that a tensor was overwritten: it, and every view of all of it, has a new value."""
+        self.values[self.number(tensor)].overwritten = True
         value = self.add(tensor, call, path, depends=depends)
         for other in self._views(tensor):
             if _geometry(other) == _geometry(tensor):
+                self.values[self._current[id(other)]].overwritten = True
                 self._current[id(other)] = value.number
 
     def _show_through(self, written: Value, name: str) -> None:
@@ -372,6 +390,7 @@ class _Recorder(TorchFunctionMode):
                 self._stale[id(other)] = name
                 continue
             old, number = self.values[self._current[id(other)]], len(self.calls)
+            old.overwritten = True
             depends = old.depends or written.depends
             new = self.add(other, number, (), depends=depends)
             layer = self._used(f"{self.scope}.overlaid" if self.scope else "overlaid") if depends else "overlaid"
@@ -392,10 +411,8 @@ class _Recorder(TorchFunctionMode):
 
     def _views(self, tensor: Tensor) -> Iterator[Tensor]:
         """The other tensors that were seen to lie in the memory of one."""
-        storage = tensor.untyped_storage().data_ptr()
-        for other in {id(old.tensor): old.tensor for old in self.values}.values():
-            shares = other is not tensor and other.untyped_storage().data_ptr() == storage
-            if shares and other.numel() and id(other) in self._current:
+        for other in list(self._sharing.get(_memory(tensor), {}).values()):
+            if other is not tensor and other.numel():
                 yield other
 
     def _decided(self, tensor: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,10 +14,11 @@ from pipeline.errors import DefinitionError
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules.capture import Capture, output_value, prepared
-from pipeline.nets.torch_modules.recording import part_at
+from pipeline.nets.torch_modules.recording import first_line, part_at, record
 from pipeline.nets.torch_modules.translation import Translation
 
 TOLERANCE = 1e-3  # of the largest value; folding batch normalisation changes values by about 1e-6
+ROUNDINGS = 4  # times the module's own rounding error
 IMAGES = 5  # of noise, on which the module is recorded and compared
 
 
@@ -49,9 +51,19 @@ def torch_network(
     with _uncompiled():
         capture = Capture(name, module, images)
         translation = Translation(capture, preprocessing)
-        network = translation.network(output_value(name, capture.first, output), labels, class_layer)
-        with torch.no_grad():
-            _compare(network, translation, capture, module, images)
+        value = output_value(name, capture.first, output)
+        try:
+            network = translation.network(value, labels, class_layer)
+            with torch.no_grad():
+                try:
+                    _compare(network, translation, capture, module, images)
+                except DefinitionError:  # rounding errors may grow on the way up, as the module's own do
+                    _compare(network, translation, capture, module, images, copy.deepcopy(module).double())
+        except (RuntimeError, TypeError, IndexError) as error:  # of a call that does not run alone
+            raise DefinitionError(
+                f"network {name}: what was recorded of its forward cannot be run again: {first_line(error)}; "
+                "put the part that computes in an unusual way into a module of its own"
+            ) from error
     return network
 
 
@@ -68,18 +80,30 @@ def _noise(size: Preprocessing) -> Tensor:
     return noise * torch.from_numpy(size.gain).float().view(1, -1, 1, 1)
 
 
-def _compare(network: Network, translation: Translation, capture: Capture, module: nn.Module, images: Tensor) -> None:
+def _compare(
+    network: Network,
+    translation: Translation,
+    capture: Capture,
+    module: nn.Module,
+    images: Tensor,
+    exact: nn.Module | None = None,
+) -> None:
     """Raise DefinitionError unless the network reproduces the values of its layers and the module's output.
 
     The output is compared for other images too, because a module may decide by values.
+
+    exact : the module in double precision; a difference of a few times the module's own rounding error passes.
     """
     gain = torch.from_numpy(network.preprocessing.gain).float().view(1, -1, 1, 1)
     second = capture.second
-    values = _every_value(network, second.values[second.image].tensor / gain)
+    given = second.values[second.image].tensor
+    values = _every_value(network, given / gain)
+    doubles = None if exact is None else record(network.name, exact, given.double(), capture.leaves).values
     for name, value in translation.layers.items():
         form, recorded = translation.forms[value], second.values[value]
         if recorded.intact:
-            _expect_close(network.name, name, form.order.unrolled(values[form.node]), recorded.tensor)
+            double = None if doubles is None else doubles[value].tensor
+            _expect_close(network.name, name, form.order.unrolled(values[form.node]), recorded.tensor, double)
     if not capture.fixed:  # image 0 of the first recording is image 1 of the second
         form, output = translation.returned, translation.output
         one, other = (form.order.rolled(each.values[output].tensor, form.shape) for each in (capture.first, second))
@@ -93,7 +117,8 @@ def _compare(network: Network, translation: Translation, capture: Capture, modul
         if capture.fixed and len(others) > 1:
             continue
         result = part_at(module(others.clone()), path)
-        _expect_close(network.name, "output", form.order.unrolled(network.graph(others / gain)), result)
+        double = None if exact is None else part_at(exact(others.double()), path)
+        _expect_close(network.name, "output", form.order.unrolled(network.graph(others / gain)), result, double)
 
 
 def _every_value(network: Network, image: Tensor) -> dict[str, Tensor]:
@@ -103,9 +128,10 @@ def _every_value(network: Network, image: Tensor) -> dict[str, Tensor]:
     return values
 
 
-def _expect_close(network: str, layer: str, ours: Tensor, theirs: Tensor) -> None:
+def _expect_close(network: str, layer: str, ours: Tensor, theirs: Tensor, exact: Tensor | None) -> None:
     difference = (ours - theirs).abs().max() if ours.shape == theirs.shape else torch.tensor(float("inf"))
-    if not difference <= TOLERANCE * theirs.abs().max():
+    rounding = 0.0 if exact is None else float((exact - theirs).abs().max())
+    if not difference <= TOLERANCE * theirs.abs().max() + ROUNDINGS * rounding:
         raise DefinitionError(
             f"network {network}: the recorded graph's {layer} differs from the module's own by {difference:.3g}; "
             "its forward may draw at random, or decide by the values of tensors"

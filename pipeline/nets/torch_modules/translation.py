@@ -609,9 +609,10 @@ class Translation:
             if axes == "first" or self.capture.copies(value):
                 self._adopt_as(value, (rows.each * sizes[1], *sizes[2:]), Order(axes, sizes[1:], rows.each))
             return
-        sequence = len(sizes) == 3 and rows.axis < 2
         recurrent = self.capture.call_of(value).name in _RECURRENT
-        if sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near)):
+        sequence = len(sizes) == 3 and rows.axis < 2
+        sequence = sequence and (recurrent or any(sizes[1 - rows.axis] == form.positions for form in near))
+        if sequence or (len(sizes) == 2 and rows == Rows(0, 1)):
             self._adopted(value)
         elif len(sizes) == 5 and rows == Rows(0, 1):  # (branch, channel, row, column)
             self._adopt_as(value, (sizes[1] * sizes[2], *sizes[3:]), Order("first", sizes[1:]))
@@ -682,7 +683,7 @@ class Translation:
         if len(shape) == 3 and not any(is_sequence(each) for each in (shape, *(parent.shape for parent in parents))):
             values = [self.capture.first.values[made] for each in calls for made in each.results]
             spans = measured_spans(
-                function, operands, sum(made.tensor.numel() for made in values) // len(values[0].tensor)
+                function, operands, sum(made.tensor.numel() for made in values) // len(self.capture.tensor(self.image))
             )
         operator = Opaque(function, replay.description(), [parent.shape for parent in parents], spans)
         return self._add(call, operator, parents, like)

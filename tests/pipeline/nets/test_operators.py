@@ -69,8 +69,8 @@ def test_gated_and_rectified_follow_the_one_definition(name):
     assert is_gated(network, "conv") == is_rectified(network, "act") == (name in OFF)
     assert not is_gated(network, "act") and not is_rectified(network, "conv")
     card = network_card(network)
-    assert card.layer("conv").measure == ("conv, before its ReLU" if name in OFF else "conv")
-    assert card.layer("act").measure == ("act, after the ReLU" if name in OFF else "act")
+    assert (card.layer("conv").measure == "conv, before its ReLU") == (name in OFF)
+    assert (card.layer("act").measure == "act, after the ReLU") == (name in OFF)
 
 
 LEAKY = Relu(0.1), PRelu(torch.tensor([0.5, 0.1, 0.2]))

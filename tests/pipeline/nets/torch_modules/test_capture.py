@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,20 @@ class DropsChannels(Small):
         return self.ended(F.dropout2d(self.stem(x), 0.3, training=True))
 
 
+def swish(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(x)
+
+
+@cache
+def scripted_swish() -> torch.jit.ScriptFunction:
+    return torch.jit.script(swish)
+
+
+class CallsAScriptedFunction(Small):
+    def forward(self, x):
+        return self.ended(scripted_swish()(self.stem(x)))
+
+
 class LeavesTorch(Small):
     def forward(self, x):
         x = self.stem(x)
@@ -222,6 +237,16 @@ class WantsMore(Small):
         return self.ended(self.stem(x * mask))
 
 
+class Differentiates(Small):
+    """The gradient of its own features."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.stem(x).square().sum(), x)
+        return self.ended(self.stem(slope))
+
+
 class HoldsAFile(Small):
     def __init__(self) -> None:
         super().__init__()
@@ -252,6 +277,7 @@ def traced() -> nn.Module:
         (DrawsPlaces, "randperm: .*its forward may draw at random"),
         (DrawsWithNumpy, "reads a value that no torch function made"),
         (DropsChannels, "dropout that is active in evaluation mode is random"),
+        (CallsAScriptedFunction, "reads a value that no torch function made; put the code that makes it into a module"),
         (LeavesTorch, "reads a value that no torch function made"),
         (MixesImages, "depends on the other images of the batch"),
         (ReturnsNumbers, "its forward returns dict, with no numbers that depend on the image"),
@@ -260,6 +286,7 @@ def traced() -> nn.Module:
         (ReturnsAConstant, "no numbers that depend on the image"),
         (Fails, "cannot take a batch of 2 images of 3×24×24: 'features'"),
         (WantsMore, "missing 1 required positional argument: 'mask'"),
+        (Differentiates, "cannot be run again|no torch function made"),
         (HoldsAFile, "HoldsAFile cannot be copied .*give a function that builds it"),
         (scripted, "a TorchScript module hides what it computes; give the Python module"),
         (traced, "a TorchScript module hides what it computes; give the Python module"),

@@ -150,6 +150,20 @@ class FillsAStack(Small):
 
 
 @unusual
+class WritesThroughAliases(Small):
+    """A channel, a column and a block, each another view of one map; and a shift of a map onto itself."""
+
+    def forward(self, x):
+        x = self.stem(x).clone()
+        x[:, 0].relu_()
+        x[..., 0] = 0
+        x[:, :3] *= 2
+        low = x[:, :, 1:]
+        x[:, :, :-1] = low.clone()
+        return self.ended(x + F.pad(low, (0, 0, 1, 0)))
+
+
+@unusual
 class ChangesAViewInPlace(Small):
     """Reads the changed tensor only through the view that was changed."""
 
@@ -171,6 +185,7 @@ class WritesBuffers(Small):
 
     def forward(self, x):
         self.calls += 1
+        self.mean = self.mean + 0.01
         x = self.stem(x)
         self.last = x.detach()
         self.mean.mul_(0.9).add_(x.detach().mean((0, 2, 3)), alpha=0.1)
@@ -521,6 +536,85 @@ class Recurrent(Small):
         x = self.stem(x).mean(3).transpose(1, 2)
         each, last = self.rows(x)
         return self.head(last[-1] + each.mean(1))
+
+
+@unusual
+class StepByStep(Small):
+    """A recurrent cell over the columns, from a state of zeros with one row for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(6, 6)
+
+    def forward(self, x):
+        columns = self.stem(x).mean(2)
+        state = cell = torch.zeros(len(x), 6)
+        for at in range(3):
+            state, cell = self.cell(columns[:, :, at], (state, cell))
+        return self.head(state)
+
+
+@unusual
+class KernelsOfTheImage(Small):
+    """Kernels mixed for each image, applied to the images as groups of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels, self.router = nn.Parameter(torch.randn(3, 6, 6, 3, 3)), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        batch, channels, height, width = x.shape
+        shares = self.router(x.mean((2, 3))).softmax(1)
+        kernels = torch.einsum("be,eoihw->boihw", shares, self.kernels).reshape(batch * 6, 6, 3, 3)
+        x = F.conv2d(x.reshape(1, batch * channels, height, width), kernels, groups=batch, padding=1)
+        return self.ended(x.view(batch, 6, height, width))
+
+
+@unusual
+class Attends(Small):
+    """torch's attention over all positions of a map, sequence first, with the weights thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = x.flatten(2).permute(2, 0, 1)
+        y, _ = self.attention(y, y, y)
+        return self.ended(x + y.permute(1, 2, 0).view_as(x))
+
+
+@unusual
+class Ensemble(Small):
+    """The mean of the probabilities of three networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+            for _ in range(3)
+        )
+
+    def forward(self, x):
+        return torch.stack([member(x).softmax(-1) for member in self.members]).mean(0)
+
+
+@unusual
+class ByDistance(Small):
+    """Scores by distance to prototypes, from places moved by the image itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.ReLU()
+        self.register_buffer("prototypes", torch.randn(4, 6))
+
+    def forward(self, x):
+        x = self.stem(x)
+        grid = F.affine_grid(torch.eye(2, 3)[None].expand(len(x), -1, -1), list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid + x[:, :2].permute(0, 2, 3, 1) * 0.05, align_corners=False)
+        return -torch.cdist(self.head(x).mean((2, 3)), self.prototypes)
 
 
 @unusual
