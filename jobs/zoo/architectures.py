@@ -179,7 +179,7 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
     "SegformerForSemanticSegmentation": {
         "hidden_sizes": [8, 16, 32, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32,
     },
-    "CvtForImageClassification": {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 1, 2]},
+    "CvtForImageClassification": {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]},
 }  # fmt: skip
 
 
