@@ -93,7 +93,7 @@ CBAM: pytorchcv:cbam_resnet18@224
 IBN: pytorchcv:ibn_resnet50@224
 BagNet: pytorchcv:bagnet9@224
 HarDNet: pytorchcv:hardnet39ds@224
-DRN: pytorchcv:drnd22@64
+DRN: pytorchcv:drnd22@224
 ENet: pytorchcv:enet_cityscapes@64
 ERFNet: pytorchcv:erfnet_cityscapes@64
 LinkNet: pytorchcv:linknet_cityscapes@64
@@ -179,7 +179,7 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
     "SegformerForSemanticSegmentation": {
         "hidden_sizes": [8, 16, 32, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32,
     },
-    "CvtForImageClassification": {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 1, 2]},
+    "CvtForImageClassification": {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]},
 }  # fmt: skip
 
 

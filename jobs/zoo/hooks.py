@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Seen:
     name : its path, with "#2" at its second use.
     value : as it was when the submodule returned it.
     decided : whether a gradient reaches the image.
-    made_by : the autograd node of the value, which tells whether a result needs it.
+    made_by : the autograd node of the value, which tells whether a result needs it; None if it is written over later.
     """
 
     name: str
@@ -36,6 +36,7 @@ def seen_values(module: nn.Module, images: Tensor, *, keep: bool = True, only: f
     only : names to record; None for all.
     """
     found: dict[str, Seen] = {}
+    returned_as: dict[str, tuple[Tensor, int]] = {}  # name → the tensor itself and its version then
     uses: dict[str, int] = {}
 
     def note(path: str, returned: object) -> None:
@@ -46,6 +47,7 @@ def seen_values(module: nn.Module, images: Tensor, *, keep: bool = True, only: f
             return
         value = tensor.clone()  # what follows may write over it
         found[name] = Seen(name, value.detach() if keep else value, tensor.requires_grad, tensor.grad_fn)
+        returned_as[name] = tensor, tensor._version
 
     handles = [
         one.register_forward_hook(lambda _, given, returned, path=path: note(path, returned))
@@ -57,7 +59,9 @@ def seen_values(module: nn.Module, images: Tensor, *, keep: bool = True, only: f
     finally:
         for handle in handles:
             handle.remove()
-    return result, found
+    # A view that is written over has another node in the graph then: that its first one is not needed says nothing.
+    changed = [name for name, (tensor, version) in returned_as.items() if tensor._version != version]
+    return result, found | {name: replace(found[name], made_by=None) for name in changed}
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

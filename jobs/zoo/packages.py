@@ -10,7 +10,8 @@ try:
     import torchvision
 except RuntimeError:  # its compiled operators do not fit this build of torch; none of them is run here
     OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-    OPERATORS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torchvision = importlib.import_module("torchvision")
 
 import pytorchcv.model_provider

@@ -48,6 +48,25 @@ def test_a_value_is_kept_as_it_was_before_the_next_module_wrote_over_it():
     assert torch.equal(seen["conv"].value, module.conv(images(0)))
 
 
+def test_a_view_that_is_written_over_later_is_needed():
+    class Half(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, x * 2], dim=1)[:, 2:5]
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.part = nn.Conv2d(3, 3, 1), Half()
+
+        def forward(self, image):
+            x = self.part(self.conv(image))
+            x += image
+            return x
+
+    found = submodules(Sum().requires_grad_(False), images(0), images(1))
+    assert list(found.layers) == ["conv", "part"] and found.unused == ()
+
+
 def test_a_constant_result_is_decided_by_no_pixel_even_where_a_gradient_reaches_the_image():
     module = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Softmax(dim=1))  # of one channel: always 1
     assert submodules(module.requires_grad_(False), images(0), images(1)).fixed == ("1",)
