@@ -538,7 +538,7 @@ class Translation:
             return None
         order = order_of(form.order.axes, sizes, rows)
         if len(order.shape) == 1:
-            return order.shape, Order("first", order.shape, rows.each)
+            return (order.shape, Order("first", order.shape)) if rows.each == 1 else None
         if len(order.shape) != len(form.order.shape) or len(form.shape) == 1:
             return None
         shape = map_shape(order, form)
