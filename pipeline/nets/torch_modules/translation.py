@@ -538,6 +538,8 @@ class Translation:
             return None
         order = order_of(form.order.axes, sizes, rows)
         if len(order.shape) == 1:
+            if rows.each > 1:  # so many vectors an image
+                return None
             return order.shape, Order("first", order.shape, rows.each)
         if len(order.shape) != len(form.order.shape) or len(form.shape) == 1:
             return None
@@ -616,7 +618,7 @@ class Translation:
             self._adopted(value)
         elif len(sizes) == 5 and rows == Rows(0, 1):  # (branch, channel, row, column)
             self._adopt_as(value, (sizes[1] * sizes[2], *sizes[3:]), Order("first", sizes[1:]))
-        elif len(sizes) >= 4 and rows.axis == 0 and self.capture.batch_major(value):  # (head, token, channel)
+        elif len(sizes) >= 3 and rows.axis == 0 and self.capture.batch_major(value):  # (head, token, channel)
             places = rows.each * math.prod(sizes[1:-1])
             self._adopt_as(value, (sizes[-1], places, 1), Order("last", sizes[1:], rows.each))
 
