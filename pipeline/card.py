@@ -91,7 +91,7 @@ class NetworkCard:
         names = [layer.name for layer in self.layers]
         raise UnitError(
             f"layer {name}: not in network {self.name}{nearest(name, names)}; "
-            f"list layers with make layers MODEL={self.name}"
+            "make layers, with the same MODEL and ARGS, lists them"
         )
 
     def names_classes(self, layer: str) -> bool:

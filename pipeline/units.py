@@ -74,7 +74,7 @@ def _layers(card: NetworkCard, pattern: str) -> list[LayerCard]:
         names = [layer.name for layer in card.layers]
         raise UnitError(
             f"units {pattern}: matches no layer of {card.name}{nearest(pattern.strip('*?'), names)}; "
-            f"list layers with make layers MODEL={card.name}"
+            "make layers, with the same MODEL and ARGS, lists them"
         )
     return matched
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,7 @@ def examine(architecture: Architecture, keep: Callable[[dict], None]) -> dict:
         found["missing"] = [name for name in absent if name.partition("#")[0] in essential]
         found["left_out"] = [name for name in absent if name not in found["missing"]]
         found["parity"] = parity(network, ran, images)
+        state["forms"] = readings(network, ran, images)
         if not found["parity"]["worst"] <= PARITY:
             found["parity"]["rounding"] = rounding(state["module"], ran, images, found["parity"]["layer"])
 
@@ -94,7 +95,7 @@ def examine(architecture: Architecture, keep: Callable[[dict], None]) -> dict:
         found["windows"] = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
     def reach() -> None:
-        found["gradients"] = gradients(state["card"], state["module"], state["ran"])
+        found["gradients"] = gradients(state["card"], state["module"], state["ran"], state["forms"])
 
     def climb() -> None:
         found["ascent"] = ascent(state["network"], state["card"])
@@ -105,10 +106,24 @@ def examine(architecture: Architecture, keep: Callable[[dict], None]) -> dict:
     if "network" in state:
         part("compare", compare)
         part("tabulate", tabulate)
-    if "card" in state and "ran" in state:
+    if "card" in state and "forms" in state:
         part("gradients", reach)
     if "card" in state:
         part("ascent", climb)
+    return found
+
+
+def readings(network: Network, ran: Submodules, images: Tensor) -> dict[str, int]:
+    """Layer → which of the `layouts` of its submodule's value it is: sizes alone leave that open for a cube."""
+    names = [name for name in network.layers if name.removesuffix(PATCHES) in ran.layers]
+    with torch.no_grad():
+        values = network.run(images, names)
+    found = {}
+    for name in names:
+        ways = layouts(ran.layers[name.removesuffix(PATCHES)], tuple(values[name].shape[1:]), len(images))
+        apart = [difference(values[name], way) for way in ways]
+        if apart:
+            found[name] = apart.index(min(apart))
     return found
 
 
@@ -157,11 +172,11 @@ def chosen_layers(card: NetworkCard, ran: Submodules) -> list[LayerCard]:
     return [named[place] for place in places]
 
 
-def gradients(card: NetworkCard, module: nn.Module, ran: Submodules) -> list[dict]:
+def gradients(card: NetworkCard, module: nn.Module, ran: Submodules, forms: Mapping[str, int]) -> list[dict]:
     """Of three layers: the box of the pixels that have a gradient from the centre position, beside the window.
 
     The gradient is the module's own, in double precision, of a random mixture of channels; pixels of several images
-    are taken together, because a maximum or a ReLU passes the gradient to some of them only.
+    are taken together, because a maximum or a ReLU passes the gradient to some of them only. forms : see `readings`.
     Each has layer, status, window and support (top, left, bottom, right), inside (support within the window) and
     equal (the same box).
     """
@@ -178,7 +193,8 @@ def gradients(card: NetworkCard, module: nn.Module, ran: Submodules) -> list[dic
         ways = [way for shape in shapes for way in layouts(value, shape, len(images))]
         if not ways:
             continue
-        centre = ways[0] if ways[0].dim() == 2 else ways[0][:, :, layer.centre[0], layer.centre[1]]
+        way = ways[min(forms.get(layer.name, 0), len(ways) - 1)]
+        centre = way if way.dim() == 2 else way[:, :, layer.centre[0], layer.centre[1]]
         mixture = torch.randn(layer.channels, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         (slope,) = torch.autograd.grad((centre * mixture).sum(), images, retain_graph=True)
         support = box((slope != 0).any(dim=0).any(dim=0))

@@ -170,7 +170,8 @@ def layouts(value: Tensor, shape: tuple[int, ...], images: int) -> list[Tensor]:
 
 def difference(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference, as a share of the largest absolute value of theirs; infinity where a value is NaN."""
-    largest, apart = float(theirs.abs().max()), float((ours - theirs).abs().max())
+    largest = float(theirs.masked_fill(theirs.isinf(), 0).abs().max())
+    apart = float((ours - theirs).masked_fill(ours == theirs, 0).abs().max())  # equal infinities do not differ
     if apart == 0:
         return 0.0
     return apart / largest if largest > 0 and apart == apart else float("inf")

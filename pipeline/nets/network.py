@@ -157,7 +157,7 @@ class Network:
         except KeyError:
             raise UnitError(
                 f"layer {name}: not in network {self.name}{nearest(name, self.layers)}; "
-                f"list layers with make layers MODEL={self.name}"
+                "make layers, with the same MODEL and ARGS, lists them"
             ) from None
 
     def readers(self, node: str) -> tuple[str, ...]:
@@ -448,13 +448,16 @@ def shown_layers(network: Network) -> tuple[str, ...]:
             if len(parents) > 1 and not constant and len({network.shape(parent) for parent in parents}) == 1:
                 wanted.add(node)
     shown, seen = [], set()
+    with_token = {network.source(each.name) for each in network.layers.values() if not each.spatial}
     for layer in network.layers.values():
         if layer.same_as:
             continue
         source = network.source(layer.name)
         block = isinstance(network.operator(source), Concat) and layer.name in network.blocks
         if layer.name == network.class_layer or ((source in wanted or block) and source not in seen):
-            if source != layer.node and layer.spatial:  # the patches of a sequence that has a class token
+            if (
+                source != layer.node and layer.spatial and source in with_token
+            ):  # the patches of a sequence that has a class token
                 continue
             seen.add(source)
             shown.append(layer.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import urllib.parse
@@ -30,7 +31,7 @@ Fetcher = Callable[[str, Digests, str | None, str], Path]  # address, digests, m
 PACKAGE = "package:"
 _DEFINITIONS = Path(__file__).parent / "definitions"
 _WEIGHTS = Path(__file__).parent.parent / "weights"
-_MODULE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+_MODULE = re.compile(r"^(?:.*\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*$")
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,13 @@ def _preprocessing(
     size: tuple[int, int] | None, order: str | None, mean: object, gain: object, interpolation: str | None
 ) -> Preprocessing:
     height, width = size  # type: ignore[misc]
+    channels = len(ORDERS[order])  # type: ignore[index]
+    for name, values in (("mean", mean), ("gain", gain)):
+        if len(values) not in (1, channels):  # type: ignore[arg-type]
+            raise SettingsError(
+                f"model.{name}: got {len(values)} numbers, expected {channels} for model.order={order}; "  # type: ignore
+                f"give model.{name}=[…]"
+            )
     by = interpolation if interpolation in INTERPOLATIONS else "bilinear"
     centre = fit_mean(np.asarray(mean, np.float64), height, width)
     return Preprocessing(height, width, order, centre, np.asarray(gain, np.float64), by)  # type: ignore[arg-type]
@@ -291,18 +299,30 @@ def _is_module(source: str | None) -> bool:
 
 
 def _imported(setting: str, source: str | None) -> object:
-    """The object that "module:NAME" names; the module may be in the current directory."""
+    """The object that "module:NAME" or "PATH.py:NAME" names; a module may be in the current directory."""
     if not _is_module(source):
-        raise SettingsError(f"{setting}: got {source!r}, expected module:NAME, such as torchvision.models:resnet18")
-    name, _, attribute = source.partition(":")  # type: ignore[union-attr]
+        raise SettingsError(
+            f"{setting}: got {source!r}, expected module:NAME, such as torchvision.models:resnet18, or PATH.py:NAME"
+        )
+    name, _, attribute = source.rpartition(":")  # type: ignore[union-attr]
+    folder = Path.cwd()
+    if name.endswith(".py"):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
+            raise SettingsError(f"{setting}: {path}: no such file; give the path of your Python file")
+        name, folder = path.stem, path.parent
+        # Other processes look for it there too.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        sys.path.insert(0, str(folder))
     name = _installed_name(name)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
     try:
         value: object = importlib.import_module(name)
     except Exception as error:  # the user's own code
         raise SettingsError(
-            f"{setting}: cannot import {name} ({type(error).__name__}: {error}); install it, or start in its folder"
+            f"{setting}: cannot import {name} ({type(error).__name__}: {error}); install it, or give its file, as in "
+            f"{setting}=/home/me/{name}.py:{attribute}"
         ) from None
     for part in attribute.split("."):
         if not hasattr(value, part):

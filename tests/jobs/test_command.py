@@ -69,7 +69,10 @@ def test_the_version_is_that_of_the_distribution(run):
         (("model=doodlenet",), "error: model=doodlenet: no such job; visualization-atlas --help lists them"),
         (("layers", "model=doodelnet"), "error: model: no option 'doodelnet'"),
         (("site", "out=nowhere"), "make it with visualization-atlas atlas out=nowhere, or name another with out=…"),
-        (("atlas", "units=[conv9]", "dataset=none"), "list layers with visualization-atlas layers model=doodlenet"),
+        (
+            ("atlas", "units=[conv9]", "dataset=none"),
+            "visualization-atlas layers, with the same MODEL and ARGS, lists them",
+        ),
     ],
 )
 def test_a_slip_is_answered_in_one_line_of_the_script_s_own_spelling(run, tmp_path, monkeypatch, arguments, said):

@@ -64,6 +64,12 @@ def torch_network(
                 f"network {name}: what was recorded of its forward cannot be run again: {first_line(error)}; "
                 "put the part that computes in an unusual way into a module of its own"
             ) from error
+    found = [".".join(map(str, path)) for path, at in capture.first.result.items() if capture.depends(at)]
+    if len(found) > 1 and output is None:
+        taken = found[[at for at in capture.first.result.values() if capture.depends(at)].index(value)]
+        network.notes = (
+            f"of its results {', '.join(found)} the first is shown, {taken}; model.output=… picks another",
+        )
     return network
 
 
@@ -129,10 +135,16 @@ def _every_value(network: Network, image: Tensor) -> dict[str, Tensor]:
 
 
 def _expect_close(network: str, layer: str, ours: Tensor, theirs: Tensor, exact: Tensor | None) -> None:
-    difference = (ours - theirs).abs().max() if ours.shape == theirs.shape else torch.tensor(float("inf"))
-    rounding = 0.0 if exact is None else float((exact - theirs).abs().max())
-    if not difference <= TOLERANCE * theirs.abs().max() + ROUNDINGS * rounding:
+    difference = _distance(ours, theirs) if ours.shape == theirs.shape else float("inf")
+    rounding = 0.0 if exact is None else _distance(exact, theirs)
+    largest = float(theirs.masked_fill(theirs.isinf(), 0).abs().max())
+    if not difference <= TOLERANCE * largest + ROUNDINGS * rounding:
         raise DefinitionError(
             f"network {network}: the recorded graph's {layer} differs from the module's own by {difference:.3g}; "
             "its forward may draw at random, or decide by the values of tensors"
         )
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference; equal infinities, such as padding below a maximum, do not differ."""
+    return float((a - b).masked_fill(a == b, 0).abs().max())

@@ -616,7 +616,7 @@ class Translation:
             self._adopted(value)
         elif len(sizes) == 5 and rows == Rows(0, 1):  # (branch, channel, row, column)
             self._adopt_as(value, (sizes[1] * sizes[2], *sizes[3:]), Order("first", sizes[1:]))
-        elif len(sizes) >= 4 and rows.axis == 0 and self.capture.batch_major(value):  # (head, token, channel)
+        elif len(sizes) >= 3 and rows.axis == 0 and self.capture.batch_major(value):  # (head, token, channel)
             places = rows.each * math.prod(sizes[1:-1])
             self._adopt_as(value, (sizes[-1], places, 1), Order("last", sizes[1:], rows.each))
 
@@ -786,6 +786,7 @@ class Translation:
         token, patches = self._views[form.node]
         if not form.tokens.mixed:  # no pixel decides the class token
             layers[name] = patches
+            layers.setdefault(name + PATCHES, patches)
             return
         layers[name + PATCHES] = patches
         layers[name] = token

@@ -77,6 +77,7 @@ def test_the_tensors_of_a_result_are_found_in_their_order():
     assert list(tensors_in({"x": (a, [b]), "none": None, "y": c})) == [a, b, c]
 
 
+INF = float("inf")
 MAP = torch.arange(2 * 5 * 3 * 4.0).reshape(2, 5, 3, 4)  # (image, channel, row, column)
 TOKENS = MAP.flatten(2).transpose(1, 2)
 CLASS = torch.cat([torch.full((2, 1, 5), -1.0), TOKENS], dim=1)
@@ -123,5 +124,7 @@ def test_other_forms_have_no_reading(value):
 def test_a_difference_is_a_share_of_the_largest_value():
     assert difference(torch.tensor([1.0, 4.5]), torch.tensor([1.0, 5.0])) == pytest.approx(0.1)
     assert difference(torch.zeros(2), torch.zeros(2)) == 0
+    assert difference(torch.tensor([-INF, 4.0]), torch.tensor([-INF, 5.0])) == pytest.approx(0.2)
+    assert difference(torch.tensor([0.0, 4.0]), torch.tensor([-INF, 5.0])) == INF
     assert difference(torch.ones(2), torch.zeros(2)) == float("inf")
     assert difference(torch.tensor([float("nan")]), torch.ones(1)) == float("inf")

@@ -159,3 +159,22 @@ def test_a_run_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
 def test_a_word_that_fits_nothing_is_refused():
     with pytest.raises(SettingsError, match="zoo nosuchnet: no architecture has that in its name"):
         zoo.main(["nosuchnet"])
+
+
+def test_a_cube_whose_channels_are_last_is_read_so(monkeypatch):
+    class Last(nn.Module):
+        """Six channels of six rows and six columns, channels last."""
+
+        def __init__(self):
+            super().__init__()
+            self.stem, self.mix = nn.Conv2d(3, 6, 3, padding=1, stride=2), nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.mix(self.stem(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+    torch.manual_seed(0)
+    module = Last().eval().requires_grad_(False)
+    monkeypatch.setattr(examination, "built", lambda architecture: module)
+    found = examine(Architecture("Last", "timm", "last", 12), lambda now: None)
+    assert all(one["inside"] and one["equal"] for one in found["gradients"])
+    assert "mix" in [one["layer"] for one in found["gradients"]]

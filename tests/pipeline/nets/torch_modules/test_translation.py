@@ -163,13 +163,14 @@ def test_values_that_no_pixel_moves_are_no_layers():
 def test_a_sequence_with_a_class_token_is_a_layer_of_it_and_its_patches_another():
     net, image = network(Transformer), images(2)
     names = list(net.layers)
-    assert names[:3] == ["patches", "cat", "norm"] and names[-1] == net.class_layer == "head"
+    assert names[:3] == ["patches", "cat", "cat@patches"] and names[-1] == net.class_layer == "head"
     for name in ("attention", "add", "mlp.0", "mlp.1", "mlp.2", "add#2"):
         token, patches = net.layer(name), net.layer(name + "@patches")
         assert (token.height, token.width) == (1, 1) and (patches.height, patches.width) == (5, 5)
         assert token.channels == patches.channels
     assert net.layer("mlp.1").channels == 16, "the neurons of the MLP after its GELU"
-    assert "cat@patches" not in names, "no pixel decides a class token that attention has not mixed"
+    # No pixel decides a class token that attention has not mixed.
+    assert net.layer("cat@patches").same_as == "cat"
     assert net.layer("cat").height == net.layer("norm").width == 5
     assert net.layer("mlp").same_as == "mlp.2"
     module, seen = seeded(Transformer).eval(), {}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from pipeline.nets.preprocessing import Preprocessing
 from pipeline.nets.torch_modules import torch_network
@@ -127,3 +128,42 @@ def test_values_with_an_axis_of_heads_or_branches_are_layers():
         assert torch.allclose(values[name], expected, rtol=1e-4, atol=1e-5), name
     expected = seen["branches.attention"].flatten(1, 2)
     assert torch.allclose(values["branches.attention"], expected, rtol=1e-4, atol=1e-5)
+
+
+class Relative(nn.Module):
+    """Each row of pixels as a row of its own in the batch, padded and cut as where relative positions are counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.after = nn.Conv2d(3, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        rows = F.pad(x.permute(0, 2, 1, 3).reshape(-1, CHANNELS, SIDE), [0, 1]).flatten(1)
+        rows = F.pad(rows, [0, SIDE - 1])[:, : CHANNELS * SIDE].tanh()
+        return self.after(rows.reshape(-1, SIDE, CHANNELS, SIDE).transpose(1, 2))
+
+
+class PaddedBelow(nn.Module):
+    """A maximum over a map that is padded with minus infinity, as a module returns it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pad, self.pool = (
+            nn.Conv2d(3, CHANNELS, 3, padding=1),
+            nn.ConstantPad2d(1, -float("inf")),
+            nn.MaxPool2d(3, 2),
+        )
+
+    def forward(self, x):
+        return self.pool(self.pad(self.stem(x)))
+
+
+@pytest.mark.parametrize(("build", "names"), [(Relative, ["stem", "after"]), (PaddedBelow, ["stem", "pad", "pool"])])
+def test_several_vectors_an_image_and_infinite_values_are_no_obstacle(build, names):
+    torch.manual_seed(0)
+    module = build().eval().requires_grad_(False)
+    network = torch_network("net", module, Preprocessing(SIDE, SIDE, "RGB", np.zeros(3), np.ones(3)))
+    image = torch.randn(3, 3, SIDE, SIDE)
+    assert torch.allclose(network.graph(image), module(image), rtol=1e-4, atol=1e-5)
+    assert set(names) <= set(network.layers)
