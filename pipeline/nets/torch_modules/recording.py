@@ -7,9 +7,9 @@ and hooks are therefore no obstacle: what the module did for images of this size
 from __future__ import annotations
 
 import dataclasses
+import dis
 import hashlib
 import io
-import linecache
 import pathlib
 import re
 import sys
@@ -270,6 +270,7 @@ PASSED_ON = frozenset(
 # What was not written yet holds zeros, so that two runs agree.
 _WRITTEN = {torch.empty: torch.zeros, torch.empty_like: torch.zeros_like, Tensor.new_empty: Tensor.new_zeros}
 _DECIDING = frozenset({Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.__index__, Tensor.item})
+_RAISED = {"LOAD_ASSERTION_ERROR": "AssertionError"}  # what `assert` compiles to
 _FINITE = frozenset({"isnan", "isinf", "isfinite"})
 
 
@@ -480,7 +481,12 @@ def _in_assertion() -> bool:
     while frame is not None:
         file = frame.f_code.co_filename
         if file != __file__ and not file.startswith(_TORCH):
-            return linecache.getline(file, frame.f_lineno).strip().startswith("assert")
+            line = 0
+            for step in dis.get_instructions(frame.f_code):
+                line = frame.f_lineno if step.starts_line == frame.f_lineno else line if not step.starts_line else 0
+                if line and "AssertionError" in (step.argrepr, _RAISED.get(step.opname)):
+                    return True
+            return False
         frame = frame.f_back
     return False
 
