@@ -179,7 +179,7 @@ class Scripted(nn.Module):
         super().__init__()
         self.module = module
         code = "".join(part.code for part in module.modules() if hasattr(part, "forward"))
-        code = re.sub(r"___torch_mangle_\d+\.", "", code)  # how many were scripted before is nobody's concern
+        code = re.sub(r"_*torch_mangle_\d+\.?", "", code)  # how many were scripted before is nobody's concern
         self.__qualname__ = f"{module.original_name} {hashlib.sha256(code.encode()).hexdigest()}"
 
     def forward(self, *args: object, **kwargs: object) -> object:
