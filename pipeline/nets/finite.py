@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def not_finite(values: Tensor, *, may_be_infinite: bool = False) -> str:
-    """The values that are not finite, in words: "3 NaN and 1 infinite of 512"; "" if there are none.
+    """How many values are not finite, such as "3 NaN and 1 infinite of 512"; "" if all are finite.
 
     may_be_infinite : count only what is not a number.
     """

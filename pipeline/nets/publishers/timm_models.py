@@ -79,7 +79,7 @@ def _with_card(timm: ModuleType, module: nn.Module, kept_in: str | None) -> Publ
 
 
 def _labels(timm: ModuleType, card: Mapping[str, object], classes: object) -> tuple[str, ...]:
-    """Names of the classes: those of the card, else of the ImageNet that has as many; empty if there are none."""
+    """Names of the classes from the card, or of the ImageNet subset with as many classes; empty without either."""
     names = card.get("label_names")
     if isinstance(names, list | tuple) and len(names) == classes:
         described = card.get("label_descriptions") or {}

@@ -77,7 +77,7 @@ class Translation:
                     form = self._translated(call, value)
                     if form is not None:
                         self.forms[value] = form
-        returned = self._form(output) or self._adopted(output)
+        returned = self.forms.get(output) or self._adopted(output)
         if returned is None:
             raise DefinitionError(
                 f"network {self.capture.name}: its result does not have one row for each image; keep the batch first"
@@ -114,7 +114,7 @@ class Translation:
         if passed is not None:
             return passed
         if call.name == "detach" or call.name == "data":
-            below = self._form(call.reads[0])
+            below = self.forms.get(call.reads[0])
             return None if below is None else self._add(call, Detach(), [below], below)
         try:
             for rule in (self._relaid, self._tabled, self._of_channels, self._joined, self._moved, self._elementwise):
@@ -141,9 +141,6 @@ class Translation:
         if shape is None or shape == like.shape:
             return replace(like, node=node, tokens=tokens)
         return Form(node, shape, resized(like.order, like.shape, shape), tokens)
-
-    def _form(self, value: int) -> Form | None:
-        return self.forms.get(value)
 
     def _operand_forms(self, call: Call) -> list[Form] | None:
         """The forms of the values that depend on the image, in the order of the arguments; None if one has none."""
@@ -224,7 +221,7 @@ class Translation:
             return self._reshaped_plain(call, value, rows, forms) if forms else None
         piece = self._piece(call, value, forms)
         if piece is None:
-            positional, keywords = self._arguments(call, lambda at: self._operand(at))
+            positional, keywords = self._arguments(call, self._operand)
             if len(call.results) > 1 and not call.overwrites:
                 return self._reshaped_plain(call, value, rows, forms)
             made = from_function(call.name, positional, keywords, result)
@@ -398,7 +395,7 @@ class Translation:
             return self._expanded(call, below, target)
         shape, order = target
         single = shape if len(shape) == 3 else (shape[0], 1, 1)
-        function = Laid(replay, [below.order], replace(order), shape)
+        function = Laid(replay, [below.order], order, shape)
         index = followed(function, below.shape, single)
         if index is None:
             return None
