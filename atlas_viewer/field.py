@@ -69,6 +69,11 @@ class Field:
         return self.is_image or (self.axes[-1:] == ("code",) and len(self.axes) > 1)
 
     @property
+    def picture_axes(self) -> int:
+        """The number of axes of what one chunk holds, where the data of one picture is one chunk: the last ones."""
+        return 3 if self.is_image else 1
+
+    @property
     def filters(self) -> tuple[tuple[str, int], ...]:
         """The filter pipeline of a chunked dataset, in writing order: (name, parameter) pairs."""
         size = DTYPES[self.dtype].itemsize
@@ -89,8 +94,7 @@ class Field:
         if self.dtype == "text" or not shape or math.prod(shape) == 0:
             return None
         if self.by_picture:
-            kept = 3 if self.is_image else 1
-            return (1,) * (len(shape) - kept) + shape[-kept:]
+            return (1,) * (len(shape) - self.picture_axes) + shape[-self.picture_axes :]
         if math.prod(shape) * size <= CONTIGUOUS_BYTES:
             return None
         rows = CHUNK_BYTES // (math.prod(shape[1:]) * size)
@@ -101,11 +105,27 @@ class Field:
         options: dict[str, object] = {}
         chunks = self.chunks(sizes)
         if chunks is not None:
-            shuffle = any(name == "shuffle" for name, _ in self.filters)
-            options = {"chunks": chunks, "shuffle": shuffle, "compression": DEFLATE}
+            options = self._chunked(chunks)
         if self.dtype != "text":
             options["fillvalue"] = self.fill
         dataset = group.create_dataset(self.name, self.shape(sizes), DTYPES[self.dtype], **options)
+        return self._described(dataset)
+
+    def create_virtual(self, group: h5py.Group, layout: h5py.VirtualLayout) -> h5py.Dataset:
+        """Create the dataset in `group` as a view of datasets in other files."""
+        return self._described(group.create_virtual_dataset(self.name, layout, fillvalue=self.fill))
+
+    def create_growing(self, file: h5py.File, sizes: Mapping[str, int]) -> h5py.Dataset:
+        """Create an empty dataset for pictures one after the other; a chunk is what `create` would make it."""
+        picture = self.shape(sizes)[-self.picture_axes :]
+        options = self._chunked((1, *picture)) | {"fillvalue": self.fill}
+        return file.create_dataset(self.name, (0, *picture), DTYPES[self.dtype], maxshape=(None, *picture), **options)
+
+    def _chunked(self, chunks: tuple[int, ...]) -> dict[str, object]:
+        shuffle = any(name == "shuffle" for name, _ in self.filters)
+        return {"chunks": chunks, "shuffle": shuffle, "compression": DEFLATE}
+
+    def _described(self, dataset: h5py.Dataset) -> h5py.Dataset:
         for dimension, axis in zip(dataset.dims, self.axes, strict=True):
             dimension.label = axis
         dataset.attrs["meaning"] = self.meaning
@@ -212,8 +232,11 @@ class Group:
 
     def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
         """Create the group with its attributes, without datasets; ValueError names what does not fit."""
-        given = {} if attributes is None else dict(attributes)
-        path = self.at(**names)
+        return self.create_at(file, self.at(**names), {} if attributes is None else attributes)
+
+    def create_at(self, file: h5py.File, path: str, attributes: Mapping[str, object]) -> h5py.Group:
+        """Create the group at a path, as `create` does."""
+        given = dict(attributes)
         faults = self.faults(given)
         if faults:
             raise ValueError(f"{path}: {'; '.join(faults)}")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import h5py
 
+from atlas_viewer.evidence.numbers import NUMBERS
 from atlas_viewer.evidence.registry import GROUPS
 from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
 
 FORMAT = "visualization atlas"
 VERSION = 2
+GENERAL = ("meaning",)  # attributes that every group has, besides those in its schema
 
 ROOT = Group(
     "/",
@@ -119,6 +121,7 @@ UNITS = Group(
 _NETWORK = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH)
 _FIRST = next(place for place, group in enumerate(GROUPS) if group.path.startswith(f"{LAYER.path}/"))
 SCHEMA: tuple[Group, ...] = (*_NETWORK, *GROUPS[:_FIRST], LAYER, UNITS, *GROUPS[_FIRST:])
+UNLINKED = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, LAYER, UNITS, NUMBERS)  # in atlas.h5 itself, also while open
 
 
 def create(path: Path | str) -> h5py.File:

@@ -14,7 +14,7 @@ from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
 from jobs.estimate import describe
 from jobs.execution import Execution
-from jobs.folder import merge_atlas, output, read_plan, write_plan
+from jobs.folder import merge_atlas, open_work, output, read_plan, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
@@ -22,7 +22,6 @@ from pipeline.methods.registry import METHODS, together
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.store.merging import MergeReport
-from pipeline.store.shard import ShardFolder
 from pipeline.units import select_units
 from pipeline.work import Work
 
@@ -50,7 +49,7 @@ def atlas(config: DictConfig) -> int:
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
-        run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
+        run = Execution(open_work(plan, asked.out, resources), places)
         run.compute_all()
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jobs.folder import open_work
 from pipeline.methods.method import Estimate
 from pipeline.methods.registry import METHODS
 from pipeline.plan import Plan
 from pipeline.settings import ClusterSettings, DeviceSettings
-from pipeline.store.shard import ShardFolder
-from pipeline.work import Work
 
 
 def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: Path) -> str:
@@ -24,7 +23,7 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
     estimates = [
         estimate
         for method in METHODS
-        for estimate in method.estimate(plan, next(method.stages(Work(plan, ShardFolder(out / "shards"))), ()))
+        for estimate in method.estimate(plan, next(method.stages(open_work(plan, out)), ()))
     ]
     lines += map(_line, estimates)
     seconds = sum(estimate.seconds for estimate in estimates)

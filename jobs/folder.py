@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -21,6 +21,9 @@ from pipeline.store.merging import MergeReport
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.units import address
 from pipeline.work import Work
+
+if TYPE_CHECKING:
+    from pipeline.resources import Resources
 
 log = logging.getLogger("atlas")
 
@@ -54,9 +57,24 @@ def stored_plan(out: Path) -> Plan:
     return plan
 
 
+def open_work(plan: Plan, out: Path, resources: Resources | None = None) -> Work:
+    """The work of a plan in an atlas folder: what the atlas there holds needs no task.
+
+    resources : what tasks read; None to use stored results only.
+    """
+    from pipeline.store.held import HeldAtlas
+    from pipeline.store.publishing import finish_interrupted
+
+    shards, atlas = ShardFolder(out / "shards"), out / "atlas.h5"
+    finish_interrupted(atlas, shards)
+    with HeldAtlas.open(atlas) as held:
+        left = plan.without(registry.held_units(plan, held))
+    return Work(plan, shards, atlas, left, resources)
+
+
 def stored_work(plan: Plan, out: Path) -> Work:
     """The work of a plan, with its tasks cut as far as the results in the folder allow; nothing is computed."""
-    return registry.cut(Work(plan, ShardFolder(out / "shards")))
+    return registry.cut(open_work(plan, out))
 
 
 def write_plan(plan: Plan, out: Path) -> None:

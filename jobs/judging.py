@@ -24,7 +24,9 @@ def judge_settings(
     """
     from pipeline.methods.scores.compute import score
     from pipeline.methods.scores.pictures import read_pictures
+    from pipeline.methods.scores.store import held_judge, held_score
     from pipeline.resources import package_versions
+    from pipeline.store.held import HeldAtlas
 
     shards = ShardFolder(out / "shards")
     units = plan.layer_units(layer)
@@ -36,7 +38,9 @@ def judge_settings(
         )  # fmt: skip
         task, warned = ScoreTask(asked), []
         plan = plan.asking("scores", [asked])
-        if shards.take(task.id, task.record(), warned) is None:
+        with HeldAtlas.open(out / "atlas.h5") as atlas:
+            held = held_score(held_judge(atlas, layer, judge.digest), asked) is not None  # type: ignore[attr-defined]
+        if not held and shards.take(task.id, task.record(), warned) is None:
             shards.write(task.id, score(task, judge, pictures, package_versions()))  # type: ignore[arg-type]
         for problem in warned:
             print(f"warning: {problem}", file=sys.stderr)

@@ -21,6 +21,7 @@ from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.visualization import UnitPictures, Visualization
 from jobs.atlas import requested
 from jobs.console import CONF, compose_config, groups
+from jobs.folder import open_work
 from jobs.opening import OpenedPriors, open_priors
 from jobs.request import device_kind, read_config, read_device, read_model
 from jobs.settings_reader import plain, read_settings
@@ -31,9 +32,7 @@ from pipeline.methods.registry import METHODS, stages
 from pipeline.plan import Plan
 from pipeline.request import Request, names
 from pipeline.settings import ModelSettings, PriorSettings, check, check_choice
-from pipeline.store.shard import ShardFolder
 from pipeline.units import select_units
-from pipeline.work import Work
 
 if TYPE_CHECKING:
     from pipeline.nets.network import Network
@@ -274,7 +273,7 @@ def _computed(plan: Plan, network: Network, priors: OpenedPriors, progress: bool
     resources = Resources(network, None, priors.by_digest(), priors.start_codes)
     pictures = sum(len(units) for units in plan.parts.values())
     with TemporaryDirectory() as folder, _torch_settings_kept():
-        work = Work(plan, ShardFolder(Path(folder) / "shards"), resources)
+        work = open_work(plan, Path(folder), resources)
         with tqdm(total=pictures, unit="picture", disable=not progress) as bar:
             for tasks in stages(work):
                 for task in tasks:

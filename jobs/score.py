@@ -16,7 +16,6 @@ from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.methods.registry import METHODS
 from pipeline.methods.scores.task import score_tasks
 from pipeline.plan import Plan
-from pipeline.store.shard import ShardFolder
 
 STYLE_ORDER = ("low_frequency", "high_frequency", "sparse", "contribution")
 
@@ -64,7 +63,9 @@ def _class_layers(plan: Plan, out: Path) -> list[str]:
 
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
-    shards = ShardFolder(out / "shards")
+    from pipeline.methods.scores.store import held_judge, held_score
+    from pipeline.store.held import HeldAtlas
+
     class_layer, asked = plan.card.class_layer, {task.asked.question: task for task in score_tasks(plan)}
     shown = {question[1:] for question in asked}
     swept = {(class_layer, method, name) for method, places in plan.sweep.items() for name in places}
@@ -73,16 +74,17 @@ def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:
     names = {row: row[2] if row[0] == class_layer else f"{row[0]}: {row[2]}" for row in rows}
     width = max(map(len, ("setting", *names.values())))
     print(f"{'setting':{width}} {'pictures':>8}  " + "  ".join(f"{judge + ' first, first 5':>32}" for judge in judges))
-    for row in rows:
-        cells, count = [], 0
-        for judge in judges:
-            task = asked[(judge, *row)]
-            ranks = shards.read(task.id, task.record()).array("target_rank")
-            ranks = ranks[ranks >= 0]
-            count = max(count, ranks.size)
-            first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
-            cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
-        print(f"{names[row]:{width}} {count:8}  " + "  ".join(cells))
+    with HeldAtlas.open(out / "atlas.h5") as held:
+        for row in rows:
+            cells, count = [], 0
+            for judge in judges:
+                record = asked[(judge, *row)].asked
+                ranks = held_score(held_judge(held, record.layer, record.judge_digest), record)["target_rank"][...]
+                ranks = ranks[ranks >= 0]
+                count = max(count, ranks.size)
+                first, five = (100 * float((ranks < n).mean()) if ranks.size else float("nan") for n in (1, 5))
+                cells.append(f"{f'{first:.1f} %, {five:.1f} %':>32}")
+            print(f"{names[row]:{width}} {count:8}  " + "  ".join(cells))
     print(f"stored in {out}/atlas.h5 under scores/", file=sys.stderr)
 
 

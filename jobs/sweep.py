@@ -13,7 +13,7 @@ from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
 from jobs.execution import Execution
-from jobs.folder import merge_atlas, output, read_plan, write_plan
+from jobs.folder import merge_atlas, open_work, output, read_plan, write_plan
 from jobs.judging import judge_settings, judged_classes
 from jobs.opening import OpenedPriors, open_priors
 from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_settings, read_units
@@ -25,10 +25,8 @@ from pipeline.methods.registry import METHODS, together
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.settings import check, check_choice
-from pipeline.store.shard import ShardFolder
 from pipeline.sweep import Swept, read_draws, read_rows, swept_settings
 from pipeline.units import Units, select_units
-from pipeline.work import Work
 
 BEST_SHOWN = 3  # number of best settings to print at the end
 
@@ -91,7 +89,7 @@ def sweep(config: DictConfig) -> int:
         words = f"{len(records)} settings of {sum(map(len, units.values()))} units"
         print(f"{card.name}@{card.digest[:12]}: {words} into {out}/", file=sys.stderr)
         resources = Resources(network, None, priors.by_digest(), priors.start_codes)
-        run = Execution(Work(plan, ShardFolder(out / "shards"), resources), places)
+        run = Execution(open_work(plan, out, resources), places)
         run.compute_all(method)
         merged = merge_atlas(run.work, out)
         for name, judge in judges.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,6 +102,14 @@ class Plan:
             {name: _ordered(other.order.get(name, ()), self.order.get(name, ())) for name in methods},
             {name: {**self.sweep.get(name, {}), **other.sweep.get(name, {})} for name in {*self.sweep, *other.sweep}},
         )
+
+    def without(self, held: Mapping[PartKey, Collection[int]]) -> Plan:
+        """This plan without the units that are held already. A part of which nothing is left is empty."""
+        left = {
+            key: tuple(unit for unit in units if unit not in held[key]) if key in held else units
+            for key, units in self.parts.items()
+        }
+        return replace(self, parts=left)
 
     def of(self, method: str) -> dict[str, Any]:
         """Name → setting of the method, sorted by name."""

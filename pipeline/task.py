@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pipeline.records import Record, record_digest
 from pipeline.settings import DeviceSettings
@@ -42,7 +43,7 @@ class Task(ABC):
     def record(self) -> Record:
         """Everything that decides the result, as plain JSON values. Its keys never change."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         return record_digest(self.record())
 

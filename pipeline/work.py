@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.plan import Plan
@@ -31,6 +32,8 @@ class KnownImage:
 class Work:
     """The tasks and results of a plan, as far as methods share them.
 
+    atlas : the file that the shards are merged into.
+    left : the plan without what that file held when the work began; its tasks are those to compute.
     resources : what tasks read; None if only stored results are used.
     tasks : method → its tasks so far, in order.
     results : method → the result that it assembled from its shards.
@@ -42,6 +45,8 @@ class Work:
 
     plan: Plan
     shards: ShardFolder
+    atlas: Path
+    left: Plan
     resources: Resources | None = None
     tasks: dict[str, list[Task]] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from atlas_viewer.evidence.climb import (
     MEASURE,
     POSITION,
     REASON,
+    REVISION,
     SEED,
     STATUS,
     STOPPED,
@@ -34,6 +35,7 @@ STYLE = Group(
     "pictures by gradient ascent with one setting of the regularizers; its values are further attributes",
     (
         Attribute("style", "text", "original name of the style"),
+        REVISION,
         MEASURE,
         Attribute("canvas", "text",
                   "what was optimized: window (the picture alone) or image (the whole input)"),

@@ -14,6 +14,7 @@ import numpy as np
 from atlas_viewer.field import Attribute, Field, Group, Status
 
 MEASURE = Attribute("measure", "text", "what an activation is: the value of which layer, before or after what")
+REVISION = Attribute("revision", "int", "revision of the method's program that made the pictures", required=False)
 SEED = Attribute("seed", "int", "seed of all random starts; each start follows from it and the picture's address")
 POSITION = (
     Attribute("row", "int", "row of the position that was maximized"),

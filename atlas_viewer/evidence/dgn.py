@@ -16,6 +16,7 @@ from atlas_viewer.evidence.climb import (
     MEASURE,
     POSITION,
     REASON,
+    REVISION,
     SEED,
     STATUS,
     STOPPED,
@@ -35,6 +36,7 @@ BY_PRIOR = (
     Attribute("prior", "text", "original name of the prior whose codes were optimized"),
     Attribute("prior_digest", "text", "SHA-256 of the prior's generator and code statistics, in hexadecimal"),
     MEASURE,
+    REVISION,
     SEED,
 )
 RUN = Group(

@@ -25,6 +25,7 @@ MEMORISATION = Group(
     (
         Attribute("run", "text", "the run whose pictures were compared: /layers/<class layer>/dgn/<run>, last iterate"),
         Attribute("pictures", "text", "SHA-256 of these pictures"),
+        Attribute("revision", "int", "revision of the program that compared them", required=False),
         Attribute("layer", "text", "the class layer, whose units the pictures show"),
     ),
     (

@@ -32,6 +32,8 @@ SCORES = Group(
     "the judge's classification of each picture of one style or run; rates are further attributes",
     (
         Attribute("pictures", "text", "the pictures of this layer that were judged: ascent/<style> or dgn/<run>"),
+        Attribute("judged_pictures", "text", "SHA-256 of these pictures", required=False),
+        Attribute("revision", "int", "revision of the program that judged them", required=False),
         Attribute("top1_rate", "float", "share of the judged pictures whose top-1 class is the target",
                   required=False),
         Attribute("top5_rate", "float", "share of the judged pictures with the target among the top-5 classes",

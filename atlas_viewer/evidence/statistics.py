@@ -46,6 +46,7 @@ STATISTICS = Group(
         MEASURE,
         Attribute("redundancy_threshold", "float", "correlation (magnitude) above which two units count as redundant"),
         Attribute("sample", "int", "images that correlations are taken over, chosen by hash", required=False),
+        Attribute("revision", "int", "revision of the program that mined the images", required=False),
     ),
     (
         *_spread("image", "of the per-image maxima", True),

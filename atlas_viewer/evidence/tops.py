@@ -51,6 +51,7 @@ TOPS = Group(
         MEASURE,
         Attribute("height", "int", "height of a frame in pixels: of the layer's whole window, at most the image's"),
         Attribute("width", "int", "width of a frame in pixels"),
+        Attribute("revision", "int", "revision of the program that mined the images", required=False),
         Attribute("lrn", "text",
                   "how deconvnet passes local response normalization: derivative, or ignore (as it is)",
                   required=False),

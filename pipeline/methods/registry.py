@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ASCENT
@@ -14,10 +14,13 @@ from pipeline.methods.method import Method
 from pipeline.methods.plan_version_1 import of_version_1
 from pipeline.methods.scores.task import SCORES
 from pipeline.methods.tops.task import IMAGES, TOPS
-from pipeline.plan import Plan
+from pipeline.plan import PartKey, Plan
 from pipeline.records import UNSET, numbers
 from pipeline.task import Task
 from pipeline.work import Work
+
+if TYPE_CHECKING:
+    from pipeline.store.held import HeldAtlas
 
 METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IMAGES, PRIORS, SCORES)
 
@@ -26,6 +29,15 @@ def stages(work: Work) -> Iterator[Sequence[Task]]:
     """Yield the tasks of a plan, method by method and stage by stage; each is computed before the next is requested."""
     for method in METHODS:
         yield from method.stages(work)
+
+
+def held_units(plan: Plan, held: HeldAtlas) -> dict[PartKey, frozenset[int]]:
+    """The units whose pictures an atlas holds, for each part of a plan."""
+    units: dict[PartKey, frozenset[int]] = {}
+    for method in METHODS:
+        if method.makes_pictures:
+            units |= method.part("store").held_units(plan, held)
+    return units
 
 
 def cut(work: Work) -> Work:

@@ -1,12 +1,15 @@
-"""Merge shards, in plan order, into one atlas.h5. Chunks are copied unchanged into a new file beside the old one."""
+"""Merge shards into an atlas: what is new is written as parts, what was there stays where it is.
+
+A small atlas is then written as one whole file again; a large one stays open, until `make pack`.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from atlas_viewer import format
@@ -15,41 +18,93 @@ from pipeline.card import LayerCard
 from pipeline.errors import OutputError
 from pipeline.methods.registry import METHODS
 from pipeline.records import UNSET, numbers
+from pipeline.store.held import HeldAtlas
 from pipeline.store.merging import Merge, MergeReport
 from pipeline.store.network import write_network
+from pipeline.store.parts import FOLDER, Parts
+from pipeline.store.publishing import is_open, pack, publish, size_of
 from pipeline.work import Work
 
+WHOLE_BELOW = 2e9  # bytes: a few seconds of writing
 
-def merge(work: Work, target: Path, settings: str, advance: Callable[[int], None]) -> MergeReport:
-    """Write the atlas from all stored shards; missing results are marked missing.
+
+def merge(
+    work: Work, target: Path, settings: str, advance: Callable[[int], None], whole_below: float = WHOLE_BELOW
+) -> MergeReport:
+    """Add all stored shards to the atlas; missing results are marked missing. Shards that are in it are removed.
 
     work : the work of a plan, with its tasks cut.
     settings : the settings that decide results, as YAML.
     advance : called with the number of tasks just merged.
+    whole_below : bytes below which the atlas is written whole; a larger one stays open.
     The old atlas stays until the new one is complete. Raises OutputError if it cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.part")
     try:
-        with format.create(temporary) as file:
-            groups = write_network(file, work.plan.card)
-            merging = Merge(file, work, groups, MergeReport(), set(), advance)
-            writers = [method.part("store").WRITERS[method.name](merging) for method in METHODS]
-            for layer in work.plan.layers():
-                format.LAYER.create(file, {"layer": layer.name}, layer=groups[layer.name])
-                statuses = [part for writer in writers for part in writer.write_layer(layer, groups[layer.name])]
-                _write_units(merging, layer, statuses)
-            for writer in writers:
-                writer.write_rest()
-            _write_numbers(merging)
-            format.ROOT["settings"].write(file["/"], settings)
-            format.ROOT["packages"].write(file["/"], "\n".join(sorted(merging.packages)))
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
+        return _merge(work, target, settings, advance, whole_below)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"{target}: cannot be written ({error}); free space or choose OUT=…") from error
+
+
+def _merge(work: Work, target: Path, settings: str, advance: Callable[[int], None], whole_below: float) -> MergeReport:
+    small = size_of(target) + work.shards.bytes() < whole_below
+    parts, linked = Parts(target.parent / FOLDER, synced=not small), target.with_name(f".{target.name}.links")
+    merging = None
+    try:
+        with HeldAtlas.open(target) as held:
+            with format.create(linked) as file:
+                merging = _write(file, work, settings, advance, held, parts)
+            changed = parts.added or held.file is None or is_open(held.file) == small or _differs(held.file, linked)
+        if changed:
+            if small:
+                pack(linked, target, work.shards, merging.merged)
+            else:
+                publish(linked, target, work.shards, merging.merged)
+        else:
+            work.shards.remove(merging.merged)
+    finally:
+        linked.unlink(missing_ok=True)
     return merging.report
+
+
+def _write(
+    file: h5py.File, work: Work, settings: str, advance: Callable[[int], None], held: HeldAtlas, parts: Parts
+) -> Merge:
+    """Write the parts of the new atlas, and into `file` what is in no part, with links to them."""
+    groups = write_network(file, work.plan.card)
+    merging = Merge(file, work, groups, MergeReport(), held.packages, advance, held, parts)
+    writers = [method.part("store").WRITERS[method.name](merging) for method in METHODS]
+    for layer in work.plan.layers():
+        format.LAYER.create(file, {"layer": layer.name}, layer=groups[layer.name])
+        statuses = [part for writer in writers for part in writer.write_layer(layer, groups[layer.name])]
+        _write_units(merging, layer, statuses)
+    for writer in writers:
+        writer.write_rest()
+    _write_numbers(merging)
+    format.ROOT["settings"].write(file["/"], settings)
+    format.ROOT["packages"].write(file["/"], "\n".join(sorted(merging.packages)))
+    parts.write_links(file)
+    return merging
+
+
+def _differs(held: h5py.File, linked: Path) -> bool:
+    """Whether a new atlas without new parts differs from the one before: in a group that is in no part, or by a link."""
+    with h5py.File(linked, "r") as new:
+        for kind in format.SCHEMA:
+            before, after = ([group.name for group in kind.within(file)] for file in (held, new))
+            if before != after:
+                return True
+            for name in after if kind in format.UNLINKED else ():
+                if not _same(held[name], new[name]):
+                    return True
+    return False
+
+
+def _same(one: h5py.Group, other: h5py.Group) -> bool:
+    """Whether two groups have equal attributes and datasets."""
+    if {*one.attrs} != {*other.attrs} or any(not np.array_equal(one.attrs[n], other.attrs[n]) for n in one.attrs):
+        return False
+    arrays = [{name for name in group if isinstance(group[name], h5py.Dataset)} for group in (one, other)]
+    return arrays[0] == arrays[1] and all(np.array_equal(one[name][()], other[name][()]) for name in arrays[0])
 
 
 def _write_units(merging: Merge, layer: LayerCard, statuses: Sequence[np.ndarray]) -> None:

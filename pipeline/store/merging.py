@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import h5py
 import numpy as np
 
 from pipeline.card import LayerCard
 from pipeline.plan import Plan
+from pipeline.store.held import HeldAtlas
+from pipeline.store.parts import Parts
 from pipeline.store.shard import Shard
 from pipeline.task import Task
 from pipeline.work import Work
@@ -36,11 +39,14 @@ class MergeReport:
 class Merge:
     """The state of one merge.
 
-    file : the new atlas.
+    file : the new atlas.h5, with the network and the units; all else is in parts.
     work : the work whose shards are merged.
     groups : layer → name of its group.
     packages : versions that computed the content of the file, as "name version".
     advance : called with the number of tasks just merged.
+    held : what the atlas holds already.
+    parts : the parts of the new atlas.
+    merged : ids of the tasks whose shards are in the new atlas.
     """
 
     file: h5py.File
@@ -49,10 +55,22 @@ class Merge:
     report: MergeReport
     packages: set[str]
     advance: Callable[[int], None]
+    held: HeldAtlas
+    parts: Parts
+    merged: list[str] = field(default_factory=list)
 
     @property
     def plan(self) -> Plan:
         return self.work.plan
+
+    @cached_property
+    def present(self) -> frozenset[str]:
+        """Ids of the tasks that have a shard, or a record of their failure."""
+        return self.work.shards.present()
+
+    def news(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks with a result, or a reason for none, that is not in the atlas yet."""
+        return [task for task in tasks if task.id in self.present]
 
     def shard(self, task: Task) -> tuple[Shard | None, str | None]:
         """(shard, None) of a task; (None, reason) if it failed; (None, None) if it is missing."""
@@ -61,7 +79,15 @@ class Merge:
         if shard is None:
             return None, self.work.shards.reason(task.id)
         self.packages.update(shard.facts.get("packages", ()))
+        self.merged.append(task.id)
         return shard, None
+
+    def keep(self, root: str, group: h5py.Group) -> None:
+        """Take over a group of the old atlas unchanged, with everything below it.
+
+        root : its path in the new atlas.
+        """
+        self.parts.keep(root, group)
 
 
 class Writer:

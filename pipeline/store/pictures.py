@@ -11,37 +11,61 @@ import numpy as np
 from atlas_viewer.format import Group, Status
 from pipeline.card import LayerCard
 from pipeline.plan import Plan
+from pipeline.store.held import UNFINISHED, HeldPictures, same_attributes
 from pipeline.store.merging import MergeReport
+from pipeline.store.parts import Part
 from pipeline.store.shard import Shard
 
 
 class PictureWriter:
-    """Writes one group of pictures. It copies chunks unchanged, and keeps small arrays until the end."""
+    """Writes one group of pictures: those that the atlas holds, then those of shards. Chunks stay as they are."""
 
     def __init__(
         self,
+        part: Part,
         kind: Group,
         group: h5py.Group,
-        grid: tuple[int, int],
+        keys: Sequence[int],
+        asked: np.ndarray,
         chunked: Mapping[str, tuple[int, ...]],
         small: Mapping[str, np.ndarray],
+        held: HeldPictures | None,
     ) -> None:
         """
+        part : the part of the group.
         kind : the group in the schema.
         group : the group in the file.
-        grid : number of rows and of samples.
+        keys : what each row belongs to, ascending: the number of a unit, or of a combination.
+        asked : bool (row, sample), the pictures that the plan asks for.
         chunked : field → shape of one picture's chunk.
         small : field → array (row, sample, …), filled with the values of a missing picture.
+        held : what the atlas holds of the group.
         """
-        self.kind, self.group, self.small = kind, group, dict(small)
+        grid = asked.shape
+        self.kind, self.group, self.small, self.asked = kind, group, dict(small), asked
         self.chunked = {
-            name: kind[name].create(group, dict(zip(kind[name].axes, (*grid, *shape), strict=True)))
+            name: part.chunks(kind[name], group, dict(zip(kind[name].axes, (*grid, *shape), strict=True)))
             for name, shape in chunked.items()
         }
         self.small["status"] = np.full(grid, Status.missing, np.uint8)
         self.unrecorded: set[str] = set()
-        self.asked = np.zeros(grid, bool)
-        self.reasons = [""] * grid[0]
+        self.reasons = np.full(grid[0], "", object)
+        if held is not None:
+            self._take(held, *held.rows(keys))
+
+    def _take(self, held: HeldPictures, rows: np.ndarray, held_rows: np.ndarray) -> None:
+        for name, values in self.small.items():
+            before = held.small(name)
+            if before is None:
+                self.unrecorded.add(name)
+            else:  # combinations of more members may have joined: the last axis may have grown
+                ends = tuple(slice(0, length) for length in before.shape[1:])
+                values[(rows, *ends)] = before[held_rows]
+        for name, array in self.chunked.items():
+            array.take(rows, held.table(self.kind[name]), held_rows)
+        before = held.group["reason"].asstr()[...] if "reason" in held.group else None
+        if before is not None:
+            self.reasons[rows] = before[held_rows]
 
     def add(
         self,
@@ -52,31 +76,28 @@ class PictureWriter:
         reason: str | None,
         report: MergeReport,
     ) -> None:
-        """Add one task's pictures. Without a shard, its rows are missing, or failed if there is a reason.
+        """Add one task's pictures. Without a shard, its rows stay as they are, or are failed if there is a reason.
 
         rows, addresses : of the task's items, in their order.
         """
         rows = list(rows)
-        self.asked[rows, sample] = True
-        report.pictures += len(rows)
         if shard is None:
-            self.small["status"][rows, sample] = Status.missing if reason is None else Status.failed
             if reason is not None:
                 for address, row in zip(addresses, rows, strict=True):
-                    self.reasons[row] = reason
-                    report.reasons[address] = reason
+                    if self.small["status"][row, sample] in UNFINISHED:
+                        self.small["status"][row, sample] = Status.failed
+                        self.reasons[row] = report.reasons[address] = reason
             return
         for name, values in self.small.items():
             if name in shard.names or self.kind[name].required:
                 self.read_small(values, name, shard, rows, sample)
             else:
                 self.unrecorded.add(name)
-        for name, dataset in self.chunked.items():
+        for name, array in self.chunked.items():
             for index, row in enumerate(rows):
                 chunk = shard.chunk(name, index)
                 if chunk is not None:
-                    at = (row, sample) + (0,) * (dataset.ndim - 2)
-                    dataset.id.write_direct_chunk(at, chunk)
+                    array.write((row, sample), chunk)
 
     def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
         """Copy a shard's array into the rows of the whole array, `values`."""
@@ -86,20 +107,47 @@ class PictureWriter:
         """Write the small arrays; return the statuses (row, sample).
 
         An optional array that one of the shards lacks is left out: absent means not recorded.
-        A picture that was not requested (its unit belongs to another style, say) is missing in the file but ok here.
         """
         for name, values in self.small.items():
             if name not in self.unrecorded:
                 self.kind[name].write(self.group, values)
-        self.kind["reason"].write(self.group, self.reasons)
-        statuses = self.small["status"]
-        for status in Status:
-            count = int((statuses[self.asked] == status).sum())
-            if count:
-                report.statuses[status.name] = report.statuses.get(status.name, 0) + count
-        report.missing += int((statuses[self.asked] == Status.missing).sum())
-        report.failed += int((statuses[self.asked] == Status.failed).sum())
-        return np.where(self.asked, statuses, np.uint8(Status.ok))
+        failed = (self.small["status"] == Status.failed).any(axis=1)
+        self.kind["reason"].write(self.group, np.where(failed, self.reasons, ""))
+        return counted(self.small["status"], self.asked, report)
+
+
+def counted(statuses: np.ndarray, asked: np.ndarray, report: MergeReport) -> np.ndarray:
+    """Count the pictures that were asked for; return the statuses that decide the status of their units.
+
+    A picture that was not requested (its unit belongs to another style, say) is missing in the file but ok here.
+    """
+    report.pictures += int(asked.sum())
+    for status in Status:
+        count = int((statuses[asked] == status).sum())
+        if count:
+            report.statuses[status.name] = report.statuses.get(status.name, 0) + count
+    report.missing += int((statuses[asked] == Status.missing).sum())
+    report.failed += int((statuses[asked] == Status.failed).sum())
+    return np.where(asked, statuses, np.uint8(Status.ok))
+
+
+def asked_pictures(plan: Plan, method: str, layer: str, name: str) -> np.ndarray:
+    """Which pictures of a setting the plan asks for, bool (unit, sample), rows as the units of the layer."""
+    rows = {unit: row for row, unit in enumerate(plan.layer_units(layer))}
+    asked = np.zeros((len(rows), plan.samples(method, layer, name)), bool)
+    for sample in range(asked.shape[1]):
+        asked[[rows[unit] for unit in plan.parts.get((method, layer, name, sample), ())], sample] = True
+    return asked
+
+
+def unchanged(held: HeldPictures | None, attributes: Mapping[str, object], keys: Sequence[int], samples: int) -> bool:
+    """Whether an atlas holds a group with these attributes, rows and samples, so that without news it may stay."""
+    return (
+        held is not None
+        and held.samples == samples
+        and np.array_equal(held.keys, keys)
+        and same_attributes(held.group, attributes)
+    )
 
 
 def cut_sides(layer: LayerCard) -> list[int]:

@@ -12,7 +12,7 @@ import json
 import mmap
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +145,23 @@ class ShardFolder:
         aside = path.with_suffix(".bad")
         path.replace(aside)
         return aside
+
+    def present(self) -> frozenset[str]:
+        """Ids of the tasks that have a shard, or a record of why they failed."""
+        found = (path.stem for path in self.folder.glob("[0-9a-f][0-9a-f]/*") if path.suffix in (".shard", ".failed"))
+        return frozenset(name for name in found if not name.startswith("."))
+
+    def bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(path.stat().st_size for path in self.folder.glob("[0-9a-f][0-9a-f]/*.shard"))
+
+    def remove(self, task_ids: Iterable[str]) -> None:
+        """Remove shards whose content is in the atlas."""
+        for task_id in task_ids:
+            self.path(task_id).unlink(missing_ok=True)
+        for folder in self.folder.glob("[0-9a-f][0-9a-f]"):
+            with suppress(OSError):  # a folder that is not empty stays
+                folder.rmdir()
 
     def write_reason(self, task_id: str, reason: str) -> None:
         """Record why a task failed. The next run tries the task again."""

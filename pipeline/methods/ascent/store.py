@@ -8,11 +8,19 @@ from atlas_viewer import format
 from atlas_viewer.evidence.ascent import STYLE
 from pipeline.card import LayerCard
 from pipeline.methods.ascent.settings import StyleRecord
-from pipeline.methods.ascent.task import AscentTask
-from pipeline.plan import Plan
+from pipeline.methods.ascent.task import ASCENT_REVISION, AscentTask
+from pipeline.plan import PartKey, Plan
 from pipeline.records import stored_numbers
+from pipeline.store.held import HeldAtlas, HeldPictures
 from pipeline.store.merging import Merge, Writer
-from pipeline.store.pictures import PictureWriter, cut_sides, sweep_attributes
+from pipeline.store.pictures import (
+    PictureWriter,
+    asked_pictures,
+    counted,
+    cut_sides,
+    sweep_attributes,
+    unchanged,
+)
 
 
 class StylesWriter(Writer):
@@ -34,12 +42,14 @@ class StylesWriter(Writer):
 
     def _write_style(self, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str) -> np.ndarray:
         merge, plan = self.merge, self.merge.plan
-        about = _attributes(plan, layer, record)
-        group = STYLE.create(merge.file, about, layer=layer_group, style=style_group)
-        rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
-        grid = (len(rows), plan.samples("ascent", layer.name, record.name))
-        points = record.ascent.trace_points
-        trace_step = np.full(points, -1, np.int32)
+        root, about = STYLE.at(layer=layer_group, style=style_group), _attributes(plan, layer, record)
+        units, asked = plan.layer_units(layer.name), asked_pictures(plan, "ascent", layer.name, record.name)
+        held = held_style(merge.held, layer.name, record.name)
+        tasks = self._tasks.get((layer.name, record.name), [])
+        if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
+            merge.keep(root, held.group)
+            return counted(held.status, asked, merge.report)
+        points, grid = record.ascent.trace_points, asked.shape
         small = {
             "activation": np.full(grid, np.nan, np.float32),
             "activation_float": np.full(grid, np.nan, np.float32),
@@ -48,16 +58,37 @@ class StylesWriter(Writer):
             "trace": np.full((*grid, points), np.nan, np.float32),
             "attempt": np.zeros(grid, np.uint8),
         }
-        size = layer.picture(record.ascent.canvas, plan.card.image)
-        pictures = PictureWriter(STYLE, group, grid, {"pixels": (*size, 3)}, small)
-        for task in self._tasks[layer.name, record.name]:
-            shard, reason = merge.shard(task)
-            addresses = [f"{task.layer}:{unit}" for unit in task.units]
-            pictures.add([rows[unit] for unit in task.units], task.sample, addresses, shard, reason, merge.report)
-            if shard is not None:
-                trace_step = shard.array("trace_step")
-        STYLE["trace_step"].write(group, trace_step)
-        return pictures.close(merge.report)
+        size, rows = layer.picture(record.ascent.canvas, plan.card.image), {unit: row for row, unit in enumerate(units)}
+        trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")
+        with merge.parts.part(root) as part:
+            group = STYLE.create(part.file, about, layer=layer_group, style=style_group)
+            pictures = PictureWriter(part, STYLE, group, units, asked, {"pixels": (*size, 3)}, small, held)
+            for task in tasks:
+                shard, reason = merge.shard(task)
+                addresses = [f"{task.layer}:{unit}" for unit in task.units]
+                pictures.add([rows[unit] for unit in task.units], task.sample, addresses, shard, reason, merge.report)
+                if shard is not None:
+                    trace_step = shard.array("trace_step")
+            STYLE["trace_step"].write(group, trace_step)
+            return pictures.close(merge.report)
+
+
+def held_style(held: HeldAtlas, layer: str, style: str) -> HeldPictures | None:
+    """What an atlas holds of a style in a layer."""
+    return held.pictures(layer, STYLE, "style", style, ASCENT_REVISION)
+
+
+def held_units(plan: Plan, held: HeldAtlas) -> dict[PartKey, frozenset[int]]:
+    """The units that an atlas holds, for each part of the plan."""
+    pictures = {
+        (layer, style): held_style(held, layer, style)
+        for layer, style in {key[1:3] for key in plan.method_parts("ascent")}
+    }
+    return {
+        key: pictures[key[1:3]].finished(key[3])
+        for key in plan.method_parts("ascent")
+        if pictures[key[1:3]] is not None
+    }
 
 
 def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, object]:
@@ -66,6 +97,7 @@ def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, 
     shared = {name: value for name, value in vars(ascent).items() if name != "canvas"}
     return {
         "style": style.name,
+        "revision": ASCENT_REVISION,
         "measure": layer.measure,
         "canvas": ascent.canvas,
         "row": layer.centre[0],

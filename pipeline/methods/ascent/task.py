@@ -90,7 +90,7 @@ class Ascent(Method):
         )
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
-        yield work.stage(self.name, ascent_tasks(work.plan))
+        yield work.stage(self.name, ascent_tasks(work.left))
 
     def estimate(self, plan: Plan, tasks: Sequence[AscentTask]) -> Iterable[Estimate]:
         for layer in plan.layers():

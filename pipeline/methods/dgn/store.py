@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,13 +13,21 @@ from atlas_viewer import format
 from atlas_viewer.evidence.combinations import COMBINATION
 from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.priors import PRIOR
-from pipeline.card import LayerCard
+from pipeline.card import LayerCard, PriorCard
 from pipeline.methods.dgn.settings import CombinationRecord, RunRecord
-from pipeline.methods.dgn.task import DgnTask
-from pipeline.plan import Plan
+from pipeline.methods.dgn.task import DGN_REVISION, DgnTask, prior_tasks
+from pipeline.plan import PartKey, Plan
 from pipeline.records import stored_numbers
+from pipeline.store.held import HeldAtlas, HeldPictures
 from pipeline.store.merging import Merge, Writer
-from pipeline.store.pictures import PictureWriter, cut_sides, sweep_attributes
+from pipeline.store.pictures import (
+    PictureWriter,
+    asked_pictures,
+    counted,
+    cut_sides,
+    sweep_attributes,
+    unchanged,
+)
 from pipeline.store.shard import Shard
 
 _FLOATS = ("activation", "activation_float", "best_activation", "best_activation_float", "code_norm")
@@ -43,13 +53,19 @@ class RunsWriter(Writer):
 
     def _write_run(self, layer: LayerCard, run: RunRecord, layer_group: str, run_group: str) -> np.ndarray:
         merge, plan = self.merge, self.merge.plan
-        about = {"run": run.name, "cut": cut_sides(layer), "row": layer.centre[0], "column": layer.centre[1]}
+        root, about = RUN.at(layer=layer_group, run=run_group), _attributes(layer, run)
+        about |= {"run": run.name, "cut": cut_sides(layer), "row": layer.centre[0], "column": layer.centre[1]}
         about |= {"place": plan.place("dgn", run.name), **sweep_attributes(plan, "dgn", run.name)}
-        group = RUN.create(merge.file, about | _attributes(layer, run), layer=layer_group, run=run_group)
-        rows = {unit: row for row, unit in enumerate(plan.layer_units(layer.name))}
-        grid = (len(rows), plan.samples("dgn", layer.name, run.name))
+        units, asked = plan.layer_units(layer.name), asked_pictures(plan, "dgn", layer.name, run.name)
+        held = held_run(merge.held, layer.name, run.name)
+        tasks = self._tasks.get((layer.name, run.name), [])
+        if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
+            merge.keep(root, held.group)
+            return counted(held.status, asked, merge.report)
+        rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
         points, picture = run.settings.trace_points, (*layer.picture("window", plan.card.image), 3)
-        code, trace_step = (run.prior.entries,), np.full(run.settings.trace_points, -1, np.int32)
+        code = (run.prior.entries,)
+        trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")
         small = {name: np.full(grid, np.nan, np.float32) for name in _FLOATS} | {
             "best_step": np.full(grid, -1, np.int32),
             "stopped": np.full(grid, -1, np.int32),
@@ -57,16 +73,53 @@ class RunsWriter(Writer):
             "attempt": np.zeros(grid, np.uint8),
         }
         chunked = {"pixels": picture, "best_pixels": picture, "code": code, "best_code": code}
-        pictures = _SingleWriter(RUN, group, grid, chunked, small)
-        for task in self._tasks[layer.name, run.name]:
-            shard, reason = merge.shard(task)
-            units = [members[0][0] for members in task.items]
-            addresses = [f"{task.layer}:{unit}" for unit in units]
-            pictures.add([rows[unit] for unit in units], task.sample, addresses, shard, reason, merge.report)
-            if shard is not None:
-                trace_step = shard.array("trace_step")
-        RUN["trace_step"].write(group, trace_step)
-        return pictures.close(merge.report)
+        with merge.parts.part(root) as part:
+            group = RUN.create(part.file, about, layer=layer_group, run=run_group)
+            pictures = _SingleWriter(part, RUN, group, units, asked, chunked, small, held)
+            for task in tasks:
+                shard, reason = merge.shard(task)
+                named = [members[0][0] for members in task.items]
+                addresses = [f"{task.layer}:{unit}" for unit in named]
+                pictures.add([rows[unit] for unit in named], task.sample, addresses, shard, reason, merge.report)
+                if shard is not None:
+                    trace_step = shard.array("trace_step")
+            RUN["trace_step"].write(group, trace_step)
+            return pictures.close(merge.report)
+
+
+def held_run(held: HeldAtlas, layer: str, run: str) -> HeldPictures | None:
+    """What an atlas holds of a run in a layer."""
+    return held.pictures(layer, RUN, "run", run, DGN_REVISION)
+
+
+def held_units(plan: Plan, held: HeldAtlas) -> dict[PartKey, frozenset[int]]:
+    """The units that an atlas holds, for each part of the plan."""
+    keys = plan.method_parts("dgn")
+    pictures = {(layer, run): held_run(held, layer, run) for layer, run in {key[1:3] for key in keys}}
+    return {key: pictures[key[1:3]].finished(key[3]) for key in keys if pictures[key[1:3]] is not None}
+
+
+def held_combinations(asked: CombinationRecord, held: HeldAtlas) -> HeldPictures | None:
+    """What an atlas holds of a set of combinations; its keys are indices into the items of the set."""
+    group = held.named("/combinations", "name", asked.name)
+    if group is None or group.attrs.get("revision") != DGN_REVISION:
+        return None
+    numbers = {tuple((unit, float(np.float32(weight))) for unit, weight in items): row
+               for row, items in enumerate(asked.items)}  # fmt: skip
+    members = zip(group["member_unit"][...].tolist(), group["member_weight"][...].tolist(), strict=True)
+    items = [tuple((u, w) for u, w in zip(units, weights, strict=True) if u >= 0) for units, weights in members]
+    return HeldPictures(COMBINATION, group, np.array([numbers.get(one, -1 - row) for row, one in enumerate(items)]))
+
+
+def held_items(plan: Plan, atlas: Path) -> dict[tuple[str, int], frozenset[int]]:
+    """(set of combinations, sample) → the items whose pictures an atlas holds."""
+    finished = {}
+    with HeldAtlas.open(atlas) as held:
+        for name, asked in plan.of("combinations").items():
+            pictures = held_combinations(asked, held)
+            if pictures is not None:
+                finished |= {(name, sample): pictures.finished(sample) for sample in range(asked.samples)}
+    return finished
 
 
 class _SingleWriter(PictureWriter):
@@ -95,27 +148,33 @@ class CombinationsWriter(Writer):
         merge, plan = self.merge, self.merge.plan
         tasks, sets = merge.work.results.get("combinations", {}), plan.of("combinations")
         for name, set_group in format.group_names(sets).items():
-            self._write_set(sets[name], set_group, tasks[name])
+            self._write_set(sets[name], set_group, tasks.get(name, ()))
 
-    def _write_set(self, asked: CombinationRecord, set_group: str, tasks: tuple[DgnTask, ...]) -> None:
+    def _write_set(self, asked: CombinationRecord, set_group: str, tasks: Sequence[DgnTask]) -> None:
         merge, plan = self.merge, self.merge.plan
-        layer = plan.card.layer(asked.layer)
+        root, layer = COMBINATION.at(name=set_group), plan.card.layer(asked.layer)
         about = {"name": asked.name, "layer": layer.name, "balance": asked.balance, **_attributes(layer, asked.run)}
-        group = COMBINATION.create(merge.file, about, name=set_group)
-        members = _write_members(group, plan, asked)
-        grid = (len(asked.items), asked.samples)
-        chunked = {"pixels": (*layer.picture("window", plan.card.image), 3), "code": (asked.run.prior.entries,)}
-        small = {
-            "member_activation": np.full((*grid, members), np.nan, np.float32),
-            "stopped": np.full(grid, -1, np.int32),
-        }
-        writer = _CombinedWriter(COMBINATION, group, grid, chunked, small)
-        rows = {items: row for row, items in enumerate(asked.items)}
-        for task in tasks:
-            shard, reason = merge.shard(task)
-            addresses = [f"{asked.name}:{'+'.join(str(unit) for unit, _ in items)}" for items in task.items]
-            writer.add([rows[items] for items in task.items], task.sample, addresses, shard, reason, merge.report)
-        writer.close(merge.report)
+        keys, held = range(len(asked.items)), held_combinations(asked, merge.held)
+        grid = np.ones((len(keys), asked.samples), bool)
+        if unchanged(held, about, keys, asked.samples) and not merge.news(tasks):
+            merge.keep(root, held.group)
+            counted(held.status, grid, merge.report)
+            return
+        with merge.parts.part(root) as part:
+            group = COMBINATION.create(part.file, about, name=set_group)
+            members = _write_members(group, plan, asked)
+            chunked = {"pixels": (*layer.picture("window", plan.card.image), 3), "code": (asked.run.prior.entries,)}
+            small = {
+                "member_activation": np.full((*grid.shape, members), np.nan, np.float32),
+                "stopped": np.full(grid.shape, -1, np.int32),
+            }
+            writer = _CombinedWriter(part, COMBINATION, group, keys, grid, chunked, small, held)
+            rows = {items: row for row, items in enumerate(asked.items)}
+            for task in tasks:
+                shard, reason = merge.shard(task)
+                addresses = [f"{asked.name}:{'+'.join(str(unit) for unit, _ in items)}" for items in task.items]
+                writer.add([rows[items] for items in task.items], task.sample, addresses, shard, reason, merge.report)
+            writer.close(merge.report)
 
 
 def _write_members(group: h5py.Group, plan: Plan, asked: CombinationRecord) -> int:
@@ -134,13 +193,19 @@ def _write_members(group: h5py.Group, plan: Plan, asked: CombinationRecord) -> i
 
 
 class PriorsWriter(Writer):
-    """Writes every prior that has a shard."""
+    """Writes every prior that has a shard; those of the atlas stay."""
 
     def write_rest(self) -> None:
-        tasks = self.merge.work.tasks.get("priors", ())
-        names = format.group_names(task.prior.name for task in tasks)
-        for task in tasks:
-            (shard, _), card = self.merge.shard(task), task.prior
+        merge = self.merge
+        tasks = merge.work.tasks.get("priors", ())
+        names = format.group_names(task.prior.name for task in prior_tasks(merge.plan))
+        for task in prior_tasks(merge.plan):
+            card, held = task.prior, held_prior(merge.held, task.prior)
+            root = PRIOR.at(name=names[card.name])
+            if held is not None:
+                merge.keep(root, held)
+                continue
+            shard = merge.shard(task)[0] if task in tasks else None
             if shard is None:
                 continue
             about = {
@@ -155,10 +220,23 @@ class PriorsWriter(Writer):
                 "rectified": card.rectified,
                 **{name: shard.facts[name] for name in ("trained_on", "licence")},
             }
-            group = PRIOR.create(self.merge.file, about, name=names[card.name])
-            PRIOR["card"].write(group, shard.facts["card"])
-            for name in ("mean", "deviation"):
-                PRIOR[name].write(group, shard.array(name))
+            with merge.parts.part(root) as part:
+                group = PRIOR.create(part.file, about, name=names[card.name])
+                PRIOR["card"].write(group, shard.facts["card"])
+                for name in ("mean", "deviation"):
+                    PRIOR[name].write(group, shard.array(name))
+
+
+def held_prior(held: HeldAtlas, card: PriorCard) -> h5py.Group | None:
+    """The group of a prior in an atlas."""
+    group = held.named("/priors", "prior", card.name)
+    return group if group is not None and group.attrs["digest"] == card.digest else None
+
+
+def held_priors(plan: Plan, atlas: Path) -> list[PriorCard]:
+    """The priors of a plan that an atlas holds."""
+    with HeldAtlas.open(atlas) as held:
+        return [task.prior for task in prior_tasks(plan) if held_prior(held, task.prior) is not None]
 
 
 def _attributes(layer: LayerCard, run: RunRecord) -> dict[str, object]:
@@ -169,6 +247,7 @@ def _attributes(layer: LayerCard, run: RunRecord) -> dict[str, object]:
     return {
         "prior": run.prior.name,
         "prior_digest": run.prior.digest,
+        "revision": DGN_REVISION,
         "measure": layer.measure,
         "seed": run.seed,
         "device": run.device.kind,

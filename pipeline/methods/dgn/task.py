@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.card import LayerCard, NetworkCard, PriorCard
@@ -134,7 +134,7 @@ class Dgn(Method):
             self.check_one(earlier.get(name), run, later.is_swept(self.name, name))
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
-        yield open_tasks(work, work.stage(self.name, dgn_tasks(work.plan)))
+        yield open_tasks(work, work.stage(self.name, dgn_tasks(work.left)))
 
     def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
         for layer in plan.layers():
@@ -153,7 +153,8 @@ class Combinations(Method):
     name, setting, requested = "combinations", CombinationRecord, False
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
-        sets = work.results[self.name] = combination_tasks(work.plan)
+        held = self.part("store").held_items(work.plan, work.atlas)
+        sets = work.results[self.name] = combination_tasks(work.plan, held)
         yield open_tasks(work, work.stage(self.name, [task for tasks in sets.values() for task in tasks]))
 
     def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
@@ -173,7 +174,9 @@ class Priors(Method):
     name, setting, requested = "priors", PriorCard, False
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
-        yield open_tasks(work, work.stage(self.name, prior_tasks(work.plan)))
+        held = self.part("store").held_priors(work.plan, work.atlas)
+        tasks = [task for task in prior_tasks(work.plan) if task.prior not in held]
+        yield open_tasks(work, work.stage(self.name, tasks))
 
 
 DGN, COMBINATIONS, PRIORS = Dgn(), Combinations(), Priors()
@@ -196,17 +199,22 @@ def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
     return tuple(tasks)
 
 
-def combination_tasks(plan: Plan) -> dict[str, tuple[DgnTask, ...]]:
-    """Name of a set of combinations → its tasks, sample by sample."""
-    tasks = {}
+def combination_tasks(
+    plan: Plan, held: Mapping[tuple[str, int], Collection[int]] | None = None
+) -> dict[str, tuple[DgnTask, ...]]:
+    """Name of a set of combinations → its tasks, sample by sample.
+
+    held : (name, sample) → items of the set that need no task.
+    """
+    tasks, finished = {}, {} if held is None else held
     for name, asked in plan.of("combinations").items():
-        layer = plan.card.layer(asked.layer)
-        grid = blocks(range(len(asked.items)), _sizes(layer, asked.run).block)
-        tasks[name] = tuple(
-            _task(plan.card, layer, tuple(asked.items[row] for row in rows), sample, asked.run, asked.balance)
-            for sample in range(asked.samples)
-            for rows in grid
-        )
+        layer, chosen = plan.card.layer(asked.layer), []
+        for sample in range(asked.samples):
+            left = [row for row in range(len(asked.items)) if row not in finished.get((name, sample), ())]
+            for rows in blocks(left, _sizes(layer, asked.run).block):
+                items = tuple(asked.items[row] for row in rows)
+                chosen.append(_task(plan.card, layer, items, sample, asked.run, asked.balance))
+        tasks[name] = tuple(chosen)
     return tasks
 
 

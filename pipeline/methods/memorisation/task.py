@@ -100,9 +100,10 @@ class Memorisation(Method):
             return
         stored, tests = self.part("pictures"), []
         for run in tested_runs(work.plan):
-            tasks = list(stored.memorisation_tasks(work, run))
-            yield work.with_images(tasks)
-            test = stored.read_test(work, run, tasks)
+            held = stored.held_test(work, run)
+            tasks = list(stored.memorisation_tasks(work, run, held))
+            yield work.with_images(work.stage(self.name, tasks))
+            test = stored.read_test(work, run, tasks, held)
             if test is not None:
                 tests.append(test)
                 work.images |= {number: image for number, image in test.images.items() if number not in work.images}

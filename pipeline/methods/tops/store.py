@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -11,9 +11,21 @@ from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
 from pipeline.card import LayerCard
+from pipeline.methods.tops.held import held_backprojections, held_hits, held_images, result_of
+from pipeline.methods.tops.result import DatasetResult, LayerArrays
 from pipeline.methods.tops.settings import REDUNDANT
-from pipeline.methods.tops.task import BackprojectTask, mining_of, top_units
+from pipeline.methods.tops.task import (
+    MINE_REVISION,
+    BackprojectTask,
+    ImagesTask,
+    layer_rules,
+    mining_of,
+    top_units,
+)
+from pipeline.store.chunks import chunk_table
+from pipeline.store.held import HeldAtlas, same_attributes
 from pipeline.store.merging import Merge, Writer
+from pipeline.store.parts import ChunkArray, Part
 
 
 class HitsWriter(Writer):
@@ -21,7 +33,7 @@ class HitsWriter(Writer):
 
     def __init__(self, merge: Merge) -> None:
         super().__init__(merge)
-        self._result = merge.work.results.get("tops")
+        self._result = _result(merge)
         self._row = {number: row for row, number in enumerate(sorted(merge.work.images))}
         self._tasks: dict[str, list[BackprojectTask]] = {}
         for task in merge.work.tasks.get("backproject", ()):
@@ -30,55 +42,85 @@ class HitsWriter(Writer):
             merge.packages.update(self._result.packages)
 
     def write_layer(self, layer: LayerCard, group: str) -> list[np.ndarray]:
-        plan = self.merge.plan
+        merge, plan = self.merge, self.merge.plan
         asked = set(top_units(plan, layer.name))
-        if self._result is None or not asked:
+        if self._result is None or not asked or layer.name not in self._result.layers:
             return []
         arrays, units = self._result.layers[layer.name], plan.layer_units(layer.name)
         rows, absent = np.array(units), np.array([unit not in asked for unit in units])
         (height, width), tops = arrays.frame, mining_of(plan).tops
-        about = {"measure": layer.measure, "height": height, "width": width, "lrn": tops.lrn}
+        about = {"measure": layer.measure, "height": height, "width": width, "lrn": tops.lrn, "revision": MINE_REVISION}
         for kind, fields in arrays.hits.items():
-            stored = TOPS.create(self.merge.file, {"kind": kind, **about}, layer=group, kind=kind)
             image = np.vectorize(lambda number: self._row.get(number, -1), otypes=[np.int32])(fields["image"][rows])
             image[absent] = -1
-            TOPS["image"].write(stored, image)
-            for name in ("activation", "position", "window", "frame"):
-                values = fields[name][rows]
-                values[absent] = np.nan if name == "activation" else -1
-                TOPS[name].write(stored, values)
-            if kind == "quantile":
-                TOPS["quantile"].write(stored, np.linspace(1, 0, image.shape[1]).astype(np.float32))
-            if kind == "largest":
-                self._write_backprojections(stored, layer, units, image.shape[1])
-        about = {"measure": layer.measure, "redundancy_threshold": REDUNDANT, "sample": tops.sample}
-        stored = STATISTICS.create(self.merge.file, about, layer=group)
-        for name, values in arrays.statistics.items():
-            per_unit = "unit" in STATISTICS[name].axes
-            STATISTICS[name].write(stored, values[rows] if per_unit else values)
+            root, given = TOPS.at(layer=group, kind=kind), {"kind": kind, **about}
+            held = held_hits(merge.held, layer.name, kind)
+            news = kind == "largest" and merge.news(self._tasks.get(layer.name, ()))
+            if not news and _same(merge.held, held, given, layer.name, units) and np.array_equal(held["image"], image):
+                merge.keep(root, held)
+                continue
+            with merge.parts.part(root) as part:
+                stored = TOPS.create(part.file, given, layer=group, kind=kind)
+                TOPS["image"].write(stored, image)
+                for name in ("activation", "position", "window", "frame"):
+                    values = fields[name][rows]
+                    values[absent] = np.nan if name == "activation" else -1
+                    TOPS[name].write(stored, values)
+                if kind == "quantile":
+                    TOPS["quantile"].write(stored, np.linspace(1, 0, image.shape[1]).astype(np.float32))
+                if kind == "largest":
+                    self._write_backprojections(part, stored, held, layer, units, image.shape[1])
+        self._write_statistics(layer, group, arrays, units)
         return []
 
-    def _write_backprojections(self, stored: h5py.Group, layer: LayerCard, units: Sequence[int], ranks: int) -> None:
+    def _write_statistics(self, layer: LayerCard, group: str, arrays: LayerArrays, units: Sequence[int]) -> None:
+        merge, tops = self.merge, mining_of(self.merge.plan).tops
+        about = {"measure": layer.measure, "redundancy_threshold": REDUNDANT, "sample": tops.sample}
+        about["revision"] = MINE_REVISION
+        root, path = STATISTICS.at(layer=group), merge.held.layer_groups.get(layer.name)
+        held = None if path is None else merge.held.group(f"{path}/statistics")
+        if _same(merge.held, held, about, layer.name, units):
+            merge.keep(root, held)
+            return
+        with merge.parts.part(root) as part:
+            stored = STATISTICS.create(part.file, about, layer=group)
+            for name, values in arrays.statistics.items():
+                per_unit = "unit" in STATISTICS[name].axes
+                STATISTICS[name].write(stored, values[np.array(units)] if per_unit else values)
+
+    def _write_backprojections(
+        self,
+        part: Part,
+        stored: h5py.Group,
+        held: h5py.Group | None,
+        layer: LayerCard,
+        units: Sequence[int],
+        ranks: int,
+    ) -> None:
         place = {unit: row for row, unit in enumerate(units)}
-        datasets: dict[str, h5py.Dataset] = {}
+        arrays: dict[str, ChunkArray] = {}
         scales: dict[str, np.ndarray] = {}
         reasons = [""] * len(units)
+        (height, width), rules = self._result.layers[layer.name].frame, layer_rules(self.merge.plan, layer)
+        for rule in rules:
+            sizes = {"unit": len(units), "rank": ranks, "y": height, "x": width}
+            arrays[rule] = part.chunks(TOPS[rule], stored, sizes)
+            scales[rule] = np.full((len(units), ranks), np.nan, np.float32)
+            if held is not None and rule in held and held[rule].shape[1:] == (ranks, height, width, 3):
+                _, rows, held_rows = np.intersect1d(units, self.merge.held.units(layer.name), return_indices=True)
+                arrays[rule].take(rows, chunk_table(held[rule], TOPS[rule].picture_axes), held_rows)
+                scales[rule][rows] = held[f"{rule}_scale"][...][held_rows]
         for task in self._tasks.get(layer.name, ()):
             shard, reason = self.merge.shard(task)
             if shard is None:
                 self._note_missing(task, reason, place, reasons)
                 continue
             for rule in task.rules:
-                if rule not in datasets:
-                    height, width = shard.shape(rule)[1:3]
-                    sizes = {"unit": len(units), "rank": ranks, "y": height, "x": width}
-                    datasets[rule] = TOPS[rule].create(stored, sizes)
-                    scales[rule] = np.full((len(units), ranks), np.nan, np.float32)
                 scale, rank, before = shard.array(f"{rule}_scale"), 0, None
                 for index, hit in enumerate(task.hits):
                     rank = rank + 1 if hit[0] == before else 0
                     before, row = hit[0], place[hit[0]]
-                    datasets[rule].id.write_direct_chunk((row, rank, 0, 0, 0), shard.chunk(rule, index))
+                    arrays[rule].write((row, rank), shard.chunk(rule, index))
                     scales[rule][row, rank] = scale[index]
         for rule, values in scales.items():
             TOPS[f"{rule}_scale"].write(stored, values)
@@ -87,7 +129,10 @@ class HitsWriter(Writer):
     def _note_missing(
         self, task: BackprojectTask, reason: str | None, place: dict[int, int], reasons: list[str]
     ) -> None:
-        report = self.merge.report
+        report, path = self.merge.report, self.merge.held.layer_groups.get(task.layer)
+        held = None if path is None else self.merge.held.group(f"{path}/tops/largest")
+        if {*task.units} <= held_backprojections(held, task.rules, self.merge.held.units(task.layer)):
+            return  # merged before
         if reason is None:
             report.missing += len(task.hits)
             return
@@ -97,11 +142,27 @@ class HitsWriter(Writer):
             report.reasons[f"{task.layer}:{unit}"] = reason
 
 
+def _result(merge: Merge) -> DatasetResult | None:
+    """The dataset side: assembled in this run, or, while mining goes on, what the atlas has of it."""
+    result = merge.work.results.get("tops")
+    if result is None:
+        result = result_of(merge.plan, merge.held, partial=True)
+        merge.work.images = held_images(merge.held) | merge.work.images
+    return result
+
+
+def _same(
+    held: HeldAtlas, group: h5py.Group | None, about: Mapping[str, object], layer: str, units: Sequence[int]
+) -> bool:
+    """Whether an atlas holds a group of a layer with these attributes and units."""
+    return group is not None and np.array_equal(held.units(layer), units) and same_attributes(group, about)
+
+
 class ImagesWriter(Writer):
     """Writes the description of the dataset, the images that were left out, and the images that results refer to."""
 
     def write_rest(self) -> None:
-        merge, result = self.merge, self.merge.work.results.get("tops")
+        merge, result = self.merge, _result(self.merge)
         if result is None:
             return
         mining = mining_of(merge.plan)
@@ -116,33 +177,51 @@ class ImagesWriter(Writer):
             "skipped": len(result.skipped),
             "pixels": mining.tops.pixels,
         }
-        group = DATASET.create(merge.file, about)
-        DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
-        DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
-        DATASET["classes"].write(group, list(dataset.classes))
-        images, referred = IMAGES.create(merge.file, {}), dict(sorted(merge.work.images.items()))
-        IMAGES["number"].write(images, np.array(list(referred), np.int32))
-        IMAGES["key"].write(images, [image.key for image in referred.values()])
-        hashes = np.frombuffer(b"".join(image.hash for image in referred.values()), np.uint8)
-        IMAGES["hash"].write(images, hashes.reshape(len(referred), -1) if referred else result.hashes)
-        IMAGES["label"].write(images, np.array([image.label for image in referred.values()], np.int32))
-        self._write_pixels(images, {number: row for row, number in enumerate(referred)})
+        root, referred = DATASET.at(), dict(sorted(merge.work.images.items()))
+        held, tasks = merge.held.group(root), merge.work.tasks.get("images", ())
+        if (
+            held is not None
+            and same_attributes(held, about)
+            and np.array_equal(held["images/number"], list(referred))
+            and not merge.news(tasks)
+        ):
+            merge.keep(root, held)
+            return
+        with merge.parts.part(root) as part:
+            group = DATASET.create(part.file, about)
+            DATASET["skipped_key"].write(group, [key for key, _ in result.skipped])
+            DATASET["skipped_reason"].write(group, [reason for _, reason in result.skipped])
+            DATASET["classes"].write(group, list(dataset.classes))
+            images = IMAGES.create(part.file, {})
+            IMAGES["number"].write(images, np.array(list(referred), np.int32))
+            IMAGES["key"].write(images, [image.key for image in referred.values()])
+            hashes = np.frombuffer(b"".join(image.hash for image in referred.values()), np.uint8)
+            IMAGES["hash"].write(images, hashes.reshape(len(referred), -1) if referred else result.hashes)
+            IMAGES["label"].write(images, np.array([image.label for image in referred.values()], np.int32))
+            self._write_pixels(part, images, list(referred), tasks)
 
-    def _write_pixels(self, images: h5py.Group, row: dict[int, int]) -> None:
-        count, pixels = len(row), None
-        placement, size = np.full((count, 4), np.nan, np.float32), np.full((count, 2), -1, np.int32)
-        for task in self.merge.work.tasks.get("images", ()):
+    def _write_pixels(
+        self, part: Part, images: h5py.Group, numbers: Sequence[int], tasks: Sequence[ImagesTask]
+    ) -> None:
+        row, plan = {number: at for at, number in enumerate(numbers)}, self.merge.plan
+        placement, size = np.full((len(row), 4), np.nan, np.float32), np.full((len(row), 2), -1, np.int32)
+        pixels, held = None, self.merge.held.group(IMAGES.at())
+        if mining_of(plan).tops.pixels == "stored" and numbers:
+            height, width = plan.card.image
+            pixels = part.chunks(IMAGES["pixels"], images, {"image": len(row), "y": height, "x": width})
+        if held is not None and pixels is not None and "pixels" in held:
+            _, rows, held_rows = np.intersect1d(numbers, held["number"], return_indices=True)
+            pixels.take(rows, chunk_table(held["pixels"], IMAGES["pixels"].picture_axes), held_rows)
+            placement[rows], size[rows] = held["placement"][...][held_rows], held["size"][...][held_rows]
+        for task in tasks:
             shard, _ = self.merge.shard(task)
-            if shard is None:
-                self.merge.report.missing += len(task.numbers)
-                continue
-            if pixels is None:
-                sizes = {"image": count, "y": task.image[0], "x": task.image[1]}
-                pixels = IMAGES["pixels"].create(images, sizes)
             rows = [row[number] for number in task.numbers]
+            if shard is None:
+                self.merge.report.missing += int(np.isnan(placement[rows, 0]).sum())
+                continue
             placement[rows], size[rows] = shard.array("placement"), shard.array("size")
             for index, at in enumerate(rows):
-                pixels.id.write_direct_chunk((at, 0, 0, 0), shard.chunk("pixels", index))
+                pixels.write((at,), shard.chunk("pixels", index))
         IMAGES["placement"].write(images, placement)
         IMAGES["size"].write(images, size)
 

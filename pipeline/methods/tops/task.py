@@ -199,22 +199,31 @@ class Tops(Method):
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         if not work.plan.of(self.name):
             return
-        mined = work.stage(self.name, mine_tasks(work.plan))
-        yield work.with_images(mined)
-        result = work.results[self.name] = self._result(work, mined)
+        stored, mined = self.part("result"), mine_tasks(work.plan)
+        result = stored.read_tops(work.plan, mined, work.shards, work.problems)
+        if result is None:
+            result = self.part("held").held_result(work.plan, work.atlas)
+        if result is None:
+            yield work.with_images(work.stage(self.name, mined))
+            result = self._result(work, mined)
+        work.results[self.name] = result
         if result is None:
             return
         work.images |= result.images()
         work.left_out += [f"{key}: {reason}" for key, reason in result.skipped]
-        hits = self.part("result").best_hits(work.plan, result.layers)
+        rules = {layer.name: layer_rules(work.plan, layer) for layer in work.plan.layers()}
+        held = self.part("held").layer_backprojections(work.atlas, rules)
+        hits = {
+            layer: {unit: best for unit, best in units.items() if unit not in held.get(layer, ())}
+            for layer, units in stored.best_hits(work.plan, result.layers).items()
+        }
         yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
-        """Hits and statistics of all layers, read or assembled from the blocks; None if a block is missing."""
+        """Hits and statistics of all layers, assembled from the blocks; None if a block is missing."""
         stored = self.part("result")
-        result = stored.read_tops(work.plan, mined, work.shards, work.problems)
-        if result is not None or work.resources is None or work.resources.source is None:
-            return result
+        if work.resources is None or work.resources.source is None:
+            return None
         try:
             result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
         except LookupError as missing:
@@ -248,7 +257,9 @@ class Images(Method):
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         result = work.results.get(TOPS.name)
         if result is not None:
-            yield work.with_images(work.stage(self.name, image_tasks(work.plan, result.numbers, work.images)))
+            held = self.part("held").held_pixels(work.atlas)
+            hits, others = (sorted({*numbers} - held) for numbers in (result.numbers, work.images))
+            yield work.with_images(work.stage(self.name, image_tasks(work.plan, hits, others)))
 
 
 @dataclass(frozen=True)

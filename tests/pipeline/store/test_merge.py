@@ -13,8 +13,9 @@ from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.validator import check
 from pipeline.methods.ascent.task import AscentTask, ascent_tasks
-from pipeline.methods.registry import cut
+from pipeline.methods.registry import cut, held_units
 from pipeline.plan import Plan
+from pipeline.store.held import HeldAtlas
 from pipeline.store.merge import merge
 from pipeline.store.merging import MergeReport
 from pipeline.store.shard import Pieces, ShardFolder, encode_shard
@@ -58,7 +59,8 @@ def store(plan: Plan, folder: ShardFolder, order=lambda tasks: tasks, dead: int 
 
 def merged(plan: Plan, folder: ShardFolder, target: Path) -> tuple[MergeReport, Work]:
     """The report of a merge, and the work that was merged."""
-    work = cut(Work(plan, folder))
+    with HeldAtlas.open(target) as held:
+        work = cut(Work(plan, folder, target, plan.without(held_units(plan, held))))
     return merge(work, target, "a: 1", lambda _: None), work
 
 

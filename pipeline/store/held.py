@@ -1,0 +1,141 @@
+"""What an atlas file holds already. The next merge takes it over, so that no result is computed or needed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from atlas_viewer import format
+from atlas_viewer.field import Field, Group, Status
+from pipeline.errors import OutputError
+from pipeline.store.chunks import ChunkTable, chunk_table
+
+UNFINISHED = (Status.missing, Status.failed)
+
+
+class HeldAtlas:
+    """An atlas that results are added to, open for reading. A folder without one holds nothing."""
+
+    def __init__(self, file: h5py.File | None) -> None:
+        self.file = file
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[HeldAtlas]:
+        """Open the atlas in a folder, if there is one.
+
+        Raises OutputError if it cannot be read: its results may be nowhere else, so nothing is written over it.
+        """
+        try:
+            file = h5py.File(path, "r")
+        except FileNotFoundError:
+            yield cls(None)
+            return
+        except OSError as error:
+            raise OutputError(
+                f"{path}: damaged ({error}), and its results may be nowhere else; move it away to compute them again, "
+                f"or put a whole copy in its place"
+            ) from None
+        with file:
+            yield cls(file if file.attrs.get("version") == format.VERSION else None)
+
+    @cached_property
+    def layer_groups(self) -> dict[str, str]:
+        """Layer → path of its group, for the layers that have units."""
+        groups = {} if self.file is None else self.file.get("layers", {})
+        return {str(group.attrs["layer"]): f"/layers/{key}" for key, group in groups.items() if "layer" in group.attrs}
+
+    def units(self, layer: str) -> np.ndarray:
+        """The units of a layer in this atlas, ascending; row i of its arrays belongs to the i-th."""
+        group = self.layer_groups.get(layer)
+        return np.zeros(0, np.int32) if group is None else self.file[f"{group}/units/index"][...]
+
+    def group(self, path: str) -> h5py.Group | None:
+        """The group at a path, or None."""
+        return None if self.file is None else self.file.get(path)
+
+    def named(self, parent: str, attribute: str, name: str) -> h5py.Group | None:
+        """The group below `parent` whose attribute has this value: settings of other names may have moved its own."""
+        for group in (self.group(parent) or {}).values():
+            if group.attrs.get(attribute) == name:
+                return group
+        return None
+
+    def pictures(self, layer: str, kind: Group, attribute: str, name: str, revision: int) -> HeldPictures | None:
+        """The pictures of a setting in a layer; None if there are none, or an older revision made them.
+
+        attribute : the attribute of the group that holds the setting's name.
+        """
+        parent = self.layer_groups.get(layer)
+        if parent is None:
+            return None
+        method = kind.path.split("/")[3]
+        group = self.named(f"{parent}/{method}", attribute, name)
+        if group is None or group.attrs.get("revision") != revision:
+            return None
+        return HeldPictures(kind, group, self.units(layer))
+
+    @property
+    def packages(self) -> set[str]:
+        """The packages that computed what is held."""
+        return set() if self.file is None else set(self.file["packages"].asstr()[()].splitlines())
+
+
+@dataclass(frozen=True)
+class HeldPictures:
+    """A group of pictures that an atlas holds.
+
+    keys : what each row belongs to: the number of a unit, or of a combination.
+    """
+
+    kind: Group
+    group: h5py.Group
+    keys: np.ndarray
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """uint8 (row, sample)."""
+        return self.group["status"][...]
+
+    @property
+    def samples(self) -> int:
+        return self.status.shape[1]
+
+    def finished(self, sample: int) -> frozenset[int]:
+        """The keys whose pictures of a sample need not be computed again."""
+        if sample >= self.samples:
+            return frozenset()
+        return frozenset(self.keys[~np.isin(self.status[:, sample], UNFINISHED)].tolist())
+
+    def picture(self, key: int, sample: int, size: tuple[int, ...]) -> tuple[np.ndarray, bool]:
+        """The pixels of one picture, and whether there is one to be judged. size : its shape."""
+        row = int(np.searchsorted(self.keys, key))
+        if row == len(self.keys) or self.keys[row] != key or sample >= self.samples:
+            return np.zeros(size, np.uint8), False
+        shown = self.status[row, sample] in (Status.ok, Status.never_active)
+        return (self.group["pixels"][row, sample] if shown else np.zeros(size, np.uint8)), shown
+
+    def rows(self, keys: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(indices into `keys`, rows here) of the keys that are held."""
+        _, there, here = np.intersect1d(np.asarray(keys), self.keys, return_indices=True)
+        return there, here
+
+    def small(self, name: str) -> np.ndarray | None:
+        """A whole array, or None if it was not recorded."""
+        return self.group[name][...] if name in self.group else None
+
+    def table(self, field: Field) -> ChunkTable:
+        """Where the pictures of a field are."""
+        return chunk_table(self.group[field.name], field.picture_axes)
+
+
+def same_attributes(group: h5py.Group, given: Mapping[str, object]) -> bool:
+    """Whether a group has exactly these attributes, besides those that the format gives every group."""
+    own = {name for name in group.attrs if name not in format.GENERAL}
+    return own == set(given) and all(np.array_equal(group.attrs[name], value) for name, value in given.items())
