@@ -14,7 +14,7 @@ from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
 from jobs.estimate import describe
 from jobs.execution import Execution
-from jobs.folder import merge_atlas, open_work, output, read_plan, write_plan
+from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stored_work, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
@@ -45,11 +45,15 @@ def atlas(config: DictConfig) -> int:
         print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
         return DONE
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
-        plan = together(read_plan(asked.out), plan)
+        before = read_plan(asked.out)
+        plan = together(before, plan)
+        if before is not None and before.record() != plan.record():
+            merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
-        run = Execution(open_work(plan, asked.out, resources), places)
+        work = open_work(plan, asked.out, resources)
+        run = Execution(work, places, Growing(work, asked.out).tick)
         run.compute_all()
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:

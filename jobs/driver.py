@@ -54,6 +54,7 @@ def run(
     key: str,
     progress: Progress,
     problems: list[str],
+    tick: Callable[[], None] = lambda: None,
 ) -> ExecutionReport:
     """Compute every task that has no shard, and store the results in the order of their arrival.
 
@@ -61,6 +62,7 @@ def run(
     work : called as work(task, shared) in a worker.
     shared, key : see `Cluster.run`.
     problems : a line for every shard that was set aside is added.
+    tick : called after each outcome.
     The failure of a task is recorded in place of its shard; the other tasks continue.
     """
     report = ExecutionReport()
@@ -85,6 +87,7 @@ def run(
                 report.failed[f"{task.method} of {task.words}"] = outcome.reason
                 log.error("task %s failed: %s\n%s", task.id, outcome.reason, outcome.detail)
             progress.advance(task)
+            tick()
     finally:
         progress.close()
     return report

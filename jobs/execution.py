@@ -16,10 +16,14 @@ from pipeline.work import Work
 
 @dataclass
 class Execution:
-    """Computes the tasks of a plan, stage by stage, on one cluster."""
+    """Computes the tasks of a plan, stage by stage, on one cluster.
+
+    tick : called after each outcome of a task.
+    """
 
     work: Work
     cluster: Callable[[], Cluster]
+    tick: Callable[[], None] = lambda: None
     report: driver.ExecutionReport = field(default_factory=driver.ExecutionReport)
 
     def compute_all(self, only: Method | None = None) -> None:
@@ -41,6 +45,14 @@ class Execution:
             return
         resources = self.work.resources
         done = driver.run(
-            tasks, self.work.shards, self.cluster, compute, resources, resources.key, Bars(), self.work.problems
+            tasks,
+            self.work.shards,
+            self.cluster,
+            compute,
+            resources,
+            resources.key,
+            Bars(),
+            self.work.problems,
+            self.tick,
         )
         self.report.add(done)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import sys
+import time
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.resources import Resources
 
 log = logging.getLogger("atlas")
+MERGE_SECONDS, MERGE_SHARE = 120.0, 0.05  # least time between two merges of a run, and their share of its time
 
 
 def read_plan(out: Path) -> Plan | None:
@@ -63,10 +65,8 @@ def open_work(plan: Plan, out: Path, resources: Resources | None = None) -> Work
     resources : what tasks read; None to use stored results only.
     """
     from pipeline.store.held import HeldAtlas
-    from pipeline.store.publishing import finish_interrupted
 
     shards, atlas = ShardFolder(out / "shards"), out / "atlas.h5"
-    finish_interrupted(atlas, shards)
     with HeldAtlas.open(atlas) as held:
         left = plan.without(registry.held_units(plan, held))
     return Work(plan, shards, atlas, left, resources)
@@ -91,6 +91,27 @@ def merge_atlas(work: Work, out: Path) -> MergeReport:
         return merge(work, out / "atlas.h5", _deciding_settings(work.plan), bar.update)
 
 
+class Growing:
+    """Merges what a run has computed so far, now and then, so that the atlas can be read while the run goes on.
+
+    Merges take at most one part in twenty of the run's time, and what is merged is removed from the shards.
+    """
+
+    def __init__(self, work: Work, out: Path) -> None:
+        self._work, self._out = work, out
+        self._next = time.monotonic() + MERGE_SECONDS
+
+    def tick(self) -> None:
+        """Merge, if it is time; called after each result."""
+        started = time.monotonic()
+        if started < self._next:
+            return
+        merge_atlas(self._work, self._out)
+        ended = time.monotonic()
+        log.info("merged in %.1f s", ended - started)
+        self._next = ended + max(MERGE_SECONDS, (ended - started) / MERGE_SHARE)
+
+
 def _deciding_settings(plan: Plan) -> str:
     """The settings that decide results, as YAML."""
     record = {
@@ -104,6 +125,8 @@ def _deciding_settings(plan: Plan) -> str:
 @contextmanager
 def output(out: Path, config: DictConfig):
     """Create the atlas folder, lock it for this run, and write a log of the run."""
+    from pipeline.store.publishing import finish_interrupted
+
     try:
         (out / "log").mkdir(parents=True, exist_ok=True)
         lock = open(out / ".lock", "w")  # noqa: SIM115 - held until the run ends
@@ -121,6 +144,7 @@ def output(out: Path, config: DictConfig):
         log.propagate = False
         log.info("configuration:\n%s", OmegaConf.to_yaml(config, resolve=True))
         try:
+            finish_interrupted(out / "atlas.h5", ShardFolder(out / "shards"))
             yield
         finally:
             log.removeHandler(handler)

@@ -53,7 +53,7 @@ class ChunkTable:
 
     def take(self, rows: np.ndarray, other: ChunkTable, other_rows: np.ndarray) -> None:
         """Take over rows of another table, whose further axes are not longer than this one's."""
-        at = (rows[:, None], slice(0, other.source.shape[1])) if self.source.ndim > 1 else rows
+        at = (rows, slice(0, other.source.shape[1])) if self.source.ndim > 1 else rows
         translated = np.array([self.number(source) for source in other.sources] + [-1], np.int32)
         self.source[at] = translated[other.source[other_rows]]
         self.place[at] = other.place[other_rows]

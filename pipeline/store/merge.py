@@ -22,7 +22,7 @@ from pipeline.store.held import HeldAtlas
 from pipeline.store.merging import Merge, MergeReport
 from pipeline.store.network import write_network
 from pipeline.store.parts import FOLDER, Parts
-from pipeline.store.publishing import is_open, pack, publish, size_of
+from pipeline.store.publishing import collect, is_open, pack_atlas, publish, size_of
 from pipeline.work import Work
 
 WHOLE_BELOW = 2e9  # bytes: a few seconds of writing
@@ -56,11 +56,11 @@ def _merge(work: Work, target: Path, settings: str, advance: Callable[[int], Non
             changed = parts.added or held.file is None or is_open(held.file) == small or _differs(held.file, linked)
         if changed:
             if small:
-                pack(linked, target, work.shards, merging.merged)
+                pack_atlas(linked, target, work.shards, merging.merged)
             else:
                 publish(linked, target, work.shards, merging.merged)
         else:
-            work.shards.remove(merging.merged)
+            collect(target)
     finally:
         linked.unlink(missing_ok=True)
     return merging.report
@@ -87,7 +87,7 @@ def _write(
 
 
 def _differs(held: h5py.File, linked: Path) -> bool:
-    """Whether a new atlas without new parts differs from the one before: in a group that is in no part, or by a link."""
+    """Whether an atlas without new parts differs from the one before: by its groups, or in one that is in no part."""
     with h5py.File(linked, "r") as new:
         for kind in format.SCHEMA:
             before, after = ([group.name for group in kind.within(file)] for file in (held, new))

@@ -1,4 +1,4 @@
-"""The parts of an open atlas: files that never change once they have their names, beside the small file that links them.
+"""The parts of an open atlas: files that never change once they have a name, and the small file that links them.
 
 OUT/atlas.h5 of an open atlas has the network and the units itself; every further group is an external link to
 OUT/parts/<name>.h5. A group's small arrays are in its part; its pictures are in files of pictures, one for each merge
@@ -152,7 +152,7 @@ class ChunkArray:
         )
 
     def take(self, rows: np.ndarray, held: ChunkTable, held_rows: np.ndarray) -> None:
-        """Refer to chunks that the atlas has already. rows, held_rows : indices of the same pictures, here and there."""
+        """Refer to chunks that the atlas has. rows, held_rows : indices of the same pictures, here and there."""
         self._array.table.take(rows, held, held_rows)
 
 

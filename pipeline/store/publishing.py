@@ -16,6 +16,7 @@ from pathlib import Path
 import h5py
 
 from atlas_viewer import format
+from pipeline.store.held import HeldAtlas
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.store.whole import write_whole_atlas
@@ -77,18 +78,20 @@ def publish(linked: Path, target: Path, shards: ShardFolder, merged: Sequence[st
     _replace(linked, target, used, shards, merged)
 
 
-def pack(
+def pack_atlas(
     linked: Path,
-    target: Path,
+    target: Path | None = None,
     shards: ShardFolder | None = None,
     merged: Sequence[str] = (),
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Write an open atlas as one whole file at `target`, and remove its parts.
+    """Write an open atlas as one whole file, and remove its parts.
 
-    linked : the file of the open atlas; it may be `target` itself.
+    linked : the file of the open atlas.
+    target : the whole file; None for `linked` itself.
     advance : called with the number of bytes of pictures just copied.
     """
+    target = linked if target is None else target
     whole = target.with_name(f".{target.name}.part")
     try:
         with h5py.File(linked, "r") as opened:
@@ -99,13 +102,28 @@ def pack(
 
 
 def finish_interrupted(target: Path, shards: ShardFolder) -> None:
-    """Remove the shards that are in the atlas already, where a merge died between its rename and their removal."""
+    """Remove what a run left that died: shards that are in the atlas already, and files that it did not complete.
+
+    No other run may write to the folder at the same time.
+    """
     note = _note(shards)
     with suppress(OSError, ValueError):
         inode, merged = json.loads(note.read_text())
         if target.stat().st_ino == inode:
             shards.remove(merged)
     note.unlink(missing_ok=True)
+    for left in (*target.parent.glob(".atlas.h5.*"), *shards.folder.glob("*/.*.part"), *shards.folder.glob(".*.part")):
+        left.unlink(missing_ok=True)
+    collect(target)
+
+
+def collect(target: Path) -> None:
+    """Remove parts that the atlas does not use, unless a reader may still need them."""
+    _close_unread()
+    if (target.parent / FOLDER).is_dir() and not _read_elsewhere:
+        with HeldAtlas.open(target) as held:
+            used = () if held.file is None else used_files(held.file)
+        _collect(target.parent / FOLDER, used)
 
 
 def _replace(new: Path, target: Path, used: Collection[str], shards: ShardFolder | None, merged: Sequence[str]) -> None:

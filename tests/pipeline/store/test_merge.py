@@ -7,49 +7,19 @@ import h5py
 import numpy as np
 import pytest
 from cards import asking_styles, small_plan, style_record
+from fake_shards import fake_shard, picture
 
 from atlas_viewer import format
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.validator import check
-from pipeline.methods.ascent.task import AscentTask, ascent_tasks
+from pipeline.methods.ascent.task import ascent_tasks
 from pipeline.methods.registry import cut, held_units
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
 from pipeline.store.merge import merge
 from pipeline.store.merging import MergeReport
-from pipeline.store.shard import Pieces, ShardFolder, encode_shard
+from pipeline.store.shard import ShardFolder
 from pipeline.work import Work
-
-POINTS = 4
-
-
-def picture(task: AscentTask, unit: int) -> np.ndarray:
-    return np.random.RandomState([unit, task.sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
-
-
-def fake_shard(task: AscentTask, dead: int | None = None, without: str = "") -> bytes:
-    """What computing the task would store, with pictures that tell unit and sample; unit 4 stopped at step 6.
-
-    without : an array that is left out.
-    """
-    count = len(task.units)
-    status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
-    encode = STYLE["pixels"].encode
-    chunks = [None if unit == dead else encode(picture(task, unit)[None, None]) for unit in task.units]
-    arrays = {
-        "pixels": Pieces("u1", (count, 9, 9, 3), chunks),
-        "activation": np.array(task.units, np.float32) + task.sample / 10,
-        "activation_float": np.array(task.units, np.float32),
-        "best_step": np.full(count, 5, np.int32),
-        "stopped": np.array([6 if unit == 4 else -1 for unit in task.units], np.int32),
-        "status": status,
-        "attempt": np.zeros(count, np.uint8),
-        "trace": np.zeros((count, POINTS), np.float32),
-        "trace_step": np.arange(POINTS, dtype=np.int32),
-    }
-    arrays.pop(without, None)
-    return encode_shard(task.record(), arrays, {"halved": 0, "packages": ["numpy 1"]})
 
 
 def store(plan: Plan, folder: ShardFolder, order=lambda tasks: tasks, dead: int | None = None) -> None:
@@ -157,8 +127,9 @@ def test_what_nobody_asked_for_is_no_gap(tmp_path):
 
 def test_an_old_atlas_stays_when_the_new_one_cannot_be_written(tmp_path, plan, monkeypatch):
     folder, target = ShardFolder(tmp_path), tmp_path / "atlas.h5"
+    merged(plan, folder, target)
+    old = target.read_bytes()
     store(plan, folder)
-    target.write_bytes(b"old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -166,5 +137,6 @@ def test_an_old_atlas_stays_when_the_new_one_cannot_be_written(tmp_path, plan, m
     monkeypatch.setattr("pipeline.methods.scores.store.ScoresWriter.write_rest", full)
     with pytest.raises(OSError, match="cannot be written"):
         merged(plan, folder, target)
-    assert target.read_bytes() == b"old"
+    assert target.read_bytes() == old
+    assert not (tmp_path / "parts").exists() or not any((tmp_path / "parts").glob(".*"))
     assert not list(tmp_path.glob(".atlas*"))

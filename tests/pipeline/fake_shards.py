@@ -1,0 +1,40 @@
+"""Shards of gradient ascent without any ascent: what computing a task would store."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atlas_viewer import format
+from atlas_viewer.evidence.ascent import STYLE
+from pipeline.methods.ascent.task import AscentTask
+from pipeline.store.shard import Pieces, encode_shard
+
+POINTS = 4
+
+
+def picture(task: AscentTask, unit: int) -> np.ndarray:
+    return np.random.RandomState([unit, task.sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
+
+
+def fake_shard(task: AscentTask, dead: int | None = None, without: str = "") -> bytes:
+    """What computing the task would store, with pictures that tell unit and sample; unit 4 stopped at step 6.
+
+    without : an array that is left out.
+    """
+    count = len(task.units)
+    status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
+    encode = STYLE["pixels"].encode
+    chunks = [None if unit == dead else encode(picture(task, unit)[None, None]) for unit in task.units]
+    arrays = {
+        "pixels": Pieces("u1", (count, 9, 9, 3), chunks),
+        "activation": np.array(task.units, np.float32) + task.sample / 10,
+        "activation_float": np.array(task.units, np.float32),
+        "best_step": np.full(count, 5, np.int32),
+        "stopped": np.array([6 if unit == 4 else -1 for unit in task.units], np.int32),
+        "status": status,
+        "attempt": np.zeros(count, np.uint8),
+        "trace": np.zeros((count, POINTS), np.float32),
+        "trace_step": np.arange(POINTS, dtype=np.int32),
+    }
+    arrays.pop(without, None)
+    return encode_shard(task.record(), arrays, {"halved": 0, "packages": ["numpy 1"]})

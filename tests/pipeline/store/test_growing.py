@@ -1,0 +1,216 @@
+"""An atlas that grows: additions write what is new, nothing is needed twice, a death at any moment loses nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from cards import asking_styles, style_record
+from fake_shards import fake_shard, picture
+
+from atlas_viewer.validator import check
+from pipeline.errors import OutputError
+from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.registry import cut, held_units
+from pipeline.plan import Plan
+from pipeline.store.held import HeldAtlas
+from pipeline.store.merge import merge
+from pipeline.store.publishing import finish_interrupted, is_open, pack_atlas, size_of
+from pipeline.store.shard import ShardFolder
+from pipeline.work import Work
+
+OPEN, WHOLE = 0, 1e9  # bytes below which a merge writes a whole file
+
+
+def asking(units: tuple[int, ...], styles: tuple[str, ...] = ("plain",), samples: int = 1) -> Plan:
+    return asking_styles({"conv1": units}, [style_record(name) for name in styles], samples)
+
+
+def grow(plan: Plan, out: Path, whole_below: float = OPEN) -> int:
+    """Compute what the atlas in a folder lacks, and merge it; return the number of pictures computed."""
+    work, computed = opened(plan, out), 0
+    for task in work.tasks["ascent"]:
+        work.shards.write(task.id, fake_shard(task))
+        computed += task.count
+    merge(work, out / "atlas.h5", "a: 1", lambda _: None, whole_below)
+    return computed
+
+
+def opened(plan: Plan, out: Path) -> Work:
+    finish_interrupted(out / "atlas.h5", ShardFolder(out / "shards"))
+    with HeldAtlas.open(out / "atlas.h5") as held:
+        left = plan.without(held_units(plan, held))
+    return cut(Work(plan, ShardFolder(out / "shards"), out / "atlas.h5", left))
+
+
+def files(out: Path) -> dict[str, tuple[int, int]]:
+    """Name → inode and time of writing of everything but folders."""
+    return {
+        str(path.relative_to(out)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+def bytes_at_once(plan: Plan, out: Path) -> bytes:
+    grow(plan, out, WHOLE)
+    return (out / "atlas.h5").read_bytes()
+
+
+def assert_shows(out: Path, plan: Plan) -> None:
+    """Every picture of the plan is where it belongs, in a file that the schema allows."""
+    with h5py.File(out / "atlas.h5") as file:
+        assert check(file) == []
+        for task in ascent_tasks(plan):
+            group = file[f"layers/conv1/ascent/{task.style.name}"]
+            rows = {unit: row for row, unit in enumerate(file["layers/conv1/units/index"][...].tolist())}
+            for unit in task.units:
+                assert np.array_equal(group["pixels"][rows[unit], task.sample], picture(task, unit))
+                assert group["activation"][rows[unit], task.sample] == np.float32(np.float32(unit) + task.sample / 10)
+
+
+@pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
+def test_an_atlas_grown_in_steps_has_the_bytes_of_one_made_at_once(tmp_path, whole_below):
+    steps = [asking((3, 7)), asking((3,), ("plain", "other")), asking((0, 3, 5), samples=2), asking(tuple(range(20)))]
+    plan, before = steps[0], 0
+    for step in steps:
+        plan = plan.union(step)
+        pictures = sum(map(len, plan.parts.values()))
+        assert grow(plan, tmp_path, whole_below) == pictures - before
+        before = pictures
+        assert_shows(tmp_path, plan)
+        assert not list((tmp_path / "shards").rglob("*.shard"))
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert is_open(file) == (whole_below == OPEN)
+    pack_atlas(tmp_path / "atlas.h5")
+    assert not (tmp_path / "parts").exists()
+    assert (tmp_path / "atlas.h5").read_bytes() == bytes_at_once(plan, tmp_path / "once")
+
+
+def test_the_same_request_again_writes_nothing(tmp_path):
+    for whole_below in (OPEN, WHOLE):
+        out = tmp_path / str(whole_below)
+        grow(asking((1, 2)), out, whole_below)
+        before = files(out)
+        assert grow(asking((1, 2)), out, whole_below) == 0
+        assert files(out) == before
+
+
+def test_an_addition_writes_its_own_part_and_leaves_the_others(tmp_path):
+    plan = asking(tuple(range(20)))
+    grow(plan, tmp_path)
+    before = files(tmp_path)
+    grow(plan.union(asking((4,), ("other",))), tmp_path)
+    after = files(tmp_path)
+    assert {name: after[name] for name in before if name.startswith("parts/")} == {
+        name: kept for name, kept in before.items() if name.startswith("parts/")
+    }
+    assert len(after) == len(before) + 2  # the group, and its pictures
+
+
+def test_a_whole_atlas_is_added_to_without_being_copied(tmp_path):
+    plan = asking(tuple(range(20)))
+    grow(plan, tmp_path, WHOLE)
+    inode = (tmp_path / "atlas.h5").stat().st_ino
+    later = plan.union(asking((4, 5), ("plain", "other"), samples=2))
+    grow(later, tmp_path, OPEN)
+    assert inode in {path.stat().st_ino for path in (tmp_path / "parts").iterdir()}
+    assert_shows(tmp_path, later)
+    assert size_of(tmp_path / "atlas.h5") == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    pack_atlas(tmp_path / "atlas.h5")
+    assert (tmp_path / "atlas.h5").read_bytes() == bytes_at_once(later, tmp_path / "once")
+
+
+def test_who_reads_an_atlas_while_it_grows_sees_it_as_it_was(tmp_path):
+    plan = asking(tuple(range(20)))
+    grow(plan, tmp_path)
+    with h5py.File(tmp_path / "atlas.h5") as reading:
+        later = plan.union(asking((4, 21)))
+        grow(later, tmp_path)
+        grow(later.union(asking((4,), samples=3)), tmp_path)
+        group = reading["layers/conv1/ascent/plain"]  # its part is opened only now
+        assert group["pixels"].shape[:2] == (20, 1)
+        for task in ascent_tasks(plan):
+            assert np.array_equal(group["pixels"][task.units[-1], 0], picture(task, task.units[-1]))
+    grow(later.union(asking((5,), samples=3)), tmp_path)
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert is_open(file)
+    assert (
+        len(list((tmp_path / "parts").iterdir())) == 5
+    )  # the group, and the pictures of four merges; what only the reader needed is gone
+
+
+def test_a_damaged_atlas_is_not_written_over(tmp_path):
+    grow(asking((1, 2)), tmp_path)
+    path = tmp_path / "atlas.h5"
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="damaged .* its results may be nowhere else"):
+        grow(asking((1, 2, 3)), tmp_path)
+    assert files(tmp_path) == before
+
+
+CALLS = ((os, "fsync"), (os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (Path, "replace"),
+         (Path, "unlink"), (h5py.File, "close"), (h5py.Group, "create_dataset"), (h5py.Group, "require_group"),
+         (os, "rmdir"))  # fmt: skip
+
+
+def dying_at(number: int, work: Callable[[], object]) -> bool:
+    """Run `work` in a process of its own that dies at its n-th call that touches a file; False if it ended before."""
+    child = os.fork()
+    if child == 0:
+        left = [number]
+        for owner, name in CALLS:
+            real = getattr(owner, name)
+
+            def counted(*args, _real=real, **options):
+                left[0] -= 1
+                if left[0] == 0:
+                    os._exit(9)
+                return _real(*args, **options)
+
+            setattr(owner, name, counted)
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+def assert_survives(tmp_path: Path, whole_below: float, calls: Iterable[int]) -> int:
+    """Let a merge die at each of these calls, and go on; return the number of the last at which it died."""
+    first, then = asking((1, 2)), asking((1, 2)).union(asking((2, 5), ("plain", "other")))
+    expected, last = bytes_at_once(then, tmp_path / "once"), 0
+    for number in calls:
+        out = tmp_path / str(number)
+        grow(first, out, whole_below)
+        if not dying_at(number, partial(grow, then, out, whole_below)):
+            break
+        last = number
+        assert_shows(out, first)
+        grow(then, out, whole_below)
+        assert_shows(out, then)
+        assert not [path for path in out.rglob("*") if path.suffix in (".part", ".shard")]
+        pack_atlas(out / "atlas.h5")
+        assert (out / "atlas.h5").read_bytes() == expected
+    return last
+
+
+@pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
+def test_a_death_leaves_an_atlas_that_can_be_read_and_completed(tmp_path, whole_below):
+    assert assert_survives(tmp_path, whole_below, range(17, 200, 41)) > 17
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
+def test_a_death_at_any_call_leaves_an_atlas_that_can_be_read_and_completed(tmp_path, whole_below):
+    assert assert_survives(tmp_path, whole_below, count(1)) > 100
