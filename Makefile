@@ -103,7 +103,7 @@ clean: ## remove the environments and caches; never an atlas
 	rm -rf .venv .venv-zoo .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-shards: ## remove the shards of an atlas that is finished (an addition then recomputes everything): OUT=
+clean-shards: ## remove what is kept of the passes over a dataset (other units then need another pass): OUT=
 	@test -n "$(OUT)" || { echo "clean-shards: give the folder of the atlas with OUT=…" >&2; exit 2; }
 	@test -f "$(OUT)/atlas.h5" || { echo "$(OUT)/atlas.h5: not found; nothing is removed" >&2; exit 2; }
 	rm -rf "$(OUT)/shards"
