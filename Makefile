@@ -21,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels status prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -46,6 +46,9 @@ fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
 
 pixels: .venv/atlas ## add the images to an atlas made with tops.pixels=pointers: MODEL= DATASET= OUT=
 	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+
+status: .venv/atlas ## print how far a run is, by method and machine, while it goes on: OUT=
+	$(RUN) jobs.status $(OUT_IS) $(ARGS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)

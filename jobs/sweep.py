@@ -91,7 +91,8 @@ def sweep(config: DictConfig) -> int:
         words = f"{len(records)} settings of {sum(map(len, units.values()))} units"
         print(f"{card.name}@{card.digest[:12]}: {words} into {out}/", file=sys.stderr)
         resources = Resources(network, None, priors.by_digest(), priors.start_codes)
-        run = Execution(Work(plan, ShardFolder(out / "shards"), resources), places)
+        work = Work(plan, ShardFolder(out / "shards"), resources)
+        run = Execution(work, places, retry_failed=read_flag(config, "retry_failed"))
         run.compute_all(method)
         merged = merge_atlas(run.work, out)
         for name, judge in judges.items():
@@ -104,9 +105,9 @@ def sweep(config: DictConfig) -> int:
     for line in run.work.problems:
         print(f"warning: {line}", file=sys.stderr)
     _report_best(out, method.name, units, pages)
-    for words, reason in list(run.report.failed.items())[:10]:
-        print(f"failed: {words}: {reason}; the same command tries it again", file=sys.stderr)
-    return GAPS if run.report.failed or merged.failed or merged.missing else DONE
+    for line in run.report.lines():
+        print(line, file=sys.stderr)
+    return GAPS if run.report.failed or run.report.failed_before or merged.failed or merged.missing else DONE
 
 
 def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> Units:

@@ -79,6 +79,7 @@ class PriorTask(Task):
     prior: PriorCard
 
     method, noun = "priors", "priors"
+    needs_device = False
     count = 1
     seconds = 0.01
 
