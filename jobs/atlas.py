@@ -53,7 +53,7 @@ def atlas(config: DictConfig) -> int:
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         work = open_work(plan, asked.out, resources)
-        run = Execution(work, places, Growing(work, asked.out).tick)
+        run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
         run.compute_all()
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
@@ -103,14 +103,12 @@ def _summary(report: ExecutionReport, work: Work, merged: MergeReport, out: Path
         print(f"{out}/atlas.h5: {pictures}, {size:.1f} MB", file=sys.stderr)
     if pages:
         print(f"open {out}/site/index.html", file=sys.stderr)
-    if not report.failed and not merged.failed and not merged.missing:
+    if not report.failed and not report.failed_before and not merged.failed and not merged.missing:
         return DONE
-    for words, reason in list(report.failed.items())[:10]:
-        print(f"failed: {words}: {reason}", file=sys.stderr)
-    print(
-        f"{merged.failed} pictures failed, {merged.missing} are missing; the same command tries them again",
-        file=sys.stderr,
-    )
+    for line in report.lines():
+        print(line, file=sys.stderr)
+    again = "; the same command computes them" if merged.missing and not merged.failed else ""
+    print(f"{merged.failed} pictures failed, {merged.missing} are missing{again}", file=sys.stderr)
     return GAPS
 
 

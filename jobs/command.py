@@ -12,7 +12,21 @@ from jobs.console import DONE, REFUSED, run_job
 from pipeline.errors import nearest
 
 PROGRAM = "visualization-atlas"
-JOBS = ("atlas", "layers", "fetch", "site", "compare", "score", "sweep", "pixels", "pack", "prior", "train", "photos")
+JOBS = (
+    "atlas",
+    "layers",
+    "fetch",
+    "site",
+    "compare",
+    "score",
+    "sweep",
+    "pixels",
+    "pack",
+    "status",
+    "prior",
+    "train",
+    "photos",
+)
 PLAN = "plan"  # the job atlas with plan=true
 # What the Makefile's variables are called as options of a job.
 VARIABLES = {"MODEL": "model", "DATASET": "dataset", "OUT": "out", "JUDGE": "model@judge", "LAYER": "layer"}

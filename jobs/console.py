@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,13 +47,14 @@ def run_job(
 ) -> None:
     """Run a job with the configuration that the command line describes, and exit with its code.
 
-    An error that the user can fix is printed on one line; the exit code is then 2. After Ctrl-C a line states how to
-    continue; the exit code is then 130.
+    An error that the user can fix is printed on one line; the exit code is then 2. After Ctrl-C or SIGTERM a line
+    states how to continue; the exit code is then 130.
 
     program : what comes before the job's name on the command line, for --help.
     spelled : an error's text → the same, with commands as the user types them.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _stop_on_sigterm()
     try:
         sys.exit(_run(job, config, doc, arguments, program))
     except AtlasError as error:
@@ -63,6 +66,12 @@ def run_job(
     except BrokenPipeError:  # the reader of the output has closed it (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM, which schedulers send, stop a job as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str], program: str) -> int:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from jobs.cluster import Cluster, Done
+from jobs.cluster import Cluster
+from jobs.dispatch import Event, TaskQueue
+from jobs.ledger import Ledger
+from jobs.outcome import Compute, Done
+from jobs.progress import Bars
 from pipeline.store.shard import ShardFolder
 from pipeline.task import Task
 
 log = logging.getLogger("atlas")
-
-
-class Progress(Protocol):
-    """Receives the progress of a method's tasks."""
-
-    def start(self, method: str, total: Sequence[Task], done: Sequence[Task]) -> None: ...
-
-    def advance(self, task: Task) -> None: ...
-
-    def close(self) -> None: ...
+_SHOWN = 10  # failures that are printed
 
 
 @dataclass
@@ -31,71 +25,146 @@ class ExecutionReport:
 
     kept : number of tasks whose shards were stored before.
     computed : number of tasks computed now.
-    failed : description of a task → reason.
+    failed : description of a task that failed now → reason.
+    certain : those of them that failed by their own fault, and would fail again.
+    failed_before : the same for tasks that failed by their own fault in an earlier run, and were not tried.
     """
 
     kept: int = 0
     computed: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    certain: dict[str, str] = field(default_factory=dict)
+    failed_before: dict[str, str] = field(default_factory=dict)
 
-    def add(self, other: ExecutionReport) -> None:
-        """Add the report of another part of the same run."""
-        self.kept += other.kept
-        self.computed += other.computed
-        self.failed.update(other.failed)
+    def lines(self) -> list[str]:
+        """What failed, in a few lines for people, and what the next run does about it."""
+        shown = {**self.failed, **self.failed_before}
+        lines = [f"failed: {words}: {reason}" for words, reason in list(shown.items())[:_SHOWN]]
+        if len(shown) > _SHOWN:
+            lines.append(f"failed: {len(shown) - _SHOWN} more, see the log")
+        sure = {**self.certain, **self.failed_before}
+        if sure:
+            (reason, count), *_ = Counter(sure.values()).most_common(1)
+            of_all = "" if count == len(sure) else f" ({count} of them)"
+            before = f", {len(self.failed_before)} of them in earlier runs" if self.failed_before else ""
+            lines.append(
+                f"{len(sure)} tasks failed by their own fault{before}, and would fail again: {reason}{of_all}; "
+                f"retry_failed=true tries them all the same"
+            )
+        if len(self.failed) > len(self.certain):
+            lines.append(
+                f"{len(self.failed) - len(self.certain)} tasks failed by faults of machines; the same command tries "
+                f"them again"
+            )
+        return lines
 
 
-def run(
-    tasks: Sequence[Task],
-    shards: ShardFolder,
-    cluster: Callable[[], Cluster],
-    work: Callable[[Task, object], bytes],
-    shared: object,
-    key: str,
-    progress: Progress,
-    problems: list[str],
-    tick: Callable[[], None] = lambda: None,
-) -> ExecutionReport:
-    """Compute every task that has no shard, and store the results in the order of their arrival.
+@dataclass(eq=False)
+class Batch:
+    """Tasks that were added together. left : how many of them have no outcome yet."""
+
+    left: int = 0
+
+
+@dataclass
+class Driver:
+    """Drives tasks, which may be added while others run, to their shards.
 
     cluster : returns the cluster; called only if a task has to be computed.
     work : called as work(task, shared) in a worker.
     shared, key : see `Cluster.run`.
     problems : a line for every shard that was set aside is added.
+    retry_failed : whether to try tasks that failed by their own fault before.
     tick : called after each outcome.
     The failure of a task is recorded in place of its shard; the other tasks continue.
     """
-    report = ExecutionReport()
-    open_tasks, done = [], []
-    for task in tasks:
-        (done if _is_done(task, shards, problems) else open_tasks).append(task)
-    report.kept = len(done)
-    if not open_tasks:
-        return report
-    opened = cluster()
-    progress.start(tasks[0].method, tasks, done)
-    try:
-        started = time.monotonic()
-        for task, outcome in opened.run(work, shared, key, open_tasks):
-            if isinstance(outcome, Done):
-                shards.write(task.id, outcome.data)
-                report.computed += 1
-                log.info("task %s done, %d bytes, %.1f s since start", task.id, len(outcome.data),
-                         time.monotonic() - started)  # fmt: skip
+
+    shards: ShardFolder
+    cluster: Callable[[], Cluster]
+    work: Compute
+    shared: object
+    key: str
+    ledger: Ledger
+    problems: list[str]
+    retry_failed: bool = False
+    tick: Callable[[], None] = lambda: None
+    report: ExecutionReport = field(default_factory=ExecutionReport)
+
+    def __post_init__(self) -> None:
+        self._queue = TaskQueue()
+        self._batches: dict[int, Batch] = {}  # task → its batch
+        self._bars = Bars(self.ledger)
+
+    def add(self, tasks: Sequence[Task], order: int = 0) -> Batch:
+        """Add tasks; those that are stored, or would fail again, are settled at once.
+
+        order : tasks of a lower order start first.
+        """
+        waiting, stored, failed = [], [], []
+        for task in tasks:
+            if self._is_stored(task):
+                stored.append(task)
+            elif (reason := self._would_fail_again(task)) is not None:
+                failed.append(task)
+                self.report.failed_before[_words(task)] = reason
             else:
-                shards.write_reason(task.id, outcome.reason)
-                report.failed[f"{task.method} of {task.words}"] = outcome.reason
-                log.error("task %s failed: %s\n%s", task.id, outcome.reason, outcome.detail)
-            progress.advance(task)
-            tick()
-    finally:
-        progress.close()
-    return report
+                waiting.append(task)
+        self.report.kept += len(stored)
+        self.ledger.add(waiting, stored=stored, failed_before=failed)
+        batch = Batch(len(waiting))
+        self._batches |= {id(task): batch for task in waiting}
+        self._queue.add(waiting, order)
+        return batch
+
+    def run(self, settled: Callable[[Batch], None] = lambda batch: None) -> None:
+        """Compute all tasks that were added. settled : called when the last task of a batch has its outcome.
+
+        Raises EnvironmentFault if no machine is left that works, OutputError if a result cannot be stored.
+        """
+        if not len(self._queue):
+            return
+        outcomes = self.cluster().run(self.work, self.shared, self.key, self._queue, self._note)
+        try:
+            for task, outcome in outcomes:
+                if isinstance(outcome, Done):
+                    self.shards.write(task.id, outcome.data)
+                    self.report.computed += 1
+                else:
+                    self.shards.write_reason(task.id, outcome.reason, certain=not outcome.environment)
+                    self.report.failed[_words(task)] = outcome.reason
+                    if not outcome.environment:
+                        self.report.certain[_words(task)] = outcome.reason
+                self.ledger.settled(task, outcome)
+                self._bars.show(task.method)
+                batch = self._batches.pop(id(task))
+                batch.left -= 1
+                if not batch.left:
+                    settled(batch)
+                self.tick()
+        finally:
+            outcomes.close()  # cancels what is in flight
+            self._bars.close()
+
+    def _note(self, event: Event) -> None:
+        self.ledger.note(event)
+        if event.name == "left_out":
+            facts = event.facts
+            self._bars.say(
+                f"{facts['node']} is left out, because {facts['tasks']} tasks in a row failed there: {facts['reason']}"
+            )
+
+    def _is_stored(self, task: Task) -> bool:
+        before = len(self.problems)
+        shard = self.shards.take(task.id, task.record(), self.problems)
+        for problem in self.problems[before:]:
+            log.warning("%s", problem)
+        return shard is not None
+
+    def _would_fail_again(self, task: Task) -> str | None:
+        """The reason for which a task failed before, if that is its own fault."""
+        failure = None if self.retry_failed else self.shards.failure(task.id)
+        return failure.reason if failure is not None and failure.certain else None
 
 
-def _is_done(task: Task, shards: ShardFolder, problems: list[str]) -> bool:
-    before = len(problems)
-    shard = shards.take(task.id, task.record(), problems)
-    for problem in problems[before:]:
-        log.warning("%s", problem)
-    return shard is not None
+def _words(task: Task) -> str:
+    return f"{task.method} of {task.words}"

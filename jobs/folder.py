@@ -8,13 +8,13 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from jobs.run_log import RunLogFile, write_event
 from pipeline.errors import OutputError
 from pipeline.methods import registry
 from pipeline.plan import Plan
@@ -135,14 +135,13 @@ def output(out: Path, config: DictConfig):
     with lock:
         _hold(lock, out)
         try:
-            handler = logging.FileHandler(out / "log" / f"{datetime.now():%Y-%m-%d-%H%M%S}.log")
+            handler = RunLogFile(out / "log")
         except OSError as error:
             raise _unwritable(out, error) from None
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-        log.info("configuration:\n%s", OmegaConf.to_yaml(config, resolve=True))
+        write_event("run", command=sys.argv, configuration=OmegaConf.to_container(config, resolve=True))
         try:
             finish_interrupted(out / "atlas.h5", ShardFolder(out / "shards"))
             yield

@@ -56,7 +56,9 @@ def pixels(config: DictConfig) -> int:
         merged = merge_atlas(work, out)
         build_pages(out, workers=None)
     print(f"{out}/atlas.h5: has the pixels of {len(work.images)} images", file=sys.stderr)
-    return GAPS if run.report.failed or merged.missing or merged.failed else DONE
+    for line in run.report.lines():
+        print(line, file=sys.stderr)
+    return GAPS if run.report.failed or run.report.failed_before or merged.missing or merged.failed else DONE
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.cluster import Done, Failed, Outcome, RayCluster
+from jobs.outcome import Done, Failed, Outcome
+from jobs.ray_cluster import RayCluster
 from pipeline.errors import AtlasError, SettingsError, TrainingError
 from pipeline.settings import ClusterSettings, DeviceSettings, check
 

@@ -13,7 +13,7 @@ from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.estimate import describe
 from jobs.execution import Execution
-from jobs.folder import merge_atlas, open_work, output, read_plan, write_plan
+from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, write_plan
 from jobs.judging import judge_settings, judged_classes
 from jobs.opening import OpenedPriors, open_priors
 from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_settings, read_units
@@ -89,7 +89,8 @@ def sweep(config: DictConfig) -> int:
         words = f"{len(records)} settings of {sum(map(len, units.values()))} units"
         print(f"{card.name}@{card.digest[:12]}: {words} into {out}/", file=sys.stderr)
         resources = Resources(network, None, priors.by_digest(), priors.start_codes)
-        run = Execution(open_work(plan, out, resources), places)
+        work = open_work(plan, out, resources)
+        run = Execution(work, places, Growing(work, out).tick, retry_failed=read_flag(config, "retry_failed"))
         run.compute_all(method)
         merged = merge_atlas(run.work, out)
         for name, judge in judges.items():
@@ -102,9 +103,9 @@ def sweep(config: DictConfig) -> int:
     for line in run.work.problems:
         print(f"warning: {line}", file=sys.stderr)
     _report_best(out, method.name, units, pages)
-    for words, reason in list(run.report.failed.items())[:10]:
-        print(f"failed: {words}: {reason}; the same command tries it again", file=sys.stderr)
-    return GAPS if run.report.failed or merged.failed or merged.missing else DONE
+    for line in run.report.lines():
+        print(line, file=sys.stderr)
+    return GAPS if run.report.failed or run.report.failed_before or merged.failed or merged.missing else DONE
 
 
 def _units(card: NetworkCard, addresses: tuple[str, ...] | None, count: int) -> Units:

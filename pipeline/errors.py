@@ -9,6 +9,7 @@ __all__ = [
     "DataError",
     "DefinitionError",
     "DownloadError",
+    "EnvironmentFault",
     "FormatError",
     "MissingError",
     "OutputError",
@@ -43,6 +44,13 @@ class DownloadError(AtlasError, OSError):
 
 class DataError(AtlasError, ValueError):
     """A dataset that cannot be read, or that is not the expected one."""
+
+
+class EnvironmentFault(AtlasError, OSError):
+    """A fault of the machine and not of the task: files that cannot be read there, no device, no memory, a lost worker.
+
+    It is never stored as a result. The task is tried on another machine, and by the next run.
+    """
 
 
 class OutputError(AtlasError, OSError):

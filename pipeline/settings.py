@@ -235,10 +235,13 @@ class ClusterSettings:
     kind : "serial", "local" or "ray".
     workers : tasks at a time; None for as many as the machine or cluster can run.
     address : address of the running cluster ("ray" only); None for the cluster that this machine belongs to.
-    retries : further tries of a task whose worker was lost.
+    retries : further attempts of a task after faults of machines: a lost worker, a file that cannot be read, a timeout.
     gpus_per_task : GPUs (or a share of one) reserved for a task on a GPU.
     memory_bytes : memory reserved for a task.
     store_bytes : size of the object store that "local" starts.
+    timeout_seconds, timeout_factor : a task is cancelled and tried elsewhere after timeout_seconds, or timeout_factor
+        times its estimated time if that is longer; timeout_seconds None for never.
+    wait_for_nodes : seconds to wait for a node that can run a task; None for ever ("ray" only).
     """
 
     kind: str
@@ -248,9 +251,17 @@ class ClusterSettings:
     gpus_per_task: float
     memory_bytes: int
     store_bytes: int
+    timeout_seconds: float | None
+    timeout_factor: float
+    wait_for_nodes: float | None
 
     def __post_init__(self) -> None:
         check_choice("cluster", self.kind, ("serial", "local", "ray"))
+        for name in ("timeout_seconds", "wait_for_nodes"):
+            value = getattr(self, name)
+            if value is not None:
+                check(f"cluster.{name}", value, "more than 0, or null", value > 0)
+        check("cluster.timeout_factor", self.timeout_factor, "1 or more", self.timeout_factor >= 1)
         if self.workers is not None:
             check("cluster.workers", self.workers, "1 or more", self.workers >= 1)
         check("cluster.retries", self.retries, "0 or more", self.retries >= 0)

@@ -19,10 +19,12 @@ class Task(ABC):
 
     method : name of the method in reports and records.
     noun : what `count` counts.
+    needs_device : whether it computes on the run's device; without, any CPU will do.
     """
 
     method: str
     noun = "pictures"
+    needs_device = True
 
     @property
     @abstractmethod

@@ -53,7 +53,7 @@ STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods
 # The longest name that fits a module is its place. Folders on one floor do not know each other.
 TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
-    "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
+    "jobs.ray_cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
     "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
     "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),
@@ -212,7 +212,7 @@ def test_every_folder_has_a_place_in_the_table():
         ("pipeline.somewhere", "import json"),
         ("jobs.atlas", "def f():\n    import ray"),
         ("jobs.atlas", "import torch"),
-        ("jobs.cluster", "import ray"),
+        ("jobs.ray_cluster", "import ray"),
         ("atlas_viewer.atlas", "import pandas"),
         ("atlas_viewer.atlas", "if True:\n    import pipeline"),
     ],

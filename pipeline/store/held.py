@@ -68,20 +68,17 @@ class HeldAtlas:
                 return group
         return None
 
-    def pictures(
-        self, layer: str, kind: Group, attribute: str, name: str, revision: int | None = None
-    ) -> HeldPictures | None:
+    def pictures(self, layer: str, kind: Group, attribute: str, name: str, revision: int) -> HeldPictures | None:
         """The pictures of a setting in a layer; None if there are none, or an older revision made them.
 
         attribute : the attribute of the group that holds the setting's name.
-        revision : None for any.
         """
         parent = self.layer_groups.get(layer)
         if parent is None:
             return None
         method = kind.path.split("/")[3]
         group = self.named(f"{parent}/{method}", attribute, name)
-        if group is None or revision not in (None, group.attrs.get("revision")):
+        if group is None or group.attrs.get("revision") != revision:
             return None
         return HeldPictures(kind, group, self.units(layer))
 

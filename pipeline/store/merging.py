@@ -15,7 +15,7 @@ from pipeline.store.held import HeldAtlas
 from pipeline.store.parts import Parts
 from pipeline.store.shard import Shard
 from pipeline.task import Task
-from pipeline.work import Work
+from pipeline.work import KnownImage, Work
 
 
 @dataclass
@@ -67,6 +67,12 @@ class Merge:
     def present(self) -> frozenset[str]:
         """Ids of the tasks that have a shard, or a record of their failure."""
         return self.work.shards.present()
+
+    @cached_property
+    def images(self) -> dict[int, KnownImage]:
+        """Number → image, for all images that results refer to; as long as some are not known yet, also those held."""
+        complete = "memorisation" in self.work.results
+        return self.work.images if complete else {**self.held.images, **self.work.images}
 
     def news(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks with a result, or a reason for none, that is not in the atlas yet."""

@@ -35,6 +35,14 @@ class Pieces:
     chunks: Sequence[bytes | None]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed when it was last tried. certain : whether it would fail again, for the fault is its own."""
+
+    reason: str
+    certain: bool
+
+
 Arrays = Mapping[str, "np.ndarray | Pieces"]
 
 
@@ -163,16 +171,27 @@ class ShardFolder:
             with suppress(OSError):  # a folder that is not empty stays
                 folder.rmdir()
 
-    def write_reason(self, task_id: str, reason: str) -> None:
-        """Record why a task failed. The next run tries the task again."""
-        write_whole(self._reason_path(task_id), reason.encode())
+    def write_reason(self, task_id: str, reason: str, *, certain: bool = False) -> None:
+        """Record why a task failed. certain : whether it would fail again, for the fault is the task's own."""
+        record = json.dumps({"reason": reason, "fault": "task" if certain else "environment"}, ensure_ascii=False)
+        write_whole(self._reason_path(task_id), record.encode())
+
+    def failure(self, task_id: str) -> Failure | None:
+        """Why the task failed when it was last tried, or None."""
+        try:
+            text = self._reason_path(task_id).read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(text)
+            return Failure(str(record["reason"]), record["fault"] == "task")
+        except (ValueError, KeyError, TypeError):  # as earlier versions wrote it, or damaged
+            return Failure(text, False)
 
     def reason(self, task_id: str) -> str | None:
         """Why the task failed when it was last tried, or None."""
-        try:
-            return self._reason_path(task_id).read_text()
-        except FileNotFoundError:
-            return None
+        failure = self.failure(task_id)
+        return None if failure is None else failure.reason
 
     def _reason_path(self, task_id: str) -> Path:
         return self.path(task_id).with_suffix(".failed")

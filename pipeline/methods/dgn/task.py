@@ -79,6 +79,7 @@ class PriorTask(Task):
     prior: PriorCard
 
     method, noun = "priors", "priors"
+    needs_device = False
     count = 1
     seconds = 0.01
 
@@ -99,6 +100,7 @@ class Dgn(Method):
     """DGN-AM, ascent in the code space of a learned generator (Nguyen et al. 2016), for single units."""
 
     name, setting, numbers, makes_pictures = "dgn", RunRecord, RunSettings, True
+    revision = DGN_REVISION
 
     def read(self, config: Config) -> DgnRequest:
         return read_dgn(config)

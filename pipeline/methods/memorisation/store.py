@@ -19,7 +19,7 @@ class TestsWriter(Writer):
     def write_rest(self) -> None:
         merge, plan = self.merge, self.merge.plan
         layer, settings = plan.card.class_layer, settings_of(plan)
-        row = {number: place for place, number in enumerate(sorted(merge.work.images))}
+        row = {number: place for place, number in enumerate(sorted(merge.images))}
         names = format.group_names(plan.layer_names("dgn", layer)) if layer is not None else {}
         tests = {test.run: test for test in merge.work.results.get("memorisation") or ()}
         for run in tested_runs(plan):

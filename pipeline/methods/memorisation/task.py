@@ -86,6 +86,7 @@ class Memorisation(Method):
     """The memorisation test (Nguyen et al. 2016, figure S22) of all runs that have pictures of the classes."""
 
     name, setting, requested = "memorisation", MemorisationSettings, False
+    after = ("dgn", "tops")
 
     def read(self, config: Config) -> MemorisationSettings:
         return config.read(MemorisationSettings, self.name)

@@ -34,7 +34,7 @@ class HitsWriter(Writer):
     def __init__(self, merge: Merge) -> None:
         super().__init__(merge)
         self._result = _result(merge)
-        self._row = {number: row for row, number in enumerate(sorted(merge.work.images))}
+        self._row = {number: row for row, number in enumerate(sorted(merge.images))}
         self._tasks: dict[str, list[BackprojectTask]] = {}
         for task in merge.work.tasks.get("backproject", ()):
             self._tasks.setdefault(task.layer, []).append(task)
@@ -147,7 +147,6 @@ def _result(merge: Merge) -> DatasetResult | None:
     result = merge.work.results.get("tops")
     if result is None:
         result = result_of(merge.plan, merge.held, partial=True)
-        merge.work.images = merge.held.images | merge.work.images
     return result
 
 
@@ -177,7 +176,7 @@ class ImagesWriter(Writer):
             "skipped": len(result.skipped),
             "pixels": mining.tops.pixels,
         }
-        root, referred = DATASET.at(), dict(sorted(merge.work.images.items()))
+        root, referred = DATASET.at(), dict(sorted(merge.images.items()))
         held, tasks = merge.held.group(root), merge.work.tasks.get("images", ())
         if (
             held is not None

@@ -86,6 +86,7 @@ class ImagesTask(Task):
     numbers: tuple[int, ...]
 
     method, noun = "images", "images"
+    needs_device = False
 
     @property
     def count(self) -> int:
@@ -253,6 +254,7 @@ class Images(Method):
     """The pixels of the dataset images that results refer to."""
 
     name, setting, requested = "images", DatasetRecord, False
+    after = ("tops", "memorisation")
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         result = work.results.get(TOPS.name)
