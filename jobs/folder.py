@@ -108,7 +108,7 @@ class Growing:
             return
         merge_atlas(self._work, self._out)
         ended = time.monotonic()
-        log.info("merged in %.1f s", ended - started)
+        write_event("merge", seconds=round(ended - started, 3))
         self._next = ended + max(MERGE_SECONDS, (ended - started) / MERGE_SHARE)
 
 

@@ -76,8 +76,8 @@ def test_an_atlas_without_its_shards_is_added_to_and_nothing_that_it_holds_is_co
     assert make(out, *DRAWINGS) == 0
     assert (out / "atlas.h5").read_bytes() == content
     assert make(out, *DRAWINGS, "samples=2") == 0
-    (added,) = (path for path in set((out / "log").iterdir()) - logs if " done, " in path.read_text())
-    assert added.read_text().count(" done, ") == 2  # the second sample of two layers
+    (added,) = (path for path in set((out / "log").iterdir()) - logs if '"event": "stored"' in path.read_text())
+    assert added.read_text().count('"event": "stored"') == 2  # the second sample of two layers
     assert not list((out / "shards").rglob("*.shard"))
 
 
