@@ -18,7 +18,9 @@ from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stor
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
+from pipeline.errors import RefusedDataset
 from pipeline.methods.registry import METHODS, together
+from pipeline.methods.tops.task import without_refused
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.store.merging import MergeReport
@@ -54,7 +56,11 @@ def atlas(config: DictConfig) -> int:
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         work = open_work(plan, asked.out, resources)
         run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
-        run.compute_all()
+        try:
+            run.compute_all()
+        except RefusedDataset:
+            write_plan(without_refused(plan, before), asked.out)
+            raise
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
             build_pages(asked.out, workers=None)

@@ -156,6 +156,11 @@ class Driver:
     def _is_stored(self, task: Task) -> bool:
         before = len(self.problems)
         shard = self.shards.take(task.id, task.record(), self.problems)
+        flaw = None if shard is None else task.flaw(shard.facts)
+        if flaw is not None:
+            aside = self.shards.set_aside(task.id).name
+            self.problems.append(f"shard {aside}: records a fault of a machine ({flaw}); it will be computed again")
+            shard = None
         for problem in self.problems[before:]:
             log.warning("%s", problem)
         return shard is not None

@@ -13,6 +13,7 @@ __all__ = [
     "FormatError",
     "MissingError",
     "OutputError",
+    "RefusedDataset",
     "SettingsError",
     "ShardError",
     "TrainingError",
@@ -44,6 +45,10 @@ class DownloadError(AtlasError, OSError):
 
 class DataError(AtlasError, ValueError):
     """A dataset that cannot be read, or that is not the expected one."""
+
+
+class RefusedDataset(DataError):
+    """A dataset of which too many images cannot be used; nothing of it enters an atlas."""
 
 
 class EnvironmentFault(AtlasError, OSError):

@@ -41,6 +41,8 @@ def merge(
     """
     try:
         return _merge(work, target, settings, advance, whole_below)
+    except OutputError:
+        raise
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error}); free space or choose OUT=…") from error
 

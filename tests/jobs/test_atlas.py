@@ -181,7 +181,7 @@ def test_without_ray_serial_works_and_local_says_what_to_do(tmp_path, reference,
     assert "cluster=local: Ray is not installed; install ray, or use cluster=serial" in capsys.readouterr().err
 
 
-def test_a_task_that_fails_leaves_a_gap_with_its_reason_until_it_is_tried_again(tmp_path, reference, monkeypatch, capsys):
+def test_a_task_that_fails_leaves_a_gap_with_its_reason_until_tried_again(tmp_path, reference, monkeypatch, capsys):
     real = pipeline.compute.compute
 
     def faulty(task, network):
