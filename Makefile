@@ -14,12 +14,19 @@ LAYER ?=
 HELD_OUT ?=
 ARGS ?=
 
-# ARGS reach the job unchanged: the shell does not expand * and [ ] to file names.
+# ARGS reach the job unchanged: the shell does not expand * and [ ] to file names. A $ in a variable refers to no other
+# variable: `value` gives its text as it was written, `shell_word` makes one word of it, `hydra_text` a text in quotes.
 RUN = @set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m
-MODEL_IS = $(if $(MODEL),model=$(MODEL))
-DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
-OUT_IS = $(if $(OUT),'out="$(OUT)"')
-JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
+shell_word = '$(subst ','\'',$(1))'
+hydra_text = "$(subst ",\",$(1))"
+MODEL_IS = $(if $(value MODEL),$(call shell_word,model=$(value MODEL)))
+DATASET_IS = $(if $(value DATASET),$(call shell_word,dataset=$(value DATASET)))
+OUT_IS = $(if $(value OUT),$(call shell_word,out=$(call hydra_text,$(value OUT))))
+JUDGE_IS = $(if $(value JUDGE),$(call shell_word,model@judge=$(value JUDGE)))
+LAYER_IS = $(if $(value LAYER),$(call shell_word,layer=$(value LAYER)))
+ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,$(value ATLASES))))
+HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
+ARGUMENTS = $(value ARGS)
 
 .PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
 
@@ -27,66 +34,66 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= ARGS=
-	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 plan: .venv/atlas ## print the estimated time and size of an atlas: MODEL= DATASET= OUT= ARGS=
-	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 site: .venv/atlas ## make the pages of an atlas again: OUT=
-	$(RUN) jobs.site $(OUT_IS) $(ARGS)
+	$(RUN) jobs.site $(OUT_IS) $(ARGUMENTS)
 
 compare: .venv/atlas ## show the same classes in several networks on one page: ATLASES="a b" OUT=
-	$(RUN) jobs.compare $(if $(ATLASES),'atlases="$(ATLASES)"') $(OUT_IS) $(ARGS)
+	$(RUN) jobs.compare $(ATLASES_ARE) $(OUT_IS) $(ARGUMENTS)
 
 layers: .venv/atlas ## print the layer table of a network: MODEL=
-	$(RUN) jobs.layers $(MODEL_IS) $(ARGS)
+	$(RUN) jobs.layers $(MODEL_IS) $(ARGUMENTS)
 
 fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
-	$(RUN) jobs.fetch $(MODEL_IS) $(ARGS)
+	$(RUN) jobs.fetch $(MODEL_IS) $(ARGUMENTS)
 
 pixels: .venv/atlas ## add the images to an atlas made with tops.pixels=pointers: MODEL= DATASET= OUT=
-	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
-	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
 sweep: .venv/atlas ## sweep the settings of the regularizers, and make a page of them: MODEL= OUT= JUDGE=
-	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
-CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
+CONTROLS := $(if $(value OUT),$(value OUT),atlases/controls)
 
 controls: .venv/atlas ## run and judge DGN-AM without bounds, with several λ, and on another network: OUT=
-	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
-	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
-	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
-	$(RUN) jobs.score model=doodlevgg 'out="$(CONTROLS)/doodlevgg"'
-	$(RUN) jobs.compare 'atlases="$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg"' 'out="$(CONTROLS)/compared"'
+	$(RUN) jobs.atlas model=doodlenet experiment=controls $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlenet)) $(ARGUMENTS)
+	$(RUN) jobs.score model=doodlenet $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlenet))
+	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlevgg)) $(ARGUMENTS)
+	$(RUN) jobs.score model=doodlevgg $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlevgg))
+	$(RUN) jobs.compare $(call shell_word,atlases=$(call hydra_text,$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg)) $(call shell_word,out=$(call hydra_text,$(CONTROLS)/compared))
 
 prior: .venv/atlas ## train a prior, a generator for DGN-AM: MODEL= LAYER=fc6 DATASET= OUT=
-	$(RUN) jobs.prior $(MODEL_IS) $(if $(LAYER),layer=$(LAYER)) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.prior $(MODEL_IS) $(LAYER_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from random weights: OUT=
-	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)
-	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
-	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
+	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGUMENTS)
+	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGUMENTS)
+	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGUMENTS)
 
 tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
-	$(RUN) jobs.photos network=$(if $(MODEL),$(MODEL),tinynet) $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
+	$(RUN) jobs.photos $(call shell_word,network=$(if $(value MODEL),$(value MODEL),tinynet)) $(DATASET_IS) $(HELD_OUT_IS) $(OUT_IS) $(ARGUMENTS)
 
 bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
-	$(RUN) jobs.bench $(ARGS)
+	$(RUN) jobs.bench $(ARGUMENTS)
 
 zoo: .venv-zoo/zoo ## open and check many architectures with random weights, write docs/networks.md: ARGS="swin vgg" for some
-	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGS)
+	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGUMENTS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
-	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGUMENTS)
 
 test-slow: .venv/test ## run the long tests too
-	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGUMENTS)
 
 test-gpu: .venv/test ## run the tests that need a CUDA device
-	@set -f; $(BIN)/python -m pytest -m gpu $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m gpu $(ARGUMENTS)
 
 lint: .venv/test ## check the style of the code
 	$(BIN)/ruff check .
@@ -101,9 +108,9 @@ clean: ## remove the environments and caches; never an atlas
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-shards: ## remove the shards of an atlas that is finished (an addition then recomputes everything): OUT=
-	@test -n "$(OUT)" || { echo "clean-shards: give the folder of the atlas with OUT=…" >&2; exit 2; }
-	@test -f "$(OUT)/atlas.h5" || { echo "$(OUT)/atlas.h5: not found; nothing is removed" >&2; exit 2; }
-	rm -rf "$(OUT)/shards"
+	@test -n $(call shell_word,$(value OUT)) || { echo "clean-shards: give the folder of the atlas with OUT=…" >&2; exit 2; }
+	@test -f $(call shell_word,$(value OUT)/atlas.h5) || { echo $(call shell_word,$(value OUT)/atlas.h5: not found; nothing is removed) >&2; exit 2; }
+	rm -rf $(call shell_word,$(value OUT)/shards)
 
 .venv/python:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -102,4 +102,4 @@ def test_the_variables_are_those_of_the_makefile():
     given = set(re.findall(r"^([A-Z_]+) \?=$", makefile, flags=re.M))
     assert set(VARIABLES) == given - {"ARGS"}
     for variable, option in VARIABLES.items():
-        assert re.search(rf"\$\(if \$\({variable}\),'?{re.escape(option)}=", makefile), variable
+        assert re.search(rf"\(value {variable}\),\$\(call shell_word,{re.escape(option)}=", makefile), variable
