@@ -1,0 +1,101 @@
+#!/bin/bash
+# Tries jobs/slurm on a real Slurm: a controller and three nodes on this one machine, which need Debian's packages
+# (apt-get install slurm-wlm munge) and some 20 minutes on two cores. Nothing of an installed Slurm is touched: keys, ports,
+# state and logs lie in a folder of their own, and all daemons end with the script. Usage: jobs/slurm/check.sh [python]
+#
+# 1. three nodes compute an atlas              4. two jobs share the three nodes
+# 2. a node is drained and the job requeued    5. a request that cannot be done is refused before the queue
+# 3. a job meets its time limit, and goes on   6. a node dies under the job
+# Each atlas must have the bytes of a serial run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+PYTHON=$(realpath -s "${1:-.venv/bin/python}")
+WORK=$(mktemp -d /tmp/slurm-check.XXXXXX)
+export SLURM_CONF=$WORK/slurm.conf PATH=$PATH:/usr/sbin OMP_NUM_THREADS=1
+NAME=$(hostname -s)
+daemons=()
+
+finish() {
+  status=$?
+  scancel --quiet --user="$(id -un)" 2>/dev/null || true
+  sleep 5
+  for pid in "${daemons[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  if [ $status -eq 0 ]; then rm -rf "$WORK"; else echo "logs are kept in $WORK" >&2; fi
+  exit $status
+}
+trap finish EXIT
+
+say() { echo "$(date +%H:%M:%S) $*"; }
+fail() { say "FAILED: $*"; exit 1; }
+
+cat >"$SLURM_CONF" <<CONF
+ClusterName=check
+SlurmctldHost=$NAME(127.0.0.1)
+SlurmctldPort=16817
+SlurmUser=$(id -un)
+SlurmdUser=$(id -un)
+AuthInfo=socket=$WORK/munge.socket
+StateSaveLocation=$WORK/state
+SlurmctldPidFile=$WORK/slurmctld.pid
+SlurmctldLogFile=$WORK/slurmctld.log
+SlurmdPidFile=$WORK/slurmd.%n.pid
+SlurmdLogFile=$WORK/slurmd.%n.log
+SlurmdSpoolDir=$WORK/spool.%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+ReturnToService=2
+SlurmdTimeout=40
+NodeName=n[1-3] NodeHostname=$NAME NodeAddr=127.0.0.1 Port=[17001-17003] CPUs=4 RealMemory=3000 State=UNKNOWN
+PartitionName=check Nodes=n[1-3] Default=YES MaxTime=INFINITE
+CONF
+mkdir -p "$WORK/state" "$WORK"/spool.n{1,2,3}
+dd if=/dev/urandom of="$WORK/munge.key" bs=1 count=1024 status=none
+chmod 600 "$WORK/munge.key"
+munged --foreground --force --key-file="$WORK/munge.key" --socket="$WORK/munge.socket" --pid-file="$WORK/munged.pid" \
+  --seed-file="$WORK/munged.seed" --log-file="$WORK/munged.log" 2>"$WORK/munged.err" &
+daemons+=($!)
+until [ -S "$WORK/munge.socket" ]; do sleep 0.2; done
+slurmctld -D -f "$SLURM_CONF" >/dev/null 2>"$WORK/slurmctld.err" &
+daemons+=($!)
+node() { slurmd -D -N "$1" -f "$SLURM_CONF" >/dev/null 2>"$WORK/slurmd.$1.err" & daemons+=($!); NODE_PID[${1#n}]=$!; }
+declare -a NODE_PID
+for n in n1 n2 n3; do node $n; done
+for _ in $(seq 60); do [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = 3 ] && break; sleep 1; done
+[ "$(sinfo -h -t idle -o %D)" = 3 ] || { sinfo -Nl; fail "the nodes are not idle"; }
+say "Slurm $(sinfo --version | cut -d' ' -f2) with 3 nodes is up"
+
+SMALL=("units=[conv1:0-7]" samples=2 "methods=[ascent]" "styles=[low_frequency]" style.low_frequency.max_iter=3
+  devices.cpu.task_seconds=0.001 device=cpu pages=false)
+LONG=("units=[conv5:0-15,fc8:*]" samples=2 "methods=[ascent]" "styles=[low_frequency]" device=cpu pages=false
+  devices.cpu.task_seconds=1 "style.low_frequency.max_iter=${ITERATIONS:-60}")
+submit() { # folder, options of sbatch -- overrides
+  local out=$1; shift
+  "$PYTHON" -m jobs.slurm "--parsable" "out=\"$out\"" "$@" 2>/dev/null
+}
+state() { squeue -h -j "$1" -o %T 2>/dev/null || true; }
+ended() { # job, seconds: wait until it has left the queue
+  for _ in $(seq "$2"); do [ -z "$(state "$1")" ] && return; case $(state "$1") in COMPLETED|FAILED|CANCELLED|TIMEOUT) return;; esac; sleep 1; done
+  fail "job $1 has not ended after $2 s: $(state "$1")"
+}
+said() { cat "$1"/log/slurm-"$2".log; }
+shards() { find "$1/shards" -name '*.shard' 2>/dev/null | wc -l; }
+code() { scontrol show job "$1" -o | sed -E 's/.* ExitCode=([0-9]+):.*/\1/'; }
+same() { [ "$(sha256sum <"$1/atlas.h5")" = "$(sha256sum <"$2/atlas.h5")" ] || fail "$1/atlas.h5 differs from $2/atlas.h5"; }
+all_done() { [ "$(code "$2")" = 0 ] || { said "$1" "$2" | tail -20; fail "job $2 ended with $(code "$2")"; }; }
+
+say "serial runs, for comparison"
+"$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial" "${SMALL[@]}" 2>/dev/null
+"$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial-long" "${LONG[@]}" 2>/dev/null
+
+if [ "${ONLY:-1}" = 1 ]; then
+say "1. three nodes"
+out="$WORK/one, \$two 100%"
+job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=30 "${SMALL[@]}")
+ended "$job" 600
+all_done "$out" "$job"; same "$out" "$WORK/serial"
+grep -h "3 of 3 nodes are ready" "$out/log/slurm-$job.log"
+fi
