@@ -13,6 +13,9 @@ ATLASES ?=
 LAYER ?=
 HELD_OUT ?=
 ARGS ?=
+SBATCH ?=
+SUBMIT ?=
+JOB ?= atlas
 
 # ARGS reach the job unchanged: the shell does not expand * and [ ] to file names. A $ in a variable refers to no other
 # variable: `value` gives its text as it was written, `shell_word` makes one word of it, `hydra_text` a text in quotes.
@@ -28,7 +31,7 @@ ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
 ARGUMENTS = $(value ARGS)
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet slurm submit kubernetes bench zoo test test-slow test-gpu test-slurm lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -80,6 +83,15 @@ doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from
 tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
 	$(RUN) jobs.photos $(call shell_word,network=$(if $(value MODEL),$(value MODEL),tinynet)) $(DATASET_IS) $(HELD_OUT_IS) $(OUT_IS) $(ARGUMENTS)
 
+slurm: .venv/atlas ## compute an atlas on the nodes of a Slurm allocation: SBATCH="--nodes=4 --time=12:00:00" MODEL= DATASET= OUT= ARGS=
+	$(RUN) jobs.slurm $(value SBATCH) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+
+submit: .venv/atlas ## compute an atlas on a running Ray cluster, after `ray dashboard`: MODEL= DATASET= OUT=/… ARGS=
+	$(RUN) jobs.ray $(value SUBMIT) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+
+kubernetes: .venv/atlas ## print the manifest of an atlas for KubeRay: SUBMIT="--image=registry/atlas --workers=4" MODEL= OUT=/data/… ARGS=
+	$(RUN) jobs.kubernetes $(value SUBMIT) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+
 bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
 	$(RUN) jobs.bench $(ARGUMENTS)
 
@@ -94,6 +106,9 @@ test-slow: .venv/test ## run the long tests too
 
 test-gpu: .venv/test ## run the tests that need a CUDA device
 	@set -f; $(BIN)/python -m pytest -m gpu $(ARGUMENTS)
+
+test-slurm: .venv/test ## run jobs on a Slurm of this machine, half an hour; needs the packages slurm-wlm and munge
+	jobs/slurm/check.sh $(BIN)/python
 
 lint: .venv/test ## check the style of the code
 	$(BIN)/ruff check .

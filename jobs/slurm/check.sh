@@ -1,10 +1,10 @@
 #!/bin/bash
-# Tries jobs/slurm on a real Slurm: a controller and three nodes on this one machine, which need Debian's packages
-# (apt-get install slurm-wlm munge) and some 20 minutes on two cores. Nothing of an installed Slurm is touched: keys, ports,
+# Tries jobs/slurm on a real Slurm: a controller and four nodes on this one machine, which need Debian's packages
+# (apt-get install slurm-wlm munge) and some 30 minutes on two cores. Nothing of an installed Slurm is touched: keys, ports,
 # state and logs lie in a folder of their own, and all daemons end with the script. Usage: jobs/slurm/check.sh [python]
 #
-# 1. three nodes compute an atlas              4. two jobs share the three nodes
-# 2. a node is drained and the job requeued    5. a request that cannot be done is refused before the queue
+# 1. three nodes compute an atlas              4. two jobs share three nodes
+# 2. a node is drained and the job requeued    5. a request that cannot be done is refused, and not tried again
 # 3. a job meets its time limit, and goes on   6. a node dies under the job
 # Each atlas must have the bytes of a serial run.
 set -euo pipefail
@@ -49,10 +49,10 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 ReturnToService=2
 SlurmdTimeout=40
-NodeName=n[1-3] NodeHostname=$NAME NodeAddr=127.0.0.1 Port=[17001-17003] CPUs=4 RealMemory=3000 State=UNKNOWN
-PartitionName=check Nodes=n[1-3] Default=YES MaxTime=INFINITE
+NodeName=n[1-4] NodeHostname=$NAME NodeAddr=127.0.0.1 Port=[17001-17004] CPUs=4 RealMemory=3000 State=UNKNOWN
+PartitionName=check Nodes=n[1-4] Default=YES MaxTime=INFINITE
 CONF
-mkdir -p "$WORK/state" "$WORK"/spool.n{1,2,3}
+mkdir -p "$WORK/state" "$WORK"/spool.n{1,2,3,4}
 dd if=/dev/urandom of="$WORK/munge.key" bs=1 count=1024 status=none
 chmod 600 "$WORK/munge.key"
 munged --foreground --force --key-file="$WORK/munge.key" --socket="$WORK/munge.socket" --pid-file="$WORK/munged.pid" \
@@ -63,15 +63,15 @@ slurmctld -D -f "$SLURM_CONF" >/dev/null 2>"$WORK/slurmctld.err" &
 daemons+=($!)
 node() { slurmd -D -N "$1" -f "$SLURM_CONF" >/dev/null 2>"$WORK/slurmd.$1.err" & daemons+=($!); NODE_PID[${1#n}]=$!; }
 declare -a NODE_PID
-for n in n1 n2 n3; do node $n; done
-for _ in $(seq 60); do [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = 3 ] && break; sleep 1; done
-[ "$(sinfo -h -t idle -o %D)" = 3 ] || { sinfo -Nl; fail "the nodes are not idle"; }
-say "Slurm $(sinfo --version | cut -d' ' -f2) with 3 nodes is up"
+for n in n1 n2 n3 n4; do node $n; done
+for _ in $(seq 60); do [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = 4 ] && break; sleep 1; done
+[ "$(sinfo -h -t idle -o %D)" = 4 ] || { sinfo -Nl; fail "the nodes are not idle"; }
+say "Slurm $(sinfo --version | cut -d' ' -f2) with 4 nodes is up"
 
 SMALL=("units=[conv1:0-7]" samples=2 "methods=[ascent]" "styles=[low_frequency]" style.low_frequency.max_iter=3
   devices.cpu.task_seconds=0.001 device=cpu pages=false)
 LONG=("units=[conv5:0-15,fc8:*]" samples=2 "methods=[ascent]" "styles=[low_frequency]" device=cpu pages=false
-  devices.cpu.task_seconds=1 "style.low_frequency.max_iter=${ITERATIONS:-60}")
+  devices.cpu.task_seconds=3 "style.low_frequency.max_iter=${ITERATIONS:-800}")
 submit() { # folder, options of sbatch -- overrides
   local out=$1; shift
   "$PYTHON" -m jobs.slurm "--parsable" "out=\"$out\"" "$@" 2>/dev/null
@@ -82,7 +82,7 @@ ended() { # job, seconds: wait until it has left the queue
   fail "job $1 has not ended after $2 s: $(state "$1")"
 }
 said() { cat "$1"/log/slurm-"$2".log; }
-shards() { find "$1/shards" -name '*.shard' 2>/dev/null | wc -l; }
+shards() { find "$1/shards" "$1/parts" -type f 2>/dev/null | wc -l; }
 code() { scontrol show job "$1" -o | sed -E 's/.* ExitCode=([0-9]+):.*/\1/'; }
 same() { [ "$(sha256sum <"$1/atlas.h5")" = "$(sha256sum <"$2/atlas.h5")" ] || fail "$1/atlas.h5 differs from $2/atlas.h5"; }
 all_done() { [ "$(code "$2")" = 0 ] || { said "$1" "$2" | tail -20; fail "job $2 ended with $(code "$2")"; }; }
@@ -91,11 +91,62 @@ say "serial runs, for comparison"
 "$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial" "${SMALL[@]}" 2>/dev/null
 "$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial-long" "${LONG[@]}" 2>/dev/null
 
-if [ "${ONLY:-1}" = 1 ]; then
-say "1. three nodes"
+say "1. three nodes, a folder with a name of all kinds"
 out="$WORK/one, \$two 100%"
 job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=30 "${SMALL[@]}")
-ended "$job" 600
-all_done "$out" "$job"; same "$out" "$WORK/serial"
-grep -h "3 of 3 nodes are ready" "$out/log/slurm-$job.log"
-fi
+ended "$job" 600; all_done "$out" "$job"; same "$out" "$WORK/serial"
+said "$out" "$job"
+
+say "2. a node is drained, and the job requeued in the middle"
+out=$WORK/drained
+job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+until [ "$(shards "$out")" -ge 4 ]; do sleep 1; done
+scontrol update nodename=n3 state=drain reason=check
+before=$(shards "$out")
+scontrol requeue "$job"
+say "after $before shards: n3 is $(sinfo -h -n n3 -o %T), job $job is $(state "$job")"
+ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+said "$out" "$job"
+said "$out" "$job" | grep -q "run 2: 3 nodes: n1, n2, n4" || fail "the second run did not leave n3 out"
+scontrol update nodename=n3 state=resume
+
+say "3. a time limit of three minutes, told a minute before"
+out=$WORK/limited
+job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=3 --signal=B:USR1@60 "${LONG[@]}")
+ended "$job" 3600; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+said "$out" "$job"
+said "$out" "$job" | grep -q "run 2: " || fail "it met no limit; raise ITERATIONS"
+
+say "4. two jobs at once on the same nodes"
+first=$(submit "$WORK/a" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+second=$(submit "$WORK/b" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+until [ "$(shards "$WORK/a")" -ge 1 ] && [ "$(shards "$WORK/b")" -ge 1 ]; do sleep 1; done
+squeue -h -o "job %i %T on %N" --jobs="$first,$second"
+ended "$first" 1800; ended "$second" 1800
+for pair in "a $first" "b $second"; do
+  set -- $pair
+  all_done "$WORK/$1" "$2"; same "$WORK/$1" "$WORK/serial-long"
+done
+said "$WORK/b" "$second"
+
+say "5. what cannot be done"
+"$PYTHON" -m jobs.slurm "out=$WORK/refused" samples=many tops.kk=1 && fail "it was submitted"
+job=$(submit "$WORK/refused" --nodes=2 --time=30 "units=[covn1]")
+ended "$job" 300
+[ "$(code "$job")" = 2 ] || fail "it ended with $(code "$job")"
+said "$WORK/refused" "$job"
+
+say "6. a node dies under the job"
+out=$WORK/died
+job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+until [ "$(shards "$out")" -ge 3 ]; do sleep 1; done
+kill -9 "${NODE_PID[3]}"
+for folder in /proc/[0-9]*; do
+  if grep -qsz "^SLURMD_NODENAME=n3$" "$folder/environ" && grep -qsz "^SLURM_JOB_ID=$job$" "$folder/environ"; then
+    kill -9 "${folder#/proc/}" 2>/dev/null || true
+  fi
+done
+say "after $(shards "$out") shards, everything on n3 is gone"
+ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+said "$out" "$job"
+say "all is well"
