@@ -12,7 +12,7 @@ from jobs.console import compose_config
 from jobs.request import read_out
 from pipeline.errors import SettingsError, nearest
 
-JOBS = ("atlas", "sweep", "score", "prior")  # those whose work can be spread over a cluster
+JOBS = ("atlas", "sweep", "prior")  # those whose work can be spread over a cluster
 FILES = ("model.weights", "model.definition", "model.labels", "dataset.root", "dataset.labels")  # settings that name files
 
 

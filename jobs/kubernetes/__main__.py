@@ -34,13 +34,16 @@ FORMS = {
 def manifest(asked: Submission, ray: str) -> str:
     """The manifest of a job. ray : the version of Ray in the image."""
     values = _values(asked.options)
+    overrides = list(asked.overrides)
+    if values["gpus"] == "0" and "device=cuda" in overrides:
+        raise SettingsError("device=cuda: the workers have no GPU; add --gpus=1")
+    if values["gpus"] != "0" and not any(word.startswith("device=") for word in overrides):
+        overrides.append("device=cuda")  # the head, which would choose, has none
     # Kubernetes replaces $(NAME) in the value of a variable; $$ stands for $ there.
-    job = json.dumps([asked.job, *asked.overrides], ensure_ascii=False).replace("$", "$$")
+    job = json.dumps([asked.job, *overrides], ensure_ascii=False).replace("$", "$$")
     # A JSON string is also one of YAML, as long as it holds the characters themselves.
     words = {name.upper(): value if name == "workers" else json.dumps(value) for name, value in values.items()}
     words |= {"JOB": json.dumps(job, ensure_ascii=False), "RAY": json.dumps(ray)}
-    if values["gpus"] == "0" and "device=cuda" in asked.overrides:
-        raise SettingsError("device=cuda: the workers have no GPU; add --gpus=1")
     lines = MANIFEST.read_text().splitlines(keepends=True)
     lines = lines[next(at for at, line in enumerate(lines) if not line.startswith("#")) :]  # the head is for readers here
     return re.sub(r"\{([A-Z]+)\}", lambda found: words[found[1]], "".join(lines))
