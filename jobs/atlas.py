@@ -18,7 +18,9 @@ from jobs.folder import merge_atlas, output, read_plan, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
+from pipeline.errors import RefusedDataset
 from pipeline.methods.registry import METHODS, together
+from pipeline.methods.tops.task import without_refused
 from pipeline.plan import Plan
 from pipeline.request import Request
 from pipeline.store.merging import MergeReport
@@ -46,12 +48,17 @@ def atlas(config: DictConfig) -> int:
         print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
         return DONE
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
-        plan = together(read_plan(asked.out), plan)
+        before = read_plan(asked.out)
+        plan = together(before, plan)
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
-        run.compute_all()
+        try:
+            run.compute_all()
+        except RefusedDataset:
+            write_plan(without_refused(plan, before), asked.out)
+            raise
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
             build_pages(asked.out, workers=None)

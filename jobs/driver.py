@@ -93,6 +93,11 @@ def run(
 def _is_done(task: Task, shards: ShardFolder, problems: list[str]) -> bool:
     before = len(problems)
     shard = shards.take(task.id, task.record(), problems)
+    flaw = None if shard is None else task.flaw(shard.facts)
+    if flaw is not None:
+        aside = shards.set_aside(task.id).name
+        problems.append(f"shard {aside}: records a fault of a machine ({flaw}); it will be computed again")
+        shard = None
     for problem in problems[before:]:
         log.warning("%s", problem)
     return shard is not None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 from pipeline.errors import SettingsError
+from pipeline.records import number
 from pipeline.settings import check, check_choice
 
 DATASETS = ("folder", "list", "tar", "imagenet", "doodles")
@@ -75,6 +77,12 @@ class DatasetSettings:
         packed = self.kind in ("list", "tar") or last.lower().endswith((".tar", ".zip"))
         return last.rsplit(".", 1)[0] if packed and "." in last[1:] else last
 
+    def anywhere(self) -> DatasetSettings:
+        """The same dataset for machines that work in other directories: with an absolute root."""
+        if self.root is None:
+            return self
+        return replace(self, name=self.title, root=os.path.abspath(os.path.expanduser(self.root)))
+
     @property
     def label_files(self) -> tuple[str, ...]:
         if self.labels is None:
@@ -84,12 +92,13 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """Everything about a dataset that decides results.
+    """Everything about a dataset that decides results, and when the dataset is refused.
 
     images : number of images.
     classes : class names, by class number.
     ordered : whether the classes are the units of the class layer, in the same order, by their names or because the
         user says so.
+    bad_share : as in DatasetSettings. It decides no result, so a plan may have it changed.
     """
 
     name: str
@@ -100,7 +109,7 @@ class DatasetRecord:
     ordered: bool
     preprocess: str
     reduced_decoding: bool
-    bad_share: float
+    bad_share: float = number(recorded=False, absent=0.01)
     block: int
 
     def reading(self) -> dict[str, object]:

@@ -9,9 +9,11 @@ __all__ = [
     "DataError",
     "DefinitionError",
     "DownloadError",
+    "EnvironmentFault",
     "FormatError",
     "MissingError",
     "OutputError",
+    "RefusedDataset",
     "SettingsError",
     "ShardError",
     "TrainingError",
@@ -43,6 +45,14 @@ class DownloadError(AtlasError, OSError):
 
 class DataError(AtlasError, ValueError):
     """A dataset that cannot be read, or that is not the expected one."""
+
+
+class RefusedDataset(DataError):
+    """A dataset of which too many images cannot be used; nothing of it enters an atlas."""
+
+
+class EnvironmentFault(AtlasError):
+    """A fault of the machine or its mounts, not of the task; another node may succeed."""
 
 
 class OutputError(AtlasError, OSError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.records import Record, record_digest
@@ -45,6 +45,10 @@ class Task(ABC):
     @property
     def id(self) -> str:
         return record_digest(self.record())
+
+    def flaw(self, facts: Mapping[str, object]) -> str | None:
+        """Why a stored result with these facts has to be computed again; None if it can be used."""
+        return None
 
 
 @dataclass(frozen=True)

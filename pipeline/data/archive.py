@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.data import beside
 from pipeline.data.beside import Beside, Facts, may_state, stated_classes, stem_beside, stems
 from pipeline.data.decoding import MOST_BYTES, BadImage
+from pipeline.data.faults import unindexable, unreadable
 from pipeline.data.hashes import HashRecord, read_record, record_path, settled, write_record
 from pipeline.data.labels import class_folders, find_labels
 from pipeline.data.member import DEFLATED, DamagedMember, Member, contents, inflate
@@ -55,14 +56,14 @@ class ArchiveSource(ImageSource):
                 if shard != opened:
                     if file is not None:
                         file.close()
-                    file, opened = _open(self.shards[shard]), shard
+                    file, opened = _open_indexed(self.shards[shard]), shard
                 if max(stored, size) > MOST_BYTES:
                     yield image, partial(_refuse, size)
                     continue
-                file.seek(first)
-                data = file.read(stored)
+                data = _stored(file, self.shards[shard], first, stored)
                 # bytes of bytes are the same object
-                yield image, partial(inflate, data, size) if method == DEFLATED else partial(bytes, data)
+                packed = method == DEFLATED
+                yield image, partial(_inflated, self.shards[shard], data, size) if packed else partial(bytes, data)
         finally:
             if file is not None:
                 file.close()
@@ -88,9 +89,9 @@ def open_archive(
     limit : maximum number of images, taken from the start; None for all.
     cache, progress : as for `open_source`.
     Raises DataError for a file that is damaged or neither a plain tar nor a zip, for a member that occurs twice, and if
-    there is no image.
+    there is no image; EnvironmentFault if the disk or the mount fails.
     """
-    shards = _shards(root)
+    shards = archive_files(root)
     sizes = [shard.stat().st_size for shard in shards]
     read, missing = [], limit
     for at, shard in enumerate(shards):
@@ -148,7 +149,8 @@ def unused_texts(facts: Sequence[Facts], classes: Sequence[str]) -> tuple[str, .
     )
 
 
-def _shards(root: str) -> tuple[Path, ...]:
+def archive_files(root: str) -> tuple[Path, ...]:
+    """The tar and zip files that a root stands for, absolute, by name. Raises DataError for none."""
     path = Path(root)
     if path.is_dir():
         inside = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")]
@@ -235,6 +237,8 @@ def _members(shard: Path, limit: int | None, cache: Path, report: partial | None
                     report(member.first + member.stored)
         except DamagedMember as error:
             raise DataError(f"dataset.root {shard}: {_damage(shard, error)}") from error
+        except OSError as error:
+            raise unindexable(shard, error) from error
     record = HashRecord(
         tuple(member.name for member in images),
         np.array([(each.first, each.stored, each.size, each.method) for each in images], np.int64).reshape(-1, 4),
@@ -292,6 +296,32 @@ def _open(shard: Path) -> BinaryIO:
         return open(shard, "rb", buffering=_BUFFER)
     except OSError as error:
         raise DataError(f"dataset.root {shard}: cannot be read ({error.strerror}); give a tar or zip file") from error
+
+
+def _open_indexed(shard: Path) -> BinaryIO:
+    try:
+        return open(shard, "rb", buffering=_BUFFER)
+    except OSError as error:
+        raise unreadable(shard, error) from error
+
+
+def _stored(file: BinaryIO, shard: Path, first: int, stored: int) -> bytes:
+    """The bytes of an indexed member as they lie in its archive."""
+    try:
+        file.seek(first)
+        data = file.read(stored)
+    except OSError as error:
+        raise unreadable(shard, error) from error
+    if len(data) < stored:
+        raise unreadable(shard, f"ends before byte {first + stored}")
+    return data
+
+
+def _inflated(shard: Path, data: bytes, size: int) -> bytes:
+    try:
+        return inflate(data, size)
+    except DamagedMember as error:
+        raise unreadable(shard, f"damaged ({error})") from error
 
 
 def _refuse(size: int) -> bytes:

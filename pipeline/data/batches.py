@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from pipeline.data.decoding import BadImage, Decoded, decode
 from pipeline.data.fitting import Fitted, Placement, fit, least_size
-from pipeline.data.source import UNREADABLE, ImageSource, Load
-from pipeline.errors import DataError
+from pipeline.data.source import ImageSource, Load
+from pipeline.errors import EnvironmentFault, RefusedDataset
 
 HANDFUL = 5  # bad images that are allowed whatever their share, for small datasets
 _GROUP = 8  # images that a thread decodes at a time
@@ -70,9 +71,9 @@ class _Fit:
         return [(image, self.one(image, load)) for image, load in loads]
 
     def one(self, image: int, load: Load) -> Fitted | BadImage:
-        """One image, or why it cannot be used. Raises DataError if its content differs from the index."""
+        """One image, or why it cannot be used. Raises EnvironmentFault if its content differs from the index."""
         try:
-            data = load()
+            data = self._load(image, load)
             if isinstance(data, np.ndarray):
                 decoded = Decoded(data, data.shape[0], data.shape[1])
             else:
@@ -83,15 +84,20 @@ class _Fit:
             return error.with_traceback(None)
         return fit(decoded, self.preprocess, self.height, self.width, self.fill, self.interpolation)
 
+    def _load(self, image: int, load: Load) -> bytes | np.ndarray:
+        """The image's bytes or pixels. One that the index lacks is bad on every machine, whether or not it is there."""
+        if self.source.index.hashes[image].any():
+            return load()
+        with suppress(EnvironmentFault):
+            load()  # which may know a better reason
+        raise BadImage("could not be read when the dataset was indexed")
+
     def _check(self, image: int, data: bytes) -> None:
         index = self.source.index
-        expected = index.hashes[image].tobytes()
-        if expected == UNREADABLE:
-            raise BadImage("could not be read when the dataset was looked through")
-        if hashlib.sha256(data).digest() != expected:
-            raise DataError(
-                f"dataset {self.source.name}: {index.keys[image]} has changed since the dataset was indexed; "
-                "start again (touch the file first if it kept its old modification time)"
+        if hashlib.sha256(data).digest() != index.hashes[image].tobytes():
+            raise EnvironmentFault(
+                f"dataset {self.source.name}: {index.keys[image]} has changed since the dataset was indexed, or "
+                "differs on this machine; start again (touch the file first if it kept its old modification time)"
             )
 
 
@@ -120,7 +126,7 @@ def batches(
     batch : images in a batch.
     threads : number of decoding threads; with 0, the caller's thread decodes on demand.
     skipped : receives the skipped images, in order; it is complete when the iterator ends.
-    Raises DataError if the content of an image differs from the index.
+    Raises EnvironmentFault if an indexed image cannot be read, or its content differs from the index.
     """
     work = _Fit(source, height, width, preprocess, reduced, fill, interpolation)
     waiting: list[tuple[int, Fitted]] = []
@@ -137,7 +143,7 @@ def batches(
 
 
 def check_bad(skipped: Sequence[Skipped], count: int, bad_share: float, name: str) -> None:
-    """Raise DataError if too many images were skipped, or all of them.
+    """Raise RefusedDataset if too many images were skipped, or all of them.
 
     count : images in all.
     bad_share : the share of them that may be skipped. HANDFUL images may always be, unless the share is 0.
@@ -147,7 +153,7 @@ def check_bad(skipped: Sequence[Skipped], count: int, bad_share: float, name: st
     if not skipped or (len(skipped) <= allowed and len(skipped) < count):
         return
     shown = "; ".join(f"{bad.key}: {bad.reason}" for bad in skipped[:_SHOWN])
-    raise DataError(
+    raise RefusedDataset(
         f"dataset {name}: {len(skipped)} of {count} images cannot be used, allowed are {min(allowed, count - 1)} "
         f"({shown}{'; …' if len(skipped) > _SHOWN else ''}); mend or remove them, or allow more by dataset.bad_share=…"
     )

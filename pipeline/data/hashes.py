@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.data.faults import of_machine, unindexable
 from pipeline.data.source import UNREADABLE, Progress
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -53,6 +54,7 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
     root : the folder.
     names : paths of the files relative to the folder.
     cache, progress : as for `open_source`.
+    Raises EnvironmentFault if the disk or the mount fails; a file that is missing or not permitted is no such fault.
     """
     path = record_path(cache, "files", root)
     stored = read_record(path) or _NOTHING
@@ -72,7 +74,7 @@ def file_hashes(root: Path, names: Sequence[str], *, cache: Path, progress: Prog
         done, whole = 0, int(numbers[new, 0].clip(0).sum())
         try:
             for block in _blocks(new):
-                for at, content in zip(block, pool.map(lambda at: _hash(root / names[at]), block), strict=True):
+                for at, content in zip(block, pool.map(lambda at: _hash(root, names[at]), block), strict=True):
                     hashes[at] = np.frombuffer(content, np.uint8)
                     done += max(0, int(numbers[at, 0]))
                     if progress is not None:
@@ -172,12 +174,14 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _hash(path: Path) -> bytes:
+def _hash(root: Path, name: str) -> bytes:
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open(root / name, "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    except OSError:
+    except OSError as error:
+        if of_machine(error, root):
+            raise unindexable(root / name, error) from error
         return UNREADABLE
     return digest.digest()

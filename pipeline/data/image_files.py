@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipeline.data.archive import beside_or_folders, is_archive, unused_texts
 from pipeline.data.beside import MOST_BYTES as MOST_BESIDE
 from pipeline.data.beside import Beside, Facts, may_state, stem_beside, stems
 from pipeline.data.decoding import MOST_BYTES, BadImage
+from pipeline.data.faults import of_machine, unindexable, unreadable
 from pipeline.data.hashes import file_hashes
 from pipeline.data.labels import Labels, class_folders, find_labels
 from pipeline.data.lists import ImageList, read_list, uncounted
@@ -30,7 +30,7 @@ LABELS = "labels.csv"  # in the folder itself; read if no other labels are given
 class FileSource(ImageSource):
     """Image files beneath a folder.
 
-    root : the folder.
+    root : the folder, an absolute path, so that workers in other directories find it.
     names : paths of the files relative to the folder, as in the file system, in the order of the index.
     """
 
@@ -143,14 +143,14 @@ def file_source(
         class_names=assigned.class_names,
         notes=assigned.notes,
     )
-    return FileSource(title, index, root, tuple(names))
+    return FileSource(title, index, Path(os.path.abspath(root)), tuple(names))
 
 
 def image_names(root: Path) -> list[str]:
     """Paths, relative to a folder and with "/", of all files with the suffix of an image, in byte order.
 
-    Follows each link to a folder once; skips hidden files and folders.
-    Raises DataError if the folder does not exist or holds no image.
+    Follows each link to a folder once; skips hidden files and folders, and folders without permission.
+    Raises DataError if the folder does not exist or holds no image, EnvironmentFault if its disk or mount fails.
     """
     return _files(root)[0]
 
@@ -162,8 +162,16 @@ def _files(root: Path) -> tuple[list[str], list[str]]:
         how = "; read a tar or zip file by DATASET=tar" if is_archive(root) else ""
         raise DataError(f"dataset.root {root}: {what}; give the folder of the images by dataset.root=…{how}")
     names, texts, others, seen = [], [], Counter[str](), set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
+
+    def unlisted(error: OSError) -> None:
+        if of_machine(error, root):
+            raise unindexable(Path(error.filename), error) from error
+
+    for folder, folders, files in os.walk(root, onerror=unlisted, followlinks=True):
+        try:
+            status = os.stat(folder)
+        except OSError as error:
+            raise unindexable(Path(folder), error) from error
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
@@ -190,9 +198,12 @@ def _facts(root: Path, names: Sequence[str], texts: Sequence[str]) -> list[Facts
     beside, wanted = Beside(), {stem for name in names for stem in stems(name)} if texts else set()
     for text in texts:
         path = root / text
-        with suppress(OSError):  # a file that cannot be read states nothing
+        try:
             if stem_beside(text) in wanted and path.stat().st_size <= MOST_BESIDE:
                 beside.add(text, path.read_bytes())
+        except OSError as error:  # a file without permission states nothing
+            if of_machine(error, root):
+                raise unindexable(path, error) from error
     return [beside.of(name) for name in names]
 
 
@@ -211,7 +222,7 @@ def _spread(labels: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _load(path: Path) -> bytes:
-    """The bytes of the file. Raises BadImage if it cannot be read or is too large."""
+    """The bytes of an indexed file. Raises BadImage if it is too large, EnvironmentFault if it cannot be read."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -219,7 +230,7 @@ def _load(path: Path) -> bytes:
                 raise BadImage(f"too large: a file of {size} bytes, more than {MOST_BYTES}")
             return file.read()
     except OSError as error:
-        raise BadImage(f"cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
 
 
 def _shown(columns: Sequence[str]) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pipeline.data.decoding import BadImage
-
 PLAIN, DEFLATED = 0, 8  # methods, numbered as in zip files
 _CHUNK = 1 << 20
 
@@ -55,13 +53,13 @@ def contents(file: BinaryIO, member: Member) -> Iterator[bytes]:
 
 
 def inflate(data: bytes, size: int) -> bytes:
-    """The bytes of a deflated member. size : how many they are. Raises BadImage if they are not."""
+    """The bytes of a deflated member. size : how many they are. Raises DamagedMember if they are not."""
     try:
         unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
     except zlib.error as error:
-        raise BadImage(f"damaged in its archive: {error}") from error
+        raise DamagedMember(str(error)) from error
     if len(unpacked) != size:
-        raise BadImage(f"damaged in its archive: {len(unpacked)} bytes, expected {size}")
+        raise DamagedMember(f"{len(unpacked)} bytes, expected {size}")
     return unpacked
 
 

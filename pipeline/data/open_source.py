@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipeline.card import NetworkCard
-from pipeline.data.archive import is_archive, open_archive
+from pipeline.data.archive import archive_files, is_archive, open_archive
 from pipeline.data.doodles import Doodles
 from pipeline.data.image_files import open_folder, open_list
 from pipeline.data.imagenet import open_imagenet
@@ -44,6 +45,34 @@ def _open(settings: DatasetSettings, cache: Path, progress: Progress | None) -> 
         return open_archive(settings.title, str(root), labels, limit=settings.limit, cache=cache, progress=progress)
     opener = _OPENERS[settings.kind]
     return opener(settings.title, root, labels, limit=settings.limit, cache=cache, progress=progress)
+
+
+def visible(settings: DatasetSettings) -> str | None:
+    """One line if this machine cannot read the dataset; None if it can. Looks at its root, opens no image.
+
+    settings : with an absolute root (`DatasetSettings.anywhere`), because machines work in different directories.
+    """
+    if settings.kind == "doodles":
+        return None
+    root = Path(settings.root or "").expanduser()
+    try:
+        if root.is_dir():
+            with os.scandir(root) as entries:
+                why = None if next(entries, None) is not None else "an empty folder"
+        elif settings.kind in ("tar", "list") or root.exists():
+            for path in archive_files(str(root)) if settings.kind == "tar" else (root,):
+                with open(path, "rb") as file:
+                    file.read(1)
+            why = None
+        else:
+            why = "no such folder"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    except DataError:
+        why = "no such file"
+    if why is None:
+        return None
+    return f"dataset.root {root}: cannot be read here ({why}); mount it at this path, or leave this machine out"
 
 
 def _label_file(root: Path, name: str) -> Path:

@@ -17,7 +17,7 @@ from pipeline.data.doodles import REVISION, Doodles, label_of
 UNREADABLE = bytes(32)  # the hash of a file that could not be read
 NO_LABEL = -1
 
-Load = Callable[[], "bytes | np.ndarray"]  # encoded bytes, or pixels (row, column, rgb); raises BadImage
+Load = Callable[[], "bytes | np.ndarray"]  # encoded bytes, or pixels (row, column, rgb)
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
 
 
@@ -81,7 +81,8 @@ class ImageSource(ABC):
     def loads(self, start: int, stop: int) -> Iterator[tuple[int, Load]]:
         """Yield the numbers start … stop−1, each with a function that returns the image's bytes or pixels.
 
-        The function may be called in any thread; it raises BadImage.
+        The function may be called in any thread. It raises BadImage for an image that cannot be used anywhere; both
+        raise EnvironmentFault for an indexed file that cannot be read here.
         """
 
     @property

@@ -14,7 +14,10 @@ from jobs.atlas import atlas
 from jobs.console import compose_config
 from jobs.pixels import pixels
 from jobs.score import score
+from pipeline.data import image_files
+from pipeline.data.decoding import BadImage
 from pipeline.errors import DataError, OutputError
+from pipeline.methods.tops.task import MineTask
 
 DRAWINGS = ["dataset.count=120", "dataset.block=50"]
 LITTLE = ["methods=[ascent,tops]", "styles=[noise]", "samples=1", "pages=false", "tops.k=4", "cluster=serial"]
@@ -191,3 +194,72 @@ def test_names_of_the_network_agree_by_themselves(tmp_path, numbered, capsys):
     named[1] = f'model.labels="{tmp_path / "others.txt"}"'
     assert of_own_class(tmp_path / "others", numbered, *named) is None
     assert "class 7 is 'class 7' in the dataset, 'Class 8' in twelve" in capsys.readouterr().err
+
+
+# Faults of the machine -------------------------------------------------------------------------------
+
+
+def folder_of(path: Path) -> list[str]:
+    return ["dataset=folder", f'dataset.root="{path}"', "dataset.block=5", "methods=[tops]", "units=[fc8:0-1]"]
+
+
+@pytest.fixture
+def undisturbed(tmp_path) -> bytes:
+    photos(tmp_path / "photos", good=12, bad=1)
+    assert make(tmp_path / "undisturbed", *folder_of(tmp_path / "photos")) == 0
+    return (tmp_path / "undisturbed" / "atlas.h5").read_bytes()
+
+
+def test_a_folder_that_goes_away_and_comes_back_leaves_no_trace(tmp_path, undisturbed, monkeypatch, capsys):
+    from pipeline.methods.tops import compute
+
+    out, root, mine = tmp_path / "out", tmp_path / "photos", compute.COMPUTE[MineTask]
+
+    def loses_the_folder(task, resources):
+        if task.start == 5:
+            root.rename(tmp_path / "away")
+        return mine(task, resources)
+
+    with monkeypatch.context() as losing:
+        losing.setitem(compute.COMPUTE, MineTask, loses_the_folder)
+        assert make(out, *folder_of(root)) == 1
+    said = capsys.readouterr().err
+    assert "good04.png: cannot be read (No such file" in said and "left out" not in said
+    (tmp_path / "away").rename(root)
+    assert make(out, *folder_of(root)) == 0
+    assert (out / "atlas.h5").read_bytes() == undisturbed
+
+
+def test_blocks_of_before_that_record_such_a_fault_are_computed_again(tmp_path, undisturbed, monkeypatch, capsys):
+    out, asked = tmp_path / "out", [*folder_of(tmp_path / "photos"), "dataset.bad_share=1"]
+
+    def as_before(path):
+        if path.name == "good07.png":
+            raise BadImage("cannot be read: Stale file handle")
+        return path.read_bytes()
+
+    with monkeypatch.context() as old:
+        old.setattr(image_files, "_load", as_before)
+        assert make(out, *asked) == 0
+    assert "left out: good07.png" in capsys.readouterr().err
+    before = mined(out)
+    assert make(out, *asked) == 0
+    said = capsys.readouterr().err
+    assert "records a fault of a machine (good07.png: cannot be read: Stale file handle)" in said
+    assert "left out: good07.png" not in said
+    assert (out / "atlas.h5").read_bytes() == undisturbed
+    kept = {path for path, time in mined(out).items() if before.get(path) == time}
+    assert len(kept) >= 2  # the other blocks of the pass
+
+
+def test_a_refused_dataset_does_not_bind_the_atlas(tmp_path):
+    root = tmp_path / "photos"
+    photos(root, good=12, bad=6)
+    for out in ("allowed", "mended"):
+        with pytest.raises(DataError, match="6 of 18 images"):
+            make(tmp_path / out, *folder_of(root))
+    assert make(tmp_path / "allowed", *folder_of(root), "dataset.bad_share=0.5") == 0
+    assert make(tmp_path / "allowed", *folder_of(root), "dataset.bad_share=0.5") == 0
+    for bad in root.glob("bad*"):
+        bad.unlink()
+    assert make(tmp_path / "mended", *folder_of(root)) == 0

@@ -34,7 +34,7 @@ SETTINGS = RunSettings(
 )  # fmt: skip
 RUN = RunRecord("tiny", PRIOR, SETTINGS, None, 3, DEVICE)
 CLASSES = ("goldfish", "tench", "school bus", "odd")
-DATASET = DatasetRecord("noise", "folder", "c" * 64, 70, CLASSES, True, "resize", False, 0.01, 32)
+DATASET = DatasetRecord("noise", "folder", "c" * 64, 70, CLASSES, True, "resize", False, 32)
 TOPS = TopsSettings(
     2, True, False, True, True, 9, ("deconvnet", "gradient"), ("deconvnet",), "derivative", "stored", 16
 )

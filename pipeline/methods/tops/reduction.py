@@ -24,7 +24,7 @@ def put_together(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, res
     """Hits and statistics of every requested layer, from all blocks of a plan.
 
     mined : the tasks of the blocks.
-    Raises LookupError if a block is missing, DataError if too many images could not be read.
+    Raises LookupError if a block is missing, RefusedDataset if too many images could not be read.
     """
     reduction, index = Reduction(plan, mined, shards), resources.source.index
     dataset = mining_of(plan).dataset

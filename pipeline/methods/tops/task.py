@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard, mean_colour
@@ -23,6 +23,9 @@ IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
+
+# How skipped images were explained by versions that took a fault of the machine for one of the image.
+_FAULTS = ("cannot be read: ", "damaged in its archive: ")
 
 Hit = tuple[int, int, int, int, float]  # unit, image, row, column, activation
 
@@ -55,6 +58,10 @@ class MineTask(Task):
     @property
     def words(self) -> str:
         return f"images {self.start}-{self.stop - 1}"
+
+    def flaw(self, facts: Mapping[str, object]) -> str | None:
+        """The first image that was left out because of a fault of the machine that computed the block."""
+        return poisoned(facts["skipped"])  # type: ignore[arg-type]
 
     def record(self) -> Record:
         dataset, top = self.mining.dataset, self.mining.tops
@@ -213,7 +220,9 @@ class Tops(Method):
         """Hits and statistics of all layers, read or assembled from the blocks; None if a block is missing."""
         stored = self.part("result")
         result = stored.read_tops(work.plan, mined, work.shards, work.problems)
-        if result is not None or work.resources is None or work.resources.source is None:
+        if work.resources is None or work.resources.source is None:
+            return result
+        if result is not None and poisoned(result.skipped) is None:
             return result
         try:
             result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
@@ -265,6 +274,32 @@ TOPS, IMAGES = Tops(), Images()
 def mining_of(plan: Plan) -> MiningRecord | None:
     """The plan's mining record; None without a dataset."""
     return plan.settings.get(TOPS.name, {}).get(MiningRecord.name)
+
+
+def poisoned(skipped: Iterable[Sequence[object]]) -> str | None:
+    """The first image that was left out because of a fault of a machine, as "key: reason"; None if there is none.
+
+    skipped : (…, key, reason) of each image that was left out.
+    """
+    for *_, key, reason in skipped:
+        if str(reason).startswith(_FAULTS):
+            return f"{key}: {reason}"
+    return None
+
+
+def without_refused(plan: Plan, before: Plan | None) -> Plan:
+    """The plan of an atlas after its dataset was refused: without the dataset, so that another one can be given.
+
+    before : the plan before this request; a dataset that it names stays.
+    """
+    if before is not None and mining_of(before) is not None:
+        return plan
+    return replace(
+        plan,
+        settings={method: named for method, named in plan.settings.items() if method != TOPS.name},
+        parts={key: units for key, units in plan.parts.items() if key[0] != TOPS.name},
+        order={method: names for method, names in plan.order.items() if method != TOPS.name},
+    )
 
 
 def top_units(plan: Plan, layer: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from image_forms import picture, saved
 
 from pipeline.data import archive, member
 from pipeline.data.batches import batches
-from pipeline.errors import DataError
+from pipeline.errors import DataError, EnvironmentFault
 
 TREE = ("dog/b.png", "cat/a.png", "cat/deep/c.png", "dog/a.png")
 SHOWN = {"height": 8, "width": 8, "preprocess": "resize", "fill": (0, 0, 0), "reduced": False, "batch": 4, "threads": 2}
@@ -327,3 +327,29 @@ def test_a_folder_of_archives_and_an_archive_for_imagenet_say_how_to_read_them(t
         opened("folder", tmp_path / "s")
     with pytest.raises(DataError, match="read a tar or zip file by DATASET=tar"):
         opened("imagenet", tmp_path / "s" / "a.zip")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.zip"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "cannot be read \\(No such file"),
+        (lambda path: os.truncate(path, 200), "ends before byte"),
+    ],
+)
+def test_an_indexed_archive_that_went_or_shrank_is_a_fault_of_the_machine(tmp_path, opened, name, spoil, said):
+    path = written(tmp_path / name, dict.fromkeys(TREE))
+    source = opened("tar", path)
+    spoil(path)
+    with pytest.raises(EnvironmentFault, match=rf"/{name}: {said}.*; mount the dataset"):
+        [*batches(source, 0, len(TREE), skipped=[], **SHOWN)]
+
+
+def test_an_indexed_zip_that_changed_inside_is_a_fault_of_the_machine(tmp_path, opened):
+    path = written(tmp_path / "x.zip", {"a.bmp": saved(picture(), "BMP")})
+    source = opened("tar", path)
+    with open(path, "r+b") as file:
+        file.seek(60)
+        file.write(bytes(40))
+    with pytest.raises(EnvironmentFault, match=r"/x\.zip: damaged|a\.bmp has changed"):
+        [*batches(source, 0, 1, skipped=[], **SHOWN)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -14,12 +15,13 @@ import pytest
 from image_forms import BROKEN, FORMS, picture, saved
 from PIL import Image
 
+from pipeline.data import image_files
 from pipeline.data.batches import Skipped, batches, check_bad
 from pipeline.data.doodles import Doodles
 from pipeline.data.open_source import open_source
 from pipeline.data.source import DoodleSource, doodle_source
 from pipeline.dataset_settings import DatasetSettings
-from pipeline.errors import DataError
+from pipeline.errors import DataError, EnvironmentFault
 
 GREY = (120, 130, 140)
 FOLDER = DatasetSettings(
@@ -87,14 +89,39 @@ def test_no_more_than_two_batches_are_decoded_ahead_and_none_after_the_end():
 
 def test_a_picture_that_changed_after_it_was_hashed_ends_the_run(mixed):
     (mixed.root / "05.png").write_bytes(saved(picture(20, 30, seed=77), "PNG"))
-    with pytest.raises(DataError, match=r"mixed: 05\.png has changed"):
+    with pytest.raises(EnvironmentFault, match=r"mixed: 05\.png has changed"):
         read(mixed)
 
 
-def test_a_file_that_went_is_a_bad_image(mixed):
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_file_that_went_is_a_fault_of_the_machine(mixed, threads):
     (mixed.root / "05.png").unlink()
-    _, skipped = read(mixed)
-    assert skipped[2] == Skipped(5, "05.png", "cannot be read: No such file or directory")
+    with pytest.raises(
+        EnvironmentFault, match=r"/mixed/05\.png: cannot be read \(No such file or directory\)"
+    ) as raised:
+        read(mixed, threads=threads)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_mount_that_fails_is_a_fault_of_the_machine(mixed, number, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(image_files, "open", fails, raising=False)
+    with pytest.raises(EnvironmentFault, match=os.strerror(number)):
+        read(mixed)
+
+
+def test_an_image_that_the_index_lacks_is_bad_wherever_it_is_read(mixed, tmp_path):
+    (mixed.root / "05.png").unlink()
+    os.symlink(tmp_path / "gone.png", mixed.root / "05.png")
+    source = open_source(replace(FOLDER, root=str(mixed.root)), cache=tmp_path / "again")
+    _, skipped = read(source)
+    (tmp_path / "gone.png").write_bytes(saved(picture(20, 30, seed=5), "PNG"))
+    _, there = read(source)
+    assert skipped == there
+    assert skipped[2] == Skipped(5, "05.png", "could not be read when the dataset was indexed")
 
 
 def test_sources_travel(mixed):
@@ -137,7 +164,7 @@ def test_a_thousand_photos_of_which_37_are_broken(test_data, tmp_path):
                 upright = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
                 data, shown[key] = form.encode(upright), (form.shows(upright).clip(0, 255).astype(np.uint8), form.error)
             elif number == 999:
-                why[key] = "cannot be read"
+                why[key] = "could not be read"
                 os.symlink(tmp_path / "gone", root / key)
                 continue
             (root / key).write_bytes(data)

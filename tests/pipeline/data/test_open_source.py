@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,9 +14,9 @@ from given_files import LONG_AGO, content, labels_of, pack, put, read, settings
 
 from pipeline.data import hashes
 from pipeline.data.doodles import CLASSES, draw
-from pipeline.data.open_source import open_source
+from pipeline.data.open_source import open_source, visible
 from pipeline.data.source import NO_LABEL, Index
-from pipeline.errors import DataError, SettingsError
+from pipeline.errors import DataError, EnvironmentFault, SettingsError
 
 TREE = ("dog/b.png", "cat/a.png", "cat/B.PNG", "cat/deep/c.png", "dog/a.png")
 SORTED = ("cat/B.PNG", "cat/a.png", "cat/deep/c.png", "dog/a.png", "dog/b.png")
@@ -143,7 +144,7 @@ def test_a_file_that_cannot_be_read_has_no_hash_and_is_read_as_a_bad_image(tmp_p
     source = opened("folder", root)
     assert source.index.keys == ("a.png", "b.png")
     assert not source.index.hashes[1].any()
-    with pytest.raises(ValueError, match="cannot be read: No such file"):
+    with pytest.raises(EnvironmentFault, match=r"b\.png: cannot be read \(No such file"):
         [*read(source, 1, 2)]
 
 
@@ -465,3 +466,49 @@ def test_a_moved_dataset_is_the_same_dataset(tmp_path, opened):
     before = opened("folder", put(tmp_path / "a", *TREE))
     shutil.move(tmp_path / "a", tmp_path / "b")
     assert opened("folder", tmp_path / "b").digest == before.digest
+
+
+# Faults of the machine -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_while_a_folder_is_indexed_changes_no_digest_but_ends_the_run(
+    tmp_path, opened, number, monkeypatch
+):
+    root = put(tmp_path / "pets", *TREE, old=True)
+
+    def fails(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(hashes, "open", fails, raising=False)
+        with pytest.raises(EnvironmentFault, match=rf"{os.strerror(number)}\) while the dataset was indexed"):
+            opened("folder", root)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fails)
+        with pytest.raises(EnvironmentFault, match=rf"/pets: cannot be read \({os.strerror(number)}"):
+            opened("folder", root)
+    assert opened("folder", root).index.hashes.any(axis=1).all()
+
+
+def test_a_dataset_is_visible_where_its_root_can_be_read(tmp_path, monkeypatch):
+    root = put(tmp_path / "pets", *TREE)
+    tar = pack(tmp_path / "pets.tar", *TREE)
+    (tmp_path / "list.txt").write_text("pets/cat/a.png\n")
+    (tmp_path / "empty").mkdir()
+    listed = tmp_path / "list.txt"
+    for kind, path in (("folder", root), ("imagenet", root), ("tar", tar), ("folder", tar), ("list", listed)):
+        assert visible(settings(kind, path)) is None
+    assert visible(settings("doodles", None)) is None
+    gone = tmp_path / "gone"
+    for kind, path, why in (
+        ("folder", gone, "no such folder"),
+        ("folder", tmp_path / "empty", "an empty folder"),
+        ("tar", gone / "*.tar", "no such file"),
+        ("list", gone / "list.txt", "No such file"),
+    ):
+        line = visible(settings(kind, path))
+        assert line.startswith(f"dataset.root {path}: cannot be read here ({why}") and "\n" not in line
+    monkeypatch.chdir(tmp_path)
+    relative = settings("folder", "pets").anywhere()
+    assert (relative.root, relative.title) == (str(root), "pets")

@@ -17,7 +17,7 @@ from pipeline.methods.scores.task import score_tasks
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan, SweepPlace
 
-DATASET = DatasetRecord("noise", "folder", "c" * 64, 70, (), False, "resize", False, 0.01, 32)
+DATASET = DatasetRecord("noise", "folder", "c" * 64, 70, (), False, "resize", False, 32)
 TOPS = TopsSettings(2, True, False, True, True, 9, ("deconvnet",), ("deconvnet",), "derivative", "stored", 16)
 PAIRS = CombinationRecord("pairs", "fc8", (((0, 1.0), (2, 1.0)),), 0.5, 1, run_record())
 SCORE = ScoreRecord("judge", "b" * 64, "fc8", "plain", "f" * 64, (0, 2), (5, -1))
