@@ -17,6 +17,7 @@ from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
+from jobs.visibility import seen_by_nodes
 from pipeline.card import NetworkCard
 from pipeline.errors import RefusedDataset
 from pipeline.methods.registry import METHODS, together
@@ -53,6 +54,7 @@ def atlas(config: DictConfig) -> int:
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
+        places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
         run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
         try:
             run.compute_all()

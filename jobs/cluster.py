@@ -211,6 +211,20 @@ class RayCluster:
         finally:
             remove_placement_group(group)  # this ends the calls that still run
 
+    def on_every_node(self, call: Callable[[], object]) -> dict[str, object]:
+        """Call something once on each node; node → its result, or a Failed if the node does not answer."""
+        ray = self._ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        out = {}
+        for node in [node for node in ray.nodes() if node["Alive"]]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            named = node["NodeName"] if node["NodeName"] != node["NodeManagerAddress"] else node["NodeManagerHostname"]
+            name = named if named not in out else f"{named}/{node['NodeID'][:6]}"
+            out[name] = ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(call)
+        ended, _ = ray.wait(list(out.values()), num_returns=len(out), timeout=_ROOM)
+        return {name: self._outcome(one) if one in ended else Failed("no answer", "") for name, one in out.items()}
+
     def close(self) -> None:
         self._held = {}
         self._ray.shutdown()
@@ -254,6 +268,11 @@ def _meeting() -> str:
 def _called(call: Callable[[str], object], meeting: str) -> object:
     """Runs in a worker: call one member of a process group."""
     return call(meeting)
+
+
+def _answer(call: Callable[[], object]) -> object:
+    """Runs in a worker, on a node that was chosen."""
+    return call()
 
 
 _kept: dict[str, object] = {}  # in a worker process: what the tasks share, by key

@@ -13,7 +13,13 @@ from jobs.request import read_out
 from pipeline.errors import SettingsError, nearest
 
 JOBS = ("atlas", "sweep", "prior")  # those whose work can be spread over a cluster
-FILES = ("model.weights", "model.definition", "model.labels", "dataset.root", "dataset.labels")  # settings that name files
+FILES = (
+    "model.weights",
+    "model.definition",
+    "model.labels",
+    "dataset.root",
+    "dataset.labels",
+)  # settings that name files
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def manifest(asked: Submission, ray: str) -> str:
     words = {name.upper(): value if name == "workers" else json.dumps(value) for name, value in values.items()}
     words |= {"JOB": json.dumps(job, ensure_ascii=False), "RAY": json.dumps(ray)}
     lines = MANIFEST.read_text().splitlines(keepends=True)
-    lines = lines[next(at for at, line in enumerate(lines) if not line.startswith("#")) :]  # the head is for readers here
+    lines = lines[
+        next(at for at, line in enumerate(lines) if not line.startswith("#")) :
+    ]  # the head is for readers here
     return re.sub(r"\{([A-Z]+)\}", lambda found: words[found[1]], "".join(lines))
 
 
@@ -61,7 +63,9 @@ def _values(options: Sequence[str]) -> Mapping[str, str]:
         if name not in DEFAULTS:
             raise SettingsError(f"option --{name}: not known{nearest(name, DEFAULTS)}")
         if not re.fullmatch(FORMS[name], value):
-            raise SettingsError(f"option --{name}: got {value!r}, expected a value such as {DEFAULTS[name] or 'atlas:1'}")
+            raise SettingsError(
+                f"option --{name}: got {value!r}, expected a value such as {DEFAULTS[name] or 'atlas:1'}"
+            )
         values[name] = value
     if values["image"] is None:
         raise SettingsError("option --image: is missing; name the image that jobs/kubernetes/Dockerfile builds")

@@ -24,7 +24,17 @@ from pathlib import Path
 from jobs.console import DONE, GAPS, REFUSED, STOPPED, compose_config
 from jobs.request import read_out
 from jobs.slurm.ports import taken_ports
-from jobs.slurm.ray_node import END, READY, RayNode, new_token, private_folder, share, start_command, with_token, write_token
+from jobs.slurm.ray_node import (
+    END,
+    READY,
+    RayNode,
+    new_token,
+    private_folder,
+    share,
+    start_command,
+    with_token,
+    write_token,
+)
 from pipeline.errors import AtlasError, SettingsError
 from pipeline.store.shard import write_whole
 
@@ -190,7 +200,9 @@ class Allocation:
         command = [sys.executable, "-u", "-m", f"jobs.{self.job}", *self.overrides, f'cluster.address="{address}"']
         job = subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True)
         self._wait(lambda: job.poll() is not None, None, until=head.ended)
-        lost = job.poll() is None and not self.asked
+        if job.poll():  # it may have noticed first that the head is gone
+            self._wait(head.ended, 3.0, until=lambda: False)
+        lost = job.poll() != DONE and head.ended() and not self.asked
         if job.poll() is None:
             job.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -219,7 +231,9 @@ class Allocation:
 def say(line: str) -> None:
     """Print a line with the time and the number of the run."""
     number = int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} slurm job {os.environ['SLURM_JOB_ID']}, run {number}: {line}", flush=True)
+    print(
+        f"{time.strftime('%Y-%m-%d %H:%M:%S')} slurm job {os.environ['SLURM_JOB_ID']}, run {number}: {line}", flush=True
+    )
 
 
 def count_fruitless(state: Path, gained: bool) -> int:

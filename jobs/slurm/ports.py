@@ -45,7 +45,9 @@ def taken_ports(job: int, cpus: int) -> Iterator[Ports]:
     so, whoever the users are. So Ray's processes may come and go on the other ports.
     Raises SettingsError if not enough are free.
     """
-    wanted = len(NAMES) + 2 * cpus + 32  # a worker for each CPU, as many that are just ending, and those that spill objects
+    wanted = (
+        len(NAMES) + 2 * cpus + 32
+    )  # a worker for each CPU, as many that are just ending, and those that spill objects
     grains = -(-wanted // (GRAIN - 1 - SLACK))
     number = (LAST - FIRST) // GRAIN
     for step in range(number):

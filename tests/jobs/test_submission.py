@@ -24,7 +24,7 @@ def test_a_relative_folder_is_in_that_of_the_machine_that_sends(tmp_path, monkey
 
 
 def test_a_folder_is_the_same_when_the_job_reads_it():
-    out = "/d/a \"b\" it's $HOME `id`, (1)=[x]\n%j"
+    out = '/d/a "b" it\'s $HOME `id`, (1)=[x]\n%j'
     asked = read_submission([f"out={hydra_text(out)}"], elsewhere=True)
     assert asked.out == Path(out)
     assert read_out(compose_config("atlas", asked.overrides)) == Path(out)

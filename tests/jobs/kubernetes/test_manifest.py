@@ -38,8 +38,14 @@ def problems(kind: str, node: dict) -> list[str]:
     """Each field of a node that its kind does not have, that has another type, or that is missing."""
     fields = {name.rstrip("*"): of for name, of in TYPES[kind].items()}
     found = [f"{kind}.{name}: not known" for name in node if name not in fields]
-    found += [f"{kind}.{name}: {value!r}" for name, value in node.items() if name in fields and type(value) is not fields[name]]
-    return found + [f"{kind}.{name[:-1]}: missing" for name in TYPES[kind] if name.endswith("*") and name[:-1] not in node]
+    found += [
+        f"{kind}.{name}: {value!r}"
+        for name, value in node.items()
+        if name in fields and type(value) is not fields[name]
+    ]
+    return found + [
+        f"{kind}.{name[:-1]}: missing" for name in TYPES[kind] if name.endswith("*") and name[:-1] not in node
+    ]
 
 
 def all_problems(manifest: dict) -> list[str]:

@@ -9,7 +9,14 @@ import pytest
 
 from jobs.slurm.ports import Ports
 from jobs.slurm.ray_node import (
-    LONGEST_FOLDER, Share, new_token, private_folder, ray_folder, share, start_command, with_token,
+    LONGEST_FOLDER,
+    Share,
+    new_token,
+    private_folder,
+    ray_folder,
+    share,
+    start_command,
+    with_token,
     write_token,
 )  # fmt: skip
 
@@ -26,7 +33,12 @@ def mode(path) -> int:
         ({"SLURMD_NODENAME": "n", "SLURM_CPUS_ON_NODE": "6"}, Share("n", 6, 0, None)),
         ({"SLURM_CPUS_ON_NODE": "6", "SLURM_GPUS_ON_NODE": "4"}, Share(os.uname().nodename, 6, 4, None)),
         (
-            {"SLURMD_NODENAME": "n", "SLURM_CPUS_ON_NODE": "6", "SLURM_GPUS_ON_NODE": "4", "CUDA_VISIBLE_DEVICES": "2,3"},
+            {
+                "SLURMD_NODENAME": "n",
+                "SLURM_CPUS_ON_NODE": "6",
+                "SLURM_GPUS_ON_NODE": "4",
+                "CUDA_VISIBLE_DEVICES": "2,3",
+            },
             Share("n", 6, 2, None),
         ),
         ({"SLURMD_NODENAME": "n", "SLURM_CPUS_ON_NODE": "6", "CUDA_VISIBLE_DEVICES": ""}, Share("n", 6, 0, None)),

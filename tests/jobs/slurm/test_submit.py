@@ -16,7 +16,7 @@ from jobs.submission import Submission
 from pipeline.errors import SettingsError
 
 LISTED = f'#!/bin/sh\nexec "{sys.executable}" -c \'import json, sys; print(json.dumps(sys.argv[1:]))\' "$@"\n'
-HOSTILE = ["'model.labels=\"/a b/$HOME `id` $(id).txt\"'", "style.sparse.name=\"two\nlines\"", "units=[conv*:*]"]
+HOSTILE = ["'model.labels=\"/a b/$HOME `id` $(id).txt\"'", 'style.sparse.name="two\nlines"', "units=[conv*:*]"]
 
 
 def program(path: Path, text: str) -> Path:
@@ -28,7 +28,7 @@ def program(path: Path, text: str) -> Path:
 def test_the_script_is_one_for_bash_and_gives_every_word_to_the_job(tmp_path):
     assert subprocess.run(["bash", "-n", str(SCRIPT)]).returncode == 0
     python = program(tmp_path / "python", LISTED)
-    words = ["atlas", *HOSTILE, "", "out=\"a'b\\c\""]
+    words = ["atlas", *HOSTILE, "", 'out="a\'b\\c"']
     environment = {**os.environ, "ATLAS_PYTHON": str(python), "SLURM_SUBMIT_DIR": str(tmp_path)}
     ran = subprocess.run(["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout) == ["-u", "-m", "jobs.slurm.allocation", *words]
