@@ -33,7 +33,7 @@ def make_lines() -> list[str]:
     for page in PAGES:
         text = page.read_text().replace("\n", " ")
         for block in blocks(page, "sh"):
-            found += [line.split("#")[0].strip() for line in block.splitlines() if line.startswith("make ")]
+            found += [re.split(r"\s[#|&]", line)[0].strip() for line in block.splitlines() if line.startswith("make ")]
         found += [code for code in re.findall(r"`(make [a-z-]+[^`]*)`", text) if "…" not in code]
     return sorted(set(found))
 

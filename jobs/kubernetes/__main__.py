@@ -1,7 +1,7 @@
 """Print the manifest of a job for KubeRay: python -m jobs.kubernetes --image=IMAGE [option …] [JOB] [override …]
 
-Options, with their defaults: --workers=2 --cpus=8 --gpus=0 --memory=16Gi (each of a worker), --claim=atlas (the volume for
-results, mounted at /data), --image (built by the Dockerfile beside this file). The manifest goes to the output, for
+Options, with their defaults: --workers=2; --cpus=8 --gpus=0 --memory=16Gi of each worker; --claim=atlas, the volume for
+results, mounted at /data; --image, built by the Dockerfile beside this file. The manifest goes to the output, for
 `kubectl create -f -`.
 """
 

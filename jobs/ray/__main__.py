@@ -1,7 +1,7 @@
 """Send a job to a running Ray cluster: python -m jobs.ray [--address=URL] [JOB] [override …]
 
-The job runs on the cluster's first machine, in ~/visualization-atlas (or $ATLAS_FOLDER there), where on_premise.yaml and
-aws.yaml put this checkout. Paths are those of that machine, so they are absolute. --address is the job server,
+The job runs on the cluster's first machine, in ~/visualization-atlas (or $ATLAS_FOLDER there), where on_premise.yaml
+and aws.yaml put this checkout. Paths are those of that machine, so they are absolute. --address is the job server,
 http://127.0.0.1:8265 by default, which `ray dashboard CLUSTER.yaml` brings here. Other options are those of `ray job
 submit`. The token is read from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, and is never an argument.
 """

@@ -1,7 +1,7 @@
 """Submit a job to Slurm, for all nodes of an allocation: python -m jobs.slurm [options of sbatch] [JOB] [override …]
 
-Words that begin with - are options of sbatch, as --name=value (--nodes=4 --gpus-per-node=8 --time=12:00:00). JOB is atlas
-(the default), sweep or prior. Its overrides reach it unchanged. What is wrong with them is said here, before
+Words that begin with - are options of sbatch, as --name=value (--nodes=4 --gpus-per-node=8 --time=12:00:00). JOB is
+atlas (the default), sweep or prior. Its overrides reach it unchanged. What is wrong with them is said here, before
 anything waits in a queue.
 """
 

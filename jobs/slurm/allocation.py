@@ -121,8 +121,8 @@ class Workers:
         count = len(names)
         self._step = subprocess.Popen(
             ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", f"--nodelist={','.join(names)}",
-             "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--cpu-bind=none", "--mpi=none", "--label", "--unbuffered",
-             sys.executable, "-u", "-m", "jobs.slurm.ray_node"],
+             "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--cpu-bind=none", "--mpi=none", "--label",
+             "--unbuffered", sys.executable, "-u", "-m", "jobs.slurm.ray_node"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self._step.stdin.write(json.dumps(said).encode() + b"\n")

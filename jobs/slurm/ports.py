@@ -41,13 +41,11 @@ def taken_ports(job: int, cpus: int) -> Iterator[Ports]:
     """Give ports for a node with this many CPUs; they are given back when the context ends.
 
     job : where the search begins, so that jobs rarely try the same ports.
-    Ports are taken in grains. A grain belongs to the process that listens on its first port; the kernel lets only one do
-    so, whoever the users are. So Ray's processes may come and go on the other ports.
+    Ports are taken in grains. A grain belongs to the process that listens on its first port; the kernel lets only one
+    do so, whoever the users are. So Ray's processes may come and go on the other ports.
     Raises SettingsError if not enough are free.
     """
-    wanted = (
-        len(NAMES) + 2 * cpus + 32
-    )  # a worker for each CPU, as many that are just ending, and those that spill objects
+    wanted = len(NAMES) + 2 * cpus + 32  # workers begin while others end, and some only spill objects
     grains = -(-wanted // (GRAIN - 1 - SLACK))
     number = (LAST - FIRST) // GRAIN
     for step in range(number):

@@ -1,4 +1,4 @@
-"""A Ray node on one machine of an allocation: private folder, token, own ports, and `ray start` until it is told to stop.
+"""A Ray node on one machine of an allocation: private folder, token, own ports, and `ray start` until told to stop.
 
 As a program it runs on every node but the first: a line of JSON on its input says which cluster to join, and the end of
 its input says that the job is over. So the token is in no argument and no environment that others could read.
@@ -25,7 +25,7 @@ from pathlib import Path
 from jobs.slurm.ports import Ports, taken_ports
 from pipeline.errors import AtlasError
 
-# A socket's path has at most 107 bytes, and Ray adds /r/session_2026-01-31_12-59-59_999999_4194304/sockets/plasma_store.1
+# A socket's path has at most 107 bytes; Ray adds r/session_2026-01-31_12-59-59_999999_4194304/sockets/plasma_store
 LONGEST_FOLDER = 107 - 72
 STORE_SHARE, STORE_BYTES = 0.2, 8 << 30  # of the memory of an allocation, for Ray's object store; and at most
 STARTS = 4  # times that a node's Ray is started before the node is given up

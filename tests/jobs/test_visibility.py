@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import pytest
 
-from jobs.cluster import Failed
+from jobs.cluster import Failed, open_cluster
 from jobs.console import compose_config
-from jobs.request import read_settings
+from jobs.request import read_cluster, read_config, read_settings
 from jobs.visibility import blind, seen_by_nodes
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import SettingsError
@@ -53,3 +54,24 @@ def test_every_node_is_asked_once_before_the_first_task(tmp_path, capsys):
     config.cluster.kind = "local"  # one machine: the job itself has opened the images
     seen_by_nodes(lambda: nodes, config.cluster, dataset)()
     assert nodes.asked == 1
+
+
+def host() -> str:
+    """The name of the machine that calls this."""
+    return os.uname().nodename
+
+
+def broken() -> None:
+    raise OSError("gone")
+
+
+@pytest.mark.slow
+def test_every_node_of_a_real_cluster_answers():
+    config = compose_config("atlas", ["cluster=local", "cluster.workers=1", "device=cpu"])
+    cluster = open_cluster(read_cluster(config), read_config(config).device)
+    try:
+        assert list(cluster.on_every_node(host).values()) == [os.uname().nodename]
+        (answer,) = cluster.on_every_node(broken).values()
+        assert isinstance(answer, Failed) and "gone" in answer.detail
+    finally:
+        cluster.close()

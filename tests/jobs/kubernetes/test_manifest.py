@@ -17,8 +17,8 @@ from pipeline.errors import SettingsError
 FOLDER = Path(manifests.__file__).parent
 ROOT = FOLDER.parents[1]
 
-# Fields of KubeRay's definitions, ray.io/v1 (RayJobSpec, RayClusterSpec, HeadGroupSpec, WorkerGroupSpec, AuthOptions), that
-# a manifest may have here, with their types; those with a star are required.
+# Fields of KubeRay's definitions, ray.io/v1 (RayJobSpec, RayClusterSpec, HeadGroupSpec, WorkerGroupSpec, AuthOptions),
+# that a manifest may have here, with their types; those with a star are required.
 TYPES = {
     "job": {"entrypoint": str, "shutdownAfterJobFinishes": bool, "ttlSecondsAfterFinished": int, "backoffLimit": int,
             "activeDeadlineSeconds": int, "submissionMode": str, "rayClusterSpec*": dict, "runtimeEnvYAML": str,
