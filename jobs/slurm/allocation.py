@@ -40,7 +40,7 @@ from pipeline.store.shard import write_whole
 
 FRUITLESS = 3  # runs in a row without a new result, after which the job is not asked for again
 JOINING = 120.0  # seconds to wait for the other nodes before the job begins; later ones are used when they come
-STOPPING = 75.0  # seconds that the job gets to stop; the signal comes 120 seconds before the end (atlas.sbatch)
+STOPPING = 45.0  # seconds that the job gets to stop; with those of Ray (END) less than the 120 of atlas.sbatch
 NOT_RESULTS = {"log", "site", "plan.json", ".lock"}  # what an atlas folder holds besides results
 
 
@@ -77,7 +77,7 @@ def next_step(run: Run, fruitless: int) -> tuple[int, bool, str]:
 
 
 def fingerprint(out: Path) -> str:
-    """A digest of the names and sizes of the results in an atlas folder."""
+    """A digest of the results in a folder: names and sizes, and times of checkpoints, which replace each other."""
     found = []
     for folder, folders, files in os.walk(out):
         if Path(folder) == out:
@@ -85,7 +85,9 @@ def fingerprint(out: Path) -> str:
         for name in files:
             with suppress(OSError):
                 path = os.path.join(folder, name)
-                found.append(f"{os.path.relpath(path, out)} {os.stat(path).st_size}")
+                facts = os.stat(path)
+                when = facts.st_mtime_ns if name.endswith(".checkpoint") else 0
+                found.append(f"{os.path.relpath(path, out)} {facts.st_size} {when}")
     return hashlib.sha256("\n".join(sorted(found)).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -30,7 +30,7 @@ LONGEST_FOLDER = 107 - 72
 STORE_SHARE, STORE_BYTES = 0.2, 8 << 30  # of the memory of an allocation, for Ray's object store; and at most
 STARTS = 4  # times that a node's Ray is started before the node is given up
 READY = 300.0  # seconds that Ray gets to start; its programs may lie on a slow shared disk
-END = 20.0  # seconds that Ray gets to stop
+END = 10.0  # seconds that Ray gets to stop
 
 
 @dataclass(frozen=True)

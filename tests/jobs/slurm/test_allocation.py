@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.slurm.allocation import FRUITLESS, Run, count_fruitless, fingerprint, hosts, next_step
+from jobs.slurm.allocation import FRUITLESS, Run, address_for, count_fruitless, fingerprint, hosts, next_step
+from pipeline.errors import SettingsError
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,6 +59,29 @@ def test_results_are_a_gain_and_logs_and_pages_are_not(tmp_path):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "a").write_text("x")
     assert fingerprint(tmp_path) != before
+
+
+def test_a_checkpoint_that_is_replaced_is_a_gain(tmp_path):
+    path = tmp_path / "training.checkpoint"
+    path.write_text("step 1")
+    before = fingerprint(tmp_path)
+    path.write_text("step 2")
+    os.utime(path, ns=(1, 1))
+    assert fingerprint(tmp_path) != before
+
+
+def test_the_address_of_the_head_is_the_one_that_reaches_the_other_nodes(tmp_path, monkeypatch):
+    assert address_for(None) == "127.0.0.1"
+    script = tmp_path / "scontrol"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for known, expected in (("127.0.0.2", "127.0.0.1"), ("no.such.host.invalid", None)):
+        script.write_text(f"#!/bin/sh\necho NodeName=n2 Arch=x86_64 NodeAddr={known} NodeHostName=n2\n")
+        script.chmod(0o755)
+        if expected is not None:
+            assert address_for("n2") == expected
+        else:
+            with pytest.raises(SettingsError, match=f"node n2: its address {known} is not known here"):
+                address_for("n2")
 
 
 SCONTROL = """#!/bin/sh
