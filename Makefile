@@ -13,13 +13,23 @@ ATLASES ?=
 LAYER ?=
 HELD_OUT ?=
 ARGS ?=
+SBATCH ?=
+SUBMIT ?=
+JOB ?= atlas
 
-# ARGS reach the job unchanged: the shell does not expand * and [ ] to file names.
+# ARGS reach the job unchanged: the shell does not expand * and [ ] to file names. A $ in a variable refers to no other
+# variable: `value` gives its text as it was written, `shell_word` makes one word of it, `hydra_text` a text in quotes.
 RUN = @set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m
-MODEL_IS = $(if $(MODEL),model=$(MODEL))
-DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
-OUT_IS = $(if $(OUT),'out="$(OUT)"')
-JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
+shell_word = '$(subst ','\'',$(1))'
+hydra_text = "$(subst ",\",$(1))"
+MODEL_IS = $(if $(value MODEL),$(call shell_word,model=$(value MODEL)))
+DATASET_IS = $(if $(value DATASET),$(call shell_word,dataset=$(value DATASET)))
+OUT_IS = $(if $(value OUT),$(call shell_word,out=$(call hydra_text,$(value OUT))))
+JUDGE_IS = $(if $(value JUDGE),$(call shell_word,model@judge=$(value JUDGE)))
+LAYER_IS = $(if $(value LAYER),$(call shell_word,layer=$(value LAYER)))
+ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,$(value ATLASES))))
+HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
+ARGUMENTS = $(value ARGS)
 
 .PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
 
@@ -27,25 +37,25 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= ARGS=
-	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 plan: .venv/atlas ## print the estimated time and size of an atlas: MODEL= DATASET= OUT= ARGS=
-	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 site: .venv/atlas ## make the pages of an atlas again: OUT=
-	$(RUN) jobs.site $(OUT_IS) $(ARGS)
+	$(RUN) jobs.site $(OUT_IS) $(ARGUMENTS)
 
 compare: .venv/atlas ## show the same classes in several networks on one page: ATLASES="a b" OUT=
-	$(RUN) jobs.compare $(if $(ATLASES),'atlases="$(ATLASES)"') $(OUT_IS) $(ARGS)
+	$(RUN) jobs.compare $(ATLASES_ARE) $(OUT_IS) $(ARGUMENTS)
 
 layers: .venv/atlas ## print the layer table of a network: MODEL=
-	$(RUN) jobs.layers $(MODEL_IS) $(ARGS)
+	$(RUN) jobs.layers $(MODEL_IS) $(ARGUMENTS)
 
 fetch: .venv/atlas ## fetch a network's published files into the cache: MODEL=
-	$(RUN) jobs.fetch $(MODEL_IS) $(ARGS)
+	$(RUN) jobs.fetch $(MODEL_IS) $(ARGUMENTS)
 
 pixels: .venv/atlas ## add the images to an atlas made with tops.pixels=pointers: MODEL= DATASET= OUT=
-	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.pixels $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 pack: .venv/atlas ## write a large atlas, which grows in parts, as one whole file: OUT=
 	$(RUN) jobs.pack $(OUT_IS) $(ARGS)
@@ -54,45 +64,57 @@ status: .venv/atlas ## print how far a run is, by method and machine, while it g
 	$(RUN) jobs.status $(OUT_IS) $(ARGS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
-	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
 sweep: .venv/atlas ## sweep the settings of the regularizers, and make a page of them: MODEL= OUT= JUDGE=
-	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)
+	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
-CONTROLS := $(if $(OUT),$(OUT),atlases/controls)
+CONTROLS := $(if $(value OUT),$(value OUT),atlases/controls)
 
 controls: .venv/atlas ## run and judge DGN-AM without bounds, with several λ, and on another network: OUT=
-	$(RUN) jobs.atlas model=doodlenet experiment=controls 'out="$(CONTROLS)/doodlenet"' $(ARGS)
-	$(RUN) jobs.score model=doodlenet 'out="$(CONTROLS)/doodlenet"'
-	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] 'out="$(CONTROLS)/doodlevgg"' $(ARGS)
-	$(RUN) jobs.score model=doodlevgg 'out="$(CONTROLS)/doodlevgg"'
-	$(RUN) jobs.compare 'atlases="$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg"' 'out="$(CONTROLS)/compared"'
+	$(RUN) jobs.atlas model=doodlenet experiment=controls $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlenet)) $(ARGUMENTS)
+	$(RUN) jobs.score model=doodlenet $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlenet))
+	$(RUN) jobs.atlas model=doodlevgg experiment=controls units=[fc] $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlevgg)) $(ARGUMENTS)
+	$(RUN) jobs.score model=doodlevgg $(call shell_word,out=$(call hydra_text,$(CONTROLS)/doodlevgg))
+	$(RUN) jobs.compare $(call shell_word,atlases=$(call hydra_text,$(CONTROLS)/doodlenet $(CONTROLS)/doodlevgg)) $(call shell_word,out=$(call hydra_text,$(CONTROLS)/compared))
 
 prior: .venv/atlas ## train a prior, a generator for DGN-AM: MODEL= LAYER=fc6 DATASET= OUT=
-	$(RUN) jobs.prior $(MODEL_IS) $(if $(LAYER),layer=$(LAYER)) $(DATASET_IS) $(OUT_IS) $(ARGS)
+	$(RUN) jobs.prior $(MODEL_IS) $(LAYER_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 doodlenet: .venv/atlas ## train doodlenet, doodlejudge and doodlevgg again, from random weights: OUT=
-	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGS)
-	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGS)
-	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGS)
+	$(RUN) jobs.train network=doodlenet $(OUT_IS) $(ARGUMENTS)
+	$(RUN) jobs.train network=doodlejudge $(OUT_IS) $(ARGUMENTS)
+	$(RUN) jobs.train network=doodlevgg $(OUT_IS) $(ARGUMENTS)
 
 tinynet: .venv/atlas ## train tinynet, or MODEL=tinyjudge, again, from photos: DATASET=tar HELD_OUT=photos.tar ARGS="dataset.root=… dataset.labels=…"
-	$(RUN) jobs.photos network=$(if $(MODEL),$(MODEL),tinynet) $(DATASET_IS) $(if $(HELD_OUT),'held_out="$(HELD_OUT)"') $(OUT_IS) $(ARGS)
+	$(RUN) jobs.photos $(call shell_word,network=$(if $(value MODEL),$(value MODEL),tinynet)) $(DATASET_IS) $(HELD_OUT_IS) $(OUT_IS) $(ARGUMENTS)
+
+slurm: .venv/atlas ## compute an atlas on the nodes of a Slurm allocation: SBATCH="--nodes=4 --time=12:00:00" MODEL= DATASET= OUT= ARGS=
+	$(RUN) jobs.slurm $(value SBATCH) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+
+submit: .venv/atlas ## compute an atlas on a running Ray cluster, after `ray dashboard`: MODEL= DATASET= OUT=/… ARGS=
+	$(RUN) jobs.ray $(value SUBMIT) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+
+kubernetes: .venv/atlas ## print the manifest of an atlas for KubeRay: SUBMIT="--image=registry/atlas --workers=4" MODEL= OUT=/data/… ARGS=
+	$(RUN) jobs.kubernetes $(value SUBMIT) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
-	$(RUN) jobs.bench $(ARGS)
+	$(RUN) jobs.bench $(ARGUMENTS)
 
 zoo: .venv-zoo/zoo ## open and check many architectures with random weights, write docs/networks.md: ARGS="swin vgg" for some
-	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGS)
+	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGUMENTS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
-	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGUMENTS)
 
 test-slow: .venv/test ## run the long tests too
-	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGUMENTS)
 
 test-gpu: .venv/test ## run the tests that need a CUDA device
-	@set -f; $(BIN)/python -m pytest -m gpu $(ARGS)
+	@set -f; $(BIN)/python -m pytest -m gpu $(ARGUMENTS)
+
+test-slurm: .venv/test ## run jobs on a Slurm of this machine, half an hour; needs the packages slurm-wlm and munge
+	jobs/slurm/check.sh $(BIN)/python
 
 lint: .venv/test ## check the style of the code
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from jobs.execution import Execution
 from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stored_work, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
+from jobs.visibility import seen_by_nodes
 from pipeline.card import NetworkCard
 from pipeline.errors import RefusedDataset
 from pipeline.methods.registry import METHODS, together
@@ -56,6 +57,8 @@ def atlas(config: DictConfig) -> int:
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         work = open_work(plan, asked.out, resources)
         run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
+        places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
+        run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
         try:
             run.compute_all()
         except RefusedDataset:

@@ -142,6 +142,8 @@ def _check_form(override: str) -> None:
     name, equals, value = override.partition("=")
     if not equals:
         raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")
+    if name == "out" and "${" in value:  # Hydra would put another setting in its place, and the atlas elsewhere
+        raise SettingsError(f"argument {override!r}: ${{…}} cannot be part of a folder's name; write the name itself")
     try:
         if not OverridesParser.create().parse_override(override).is_sweep_override():
             return

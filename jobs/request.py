@@ -121,5 +121,8 @@ def read_flag(config: DictConfig, name: str) -> bool:
 
 
 def read_out(config: DictConfig) -> Path:
-    """The folder of the atlas."""
-    return Path(typed(config.out, str, "out")).expanduser()
+    """The folder of the atlas. Raises SettingsError for an empty name, which would be the current folder."""
+    out = typed(config.out, str, "out")
+    if not out.strip():
+        raise SettingsError("out: is empty; name a folder with OUT=…")
+    return Path(out).expanduser()

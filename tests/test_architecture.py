@@ -54,6 +54,10 @@ STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods
 TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
     "jobs.ray_cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
+    "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
+    "jobs.slurm": floor("jobs pipeline atlas_viewer"),
+    "jobs.ray": floor("jobs pipeline atlas_viewer"),  # Ray's own commands are started as programs
+    "jobs.kubernetes": floor("jobs pipeline atlas_viewer"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
     "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
     "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),

@@ -24,7 +24,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NAMESPACE = "visualization_atlas"
 MOVED = ("pipeline", "jobs", "conf")
-LEFT_OUT = ("jobs/bench", "jobs/zoo", "jobs/packaging", "atlas_viewer/pyproject.toml", "atlas_viewer/README.md")
+LEFT_OUT = ("jobs/bench/", "jobs/zoo/", "jobs/packaging/", "jobs/slurm/", "jobs/ray/")
+LEFT_OUT += ("atlas_viewer/pyproject.toml", "atlas_viewer/README.md")
 # Files that the packages read, besides modules; anything else in their folders is no part of them.
 SUFFIXES = (".py", ".yaml", ".prototxt", ".safetensors", ".md", ".txt", ".json", ".html", ".css", ".js")
 

@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from tiny_network import FOLDER, SMALL, tiny
 
 from jobs.atlas import atlas
-from jobs.console import run_job
+from jobs.console import compose_config, run_job
 from jobs.layers import layers
+from jobs.request import read_out
 from jobs.score import score
 from jobs.site import site
 from pipeline.errors import AtlasError
@@ -235,6 +236,44 @@ def test_site_and_score_of_an_atlas_that_is_not_there(tmp_path, capsys):
     for job, config in ((site, "site"), (score, "score")):
         assert done(job, config, f"out={tmp_path}/none") == 2
         assert f"error: {tmp_path}/none/atlas.h5: not found; make it with make atlas" in capsys.readouterr().err
+
+
+# Folders with characters that make, the shell or Hydra read ------------------------------------------
+
+
+def through_make(*words: str) -> list[str]:
+    """The arguments that a job gets from a make command."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "ARGS")}
+    shown = subprocess.run(["make", "-n", *words], cwd=ROOT, env=kept, capture_output=True, text=True, check=True)
+    command = next(line for line in shown.stdout.splitlines() if "-m jobs." in line).partition("-m jobs.")[2]
+    listed = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    ran = subprocess.run(["sh", "-c", f"set -f; \"{sys.executable}\" -c '{listed}' {command}"], capture_output=True)
+    return json.loads(ran.stdout)[1:]
+
+
+@pytest.mark.parametrize(
+    "out", ["a$b", "$HOME", "$(touch x)", "`touch x`", "it's", 'a "b" c', "a,b (1)=", "a\\b", "#x"]
+)
+def test_a_folder_s_name_is_taken_literally(out):
+    arguments = through_make("atlas", f"OUT={out}")
+    assert read_out(compose_config("atlas", arguments)) == Path(out)
+
+
+@pytest.mark.parametrize("out", ["${x}", "a/${model.name}", "${oc.env:HOME}"])
+def test_a_folder_s_name_refers_to_no_setting(refused, out):
+    said = refused(*through_make("atlas", f"OUT={out}"))
+    assert "cannot be part of a folder's name" in said and out in said
+
+
+def test_a_folder_without_a_name(refused):
+    assert "out: is empty; name a folder with OUT=…" in refused("out=")
+
+
+def test_arguments_pass_make_unchanged():
+    assert through_make("atlas", "ARGS='model.labels=\"${oc.env:HOME}/a b\"' units=[conv5:*]") == [
+        'model.labels="${oc.env:HOME}/a b"',
+        "units=[conv5:*]",
+    ]
 
 
 # Other endings ---------------------------------------------------------------------------------------

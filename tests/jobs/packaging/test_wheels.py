@@ -22,7 +22,17 @@ from pipeline.nets.open_network import open_network
 pytest.importorskip("hatchling", reason="hatchling, which builds the wheels, is not installed")
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("pipeline", "jobs", "conf", "atlas_viewer")
-LEFT_OUT = {"jobs/bench", "jobs/zoo", "jobs/packaging", "atlas_viewer/pyproject.toml", "atlas_viewer/README.md"}
+LEFT_OUT = {
+    "jobs/bench",
+    "jobs/zoo",
+    "jobs/packaging",
+    "jobs/slurm",
+    "jobs/ray",
+    "jobs/kubernetes/Dockerfile",
+    "jobs/kubernetes/Dockerfile.dockerignore",
+    "atlas_viewer/pyproject.toml",
+    "atlas_viewer/README.md",
+}
 COLLIDING = ("conf.py", "jobs.py", "pipeline.py")  # files of the user's own, in the folder where a command is started
 SMALL = ("model=doodlenet", "units=[conv1:0,fc8:3]", "samples=1", "styles=[low_frequency]", "dataset=none")
 SMALL += ("style.low_frequency.max_iter=3", "dgn.iterations=2", "device=cpu")
