@@ -56,9 +56,8 @@ def atlas(config: DictConfig) -> int:
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         work = open_work(plan, asked.out, resources)
-        run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
         places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
-        run = Execution(Work(plan, ShardFolder(asked.out / "shards"), resources), places)
+        run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
         try:
             run.compute_all()
         except RefusedDataset:

@@ -298,6 +298,20 @@ class RayCluster:
         finally:
             remove_placement_group(group)  # this ends the calls that still run
 
+    def on_every_node(self, call: Callable[[], object]) -> dict[str, object]:
+        """Call something once on each node; node → its result, or a Failed if the node does not answer."""
+        ray = self._ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        hosts, out = Counter(node["NodeManagerHostname"] for node in alive), {}
+        for node in alive:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            remote = ray.remote(_answer).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            out[_name(node, hosts)] = remote.remote(call)
+        ended, _ = ray.wait(list(out.values()), num_returns=len(out), timeout=_ROOM)
+        return {name: self._outcome(one) if one in ended else Failed("no answer", "") for name, one in out.items()}
+
     def close(self) -> None:
         self._held = {}
         self._ray.shutdown()
@@ -420,6 +434,11 @@ def _meeting() -> str:
     with socket.socket() as free:
         free.bind(("", 0))
         return f"tcp://{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+
+
+def _answer(call: Callable[[], object]) -> object:
+    """Runs in a worker, on a node that was chosen."""
+    return call()
 
 
 def _called(call: Callable[[str], object], meeting: str) -> object:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from jobs.cluster import Cluster, Failed
+from jobs.cluster import Cluster
+from jobs.outcome import Failed
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.settings import ClusterSettings

@@ -54,7 +54,6 @@ STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods
 TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
     "jobs.ray_cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
-    "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
     "jobs.slurm": floor("jobs pipeline atlas_viewer"),
     "jobs.ray": floor("jobs pipeline atlas_viewer"),  # Ray's own commands are started as programs
     "jobs.kubernetes": floor("jobs pipeline atlas_viewer"),
