@@ -228,7 +228,7 @@ def test_a_damaged_shard_is_set_aside_reported_and_computed_again(tmp_path, refe
 def test_a_log_tells_what_was_asked_and_done(reference):
     (log,) = (reference / "log").glob("*.jsonl")
     text = log.read_text()
-    assert "build: tiny_network:tiny" in text
+    assert '"build": "tiny_network:tiny"' in text
     assert '"event": "end", "state": "done"' in text
 
 

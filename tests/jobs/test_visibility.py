@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from jobs.cluster import Failed, open_cluster
+from jobs.cluster import open_cluster
+from jobs.outcome import Failed
 from jobs.console import compose_config
 from jobs.request import read_cluster, read_config, read_settings
 from jobs.visibility import blind, seen_by_nodes
