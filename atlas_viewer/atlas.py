@@ -7,27 +7,31 @@ with Atlas("atlas.h5") as atlas:
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 
 import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.errors import FormatError, MissingError, nearest
+from atlas_viewer.errors import AtlasError, FormatError, MissingError, nearest
 from atlas_viewer.evidence.combinations import Combinations
 from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.evidence.registry import write_tables
 from atlas_viewer.layer import Layer, LayerInfo, Unit
+from atlas_viewer.validator import check
 
+_MEND = "restore a copy of it, or remove it, and make atlas with the same OUT writes it again"
 CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
 class Atlas:
-    """An open atlas. Close it, or use it in a `with`.
+    """An open atlas. Close it, or use it in a `with`, which also explains errors of reading (`__exit__`).
 
     Raises MissingError for a file that does not exist, FormatError for one that is not an atlas, is damaged or
     has another version.
@@ -41,21 +45,40 @@ class Atlas:
             raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
         try:
             self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
-        except OSError as error:
-            raise FormatError(
-                f"atlas {path}: damaged ({error}); make atlas with the same OUT writes it again from its shards"
-            ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _damaged(self.path, error) from None
         try:
             _refuse_other_formats(self.file, self.path)
         except FormatError:
             self.file.close()
             raise
+        except Exception as error:
+            self.file.close()
+            raise _damaged(self.path, error) from None
 
     def __enter__(self) -> Atlas:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the file. Where the error is one of HDF5, or the file is unsound, it becomes a FormatError."""
+        try:
+            if isinstance(error, Exception) and not isinstance(error, AtlasError):
+                self._explain(error)
+        finally:
+            self.close()
+
+    def _explain(self, error: Exception) -> None:
+        """Raise FormatError if the file is why reading ended with an error: if HDF5 says so, or a check of it does."""
+        if not self.file.id.valid:
+            return
+        if _of_hdf5(error):
+            raise _damaged(self.path, error) from error
+        try:
+            faults = check(self.file)
+        except Exception as further:
+            raise _damaged(self.path, further) from error
+        if faults:
+            raise FormatError(f"atlas {self.path}: unsound ({faults[0]}); {_MEND}") from error
 
     def close(self) -> None:
         """Close the file; arrays that were not read before can no longer be read."""
@@ -216,6 +239,16 @@ class Atlas:
 
     def _text(self, path: str) -> str:
         return str(self.file[path].asstr()[()])
+
+
+def _of_hdf5(error: Exception) -> bool:
+    """Whether h5py raised the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "h5py" in Path(frames[-1].filename).parts
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(f"atlas {path}: damaged ({error}); {_MEND}")
 
 
 def _refuse_other_formats(file: h5py.File, path: Path) -> None:

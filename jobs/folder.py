@@ -46,7 +46,7 @@ def read_plan(out: Path) -> Plan | None:
         return None
     except OutputError as error:
         raise OutputError(f"{out}/{error}" if str(error).startswith("plan.json") else str(error)) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise OutputError(f"{out}/plan.json: cannot be read ({reason}); choose another folder with OUT=…") from None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import get_type_hints
 
 import numpy as np
 
 from pipeline.errors import SettingsError, UnitError, nearest
+from pipeline.records import fits
 
 Pair = tuple[int, int]  # (rows, columns)
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first outside
@@ -114,13 +116,19 @@ class NetworkCard:
 
     @classmethod
     def of_record(cls, record: Mapping[str, object]) -> NetworkCard:
-        """The inverse of `record`."""
+        """The inverse of `record`. Raises ValueError, TypeError, KeyError or AttributeError for a damaged one."""
         values = {key: _tuples(value) for key, value in record.items() if key != "layers"}
         layers = tuple(
             LayerCard(**{"shown": layer["kind"] in _ONCE_SHOWN} | {key: _tuples(value) for key, value in layer.items()})
             for layer in record["layers"]  # type: ignore[attr-defined]
         )
-        return cls(layers=layers, **values)
+        card = cls(layers=layers, **values)
+        for part in (card, *layers):
+            hints = get_type_hints(type(part))
+            wrong = next((name for name, value in vars(part).items() if not fits(hints[name], value)), None)
+            if wrong is not None:
+                raise ValueError(f"the card of {part.name} has {wrong} {getattr(part, wrong)!r}")
+        return card
 
 
 @dataclass(frozen=True)

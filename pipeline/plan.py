@@ -189,15 +189,16 @@ class Plan:
                 f"plan.json: method {unknown[0]} is not known to this version; update the program, or choose another "
                 f"folder with OUT=…"
             )
+        card = NetworkCard.of_record(record["network"])
         return cls(
-            card=NetworkCard.of_record(record["network"]),
+            card=card,
             settings={
                 method: {
                     name: of_record(kinds[method], one, f"plan.json: {method} {name}") for name, one in asked.items()
                 }
                 for method, asked in record["settings"].items()
             },
-            parts={(*key, sample): from_ranges(pairs) for *key, sample, pairs in record["parts"]},
+            parts=dict(_part(card, *part) for part in record["parts"]),
             order={method: tuple(names) for method, names in record["order"].items()},
             sweep={
                 method: {name: of_record(SweepPlace, one, f"plan.json: sweep {name}") for name, one in places.items()}
@@ -207,6 +208,17 @@ class Plan:
 
     def _rank(self) -> dict[str, int]:
         return {layer.name: place for place, layer in enumerate(self.card.layers)}
+
+
+def _part(card: NetworkCard, method: str, layer: str, name: str, sample: int, pairs: Any) -> tuple[PartKey, Any]:
+    """A part as it is in a record. Raises ValueError, TypeError or UnitError for one that no request makes."""
+    channels = card.layer(layer).channels
+    if not (isinstance(method, str) and isinstance(name, str) and type(sample) is int and sample >= 0):
+        raise ValueError(f"a part of {method}, {layer}, {name}, {sample}")
+    for start, stop in pairs:  # before they are counted out
+        if not (type(start) is int and type(stop) is int and 0 <= start < stop <= channels):
+            raise ValueError(f"units {start} to {stop} of {layer}, which has {channels}")
+    return (method, layer, name, sample), from_ranges(pairs)
 
 
 def _ordered(later: Iterable[str], before: Iterable[str]) -> tuple[str, ...]:

@@ -157,11 +157,35 @@ def of_record(kind: type[T], record: object, where: str) -> T:
         absent = _number(field).absent
         if key in record:
             values[field.name] = _value(hints[field.name], record[key], f"{where}.{key}")
+            if not fits(hints[field.name], values[field.name]):
+                raise OutputError(f"{where}.{key}: got {record[key]!r}, damaged; choose another folder with OUT=…")
         elif absent is not UNSET:
             values[field.name] = absent
         else:
             raise OutputError(f"{where}.{key}: missing; choose another folder with OUT=…")
     return kind(**values)
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of the type of a hint: a class, a union, a tuple or a mapping of such; a bool is no number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(one, value) for one in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        return len(inner) == len(value) and all(map(fits, inner, value))
+    if origin is not None:
+        held = isinstance(value, origin)
+        if held and isinstance(value, Mapping) and len(arguments) == 2:
+            return all(fits(arguments[0], key) and fits(arguments[1], part) for key, part in value.items())
+        return held
+    if hint in (int, float):
+        return isinstance(value, (int,) if hint is int else (int, float)) and not isinstance(value, bool)
+    return isinstance(value, type(None) if hint is None else hint)
 
 
 def record_digest(record: Record) -> str:
@@ -200,6 +224,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise OutputError(f"{where}: got {value!r}, expected a list; choose another folder with OUT=…")
         inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        if len(inner) != len(value):
+            raise OutputError(f"{where}: got {value!r}, expected {len(inner)} values; choose another folder with OUT=…")
         return tuple(_value(one, part, where) for one, part in zip(inner, value, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -13,7 +13,7 @@ Units = dict[str, tuple[int, ...]]  # name of a layer → its units, ascending
 Member = tuple[int, float]  # a unit and the weight of its activation
 Members = tuple[Member, ...]  # units that are excited together
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?$")
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")  # of longer numbers, none is a unit
 
 
 def select_units(card: NetworkCard, addresses: Sequence[str] | None) -> Units:
@@ -85,7 +85,7 @@ def _numbers(card: NetworkCard, layer: LayerCard, text: str) -> Iterable[int]:
     units: set[int] = set()
     for piece in _pieces(card, layer, text):
         piece = piece.strip()
-        match = _RANGE.match(piece)
+        match = _RANGE.fullmatch(piece)
         if match is None:
             units.add(_labelled(card, layer, piece))
             continue

@@ -110,8 +110,9 @@ def decode(data: bytes, *, reduced_to: tuple[int, int] | None) -> Decoded:
 
 def _has_signature(data: bytes) -> bool:
     """Whether the beginning is that of some format."""
+    head = data[:16].ljust(16, b"\0")  # some look at bytes that a shorter file lacks
     accepts = (Image.OPEN[name][1] for name in _formats())
-    return any(accept is not None and accept(data[:16]) is True for accept in accepts)
+    return any(accept is not None and accept(head) is True for accept in accepts)
 
 
 def _quiet() -> None:

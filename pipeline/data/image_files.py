@@ -98,7 +98,7 @@ def open_list(
     whole = [line.text for line in listed.lines]
     bare = listed.words and all(is_image(text) for text in whole)  # then a space is part of the name
     written = whole if bare else [line.name for line in listed.lines]
-    if not (folder / written[0]).exists():
+    if not os.path.exists(folder / written[0]):  # False, not an error, also for a name that no file can have
         written = uncounted(written) or written
     names = [_name(folder, path, text) for text in written]
     keys = [key_of(name) for name in names]

@@ -29,8 +29,9 @@ def tar_members(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[Membe
                     first, size = places[name]
                     yield Member(name, first, size, size)
             _check_end(file, archive.offset)
-    except tarfile.TarError as error:
-        raise DamagedMember(str(error)) from error
+    # What the reader raises for numbers in a header that are none, or no places in a file.
+    except (tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+        raise DamagedMember(str(error) or type(error).__name__) from error
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:

@@ -12,6 +12,7 @@ from pipeline.data.member import DEFLATED, PLAIN, DamagedMember, Member, inner_n
 
 _HEAD = struct.Struct("<4s22xHH")  # of a member: signature, …, lengths of its name and of what follows it
 _ENCRYPTED = 1
+_MOST_TIMES = 1032  # deflate makes at most as many bytes of one
 
 
 def zip_members(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[Member]:
@@ -37,9 +38,13 @@ def zip_members(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[Membe
         if entry.compress_type not in (PLAIN, DEFLATED):
             method = zipfile.compressor_names.get(entry.compress_type, entry.compress_type)
             raise DamagedMember(f"{name} is packed by {method}; pack it anew by deflate")
+        if not 0 <= entry.header_offset < whole:
+            raise DamagedMember(f"{name} is not where the directory says")
         first = _first_byte(file, entry)
         if first + entry.compress_size > whole:
             raise DamagedMember("it ends in the middle of a member")
+        if entry.file_size > _MOST_TIMES * entry.compress_size:
+            raise DamagedMember(f"{name} cannot be as long as the directory says")
         taken.append((entry.header_offset, first + entry.compress_size))
         yield Member(name, first, entry.compress_size, entry.file_size, entry.compress_type, entry.CRC)
     taken.sort()

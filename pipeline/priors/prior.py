@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import WeightsError
 from pipeline.priors.generator import Generator, GeneratorShape
+from pipeline.records import fits
 
 FORMAT, VERSION = "dgn prior", 1
 HEAD, WEIGHTS, STATISTICS, CARD = "prior.json", "generator.safetensors", "statistics.safetensors", "card.md"
@@ -127,24 +129,34 @@ def read_prior(folder: Path) -> Prior:
     """
     head = _read_head(folder / HEAD)
     try:
-        shape = GeneratorShape(**{key: _tuple(value) for key, value in head["generator"].items() if key != "form"})
+        about = {key: _tuple(value) for key, value in head["generator"].items() if key != "form"}
+        shape = GeneratorShape(**about)
         if head["generator"]["form"] != "upconv" or shape.code != tuple(head["code"]["shape"]):
             raise ValueError("a generator of another form, or for another code")
+        for field, hint in get_type_hints(GeneratorShape).items():
+            if not fits(hint, getattr(shape, field)):
+                raise ValueError(f"{field} is {getattr(shape, field)!r}")
         names = {"name": head["name"], "network": head["network"]["name"], "network_digest": head["network"]["digest"]}
         layer, trained_on, licence = head["code"]["layer"], head["trained_on"], head["licence"]
-    except (KeyError, TypeError, ValueError) as error:
+        if not all(isinstance(text, str) for text in (*names.values(), layer, licence)):
+            raise ValueError("a name that is no text")
+        if not isinstance(trained_on, dict):
+            raise ValueError("trained_on is no record")
+        with torch.device("meta"):  # takes no memory, whatever the numbers are
+            expected = {name: _shape(value) for name, value in Generator(shape).state_dict().items()}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(
             f"prior {folder / HEAD}: does not describe a prior ({type(error).__name__}: {error}); restore the file"
         ) from None
-    generator = Generator(shape)
     state = {name: value.float() for name, value in _tensors(folder / WEIGHTS).items()}
-    expected, got = ({name: _shape(value) for name, value in each.items()} for each in (generator.state_dict(), state))
+    got = {name: _shape(value) for name, value in state.items()}
     for name in sorted(expected.keys() | got.keys()):
         if expected.get(name) != got.get(name):
             raise WeightsError(
                 f"prior {folder / WEIGHTS}: does not fit {HEAD}: {name} is {got.get(name, 'missing')}, expected "
                 f"{expected.get(name, 'none')}; restore the folder, or train an older prior again with make prior"
             )
+    generator = Generator(shape)
     generator.load_state_dict(state)
     statistics = _tensors(folder / STATISTICS)
     entries = int(np.prod(shape.code))
@@ -206,7 +218,7 @@ def _read_head(path: Path) -> dict:
         head = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"prior {path.parent}: no {HEAD} in it; give the folder of a prior") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"prior {path}: cannot be read ({error}); restore the file") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
         raise WeightsError(f"prior {path}: expected format {FORMAT!r}, version {VERSION}; give the folder of a prior")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import zlib
@@ -86,11 +87,18 @@ class Shard:
         if hashlib.sha256(memoryview(data)[:-_PROOF]).digest() != data[-_PROOF:]:
             raise ShardError(f"shard {name}: damaged, its digest does not match; it will be computed again")
         length = int.from_bytes(data[len(MAGIC) : start], "little")
-        header = json.loads(data[start : start + length])
-        self.task: dict = header["task"]
-        self.facts: dict = header["facts"]
-        self._table: dict = header["arrays"]
         self._payload = memoryview(data)[start + length : -_PROOF]
+        try:
+            header = json.loads(data[start : start + length])
+            self.task: dict = header["task"]
+            self.facts: dict = header["facts"]
+            self._table: dict = header["arrays"]
+            for array, entry in self._table.items():
+                _check_entry(array, entry, len(self._payload))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ShardError(
+                f"shard {name}: its header is none ({type(error).__name__}: {error}); it will be computed again"
+            ) from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,11 +106,18 @@ class Shard:
         return tuple(self._table)
 
     def array(self, name: str) -> np.ndarray:
-        """A small array, decoded."""
+        """A small array, decoded. Raises ShardError if its bytes are not what the header says."""
         entry = self._table[name]
         (start, size), *_ = entry["spans"]
-        flat = np.frombuffer(zlib.decompress(self._payload[start : start + size]), entry["dtype"])
-        return flat.reshape(entry["shape"])
+        dtype = np.dtype(entry["dtype"])
+        whole = math.prod(entry["shape"]) * dtype.itemsize
+        try:  # never inflates to more than the header says
+            data = zlib.decompressobj().decompress(self._payload[start : start + size], whole + 1)
+            if len(data) != whole:
+                raise ValueError(f"{len(data)} bytes, expected {whole}")
+        except (ValueError, OverflowError, zlib.error) as error:
+            raise ShardError(f"shard: array {name} is damaged ({error}); it will be computed again") from None
+        return np.frombuffer(data, dtype).reshape(entry["shape"])
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._table[name]["shape"])
@@ -195,6 +210,20 @@ class ShardFolder:
 
     def _reason_path(self, task_id: str) -> Path:
         return self.path(task_id).with_suffix(".failed")
+
+
+def _check_entry(name: str, entry: Mapping, payload: int) -> None:
+    """Raise ValueError, TypeError or KeyError unless an entry of the header describes an array in the payload."""
+    shape, spans, form = entry["shape"], entry["spans"], entry["form"]
+    if np.dtype(entry["dtype"]).hasobject or form not in ("whole", "chunks"):
+        raise ValueError(f"array {name} has type {entry['dtype']} and form {form}")
+    if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
+        raise ValueError(f"array {name} has shape {shape}")
+    for start, size in spans:
+        if type(start) is not int or type(size) is not int or not 0 <= start <= start + size <= payload:
+            raise ValueError(f"array {name} lies outside the payload")
+    if form == "whole" and len(spans) != 1:
+        raise ValueError(f"array {name} has {len(spans)} pieces, expected 1")
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:

@@ -49,6 +49,11 @@ _HARMLESS = frozenset(
 )
 
 
+# Far above published definitions, which have at most 2 MB and 1,500 layers. Parsing takes seconds a megabyte.
+MOST_BYTES = 2**25
+MOST_LAYERS = 20_000
+
+
 @dataclass(frozen=True)
 class Definition:
     """The test phase of a network definition.
@@ -149,6 +154,8 @@ def read_definition(path: str | Path) -> Definition:
     if not path.is_file():
         raise DefinitionError(f"{where}: no such file; give its path by model.definition=…")
     refuse_page(path, where, DefinitionError)
+    if path.stat().st_size > MOST_BYTES:
+        raise DefinitionError(f"{where}: has more than {MOST_BYTES} bytes; give the definition, not the weights")
     net = _parse(read_text(path, errors="replace"), where)
     inputs = _stated_inputs(net, where)
     kept, absent = [], set()
@@ -164,6 +171,8 @@ def read_definition(path: str | Path) -> Definition:
             kept.append(layer)
     if not kept:
         raise DefinitionError(f"{where}: no layers; give the definition of a network")
+    if len(kept) > MOST_LAYERS:
+        raise DefinitionError(f"{where}: has {len(kept)} layers, more than {MOST_LAYERS}; give one network")
     return Definition(where, tuple(kept), inputs)
 
 
@@ -177,12 +186,18 @@ def _parse(text: str, where: str) -> Any:
     try:
         return text_format.Parse(text, NetParameter())
     except text_format.ParseError:
-        text = _with_types(text)
+        pass
+    except RecursionError:
+        raise _too_deep(where) from None
     try:
+        text = _with_types(text)
         net = text_format.Parse(text, NetParameter(), allow_unknown_field=True)
     except text_format.ParseError as error:
         reason = str(error).splitlines()[0].split(" : ", 1)[-1].rsplit("': ", 1)[-1]  # without the line itself
-        raise DefinitionError(f"{where}, line {error.GetLine()}: {reason.rstrip('.')}; fix the line") from None
+        line = f", line {error.GetLine()}" if error.GetLine() is not None else ""
+        raise DefinitionError(f"{where}{line}: {reason.rstrip('.')}; fix the line") from None
+    except RecursionError:
+        raise _too_deep(where) from None
     for setting in unknown_settings(text, NetParameter.DESCRIPTOR):
         layers = net.layer if net.layer else net.layers
         if not 0 <= setting.layer < len(layers) or setting.name in _HARMLESS:
@@ -195,6 +210,10 @@ def _parse(text: str, where: str) -> Any:
     return net
 
 
+def _too_deep(where: str) -> DefinitionError:
+    return DefinitionError(f"{where}: its brackets are nested too deeply; give the definition of a network")
+
+
 def _with_types(text: str) -> str:
     """The text of a definition in its second form, whose types are constants, with a fork's types as strings."""
     while True:
@@ -203,8 +222,9 @@ def _with_types(text: str) -> str:
         except text_format.ParseError as error:
             unknown = _UNKNOWN_TYPE.search(str(error))
             if unknown is not None:
-                text = re.sub(rf"\btype(\s*:\s*){unknown[1]}\b", rf'other_type\1"{unknown[1]}"', text)
-                continue
+                before, text = text, re.sub(rf"\btype(\s*:\s*){unknown[1]}\b", rf'other_type\1"{unknown[1]}"', text)
+                if text != before:  # a comment may stand before the constant
+                    continue
         return text
 
 

@@ -30,9 +30,10 @@ def read_hdf5(path: Path) -> dict[str, tuple[np.ndarray | None, ...]]:
             layers = dict(_layers(path, data, "", ()))
     except WeightsError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {path}: cut short or damaged ({path.stat().st_size} bytes; {str(error).splitlines()[0]}); "
+            f"weights {path}: cut short or damaged ({path.stat().st_size} bytes; {reason}); "
             "fetch the file again"
         ) from None
     if not layers:
@@ -89,7 +90,7 @@ def _no_data(path: Path, file: Any) -> WeightsError:
         )
     if "layer_names" in file.attrs or "model_weights" in file or "keras_version" in file.attrs:
         return WeightsError(f"weights {path}: is an HDF5 file of Keras, not of Caffe; give Caffe's weights")
-    shown = ", ".join(list(file)[:3]) or "nothing"
+    shown = ", ".join(map(str, list(file)[:3])) or "nothing"
     return WeightsError(
         f"weights {path}: is an HDF5 file that holds {shown}, not /data as Caffe's; give Caffe's weights"
     )

@@ -20,6 +20,7 @@ from pipeline.nets.network import GraphBuilder
 from pipeline.nets.operators import ChannelOrder, Identity, Operator, Rearrangement, Reshape
 from pipeline.nets.sliding import Pair
 
+MOST_VALUES = 2**28  # of a blob for one image, a gibibyte; VGG's largest, of an image of 1500 pixels, has half of it
 _NAMED = 8  # names in a note; the rest is counted
 
 
@@ -95,6 +96,10 @@ class Translation:
         others : the inputs that it does not read.
         Raises DefinitionError for a definition that Caffe would refuse too, and if no layer can be computed.
         """
+        if math.prod(shape) > MOST_VALUES:
+            raise DefinitionError(
+                f"{self._source}: input {blob} has shape {shape}, more than {MOST_VALUES} values; set model.size"
+            )
         self._blobs[blob] = _Blob(self._builder.input, torch.zeros(0, *shape), shape)
         self._unreadable = {name: f"reads input {name}, expected the image, {blob}" for name in others}
         self._stated = frozenset(layer.name for layer in layers)
@@ -265,6 +270,11 @@ class Translation:
             raise DefinitionError(
                 f"{self._source}: layer {layer.name} ({layer.type}) cannot take {shapes}: {reason}; correct the layer"
             ) from None
+        if math.prod(maps.shape[1:]) > MOST_VALUES:
+            raise DefinitionError(
+                f"{self._source}: layer {layer.name} ({layer.type}) makes {tuple(maps.shape[1:])}, more than "
+                f"{MOST_VALUES} values; correct the layer, or set model.size"
+            )
         node = self._builder.add(name, operator, [blob.node for blob in inputs], title)
         if title is not None:
             self.output = node

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,12 @@ from pipeline.nets.finite import not_finite
 Shape = tuple[int, ...]
 Blobs = Mapping[str, Sequence[np.ndarray]]
 
+MOST_NUMBERS = 2**31  # in one blob, 8 GiB; the largest of published networks, VGG's fc6, has 2**27
+_MOST_AXES = 32  # of a blob, as in Caffe
+_DAMAGE = (  # what numpy's and protobuf's readers raise on damaged files; its header is a Python literal
+    ValueError, OSError, EOFError, DecodeError, SyntaxError, TokenError, LookupError, TypeError, OverflowError,
+    MemoryError, RecursionError,
+)  # fmt: skip
 _NAMED = {"weight": 0, "bias": 1}  # names of the first two blobs that a .safetensors file may use
 
 
@@ -52,6 +61,12 @@ class Weights:
         them is not finite.
         """
         self.taken[layer] = tuple(shapes)
+        for shape in shapes:
+            if math.prod(shape) > MOST_NUMBERS:
+                raise WeightsError(
+                    f"{self._source}: layer {layer} asks for weights of shape {shape}, more than {MOST_NUMBERS} "
+                    "numbers; correct its settings in the definition"
+                )
         if self._blobs is None:
             return [torch.zeros(shape) for shape in shapes]
         blobs = self._blobs.get(layer, ())
@@ -113,12 +128,13 @@ def read_mean(path: str | Path) -> np.ndarray:
     refuse_foreign(path, f"mean {path}", WeightsError)
     try:
         if path.suffix == ".npy":
-            mean = np.load(path, allow_pickle=False)
+            # From memory, where nothing that the header says reads more than the file has.
+            mean = np.lib.format.read_array(io.BytesIO(path.read_bytes()), allow_pickle=False)
         else:
             mean = _array(BlobProto.FromString(path.read_bytes()), f"mean {path}")
-    except (ValueError, OSError, EOFError, DecodeError) as error:
-        if isinstance(error, WeightsError):
-            raise
+    except WeightsError:
+        raise
+    except _DAMAGE as error:
         raise WeightsError(f"mean {path}: cannot be read ({_line(error)}); give an .npy or .binaryproto file") from None
     mean = mean.reshape(-1, 1, 1) if mean.ndim == 1 else mean
     mean = mean[0] if mean.ndim == 4 and mean.shape[0] == 1 else mean
@@ -181,7 +197,7 @@ def _array(blob: Any, where: str) -> np.ndarray:
     old = ("num", "channels", "height", "width")
     legacy = any(blob.HasField(name) for name in old)
     shape = tuple(getattr(blob, name) for name in old) if legacy else tuple(blob.shape.dim)
-    if min(shape, default=1) < 0 or values.size != int(np.prod(shape, dtype=object)):
+    if min(shape, default=1) < 0 or len(shape) > _MOST_AXES or values.size != int(np.prod(shape, dtype=object)):
         raise WeightsError(f"{where} holds {values.size} numbers, expected shape {shape}; fetch the file again")
     return values.reshape(shape)
 
