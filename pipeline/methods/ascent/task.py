@@ -66,6 +66,7 @@ class Ascent(Method):
     """Regularized gradient ascent (Yosinski et al. 2015)."""
 
     name, setting, numbers, makes_pictures = "ascent", StyleRecord, StyleSettings, True
+    after = ()
 
     def read(self, config: Config) -> tuple[StyleRecord, ...]:
         shared, styles = config.read(AscentSettings, "ascent"), []

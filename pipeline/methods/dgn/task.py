@@ -100,6 +100,7 @@ class Dgn(Method):
     """DGN-AM, ascent in the code space of a learned generator (Nguyen et al. 2016), for single units."""
 
     name, setting, numbers, makes_pictures = "dgn", RunRecord, RunSettings, True
+    after = ()
 
     def read(self, config: Config) -> DgnRequest:
         return read_dgn(config)
@@ -152,6 +153,7 @@ class Combinations(Method):
     """DGN-AM for several units at once (Nguyen et al. 2016, Eq. 2)."""
 
     name, setting, requested = "combinations", CombinationRecord, False
+    after = ()
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         sets = work.results[self.name] = combination_tasks(work.plan)
@@ -172,6 +174,7 @@ class Priors(Method):
     """The priors of all runs, stored for pages and readers."""
 
     name, setting, requested = "priors", PriorCard, False
+    after = ()
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         yield open_tasks(work, work.stage(self.name, prior_tasks(work.plan)))
