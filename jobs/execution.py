@@ -46,8 +46,7 @@ class Execution:
             while moved:
                 moved = False
                 for flow in flows:
-                    waits = {other.method.name for other in flows if not other.complete} & set(flow.method.after)
-                    if flow.complete or flow.busy or waits:
+                    if flow.complete or flow.busy or flow.waits_for(flows):
                         continue
                     moved = True
                     tasks = next(flow.stages, None)
@@ -108,6 +107,14 @@ class _Flow:
     stages: Iterator[Sequence[Task]]
     batch: Batch = field(default_factory=Batch)
     complete: bool = False
+
+    def waits_for(self, flows: Sequence[_Flow]) -> bool:
+        """Whether a method whose results its stages read is not complete."""
+        after = self.method.after
+        return any(
+            not other.complete and (other.order < self.order if after is None else other.method.name in after)
+            for other in flows
+        )
 
     @property
     def busy(self) -> bool:

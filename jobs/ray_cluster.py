@@ -132,7 +132,7 @@ class RayCluster:
         ray, dispatch = self._ray, Dispatch(policy(self._settings), tasks)
         if key not in self._held:
             self._held = {key: ray.put(shared)}
-        # max_retries: `Dispatch` tries again, elsewhere; max_calls: a process stays, and with it the loaded network
+        # `Dispatch` tries again, on another node. A process stays (max_calls), and with it the loaded network.
         remote = ray.remote(max_retries=0, max_calls=0, num_returns="streaming")(_remote)
         held = [self._held[key]]  # in a list Ray passes the reference, not the value
         out: dict[Any, Attempt] = {}

@@ -52,7 +52,8 @@ class Method(ABC):
     makes_pictures : whether it stores pictures of units, at /layers/<layer>/<name>/<setting>.
     requested : whether users choose it by `methods=[…]`; the other methods follow from the chosen ones.
     stated : whether the settings in the atlas file include those of this method.
-    after : names of the methods whose results its stages read; it begins when they are complete.
+    after : names of the methods whose results its stages read; it begins when they are complete, and overlaps with the
+        others. None for all methods before it in the registry.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Method(ABC):
     makes_pictures = False
     requested = True
     stated = True
-    after: tuple[str, ...] = ()
+    after: tuple[str, ...] | None = None
 
     def read(self, config: Config) -> Any:
         """Read and check the method's section of a configuration, before any work begins."""

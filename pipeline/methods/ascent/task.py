@@ -67,6 +67,7 @@ class Ascent(Method):
 
     name, setting, numbers, makes_pictures = "ascent", StyleRecord, StyleSettings, True
     revision = ASCENT_REVISION
+    after = ()
 
     def read(self, config: Config) -> tuple[StyleRecord, ...]:
         shared, styles = config.read(AscentSettings, "ascent"), []

@@ -101,6 +101,7 @@ class Dgn(Method):
 
     name, setting, numbers, makes_pictures = "dgn", RunRecord, RunSettings, True
     revision = DGN_REVISION
+    after = ()
 
     def read(self, config: Config) -> DgnRequest:
         return read_dgn(config)
@@ -153,6 +154,7 @@ class Combinations(Method):
     """DGN-AM for several units at once (Nguyen et al. 2016, Eq. 2)."""
 
     name, setting, requested = "combinations", CombinationRecord, False
+    after = ()
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         held = self.part("store").held_items(work.plan, work.atlas)
@@ -174,6 +176,7 @@ class Priors(Method):
     """The priors of all runs, stored for pages and readers."""
 
     name, setting, requested = "priors", PriorCard, False
+    after = ()
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         held = self.part("store").held_priors(work.plan, work.atlas)

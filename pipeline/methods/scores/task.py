@@ -38,6 +38,7 @@ class Scores(Method):
     """Judges' verdicts on the pictures; `make score` and `make sweep` request them for an existing atlas."""
 
     name, setting, requested, stated = "scores", ScoreRecord, False, False
+    after = ()
 
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         work.stage(self.name, score_tasks(work.plan))

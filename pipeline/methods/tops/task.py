@@ -170,6 +170,7 @@ class Tops(Method):
     """The images of a dataset that excite each unit most, with back-projections, and statistics from the same pass."""
 
     name, setting = "tops", MiningRecord
+    after = ()
 
     def read(self, config: Config) -> TopsRequest:
         kept = config.read(TopsSettings, "tops")
