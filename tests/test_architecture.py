@@ -54,7 +54,7 @@ TABLE = {
     "jobs": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm", "torch"),
     "jobs.cluster": floor("jobs pipeline atlas_viewer", "", "ray"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
-    "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib"),
+    "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib h5py PIL"),
     "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),
     "jobs.zoo.packages": floor("", "torch torchvision timm transformers pytorchcv"),
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),
