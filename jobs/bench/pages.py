@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.evidence import dataset
 from atlas_viewer.evidence.ascent import STYLE
-from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS, ZERO_BYTE
@@ -24,7 +24,7 @@ from atlas_viewer.field import Field, Group, Status
 from jobs.bench.figures import Figures
 
 QUESTION = "time, bytes and files of the pages of an atlas of CaffeNet's shape: 4 styles of 9, hits, a run for fc8"
-IMAGES_TAR = "photos-1000.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
+IMAGES = "photos-1000.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
 TABLE = {  # channels, side of the map, window, stride, offset
     "conv1": (96, 55, 11, 4, 0),
     "conv2": (256, 27, 51, 8, -16),
@@ -35,8 +35,7 @@ TABLE = {  # channels, side of the map, window, stride, offset
     "fc7": (4096, 1, 227, 0, 0),
     "fc8": (1000, 1, 227, 0, 0),
 }
-SHORT = {"conv1": 8, "conv3": 8, "conv5": 8, "fc6": 64, "fc8": 16}  # units of a short run
-SIDE, CLASSES, SAMPLES, RANKS, POINTS, CODE = 227, 1000, 9, 9, 24, 4096
+SIDE, CLASSES, SAMPLES, RANKS, POINTS, PHOTOS, WORKERS = 227, 1000, 9, 9, 24, 500, 2
 STYLES = ("sparse", "high_frequency", "low_frequency", "contribution")
 POOL = 16  # units whose pictures are stored; the others' are the same chunks, through a virtual dataset
 MEAN = np.array([104.00699, 116.66877, 122.67891], "f4")  # blue, green, red
@@ -75,6 +74,7 @@ class Pools:
         return cls(photos, np.stack(faint), np.stack(signals))
 
 
+SHORT = Shape({"conv1": 4, "conv3": 4, "conv5": 8, "fc6": 96, "fc8": 12})
 WHOLE = Shape({layer: row[0] for layer, row in TABLE.items()}, ("fc8", "conv5"))
 
 
@@ -137,11 +137,11 @@ def _write_network(file: object, layers: tuple[str, ...]) -> None:
 
 def _write_dataset(file: object, photos: np.ndarray) -> None:
     about = {"name": "photos", "kind": "tar", "digest": "f" * 64, "preprocess": "squash", "reduced_decoding": False}
-    group = DATASET.create(file, about | {"images": len(photos), "skipped": 0, "pixels": "stored"})
-    DATASET["classes"].write(group, [f"class number {number}" for number in range(CLASSES)])
+    group = dataset.DATASET.create(file, about | {"images": len(photos), "skipped": 0, "pixels": "stored"})
+    dataset.DATASET["classes"].write(group, [f"class number {number}" for number in range(CLASSES)])
     for name in ("skipped_key", "skipped_reason"):
-        DATASET[name].write(group, ())
-    images, count = IMAGES.create(file, {}), len(photos)
+        dataset.DATASET[name].write(group, ())
+    images, count = dataset.IMAGES.create(file, {}), len(photos)
     arrays = {
         "number": np.arange(count),
         "key": [f"n{row:08}/n{row:08}_{row}.jpg" for row in range(count)],
@@ -151,8 +151,8 @@ def _write_dataset(file: object, photos: np.ndarray) -> None:
         "size": np.tile([375, 500], (count, 1)),
     }
     for name, values in arrays.items():
-        IMAGES[name].write(images, values)
-    _write_chunks(IMAGES["pixels"], images, {"image": count, "y": SIDE, "x": SIDE}, photos)
+        dataset.IMAGES[name].write(images, values)
+    _write_chunks(dataset.IMAGES["pixels"], images, {"image": count, "y": SIDE, "x": SIDE}, photos)
 
 
 def _write_layer(file: object, layer: str, units: int, by_prior: bool, pools: Pools, rng: np.random.Generator) -> None:
@@ -273,8 +273,13 @@ def _write_chunks(field: Field, group: object, sizes: Mapping[str, int], pool: n
     axis = field.axes[0]
     few = field.create(_aside(group) if rows > len(pool) else group, {**sizes, axis: min(rows, len(pool))})
     lead = pool.shape[:-3]
+    digests = np.zeros((rows, *lead[1:]), "u8")
     for place in np.ndindex(*(min(rows, lead[0]), *lead[1:])):
-        few.id.write_direct_chunk((*place, 0, 0, 0), field.encode(pool[place]))
+        chunk = field.encode(pool[place])
+        few.id.write_direct_chunk((*place, 0, 0, 0), chunk)
+        digests[place[0] :: len(pool), *place[1:]] = int.from_bytes(hashlib.sha256(chunk).digest()[:8], "little")
+    if axis == "unit":
+        group.create_dataset(f"{field.name}_digest", data=digests)  # type: ignore[attr-defined]
     if rows <= len(pool):
         return
     layout = h5py.VirtualLayout(field.shape(sizes), few.dtype)
@@ -290,8 +295,43 @@ def _aside(group: object) -> object:
 
 
 def measure(short: bool, images: str | None = None) -> Figures:
-    """Build the pages of the atlas; a short run has some of its units, and says what all would take.
+    """Build the pages of the atlas by two processes, again unchanged, and again after one picture has changed.
 
-    images : a tar of photos; None for IMAGES_TAR in the folder ATLAS_TEST_DATA, or noise if that is missing.
+    A short run has some units of each kind of layer; the figures of all 10,568 follow from theirs.
+    images : a tar of photos; None for IMAGES in the folder ATLAS_TEST_DATA, or noise if that is missing.
     """
-    raise NotImplementedError
+    tar = Path(images) if images is not None else Path(os.environ.get("ATLAS_TEST_DATA", "")) / IMAGES
+    shape, figures = SHORT if short else WHOLE, Figures()
+    with tempfile.TemporaryDirectory() as folder:
+        atlas, out = Path(folder) / "atlas.h5", Path(folder) / "site"
+        write_atlas(atlas, shape, Pools.of(photographs(tar if tar.is_file() else None, PHOTOS)))
+        units = sum(shape.units.values())
+        seconds, summary = _timed(atlas, out)
+        figures.add("units", units, "")
+        figures.add("all pages", seconds, "s")
+        figures.add("a unit", 1e3 * seconds * WORKERS / units, "ms of a core")
+        figures.add("a unit", summary.bytes / units / 1e3, "kB")
+        figures.add("files", summary.files, "")
+        figures.add("all bytes", summary.bytes / 1e9, "GB")
+        figures.add("largest process", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, "MB")
+        seconds, _ = _timed(atlas, out)
+        figures.add("again, unchanged", seconds, "s")
+        _change(atlas)
+        seconds, summary = _timed(atlas, out)
+        figures.add("again, one picture changed", seconds, "s")
+        figures.add("blocks drawn for it", summary.blocks, "")
+    return figures
+
+
+def _timed(atlas: Path, out: Path) -> tuple[float, Summary]:
+    start = time.perf_counter()
+    summary = build(atlas, out, workers=WORKERS)
+    return time.perf_counter() - start, summary
+
+
+def _change(atlas: Path) -> None:
+    """Change one number of one unit of fc6, as another picture would."""
+    import h5py
+
+    with h5py.File(atlas, "r+") as file:
+        file["layers/fc6/ascent/sparse/activation"][3, 0] = 41
