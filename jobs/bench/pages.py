@@ -6,8 +6,13 @@ Its pictures are a few real ones, stored once and shown again and again through 
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import resource
 import tarfile
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +26,7 @@ from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS, ZERO_BYTE
 from atlas_viewer.field import Field, Group, Status
+from atlas_viewer.site.build import Summary, build
 from jobs.bench.figures import Figures
 
 QUESTION = "time, bytes and files of the pages of an atlas of CaffeNet's shape: 4 styles of 9, hits, a run for fc8"
@@ -277,7 +283,9 @@ def _write_chunks(field: Field, group: object, sizes: Mapping[str, int], pool: n
     for place in np.ndindex(*(min(rows, lead[0]), *lead[1:])):
         chunk = field.encode(pool[place])
         few.id.write_direct_chunk((*place, 0, 0, 0), chunk)
-        digests[place[0] :: len(pool), *place[1:]] = int.from_bytes(hashlib.sha256(chunk).digest()[:8], "little")
+        digests[(slice(place[0], None, len(pool)), *place[1:])] = int.from_bytes(
+            hashlib.sha256(chunk).digest()[:8], "big"
+        )
     if axis == "unit":
         group.create_dataset(f"{field.name}_digest", data=digests)  # type: ignore[attr-defined]
     if rows <= len(pool):
