@@ -11,6 +11,7 @@ from PIL import Image
 GREY = 128  # fill colour between pictures and in empty cells: zero of the display stretch
 PAPER = 222  # fill colour where there is no picture
 QUAD_GAP = 2  # pixels between the four patches of a quad
+WEBP_METHOD = 2  # effort of the WebP encoder, 0 to 6: 4 takes twice the time for 3 % fewer bytes
 
 
 def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -21,9 +22,50 @@ def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
     Each picture has its own scale: x / max(2 max x, -2 min x) + 1/2, where x is pixels - mean.
     Source: Yosinski et al. 2015, published code, norm01c.
     """
-    x = pixels.astype(np.float32) - np.asarray(mean, np.float32)
+    mean = np.asarray(mean, np.float32)
+    if pixels.dtype == np.uint8 and is_colour(mean) and pixels.shape[-1] == 3:
+        return stretch_by(pixels, mean, stretch_scale(pixels, mean))
+    x = pixels.astype(np.float32) - mean
     axes = (-3, -2, -1)
     scale = np.maximum(2 * x.max(axis=axes, keepdims=True), -2 * x.min(axis=axes, keepdims=True))
+    return _levels(x, scale)
+
+
+def is_colour(mean: np.ndarray) -> bool:
+    """Whether a mean (y, x, rgb) is one colour, so that a stretched picture is a linear function of the true one."""
+    return mean.size in (1, 3)
+
+
+def stretch_scale(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The scale of `stretch` for each picture, float32 (...): stretched / 255 = (pixels - mean) / scale + 1/2.
+
+    pixels : (..., y, x, rgb) uint8.
+    mean : one colour.
+    """
+    flat = pixels.reshape(-1, *pixels.shape[-3:])
+    ends = np.array([Image.fromarray(picture).getextrema() for picture in flat], np.float32)  # (picture, rgb, end)
+    deviations = ends.reshape(-1, 3, 2) - np.asarray(mean, np.float32).reshape(-1, 1)
+    scales = np.maximum(2 * deviations[..., 1].max(axis=-1), -2 * deviations[..., 0].min(axis=-1))
+    return scales.reshape(pixels.shape[:-3])
+
+
+def stretch_by(pixels: np.ndarray, mean: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """`stretch` with known scales, by a table of the 256 levels of each colour: the same numbers, ten times faster.
+
+    pixels : (..., y, x, rgb) uint8.
+    mean : one colour.
+    scales : float32 (...).
+    """
+    flat = pixels.reshape(-1, *pixels.shape[-3:])
+    levels = np.arange(256, dtype=np.float32) - np.broadcast_to(np.asarray(mean, np.float32).reshape(-1), 3)[:, None]
+    shown = np.empty_like(flat)
+    for picture, scale, drawn in zip(flat, scales.reshape(-1), shown, strict=True):
+        drawn[...] = np.asarray(Image.fromarray(picture).point(_levels(levels, scale).reshape(-1).tolist()))
+    return shown.reshape(pixels.shape)
+
+
+def _levels(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Deviations from the mean as levels, on a scale."""
     shown = x / (scale + np.float32(1e-10)) + np.float32(0.5)
     return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
 
@@ -100,7 +142,12 @@ def hatched(size: tuple[int, int]) -> np.ndarray:
 
 def save(path: Path | str, image: np.ndarray, quality: int = 92) -> None:
     """Write an image uint8, (y, x, rgb) or (y, x), in the format of the suffix; JPEG without chroma subsampling."""
-    options = {"quality": quality, "subsampling": 0} if Path(path).suffix in (".jpg", ".jpeg") else {}
+    suffix = Path(path).suffix
+    options: dict[str, int] = {}
+    if suffix in (".jpg", ".jpeg"):
+        options = {"quality": quality, "subsampling": 0}
+    elif suffix == ".webp":
+        options = {"quality": quality, "method": WEBP_METHOD}
     Image.fromarray(image).save(path, **options)
 
 

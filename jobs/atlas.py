@@ -31,12 +31,12 @@ from pipeline.work import Work
 
 def atlas(config: DictConfig) -> int:
     """Compute the atlas that the configuration describes; return the exit code."""
-    from jobs.site import build_pages  # which loads the templates of all pages
+    from jobs.site import build_pages, read_site  # which loads the templates of all pages
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
 
-    asked = read_request(config)
+    asked, pages = read_request(config), read_site(config)
     network = open_network(asked.model)
     card = network_card(network)
     units = select_units(card, asked.units)
@@ -65,7 +65,7 @@ def atlas(config: DictConfig) -> int:
             raise
         merged = merge_atlas(run.work, asked.out)
         if asked.pages:
-            build_pages(asked.out, workers=None)
+            build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)
 
 

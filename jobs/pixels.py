@@ -12,7 +12,7 @@ from jobs.console import DONE, GAPS, run_job
 from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, stored_work, write_plan
 from jobs.request import read_model, read_out, read_settings
-from jobs.site import build_pages
+from jobs.site import build_pages, read_site
 from pipeline.dataset_settings import DatasetSettings
 from pipeline.errors import DataError, OutputError, SettingsError
 from pipeline.methods.tops.task import mining_of
@@ -26,7 +26,7 @@ def pixels(config: DictConfig) -> int:
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
 
-    out = read_out(config)
+    out, pages = read_out(config), read_site(config)
     plan = read_plan(out)
     mining = None if plan is None else mining_of(plan)
     if mining is None:
@@ -54,7 +54,7 @@ def pixels(config: DictConfig) -> int:
         run.compute(work.tasks["images"])
         write_plan(plan, out)
         merged = merge_atlas(work, out)
-        build_pages(out, workers=None)
+        build_pages(out, pages)
     print(f"{out}/atlas.h5: has the pixels of {len(work.images)} images", file=sys.stderr)
     for line in run.report.lines():
         print(line, file=sys.stderr)

@@ -11,7 +11,7 @@ from jobs.console import DONE, run_job
 from jobs.folder import merge_atlas, output, stored_plan, stored_work, write_plan
 from jobs.judging import judge_settings
 from jobs.request import read_model, read_out
-from jobs.site import build_pages
+from jobs.site import build_pages, read_site
 from pipeline.errors import OutputError, SettingsError, WeightsError
 from pipeline.methods.registry import METHODS
 from pipeline.methods.scores.task import score_tasks
@@ -24,7 +24,7 @@ def score(config: DictConfig) -> int:
     """Judge the pictures, store the verdicts in the atlas, print a table; return the exit code."""
     from pipeline.nets.open_network import open_network
 
-    out = read_out(config)
+    out, pages = read_out(config), read_site(config)
     plan = stored_plan(out)
     network, judge = open_network(read_model(config.model)), open_network(read_model(config.judge))
     if network.digest != plan.card.digest:
@@ -48,7 +48,7 @@ def score(config: DictConfig) -> int:
                         plan = judge_settings(plan, out, name, member, layer, method.name, settings)
         write_plan(plan, out)
         merge_atlas(work.asking(plan), out)
-        build_pages(out, workers=None)
+        build_pages(out, pages)
     _print_table(plan, out, list(judges))
     return DONE
 

@@ -4,30 +4,70 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from jobs.console import DONE, run_job
 from jobs.request import read_out
+from jobs.settings_reader import read_settings
 from pipeline.errors import OutputError
+from pipeline.settings import check
+
+MEGABYTES = 400  # of memory that a process may need
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """How pages are made: processes, None for as many as fit; and whether all pictures keep their stored size."""
+
+    workers: int | None
+    full: bool
 
 
 def site(config: DictConfig) -> int:
     """Build the pages; return the exit code."""
     out = read_out(config)
-    build_pages(out, config.workers)
+    build_pages(out, read_site(config))
     print(f"open {out}/site/index.html", file=sys.stderr)
     return DONE
 
 
-def build_pages(out: Path, workers: int | None) -> None:
-    """Make or update the pages of the atlas in a folder. workers : processes; None for one per core."""
+def read_site(config: DictConfig) -> SiteSettings:
+    """How pages are made, of a composed configuration. Raises SettingsError for invalid values."""
+    settings = read_settings(SiteSettings, config.site, "site")
+    if settings.workers is not None:
+        check("site.workers", settings.workers, "1 or more", settings.workers >= 1)
+    return settings
+
+
+def build_pages(out: Path, settings: SiteSettings) -> None:
+    """Make or update the pages of the atlas in a folder."""
     from atlas_viewer.site.build import build
 
     if not (out / "atlas.h5").is_file():
         raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another with OUT=…")
-    build(out / "atlas.h5", out / "site", workers=workers if workers is not None else os.cpu_count() or 1)
+    workers = settings.workers if settings.workers is not None else fitting_workers()
+    build(out / "atlas.h5", out / "site", workers=workers, full=settings.full)
+
+
+def fitting_workers() -> int:
+    """Processes for which this machine has cores and memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _free_megabytes() // MEGABYTES))
+
+
+def _free_megabytes() -> int:
+    """Memory that can be had without swapping: of the machine, and of the group of processes where that is less."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return free // 1_000_000
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, writ
 from jobs.judging import judge_settings, judged_classes
 from jobs.opening import OpenedPriors, open_priors
 from jobs.request import read_cluster, read_config, read_flag, read_model, read_out, read_settings, read_units
-from jobs.site import build_pages
+from jobs.site import build_pages, read_site
 from pipeline.card import NetworkCard
 from pipeline.errors import SettingsError
 from pipeline.methods.method import Method
@@ -69,7 +69,7 @@ def sweep(config: DictConfig) -> int:
     method = next(one for one in METHODS if one.name == asked.method)
     shared, cluster, out = read_config(config, methods=(method.name,)), read_cluster(config), read_out(config)
     settings, addresses = asked.settings(method), read_units(config)
-    plan_only, pages = read_flag(config, "plan"), read_flag(config, "pages")
+    plan_only, pages, site = read_flag(config, "plan"), read_flag(config, "pages"), read_site(config)
     section = method.read(shared) if method.name == "dgn" else None
     network = open_network(read_model(config.model))
     card = network_card(network)
@@ -99,7 +99,7 @@ def sweep(config: DictConfig) -> int:
             write_plan(plan, out)
             merge_atlas(run.work.asking(plan), out)
         if pages:
-            build_pages(out, workers=None)
+            build_pages(out, site)
     for line in run.work.problems:
         print(f"warning: {line}", file=sys.stderr)
     _report_best(out, method.name, units, pages)

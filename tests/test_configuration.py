@@ -291,7 +291,7 @@ def test_a_slip_ends_with_one_line_that_names_it(capsys, argument, said):
 
 
 def test_complaints_of_other_jobs_are_of_their_own_settings(capsys):
-    assert "nearest: workers" in refusal(capsys, "wokers=3", config="site")
+    assert "nearest: site.workers" in refusal(capsys, "site.wokers=3", config="site")
     assert "setting units: not known" in refusal(capsys, "units=conv1", config="site")
 
 

@@ -150,6 +150,6 @@ def test_a_method_touches_the_two_registries_alone(copy, original, tmp_path):
     assert said.stdout == "[]\n", said.stderr
     page = (out / "site" / "fc" / "0.html").read_text()
     assert "Mean of the best images" in page
-    assert (out / "site" / "fc" / "0-mean.photo.png").is_file()
+    assert (out / "site" / "fc" / "0.png").is_file()
     assert 'href="conv1/3.html"' in (out / "site" / "units.html").read_text()
     assert "units.html" in (out / "site" / "index.html").read_text()

@@ -82,7 +82,7 @@ class Climb(ABC):
     def direction(self) -> str:
         """maximize or minimize."""
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The path of the pictures in their layer: ascent/<style> or dgn/<run>."""
         return "/".join(self.group.name.split("/")[-2:])
@@ -102,7 +102,7 @@ class Climb(ABC):
         """Pixels of the window that lie outside the image: top, left, bottom, right."""
         return tuple(np.asarray(self.group.attrs["cut"]).tolist())
 
-    @property
+    @cached_property
     def seed(self) -> int:
         """Seed of all random starts."""
         return int(self.group.attrs["seed"])

@@ -109,7 +109,7 @@ class Run(Climb):
         """The run's original name: the prior's, and the variant's if any."""
         return str(self.group.attrs["run"])
 
-    @property
+    @cached_property
     def direction(self) -> str:
         """maximize or minimize; maximize where it is not stored."""
         return str(self.group.attrs.get("direction", "maximize"))

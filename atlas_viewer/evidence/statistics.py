@@ -202,9 +202,9 @@ class Statistics:
 
     def selective_classes(self, row: int, count: int) -> list[tuple[int, float]]:
         """The classes with the largest means, best first, each with its mean; the lower number wins a tie."""
-        if self.class_mean is None:
+        if "class_mean" not in self.group:
             return []
-        means = self.class_mean[row]
+        means = self.group["class_mean"][row]  # the whole array may be larger than memory
         order = np.argsort(-means, kind="stable")[:count]  # NaN sorts last
         return [(int(number), float(means[number])) for number in order if np.isfinite(means[number])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -15,20 +16,26 @@ from pathlib import Path
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.field import Status
+from atlas_viewer.layer import Layer
 from atlas_viewer.site.folder import replacing
-from atlas_viewer.site.keys import layer_key
+from atlas_viewer.site.keys import kinds_of_units, layer_keys, units_key
 from atlas_viewer.site.outline import Outline
-from atlas_viewer.site.pieces import Folder, Job, kinds
+from atlas_viewer.site.pieces import BLOCK, Block, Part, kinds, panels
+from atlas_viewer.site.snapshot import snapshot
 
-KEY = ".key"  # in a folder that may be taken over: the hash of its sources, and its files
+KEYS = ".keys"  # in a folder of the site: for each of its blocks the key, and its files with their sizes
+SOURCE = ".source"  # in a site that is being made: the atlas that it is made of
+
+_Signed = dict[str, tuple[str, dict[str, int]]]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a build."""
+    """The result of a build. rebuilt : layers of which something was drawn. blocks : how many were drawn."""
 
     layers: int
     rebuilt: tuple[str, ...]
+    blocks: int
     units: int
     failed: int
     pages: int
@@ -41,34 +48,53 @@ def build(
     out: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    full: bool = False,
 ) -> Summary:
-    """Make the site of an atlas in the folder `out`, whole or not at all.
+    """Make the site of an atlas in the folder `out`, whole or not at all, from the atlas as it is at the start.
 
-    Folders whose content, drawing code and neighbours are those of the site in `out` are taken from there.
-    progress : called with the number of parts done, and of all parts.
+    Files whose content, drawing code and neighbours are those of the site in `out` are taken from there.
+    progress : called with the number of blocks done, and of all blocks that are drawn.
+    full : show all pictures of a unit at their stored size.
     Raises AtlasError where `out` holds something that is not a site of an atlas.
     """
     atlas_path, out = Path(atlas_path), Path(out)
-    with replacing(out) as new:
-        return _make(atlas_path, out, new, workers, progress)
+    with replacing(out) as new, snapshot(atlas_path, new / SOURCE) as source:
+        return _make(source, out, new, _Options(workers, full, progress))
 
 
-def _make(atlas_path: Path, out: Path, new: Path, workers: int, progress: Callable[[int, int], None] | None) -> Summary:
+@dataclass(frozen=True)
+class _Options:
+    workers: int
+    full: bool
+    progress: Callable[[int, int], None] | None
+
+
+def _make(source: Path, out: Path, new: Path, options: _Options) -> Summary:
     """Make the site in `new`, with what is still good in `out`."""
-    with Atlas(atlas_path) as atlas:
-        outline = Outline(atlas)
-        folders = _folders(outline, atlas_path)
-        changed = [folder for folder in folders if not _take(out / folder.name, new / folder.name, folder.key)]
-        _draw(outline, atlas_path, new, [job for folder in changed for job in folder.jobs], workers, progress)
-        for folder in changed:
-            _sign(new / folder.name, folder.key)
+    with Atlas(source) as atlas:
+        outline = Outline(atlas, options.full)
+        blocks = _blocks(outline)
+        signed: dict[str, _Signed] = {block.folder: {} for block in blocks}
+        before = {folder: _read_keys(out / folder) for folder in signed}
+        changed = []
+        for block in blocks:
+            key, files = before[block.folder].get(block.name, ("", {}))
+            if key == block.key and _take(out / block.folder, new / block.folder, files):
+                signed[block.folder][block.name] = key, files
+            else:
+                changed.append(block)
+        for block, files in _draw(outline, source, new, changed, options):
+            signed[block.folder][block.name] = block.key, files
+        for folder, entries in signed.items():
+            (new / folder / KEYS).write_text(json.dumps(entries, sort_keys=True, indent=0), encoding="utf-8")
         for page in kinds():
             page.write(outline, new)
-        names = {folder.name for folder in changed}
-        files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+        names = {block.folder for block in changed}
+        files = [path for path in sorted(new.rglob("*")) if path.is_file() and SOURCE not in path.parts]
         return Summary(
             layers=len(atlas.layers),
             rebuilt=tuple(layer for layer, name in outline.folders.items() if name in names),
+            blocks=len(changed),
             units=sum(len(layer) for layer in atlas),
             failed=sum(status is not Status.ok for layer in atlas for status in layer.status),
             pages=sum(path.suffix == ".html" for path in files),
@@ -77,47 +103,47 @@ def _make(atlas_path: Path, out: Path, new: Path, workers: int, progress: Callab
         )
 
 
-def _folders(outline: Outline, atlas_path: Path) -> list[Folder]:
-    """The folders that may be taken over: one for each layer, then those that pages have of their own."""
-    keys = {layer.name: layer_key(outline, atlas_path, layer) for layer in outline.atlas}
-    layers = [
-        Folder(
-            name=outline.folders[layer.name],
-            key=keys[layer.name],
-            jobs=tuple(
-                Job(type(page).__module__, layer.name, outline.folders[layer.name], part)
-                for page in kinds()
-                for part in page.parts(layer)
-            ),
-        )
-        for layer in outline.atlas
-    ]
-    return [*layers, *(folder for page in kinds() for folder in page.folders(outline, atlas_path, keys))]
+def _blocks(outline: Outline) -> list[Block]:
+    """All blocks: of each layer its units, then what pages show of them; then those in folders of the pages' own."""
+    blocks, whole = [], {}
+    for layer in outline.atlas:
+        keys, folder = layer_keys(outline, layer), outline.folders[layer.name]
+        whole[layer.name] = keys.of(range(len(layer)))
+        for start in range(0, len(layer), BLOCK):
+            part = Part(start=start, stop=min(start + BLOCK, len(layer)))
+            key = units_key(keys, outline, layer, range(part.start, part.stop))
+            blocks.append(Block(folder, f"units-{start}", key, "", layer.name, part))
+        depends = [piece.depends(outline, layer) for piece in (*kinds(), *panels())]
+        for page in kinds():
+            module = type(page).__module__
+            for part in page.parts(layer):
+                key = keys.of(page.rows(layer, part), (part, depends))
+                name = f"{module.rsplit('.', 1)[1]}-{part.what}-{part.start}"
+                blocks.append(Block(folder, name, key, module, layer.name, part))
+    return [*blocks, *(block for page in kinds() for block in page.blocks(outline, whole))]
 
 
 def _draw(
-    outline: Outline,
-    atlas_path: Path,
-    new: Path,
-    jobs: list[Job],
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    if workers <= 1 or len(jobs) <= 1:
-        for done, job in enumerate(jobs, 1):
-            _run(outline, new, job)
-            if progress is not None:
-                progress(done, len(jobs))
+    outline: Outline, source: Path, new: Path, blocks: list[Block], options: _Options
+) -> Iterator[tuple[Block, dict[str, int]]]:
+    """Draw blocks; yield each with its files and their sizes."""
+    report = options.progress if options.progress is not None else lambda done, of: None
+    if options.workers <= 1 or len(blocks) <= 1:
+        drawing = _Drawing(outline, new)
+        for done, block in enumerate(blocks, 1):
+            yield block, drawing.draw(block)
+            report(done, len(blocks))
         return
-    # Fresh processes: a forked one would share the open HDF5 file.
+    # Fresh processes: a forked one would share the open HDF5 file. Each opens the atlas once.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(options.workers, len(blocks)), context, initializer=_open, initargs=(source, options.full, new)
+    ) as pool:
         with _deaf_to_interrupts():
-            running = [pool.submit(_run_apart, atlas_path, new, job) for job in jobs]
+            running = {pool.submit(_draw_apart, block): block for block in blocks}
         for done, future in enumerate(as_completed(running), 1):
-            future.result()
-            if progress is not None:
-                progress(done, len(jobs))
+            yield running[future], future.result()
+            report(done, len(blocks))
 
 
 @contextmanager
@@ -133,39 +159,69 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run_apart(atlas_path: Path, new: Path, job: Job) -> None:
-    with Atlas(atlas_path) as atlas:
-        _run(Outline(atlas), new, job)
+class _Drawing:
+    """Draws blocks of one site; keeps the layer of the block before, because its arrays are read once."""
+
+    def __init__(self, outline: Outline, new: Path) -> None:
+        self.outline, self.new = outline, new
+        self.layer: Layer | None = None
+
+    def draw(self, block: Block) -> dict[str, int]:
+        """Draw a block into its folder; return its files with their sizes."""
+        if self.layer is None or self.layer.name != block.layer:
+            self.layer = self.outline.atlas[block.layer] if block.layer else None
+        folder = self.new / block.folder
+        aside = folder / f".{block.name}"
+        aside.mkdir(parents=True)
+        if block.page:
+            page = next(page for page in kinds() if type(page).__module__ == block.page)
+            page.draw(self.outline, self.layer, block.part, aside)
+        else:
+            for page in kinds_of_units():
+                page.draw_units(self.outline, self.layer, range(block.part.start, block.part.stop), aside)
+        files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
+        for name in files:
+            os.replace(aside / name, folder / name)
+        aside.rmdir()
+        return files
 
 
-def _run(outline: Outline, new: Path, job: Job) -> None:
-    folder = new / job.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    page = next(page for page in kinds() if type(page).__module__ == job.page)
-    page.draw(outline, outline.atlas[job.layer] if job.layer else None, job.part, folder)
+_apart: list[_Drawing] = []  # of a process that draws
 
 
-def _take(old: Path, new: Path, key: str) -> bool:
-    """Link the old folder's files into the new one if they have this key and are complete."""
+def _open(source: Path, full: bool, new: Path) -> None:
+    """Runs once in a process that draws."""
+    _apart.append(_Drawing(Outline(Atlas(source), full), new))
+
+
+def _draw_apart(block: Block) -> dict[str, int]:
+    return _apart[0].draw(block)
+
+
+def _read_keys(folder: Path) -> _Signed:
+    """The keys and files of a folder of the site before; none where they are missing or damaged."""
     try:
-        first, *listed = (old / KEY).read_text(encoding="utf-8").splitlines()
-        sizes = dict(reversed(line.split(" ", 1)) for line in listed)
-        whole = first == key and all((old / name).stat().st_size == int(size) for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False  # missing or damaged: drawn anew
-    if not whole:
-        return False
-    new.mkdir()
-    for name in (*sizes, KEY):
+        read = json.loads((folder / KEYS).read_text(encoding="utf-8"))
+        return {
+            name: (str(key), {str(file): int(size) for file, size in files.items()})
+            for name, (key, files) in read.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _take(old: Path, new: Path, files: dict[str, int]) -> bool:
+    """Link a block's files from the old folder into the new one if they are complete."""
+    try:
+        whole = all((old / name).stat().st_size == size for name, size in files.items())
+    except OSError:
+        whole = False
+    if not whole or any(Path(name).name != name for name in files):
+        return False  # drawn anew
+    new.mkdir(exist_ok=True)
+    for name in files:
         try:
             os.link(old / name, new / name)
         except OSError:  # a file system without hard links
             shutil.copyfile(old / name, new / name)
     return True
-
-
-def _sign(folder: Path, key: str) -> None:
-    folder.mkdir(exist_ok=True)
-    names = sorted(path.name for path in folder.iterdir())
-    lines = [key, *(f"{(folder / name).stat().st_size} {name}" for name in names)]
-    (folder / KEY).write_text("\n".join(lines) + "\n", encoding="utf-8")

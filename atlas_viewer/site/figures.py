@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-TRACE_WIDTH, TRACE_HEIGHT, TRACE_MARGIN = 168, 34, 3
+TRACE_WIDTH, TRACE_HEIGHT, TRACE_MARGIN = 336, 68, 6  # half pixels, so that whole numbers are fine enough
 WINDOW_SIDE = 88
 ROW, PILL, DOT = (
     30,
@@ -28,20 +28,18 @@ def trace(steps: Sequence[int], values: Sequence[float], low: float, high: float
     def place(step: float, value: float) -> str:
         x = TRACE_MARGIN + (TRACE_WIDTH - 2 * TRACE_MARGIN) * step / last
         y = TRACE_HEIGHT - TRACE_MARGIN - (TRACE_HEIGHT - 2 * TRACE_MARGIN) * (value - low) / span
-        return f"{x:.1f},{y:.1f}"
+        return f"{x:.0f},{y:.0f}"
 
     line = " ".join(place(*point) for point in points)
     zero = ""
     if low < 0 < high:
-        (left, y), (right, _) = (place(step, 0).split(",") for step in (0, last))
-        zero = f'<line class="zero" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
+        left, y = place(0, 0).split(",")
+        zero = f'<path d="M{left} {y}h{TRACE_WIDTH - 2 * TRACE_MARGIN}"/>'
     height = float(np.interp(best, *zip(*points, strict=True)))
     x, y = place(min(max(best, 0), last), height).split(",")
-    words = "activation " + ", ".join(f"{v:.4g} at step {s}" for s, v in (points[0], points[-1]))
     return Markup(
-        f'<svg class="trace" viewBox="0 0 {TRACE_WIDTH} {TRACE_HEIGHT}" width="{TRACE_WIDTH}" '
-        f'height="{TRACE_HEIGHT}" role="img"><title>{words}</title>{zero}'
-        f'<polyline points="{line}"/><circle cx="{x}" cy="{y}" r="2.4"/></svg>'
+        f'<svg class="trace" viewBox="0 0 {TRACE_WIDTH} {TRACE_HEIGHT}" aria-hidden="true">{zero}'
+        f'<polyline points="{line}"/><circle cx="{x}" cy="{y}" r="5"/></svg>'
     )
 
 

@@ -1,9 +1,12 @@
-"""Hashes of everything that decides a folder of a site: equal ones are taken over from the site before."""
+"""Hashes of everything that decides the files of a site: files with equal ones are taken over from the site before."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,76 +14,198 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import shown_beside
-from atlas_viewer.field import ROWS_OF_IMAGES
-from atlas_viewer.format import SCHEMA
+from atlas_viewer.field import ROWS_OF_IMAGES, Field
+from atlas_viewer.format import LAYER, SCHEMA
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.outline import Outline
-from atlas_viewer.site.pieces import kinds, panels
+from atlas_viewer.site.pieces import BLOCK, Page, kinds, panels
 
 HERE = Path(__file__).parent
+DIGEST = "digest"  # attribute of a group: of its content
+OF_PICTURES = "_digest"  # after the name of a dataset of pictures: that of the dataset with the digest of each
 
 
-def layer_key(outline: Outline, atlas_path: Path, layer: Layer) -> str:
-    """A hash of everything that decides the files of a layer's folder."""
-    atlas = outline.atlas
-    digest = hashlib.sha256(_code().encode())
-    around = (
-        atlas.cited,
-        atlas.model,
-        atlas.input_size,
-        outline.plate(layer.name),
-        outline.neighbours(layer.name),
-    )
-    digest.update(repr((around, layer.info)).encode())
-    digest.update(repr([piece.depends(outline, layer) for piece in (*kinds(), *panels())]).encode())
-    digest.update(atlas.mean.tobytes())
-    groups = [layer.group, *shown_beside(layer)]
-    _hash_images(digest, layer, groups)
-    hash_groups(digest, atlas_path, groups)
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class LayerKeys:
+    """What decides the pages of a layer: a hash of what its units share, and one of each block of BLOCK units."""
+
+    around: str
+    blocks: tuple[str, ...]
+
+    def of(self, rows: range, more: object = "") -> str:
+        """The key of files that show these units, and whatever `more` says."""
+        within = self.blocks[rows.start // BLOCK : -(-rows.stop // BLOCK)] if rows else ()
+        return hashlib.sha256(repr((self.around, within, rows, more)).encode()).hexdigest()
 
 
-def folder_key(atlas_path: Path, around: object, groups: list[h5py.Group]) -> str:
-    """A hash of the drawing code, of what lies around a folder, and of groups of the atlas."""
+def layer_keys(outline: Outline, layer: Layer) -> LayerKeys:
+    """The keys of a layer. Each dataset is read once, in the order of its rows."""
+    around = hashlib.sha256(repr(_around(outline, layer)).encode())
+    around.update(outline.atlas.mean.tobytes())
+    around.update(layer.units.tobytes())
+    blocks = [hashlib.sha256(repr(_neighbours(layer, start)).encode()) for start in range(0, len(layer), BLOCK)]
+    for name, thing in _walk(layer.group):
+        _take_in_attributes(around, name, thing)
+        if not isinstance(thing, h5py.Dataset) or _is_left_out(thing):
+            continue
+        if not _has_rows_of_units(thing, layer):
+            _take_in_values(around, thing)
+            continue
+        for start, block in zip(range(0, len(layer), BLOCK), blocks, strict=True):
+            block.update(name.encode())
+            _take_in_rows(block, thing, start, min(start + BLOCK, len(layer)), layer)
+    for group in shown_beside(layer):
+        for name, thing in _walk(group):
+            _take_in_attributes(around, name, thing)
+            if isinstance(thing, h5py.Dataset):
+                _take_in_rows(around, thing, 0, len(thing) if thing.shape else 0, layer)
+    return LayerKeys(around.hexdigest(), tuple(block.hexdigest() for block in blocks))
+
+
+def units_key(keys: LayerKeys, outline: Outline, layer: Layer, rows: range) -> str:
+    """The key of what pages draw of a block of units alone."""
+    return keys.of(rows, [piece.depends(outline, layer) for piece in (*kinds_of_units(), *panels())])
+
+
+def kinds_of_units() -> tuple[Page, ...]:
+    """The pages that have files of a block of units alone."""
+    return tuple(page for page in kinds() if type(page).draw_units is not Page.draw_units)
+
+
+def groups_key(around: object, groups: list[h5py.Group]) -> str:
+    """A hash of the drawing code, of what lies around, and of groups of the atlas."""
     digest = hashlib.sha256(_code().encode())
     digest.update(repr(around).encode())
-    hash_groups(digest, atlas_path, groups)
+    for group in groups:
+        if DIGEST in group.attrs:
+            digest.update(repr(group.attrs[DIGEST]).encode())
+        for name, thing in _walk(group):
+            _take_in_attributes(digest, name, thing)
+            if isinstance(thing, h5py.Dataset) and DIGEST not in group.attrs:
+                _take_in_values(digest, thing)
     return digest.hexdigest()
 
 
-def hash_groups(digest: hashlib._Hash, atlas_path: Path, groups: list[h5py.Group]) -> None:
-    """Take in whole groups of the atlas, except rows of images, which shift with the hits of other layers."""
-    with atlas_path.open("rb") as raw:
-        for group in groups:
-            rows = {dataset.name for dataset in _rows_of_images(group)}
-            _hash_object(digest, raw, "", group)
-            group.visititems(lambda name, thing, rows=rows: _hash_object(digest, raw, name, thing, thing.name in rows))
+def _around(outline: Outline, layer: Layer) -> tuple[object, ...]:
+    """What all files of a layer show beside its evidence."""
+    atlas = outline.atlas
+    about: list[object] = [_code(), outline.full, atlas.cited, atlas.model, atlas.input_size, layer.info]
+    about += [outline.plate(layer.name), outline.neighbours(layer.name)]
+    if atlas.dataset is not None:  # the pixels of its images follow from content, preprocessing and packages
+        about += [[(name, repr(value)) for name, value in sorted(atlas.dataset.group.attrs.items())]]
+        about += [atlas.dataset.classes, atlas.packages]
+    return tuple(about)
 
 
-def _rows_of_images(group: h5py.Group) -> Iterator[h5py.Dataset]:
-    """The datasets in a group of the atlas whose numbers are rows of /dataset/images."""
+def _neighbours(layer: Layer, start: int) -> tuple[object, ...]:
+    """The units before and after a block, which its pages link to."""
+    beside = [row for row in (start - 1, start + BLOCK) if 0 <= row < len(layer)]
+    return start, [(int(layer.units[row]), layer.labels[row]) for row in beside]
+
+
+def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """A group and everything in it by name, in order of names; links to other files are followed."""
+    yield "", group
+    for name in sorted(group):
+        thing = group[name]
+        if isinstance(thing, h5py.Group):
+            yield from ((f"{name}/{inner}", each) for inner, each in _walk(thing))
+        else:
+            yield name, thing
+
+
+@lru_cache(maxsize=1)
+def _fields() -> dict[str, list[Field]]:
+    """The fields of the schema that a layer's groups have, by name."""
+    fields: dict[str, list[Field]] = {}
     for kind in SCHEMA:
-        names = [field.name for field in kind.fields if field.rows_of == ROWS_OF_IMAGES]
-        for each in kind.within(group.file) if names else ():
-            if each == group or each.name.startswith(f"{group.name}/"):
-                yield from (each[name] for name in names)
+        for field in kind.fields if kind.path.startswith(f"{LAYER.path}/") else ():
+            fields.setdefault(field.name, []).append(field)
+    return fields
 
 
-def _hash_images(digest: hashlib._Hash, layer: Layer, groups: list[h5py.Group]) -> None:
-    """Take in what the layer's pages show of the dataset; the pixels follow from content, preprocessing, packages."""
+@lru_cache(maxsize=1)
+def _names_of_images() -> frozenset[str]:
+    """The names of datasets whose numbers are rows of /dataset/images."""
+    return frozenset(field.name for kind in SCHEMA for field in kind.fields if field.rows_of == ROWS_OF_IMAGES)
+
+
+def _name(dataset: h5py.Dataset) -> str:
+    return dataset.name.rsplit("/", 1)[1]
+
+
+def _is_left_out(dataset: h5py.Dataset) -> bool:
+    """Whether no page shows it: codes, and pictures that have a digest each."""
+    fields = _fields().get(_name(dataset), [])
+    return any(field.axes[-1:] == ("code",) for field in fields) or (
+        any(field.is_image for field in fields) and f"{_name(dataset)}{OF_PICTURES}" in dataset.parent
+    )
+
+
+def _has_rows_of_units(dataset: h5py.Dataset, layer: Layer) -> bool:
+    """Whether row i of a dataset belongs to the i-th unit of its layer."""
+    fields = _fields().get(_name(dataset).removesuffix(OF_PICTURES), [])
+    return bool(fields) and all(field.axes[:1] == ("unit",) for field in fields) and dataset.shape[0] == len(layer)
+
+
+def _take_in_attributes(digest: hashlib._Hash, name: str, thing: h5py.Group | h5py.Dataset) -> None:
+    """Take in the attributes, but for the digest of all content: that of a layer changes with any of its pictures."""
+    about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs) if key != DIGEST]
+    digest.update(repr((name, [pair for pair in about if "reference" not in pair[1]])).encode())
+
+
+def _take_in_values(digest: hashlib._Hash, dataset: h5py.Dataset) -> None:
+    digest.update(repr((dataset.shape, str(dataset.dtype))).encode())
+    if dataset.shape and _is_by_chunk(dataset):
+        _take_in_chunks(digest, dataset, 0, dataset.shape[0])
+    else:
+        _take_in(digest, dataset[()])
+
+
+def _take_in_rows(digest: hashlib._Hash, dataset: h5py.Dataset, start: int, stop: int, layer: Layer) -> None:
+    digest.update(repr((dataset.shape[1:], str(dataset.dtype), stop - start)).encode())
+    if not dataset.shape:
+        _take_in(digest, dataset[()])
+    elif _name(dataset) in _names_of_images():
+        _take_in_images(digest, dataset[start:stop], layer)
+    elif _is_by_chunk(dataset):
+        _take_in_chunks(digest, dataset, start, stop)
+    else:
+        _take_in(digest, dataset[start:stop])
+
+
+def _is_by_chunk(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset has a chunk for each picture, so that it can be hashed as it is stored, without unpacking."""
+    return dataset.chunks is not None and dataset.chunks[0] == 1 and dataset.ndim > 2 and not dataset.is_virtual
+
+
+def _take_in_chunks(digest: hashlib._Hash, dataset: h5py.Dataset, start: int, stop: int) -> None:
+    steps = [range(0, length, step) for length, step in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)]
+    for corner in itertools.product(range(start, stop), *steps):
+        written = dataset.id.get_chunk_info_by_coord(corner).byte_offset is not None
+        stored = dataset.id.read_direct_chunk(corner)[1] if written else b""
+        digest.update(repr((corner[1:], len(stored))).encode())
+        digest.update(stored)
+
+
+def _take_in_images(digest: hashlib._Hash, rows: np.ndarray, layer: Layer) -> None:
+    """Take in what is shown of images of the dataset; their rows shift with the hits of other layers."""
     dataset = layer.atlas.dataset
     if dataset is None:
         return
-    about = [(name, repr(value)) for name, value in sorted(dataset.group.attrs.items())]
-    digest.update(repr((about, dataset.classes, layer.atlas.packages)).encode())
-    for rows in (stored[...] for group in groups for stored in _rows_of_images(group)):
-        used = np.unique(rows[rows >= 0])
-        for part in (dataset.number, dataset.hash, dataset.label, dataset.placement):
-            digest.update(part[used].tobytes())
-        digest.update(repr([dataset.key[row] for row in used.tolist()]).encode())
-        digest.update(np.where(rows >= 0, dataset.number[rows], -1).tobytes())
+    used = np.unique(rows[rows >= 0])
+    for part in (dataset.number, dataset.hash, dataset.label, dataset.placement):
+        digest.update(part[used].tobytes())
+    digest.update(repr([dataset.key[row] for row in used.tolist()]).encode())
+    digest.update(np.where(rows >= 0, dataset.number[rows], -1).tobytes())
 
 
+def _take_in(digest: hashlib._Hash, values: object) -> None:
+    array = np.asarray(values)
+    digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+
+
+@lru_cache(maxsize=1)
 def _code() -> str:
     """A hash of everything that draws: our code, templates and style sheets, and the libraries that draw."""
     digest = hashlib.sha256(f"{version('pillow')} {version('jinja2')} {version('numpy')}".encode())
@@ -88,24 +213,3 @@ def _code() -> str:
         if path.suffix in (".py", ".html", ".css", ".js"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _hash_object(
-    digest: hashlib._Hash, raw: object, name: str, thing: h5py.Group | h5py.Dataset, rows_of_images: bool = False
-) -> None:
-    """Take in a group's attributes, or a dataset; chunks as they are stored, so that nothing is unpacked."""
-    about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs)]
-    digest.update(repr((name, about)).encode())
-    if isinstance(thing, h5py.Group) or rows_of_images:
-        return
-    digest.update(repr((thing.shape, str(thing.dtype))).encode())
-    if thing.chunks is None:
-        values = thing[()]
-        digest.update(repr(values.tolist()).encode() if thing.dtype == object else values.tobytes())
-        return
-    stored = []
-    thing.id.chunk_iter(lambda chunk: stored.append((chunk.chunk_offset, chunk.byte_offset, chunk.size)))
-    for offset, at, size in sorted(stored):
-        digest.update(repr((offset, size)).encode())
-        raw.seek(at)
-        digest.update(raw.read(size))

@@ -17,11 +17,12 @@ from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import Pictures
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.numbers import Number
 from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.captions import roman
 from atlas_viewer.site.pieces import kinds
-from atlas_viewer.site.sprites import EXACT
+from atlas_viewer.site.sprites import EXACT, tile
 from atlas_viewer.sweep import ASCENT, DGN, Sweep
 
 PAGE_UNITS = 200  # units on a page of a layer: more make browsers slow
@@ -40,9 +41,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Outline:
-    """The pages of one atlas; links are relative, from inside a layer's folder unless `root` is empty."""
+    """The pages of one atlas; links are relative, from inside a layer's folder unless `root` is empty.
+
+    full : show the pictures of a unit at their stored size.
+    """
 
     atlas: Atlas
+    full: bool = False
 
     @cached_property
     def folders(self) -> dict[str, str]:
@@ -53,6 +58,11 @@ class Outline:
         """The page of a prior; None where the atlas has only its name."""
         name = group_names(self.atlas.priors).get(prior)
         return None if name is None else Link(f"{root}{PRIORS}/{quote(safe(name))}.html", prior)
+
+    @cached_property
+    def numbers(self) -> dict[str, tuple[Number, ...]]:
+        """The table of hyperparameters of each method."""
+        return {method: Number.of(self.atlas, method) for method in (ASCENT, DGN)}
 
     @cached_property
     def shown_runs(self) -> dict[str, tuple[Run, ...]]:
@@ -217,6 +227,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["broken"] = broken
+    environment.globals["draw_tile"] = tile
     return environment
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from atlas_viewer.layer import Layer, Unit
     from atlas_viewer.site.outline import Link, Outline
+    from atlas_viewer.site.packing import UnitSprite
 
 Piece = TypeVar("Piece")
 
@@ -36,8 +37,8 @@ class Panel(ABC):
     lead_order: ClassVar[int] = 0
 
     @abstractmethod
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> Any:
-        """Draw the unit's sprites into its layer's folder; return what the template shows, None for nothing."""
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Any:
+        """Add the unit's pictures to its sprite; return what the template shows, None for nothing."""
 
     def leads(self, shown: Any) -> bool:
         """Whether the page's head has a figure of what is shown."""
@@ -77,27 +78,23 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Job:
-    """The work of one process.
+class Block:
+    """Files of one folder that are drawn together, or taken from the site before where their key is the same.
 
-    page : module of the page.
+    name : of the block, no other of its folder has it.
+    page : module of the page; "" for what all pages draw of some units, rows part.start to part.stop.
     layer : its name, "" for none.
-    folder : of the site.
     """
 
+    folder: str
+    name: str
+    key: str
     page: str
     layer: str
-    folder: str
     part: Part
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A folder of the site that is taken from the site before as a whole where its key is the same."""
-
-    name: str
-    key: str
-    jobs: tuple[Job, ...]
+BLOCK = 50  # units whose pictures are drawn together, and taken over together from the site before
 
 
 class Page:
@@ -114,14 +111,21 @@ class Page:
         """Yield the parts that a layer's folder has of this page."""
         return iter(())
 
+    def rows(self, layer: Layer, part: Part) -> range:
+        """The rows of the units that a part shows."""
+        return range(len(layer))
+
     def draw(self, outline: Outline, layer: Layer | None, part: Part, folder: Path) -> None:
-        """Draw one part into its folder. A page that yields parts or folders overrides it."""
+        """Draw one part into its folder. A page that yields parts or blocks overrides it."""
         raise NotImplementedError
 
-    def folders(self, outline: Outline, atlas_path: Path, layers: Mapping[str, str]) -> Iterator[Folder]:
-        """Yield the folders of its own that the page has.
+    def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
+        """Draw the files that show nothing but these units, at most BLOCK, into the layer's folder."""
 
-        layers : the keys of the layers' folders.
+    def blocks(self, outline: Outline, layers: Mapping[str, str]) -> Iterator[Block]:
+        """Yield the blocks of folders of its own that the page has.
+
+        layers : for each layer a key of all that its pages show.
         """
         return iter(())
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
 from atlas_viewer.evidence.ascent import Pictures
+from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
+from atlas_viewer.site.packing import Place, UnitSprite
+from atlas_viewer.site.sprites import thumb_size, thumbs
 
-COLUMNS = 5  # pictures side by side on a wide screen
+COLUMNS = 5  # pictures side by side on a wide screen; of more, the best is shown large and the others small
+LARGE, SMALL = 228, 112  # pixels: longest side of the best picture, and of the others
 ACTIVATION = (  # without its end: which step the dot marks
-    "The number under each picture is the unit’s activation for exactly these pixels, measured again after rounding to "
-    "8 bits. The curve is the unit’s activation during the ascent, with one scale per style or run; the dot marks the "
+    "The number under each picture is the unit’s activation for exactly the stored pixels, measured again after "
+    "rounding to 8 bits. The curve is the unit’s activation during the ascent, with one scale per style or run; the "
+    "dot marks the "
     "step"
 )
 
@@ -60,6 +65,35 @@ def columns(samples: int) -> int:
     return min(max(samples, 3), COLUMNS)
 
 
+def are_many(samples: int, full: bool) -> bool:
+    """Whether a panel shows its best picture large and the others small."""
+    return samples > COLUMNS and not full
+
+
+def in_order(made: Climb, row: int) -> list[int]:
+    """The samples of a unit as a panel shows them: the best one first."""
+    best = int(made.best_sample[row])
+    return sorted(range(made.samples), key=lambda sample: sample != best)
+
+
+def add_pictures(
+    sprite: UnitSprite, made: Climb, row: int, forms: Mapping[str, np.ndarray], true: Sequence[str] = ()
+) -> dict[int, Place]:
+    """Add the pictures of a unit at the sizes at which a panel shows them; the place of each that exists.
+
+    forms : uint8 (sample, y, x, rgb) by form.
+    true : for each sample, the matrix that turns it into true colours.
+    """
+    large, small = (made.size,) * 2 if sprite.full else tuple(thumb_size(made.size, side) for side in (LARGE, SMALL))
+    there = [sample for sample in in_order(made, row) if made.there[row, sample]]
+    first = len(there) if not are_many(made.samples, sprite.full) else 1
+    places: dict[int, Place] = {}
+    for chosen, size in ((there[:first], large), (there[first:], small)):
+        drawn = {form: thumbs(pictures[chosen], size) for form, pictures in forms.items()}
+        places |= zip(chosen, sprite.add(drawn, [true[sample] for sample in chosen] if true else ()), strict=True)
+    return places
+
+
 def reached(value: float, unrounded: float, most: float, noun: str) -> Reached:
     """An activation as it is shown; most : the dataset's best of the unit, NaN where there is none."""
     return Reached(
@@ -82,7 +116,7 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
     ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)  # one scale for all samples
     return Facts(
         number=number,
-        alt=f"{layer.name}:{layer.units[row]}, {made_by}, sample {number}, activation {captions.number(activation)}",
+        alt=f"sample {number}, activation {captions.number(activation)}",
         best=bool(made.there[where]) and number == made.best_sample[row],
         best_step=best_step,
         start=captions.start(made.seed, int(made.attempt[where])),

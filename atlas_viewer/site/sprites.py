@@ -6,47 +6,62 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup, escape
 from PIL import Image
 
 from atlas_viewer.montage import GREY, save
 
+if TYPE_CHECKING:
+    from atlas_viewer.site.packing import LateCrop
+
 FORMS = ("stretched", "true")
 PHOTO = ("photo",)  # images of a dataset have one form: their true colours
 ITERATES = ("last", "best")  # of a run: true colours, the last picture and that with the largest activation
-CLASSES = {  # CSS
-    **{"stretched": "s", "true": "t", "photo": "", "raw": "f raw", "norm": "f norm", "blurred": "f blurred"},
-    **{"last": "i last", "best": "i best"},
-}
-QUALITY = {"raw": 84, "norm": 84, "blurred": 84}  # of JPEG: back-projections are noisy and many
-EXACT = 64  # pixels: up to this side pictures are stored exactly (PNG), above it as JPEG with whole colours
-BLOCK = 8  # pixels: JPEG works in blocks, so no block may hold parts of two pictures
+CLASSES = {"stretched": "s", "true": "t", "photo": ""}  # CSS
+QUALITY = 72  # of WebP
+EXACT = 64  # pixels: up to this side pictures are stored exactly (PNG), above it as WebP
+BLOCK = 8  # pixels: encoders work in blocks, so no block may hold parts of two pictures
+
+
+@dataclass(frozen=True)
+class View:
+    """One form of a picture: its file, the file's size, and the CSS that leaves just the picture.
+
+    kind : CSS class of the form.
+    width, height : 0 in a page that has all its pictures in one file, which is loaded at once in any case.
+    """
+
+    kind: str
+    file: str
+    css: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of a sprite: one file per form, the sprite's size, and the CSS that leaves just the picture.
+    """One picture of a sprite, in all its forms.
 
-    images : (CSS class, file) pairs, one per form.
     clip : the CSS that leaves only the part inside the image, or empty.
+    true : the filter of the page that turns the picture into true colours, or empty.
     """
 
-    images: tuple[tuple[str, str], ...]
-    width: int
-    height: int
-    css: str
+    views: tuple[View, ...]
     ratio: str
     pixelated: bool
     clip: str
+    true: str = ""
 
 
 @dataclass(frozen=True)
 class Tile:
     """A picture, or why there is none."""
 
-    crop: Crop | None
+    crop: Crop | LateCrop | None
     alt: str
     why: str
 
@@ -69,7 +84,7 @@ class Sprite:
     @property
     def suffix(self) -> str:
         """The kind of the files."""
-        return ".png" if max(self.size) <= EXACT else ".jpg"
+        return ".png" if max(self.size) <= EXACT else ".webp"
 
     @property
     def rows(self) -> int:
@@ -88,18 +103,25 @@ class Sprite:
         row, column = divmod(cell, self.columns)
         height, width = self.pitch[0] * self.rows, self.pitch[1] * self.columns
         y, x = self._corner(row, column)
-        parts = (-x / self.size[1], -y / self.size[0], width / self.size[1], height / self.size[0])
-        left, top, wide, high = (_percent(part) for part in parts)
-        cut = (inside[0], 1 - inside[3], 1 - inside[2], inside[1])  # CSS goes round: top, right, bottom, left
-        return Crop(
-            images=tuple((CLASSES[form], folder + quote(self.name(form))) for form in self.forms),
-            width=width,
-            height=height,
-            css=f"left:{left};top:{top};width:{wide};height:{high}",
-            ratio="" if self.size[0] == self.size[1] else f"{self.size[1]}/{self.size[0]}",
-            pixelated=max(self.size) <= EXACT,
-            clip=f"clip-path:inset({' '.join(map(_percent, cut))})" if any(cut) else "",
-        )
+        css = placed((x, y), self.size, width)
+        files = [(CLASSES[form], folder + quote(self.name(form))) for form in self.forms]
+        return cropped(tuple(View(kind, file, css, width, height) for kind, file in files), self.size, inside)
+
+    @property
+    def background(self) -> dict[str, str]:
+        """CSS variables that show a cell as the background of a tile, as `.montage .tile` reads them."""
+        (high, wide), (height, width) = self.pitch, self.size
+        whole_height, whole_width = self.rows * high, self.columns * wide
+        top, left = self._corner(0, 0)
+        return {
+            "--w": percent(whole_width / width),
+            "--px": percent(wide / (whole_width - width)),
+            "--qx": percent(left / (whole_width - width)),
+            "--py": percent(high / (whole_height - height)),
+            "--qy": percent(top / (whole_height - height)),
+            "--ratio": f"{width}/{height}",
+            "--render": "pixelated" if max(self.size) <= EXACT else "auto",
+        }
 
     def draw(self, folder: Path, pictures: np.ndarray, stretched: np.ndarray, exists: np.ndarray) -> None:
         """Write the files of both forms; pictures (picture, y, x, rgb), grey where `exists` is false."""
@@ -108,7 +130,7 @@ class Sprite:
     def draw_forms(self, folder: Path, drawn: Mapping[str, np.ndarray], exists: np.ndarray) -> None:
         """Write the file of each form: (picture, y, x, rgb) or (picture, y, x), grey where `exists` is false."""
         for form in self.forms:
-            save(folder / self.name(form), self._raster(drawn[form], exists), QUALITY.get(form, 92))
+            save(folder / self.name(form), self._raster(drawn[form], exists), QUALITY)
 
     def _corner(self, row: int, column: int) -> tuple[int, int]:
         (high, wide), (height, width) = self.pitch, self.size
@@ -126,6 +148,23 @@ class Sprite:
         return lines.reshape(self.rows * high, self.columns * wide, *colours)
 
 
+def tile(crop: Crop, alt: str) -> Markup:
+    """The HTML of a crop: a tile with an image for each form."""
+    said, images = escape(alt), []
+    for view in crop.views:
+        kind = f' class="{view.kind}"' if view.kind else ""
+        size = f' width="{view.width}" height="{view.height}" loading="lazy" decoding="async"' if view.width else ""
+        images.append(f'<img{kind} src="{escape(view.file)}" style="{view.css}"{size} alt="{said}">')
+    inner = "".join(images)
+    if crop.clip:
+        inner = f'<span class="in" style="{crop.clip}">{inner}</span>'
+    parts = (f"aspect-ratio:{crop.ratio}" if crop.ratio else "", f"--true:url(#{crop.true})" if crop.true else "")
+    css = ";".join(filter(None, parts))
+    style = f' style="{css}"' if css else ""
+    kinds = f"tile{' px' if crop.pixelated else ''}{' cut' if crop.clip else ''}"
+    return Markup(f'<span class="{kinds}"{style}>{inner}</span>')
+
+
 def thumb_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The size of a picture reduced until its longest side fits; smaller ones stay as they are."""
     scale = min(1.0, side / max(size))
@@ -136,10 +175,36 @@ def thumbs(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The pictures (picture, y, x, rgb) or (picture, y, x) at this size."""
     if tuple(pictures.shape[1:3]) == tuple(size) or not len(pictures):
         return pictures
-    small = (Image.fromarray(p).resize(size[::-1], Image.Resampling.LANCZOS) for p in pictures)
+    small = (Image.fromarray(p).resize(size[::-1], Image.Resampling.HAMMING) for p in pictures)
     return np.stack([np.asarray(image) for image in small])
 
 
-def _percent(part: float) -> str:
-    text = f"{100 * part:.3f}".rstrip("0").rstrip(".")
+def placed(corner: tuple[int, int], size: tuple[int, int], width: int) -> str:
+    """The CSS that moves a picture of a sprite into its tile; the height follows from the file's.
+
+    corner : column and row of the picture in the sprite.
+    size : height and width of the picture.
+    width : of the sprite.
+    """
+    left, top, wide = -corner[0] / size[1], -corner[1] / size[0], width / size[1]
+    return f"left:{percent(left)};top:{percent(top)};width:{percent(wide)}"
+
+
+def cropped(
+    views: tuple[View, ...], size: tuple[int, int], inside: Sequence[float] = (0, 0, 1, 1), true: str = ""
+) -> Crop:
+    """The crop of a picture of this size. inside : as in `Sprite.crop`."""
+    cut = (inside[0], 1 - inside[3], 1 - inside[2], inside[1])  # CSS goes round: top, right, bottom, left
+    return Crop(
+        views=views,
+        ratio="" if size[0] == size[1] else f"{size[1]}/{size[0]}",
+        pixelated=max(size) <= EXACT,
+        clip=f"clip-path:inset({' '.join(map(percent, cut))})" if any(cut) else "",
+        true=true,
+    )
+
+
+def percent(part: float) -> str:
+    """A share as CSS has it."""
+    text = f"{100 * part:.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("0", "-0") else f"{text}%"

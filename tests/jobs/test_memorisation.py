@@ -20,7 +20,7 @@ from jobs.console import compose_config
 from jobs.folder import read_plan, stored_work
 from jobs.pixels import pixels
 from jobs.request import read_model
-from jobs.site import build_pages
+from jobs.site import SiteSettings, build_pages
 from pipeline.nets.open_network import open_network
 
 QUICK = ("dgn.iterations=4", "dgn.trace_points=2", "tops.k=1", "tops.batch=3", "tops.quantiles=false",
@@ -179,7 +179,7 @@ def test_pointers_keep_no_pixels_until_they_are_filled_in(tested, make, tmp_path
 def test_the_class_page_shows_the_strip(tested):
     with Atlas(tested / "atlas.h5") as opened:
         assert opened.memorisation["untrained"].spaces == SPACES
-    build_pages(tested, workers=1)
+    build_pages(tested, SiteSettings(1, full=False))
     page = (tested / "site" / "fc" / "0.html").read_text()
     assert "<h2>Memorisation test</h2>" in page
     assert "7 images" in page

@@ -16,9 +16,9 @@ from atlas_viewer.field import Status
 from atlas_viewer.format import group_name
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
-from atlas_viewer.site.keys import folder_key
+from atlas_viewer.site.keys import groups_key
 from atlas_viewer.site.outline import COMBINATIONS, Link, Outline, leading, render, runs, safe
-from atlas_viewer.site.pieces import Folder, Job, Page, Part
+from atlas_viewer.site.pieces import Block, Page, Part
 from atlas_viewer.site.sprites import PHOTO, Sprite, Tile, thumb_size, thumbs
 from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 
@@ -128,16 +128,16 @@ class CombinationPages(Page):
     order = 70
     top = (COMBINATIONS,)
 
-    def folders(self, outline: Outline, atlas_path: Path, layers: Mapping[str, str]) -> Iterator[Folder]:
-        """Yield the folder, where the atlas has combinations."""
+    def blocks(self, outline: Outline, layers: Mapping[str, str]) -> Iterator[Block]:
+        """Yield the one block of the folder, where the atlas has combinations."""
         shown = groups(outline)
         if not shown:
             return
         around = [(group.layer, layers.get(group.layer), group.name(1)) for group in shown]
         sets = [each for group in shown for each in group.sets]
         links = [outline.prior_link(each.prior) for each in sets]
-        key = folder_key(atlas_path, (outline.atlas.cited, around, links), [each.group for each in sets])
-        yield Folder(COMBINATIONS, key, (Job(__name__, "", COMBINATIONS, Part()),))
+        key = groups_key((outline.atlas.cited, around, links), [each.group for each in sets])
+        yield Block(COMBINATIONS, "all", key, __name__, "", Part())
 
     def draw(self, outline: Outline, layer: None, part: Part, folder: Path) -> None:
         """Write all pages with their sprites."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -29,14 +31,16 @@ from atlas_viewer.site.outline import (
 )
 from atlas_viewer.site.pages.combinations import groups
 from atlas_viewer.site.pages.random_classes import random_link
-from atlas_viewer.site.pieces import Page, Part
-from atlas_viewer.site.sprites import Crop
+from atlas_viewer.site.pieces import BLOCK, Page, Part
+from atlas_viewer.site.sprites import EXACT, Sprite
 from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
 from atlas_viewer.table import ratio
 
-THUMB = 112  # pixels: longest side of a picture in a montage
+THUMB = 104  # pixels: longest side of a picture in a montage
 RUNS = 4  # runs among the views of a montage: more make its page heavy
-COLUMNS = 20  # cells in a row of a sprite; the page flows its pictures as it likes
+COLUMNS = 10  # cells in a row of a sprite; the page flows its pictures as it likes
+NEAR, SPREAD = 4, 12  # links to pages: that many around the page, and about so many over all
+UNITS = "units.js"  # the names of all units of a layer with several pages, for its filter
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,33 @@ class Marks:
 class View:
     """One view of the units: a style, a run, or the best images.
 
-    crops : one for each unit, None without a picture.
+    css : variables that place a unit's picture in its tile.
+    files : for each block of the page the address of its sprite by form, with the CSS selector of the form.
+    exists : for each unit, whether it has a picture.
     """
 
     id: str
     name: str
     about: str
-    crops: tuple[Crop | None, ...]
+    css: str
+    pixelated: bool
+    files: tuple[tuple[str, int, str], ...]
+    exists: tuple[bool, ...]
     activations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit in the montage: a crop and an activation per view."""
+    """One unit in the montage: an activation per view, and its place in the sprites of all views.
+
+    block : number of its sprites, among those of the page.
+    """
 
     unit: int
     label: str
-    crops: tuple[Crop | None, ...]
+    block: int
+    place: str
+    exists: tuple[bool, ...]
     activations: tuple[str, ...]
     why: str
     brief: str
@@ -82,30 +96,65 @@ class LayerPages(Page):
     order = 20
 
     def parts(self, layer: Layer) -> Iterator[Part]:
-        """Yield the pages of the montage, counted from 1."""
+        """Yield the pages of the montage, counted from 1, and the names of all units if there are several."""
         for page in range(1, pages(layer) + 1):
-            yield Part(start=page)
+            yield Part("page", start=page)
+        if pages(layer) > 1:
+            yield Part(UNITS)
+
+    def rows(self, layer: Layer, part: Part) -> range:
+        """The rows of a page."""
+        return range(len(layer)) if part.what == UNITS else _page_rows(layer, part.start)
 
     def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
-        """Write one page of the layer, with its sprites."""
-        _write(outline, layer, part.start, folder)
+        """Write one page of the layer, or the names of its units."""
+        if part.what == UNITS:
+            _write_names(layer, folder)
+        else:
+            _write(outline, layer, part.start, folder)
+
+    def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
+        """Draw the sprites of these units, one for each view."""
+        for _, climb in _climbs(layer):
+            draw_best(layer, climb, list(rows), _sprite(layer, climb, rows.start // BLOCK), folder)
+        images = _images_sprite(layer, rows.start // BLOCK)
+        if images is not None:
+            draw_images(layer, list(rows), images, folder)
 
     def depends(self, outline: Outline, layer: Layer) -> object:
         """The page of the layer's combined units."""
         return [group.link() for group in groups(outline) if group.layer == layer.name]
 
 
+def _page_rows(layer: Layer, page: int) -> range:
+    return range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
+
+
+def _climbs(layer: Layer) -> list[tuple[str, Climb]]:
+    """The styles and runs that are views, each with its id."""
+    shown = [(str(at), style) for at, style in enumerate(styles(layer))]
+    return [*shown, *((f"dgn-{at}", run) for at, run in enumerate(runs(layer)[:RUNS]))]
+
+
+def _sprite(layer: Layer, climb: Climb, block: int) -> Sprite:
+    """The sprite of one block of a layer's units; those of all its blocks have the same cells."""
+    return best_sprite(climb, min(BLOCK, len(layer)), f"montage-{block + 1}", COLUMNS, THUMB)
+
+
+def _images_sprite(layer: Layer, block: int) -> Sprite | None:
+    return images_sprite(layer, min(BLOCK, len(layer)), f"montage-{block + 1}", COLUMNS, THUMB)
+
+
 def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
-    rows = range((page - 1) * PAGE_UNITS, min(page * PAGE_UNITS, len(layer)))
-    by_prior = runs(layer)
-    shown: tuple[Climb, ...] = (*styles(layer), *by_prior[:RUNS])
-    ids = [str(at) for at in range(len(styles(layer)))] + [f"dgn-{at}" for at in range(len(by_prior[:RUNS]))]
-    views = [_view(layer, climb, id, rows, page, folder) for id, climb in zip(ids, shown, strict=True)]
+    rows, by_prior, climbs = _page_rows(layer, page), runs(layer), _climbs(layer)
+    shown = tuple(climb for _, climb in climbs)
+    views = [_view(layer, climb, id, rows) for id, climb in climbs]
     first = leading(layer)
-    images = _images_view(outline, layer, rows, page, folder)
+    images = _images_view(outline, layer, rows)
     views += [images] if images is not None else []
     last, before_after = pages(layer), outline.neighbours(layer.name)
     units = layer.units.tolist()
+    links = [Link(page_name(n), f"{units[(n - 1) * PAGE_UNITS]}") for n in range(1, last + 1)] if units else []
     text = render(
         "layer.html",
         root="../",
@@ -118,7 +167,7 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
-        first=ids[[climb.path for climb in shown].index(first.path)] if first is not None else "images",
+        first=next(id for id, climb in climbs if climb.path == first.path) if first is not None else "images",
         more=len(by_prior) - RUNS,
         compared=Link(f"../{COMPARISON}", "runs compared") if by_prior else None,
         random=random_link(layer),
@@ -134,44 +183,85 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         samples=max((pictures.samples for pictures in shown), default=0),
         span=f"{units[rows.start]} to {units[rows.stop - 1]}" if len(rows) else "none",
         page=page,
-        pages=[Link(page_name(n), f"{units[(n - 1) * PAGE_UNITS]}") for n in range(1, last + 1)] if units else [],
-        everything=[(n, label) for n, label in zip(units, layer.labels, strict=True)] if last > 1 else [],
+        links=[(n, links[n - 1]) for n in _near(page, last)] if last > 1 else [],
+        page_before=links[page - 2] if page > 1 else None,
+        page_after=links[page] if page < last else None,
+        total=captions.thousands(len(units)),
+        units_file=UNITS if last > 1 else "",
         before=before_after[0],
         after=before_after[1],
     )
     (folder / page_name(page)).write_text(text, encoding="utf-8")
 
 
-def _view(layer: Layer, climb: Climb, id: str, rows: range, page: int, folder: Path) -> View:
-    """Draw the best picture of each unit in one style or of one run."""
-    sprite = best_sprite(climb, len(rows), f"montage-{page}", COLUMNS, THUMB)
-    draw_best(layer, climb, rows, sprite, folder)
+def _near(page: int, last: int) -> list[int]:
+    """The pages that a page links to: its neighbours, the ends, and some between, so that many pages stay few links."""
+    step = max(1, -(-last // SPREAD))
+    return sorted({1, last, *range(1, last + 1, step), *range(max(1, page - NEAR), min(last, page + NEAR) + 1)})
+
+
+def _write_names(layer: Layer, folder: Path) -> None:
+    """The numbers and names of all units, as a script that a page loads when its filter is used."""
+    units = layer.units.tolist()
+    counted = len(units) if units == list(range(len(units))) else units
+    labels = list(layer.labels) if any(layer.labels) else []
+    data = json.dumps({"units": counted, "labels": labels}, separators=(",", ":"))
+    (folder / UNITS).write_text(f"atlasUnits({data});\n", encoding="utf-8")
+
+
+def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
+    """The best picture of each unit in one style or of one run."""
     best = climb.best_sample[rows.start : rows.stop].tolist()
     values = [float(climb.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
-    crops = tuple(sprite.crop(cell) if at >= 0 else None for cell, at in enumerate(best))
+    exists = tuple(at >= 0 for at in best)
     if isinstance(climb, Run):
         name = f"DGN {climb.name}"
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
     else:
         name, about = climb.name, captions.aim(climb)
     about = f"{about} Each unit is shown by its best picture of {climb.samples}."
-    return View(id, name, about, crops, tuple(map(captions.number, values)))
+    sprites = {block: _sprite(layer, climb, block) for block in _blocks(rows)}
+    return _shown(id, name, about, sprites, rows, exists, values)
 
 
-def _images_view(outline: Outline, layer: Layer, rows: range, page: int, folder: Path) -> View | None:
-    """Draw the best patches of each unit; None without hits, or without stored pixels."""
-    sprite = images_sprite(layer, len(rows), f"montage-{page}", COLUMNS, THUMB)
-    if sprite is None:
+def _images_view(outline: Outline, layer: Layer, rows: range) -> View | None:
+    """The best patches of each unit; None without hits, or without stored pixels."""
+    sprites = {block: _images_sprite(layer, block) for block in _blocks(rows)}
+    if not sprites or None in sprites.values():
         return None
-    exists = draw_images(layer, list(rows), sprite, folder)
-    crops = tuple(sprite.crop(cell) if has else None for cell, has in enumerate(exists.tolist()))
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
+    exists = tuple(tops.there[list(rows)].any(axis=1).tolist())
     values = [float(tops.activation[row, 0]) for row in rows]
     about = (
         f"The four patches of {dataset.name} that excite each unit most; hatched: outside the {outline.noun}, or "
         f"outside the receptive field. Measured: {tops.measure}. The number is the largest activation."
     )
-    return View("images", f"best {outline.noun}s", about, crops, tuple(map(captions.number, values)))
+    return _shown("images", f"best {outline.noun}s", about, sprites, rows, exists, values)
+
+
+def _blocks(rows: range) -> range:
+    """The numbers of the blocks that the rows of a page lie in."""
+    return range(rows.start // BLOCK, -(-rows.stop // BLOCK))
+
+
+def _shown(
+    id: str,
+    name: str,
+    about: str,
+    sprites: Mapping[int, Sprite],
+    rows: range,
+    exists: tuple[bool, ...],
+    values: Sequence[float],
+) -> View:
+    files = []
+    for block, sprite in sprites.items():
+        within = exists[max(block * BLOCK - rows.start, 0) : (block + 1) * BLOCK - rows.start]
+        for form in sprite.forms if any(within) else ():
+            files.append((form, block, quote(sprite.name(form))))
+    one = next(iter(sprites.values()), None)
+    css = ";".join(f"{name}:{value}" for name, value in one.background.items()) if one is not None else ""
+    pixelated = one is not None and max(one.size) <= EXACT
+    return View(id, name, about, css, pixelated, tuple(files), exists, tuple(map(captions.number, values)))
 
 
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
@@ -195,11 +285,13 @@ def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
 
 
 def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, cell: int) -> Cell:
-    synthetic = furthest(shown, row)
+    synthetic, (down, across) = furthest(shown, row), divmod(row % BLOCK, min(COLUMNS, len(layer)))
     return Cell(
         unit=int(layer.units[row]),
         label=layer.labels[row],
-        crops=tuple(view.crops[cell] for view in views),
+        block=row // BLOCK,
+        place=f"--x:{across};--y:{down}",
+        exists=tuple(view.exists[cell] for view in views),
         activations=tuple(view.activations[cell] for view in views),
         why=unit_why(layer, shown, row),
         brief=captions.BRIEF[layer.status[row]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, figures
 from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render
-from atlas_viewer.site.pieces import Page, Panel, Part, panels
-
-BLOCK = 32  # units that a process draws before it reports
+from atlas_viewer.site.packing import UnitSprite
+from atlas_viewer.site.pieces import Page, Panel, panels
 
 
 @dataclass(frozen=True)
@@ -28,25 +27,28 @@ class UnitPages(Page):
 
     order = 30
 
-    def parts(self, layer: Layer) -> Iterator[Part]:
-        """Yield the units in blocks of rows."""
-        for start in range(0, len(layer), BLOCK):
-            yield Part(start=start, stop=min(start + BLOCK, len(layer)))
-
-    def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
-        """Write sprites and pages of these rows into the layer's folder."""
+    def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
+        """Write the pages of these units, and their sprites, into the layer's folder."""
         units = layer.units.tolist()
-        for row in range(part.start, part.stop):
-            unit = Unit(layer, units[row])
-            drawn = ((panel, panel.draw(outline, unit, folder)) for panel in panels())
+        for row in rows:
+            unit, sprite = Unit(layer, units[row]), UnitSprite(str(units[row]), outline.full)
+            drawn = ((panel, panel.draw(outline, unit, sprite)) for panel in panels())
             filled = tuple(Filled(panel, shown) for panel, shown in drawn if shown is not None)
+            sprite.write(folder)
             before = _unit_link(layer, row - 1) if row > 0 else None
             after = _unit_link(layer, row + 1) if row + 1 < len(units) else None
-            text = _page(outline, unit, filled, before, after)
+            text = _page(outline, unit, filled, sprite.filters, before, after)
             (folder / f"{units[row]}.html").write_text(text, encoding="utf-8")
 
 
-def _page(outline: Outline, unit: Unit, filled: Sequence[Filled], before: Link | None, after: Link | None) -> str:
+def _page(
+    outline: Outline,
+    unit: Unit,
+    filled: Sequence[Filled],
+    filters: Mapping[str, str],
+    before: Link | None,
+    after: Link | None,
+) -> str:
     layer = unit.layer
     sides, whole = layer.window, layer.window_unclipped
     layer_before, layer_after = outline.neighbours(layer.name)
@@ -65,6 +67,7 @@ def _page(outline: Outline, unit: Unit, filled: Sequence[Filled], before: Link |
         layer=layer,
         plate=outline.plate(layer.name),
         filled=filled,
+        filters=filters,
         leads=sorted(leads, key=lambda each: each.panel.lead_order),
         switches=switches,
         remark=next(filter(None, (each.panel.remark(each.shown) for each in filled)), ""),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,11 +12,14 @@ from atlas_viewer.evidence.tops import ZERO_BYTE, Hit, Tops
 from atlas_viewer.layer import Unit
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Outline
+from atlas_viewer.site.packing import Place, UnitSprite
 from atlas_viewer.site.pieces import Panel
-from atlas_viewer.site.sprites import PHOTO, Sprite, Tile, thumb_size, thumbs
+from atlas_viewer.site.sprites import PHOTO, Tile, thumb_size, thumbs
 
-SIDE = 160  # pixels: longest side of a patch on a page; nine side by side are narrower than that
-COLUMNS = 9  # patches in a row of a sprite
+SIDE = 112  # pixels: longest side of one of the best patches on a page, where nine stand side by side
+RANGE_SIDE = 80  # pixels: the same of the range from most to least, up to eleven side by side
+LARGER = ("largest", "class")  # the kinds of SIDE
+FULL_ONLY = ("smallest",)  # the kinds of which a page that is not full shows the first at most, in the range
 RULES = {"deconvnet": "deconvnet", "guided": "guided backprop", "gradient": "gradient"}
 
 
@@ -76,12 +77,15 @@ class UnitImages:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A hit that the page shows, with its cell in the sprite of patches and those in the sprite of back-projections."""
+    """A hit that the page shows, with the places of its patch and of its back-projections by rule.
+
+    patch : None where no pixels are stored.
+    """
 
     tops: Tops
     hit: Hit
-    cell: int
-    signals: dict[str, int]
+    patch: Place | None
+    signals: dict[str, Place]
 
 
 class ImagesPanel(Panel):
@@ -91,9 +95,9 @@ class ImagesPanel(Panel):
     template = "panels/images.html"
     lead_template, lead_order = "panels/images_lead.html", 30
 
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> UnitImages | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> UnitImages | None:
         """Patches and back-projections of the hits; None without hits."""
-        return _images(unit, folder)
+        return _images(unit, sprite)
 
     def leads(self, shown: UnitImages) -> bool:
         """Whether there are most exciting images."""
@@ -105,56 +109,47 @@ class ImagesPanel(Panel):
 
     def footnote(self, outline: Outline, shown: UnitImages) -> str:
         """The colours and the size of the images."""
-        size = f", here at most {SIDE} pixels long" if shown.reduced else ""
+        size = f", here at most {SIDE} pixels long, {RANGE_SIDE} from most to least" if shown.reduced else ""
         return f"{outline.noun.capitalize()}s are always in true colours{size}."
 
 
-def _images(unit: Unit, folder: Path) -> UnitImages | None:
-    """Draw the sprites of a unit's patches and back-projections."""
-    layer = unit.layer
+def _images(unit: Unit, sprite: UnitSprite) -> UnitImages | None:
+    """Add a unit's patches and back-projections to its sprite."""
+    layer, row = unit.layer, unit.row
     kinds = {kind: layer.tops(kind) for kind in layer.kinds}
-    hits = {kind: _shown(tops, unit.row) for kind, tops in kinds.items()}
-    numbered = _numbered(unit.row, hits)
-    if not numbered:
+    few = {} if sprite.full else dict.fromkeys(FULL_ONLY, 1)
+    hits = [(tops, hit) for kind, tops in kinds.items() for hit in tops.at(row).hits[: few.get(kind)]]
+    if not hits:
         return None
-    frame = numbered[0].tops.frame_size
-    size = thumb_size(frame, SIDE)
-    count = 1 + max(shown.cell for shown in numbered)
-    patches = Sprite(f"{unit.number}.images", size, count, min(COLUMNS, count), PHOTO)
-    has_pixels = numbered[0].tops.dataset.has_pixels
-    if has_pixels:
-        _draw_patches(unit.row, numbered, patches, folder)
-    count = sum(len(shown.signals) for shown in numbered)
-    back = Sprite(f"{unit.number}.signals", size, count, max(1, min(COLUMNS, count)), signals.FORMS)
-    projected = _signals(unit.row, numbered)
-    if count:
-        stacked = np.stack([values for _, values in itertools.chain(*projected)])
-        back.draw_forms(folder, signals.forms(stacked, back.size), np.ones(count, bool))
-    by_kind = {kind: [shown for shown in numbered if shown.tops is tops] for kind, tops in kinds.items()}
+    frame = hits[0][0].frame_size
+    patches = _patches(row, hits, sprite) if hits[0][0].dataset.has_pixels else {}
+    projected = _signals(row, hits)
+    places = _add_signals(projected, frame if sprite.full else thumb_size(frame, SIDE), sprite)
+    shown = [_Shown(tops, hit, patches.get(_where(hit)), back) for (tops, hit), back in zip(hits, places, strict=True)]
+    by_kind = {kind: [each for each in shown if each.tops is tops] for kind, tops in kinds.items()}
     by_kind["range"] = _range(by_kind)
-    panels = tuple(
-        _panel(unit, kind, shown, patches if has_pixels else None, back) for kind, shown in by_kind.items() if shown
-    )
-    first = layer.tops(layer.kinds[0])
-    return UnitImages(first.measure, first.lrn, panels, count > 0, _agree(projected), size != frame)
+    panels = tuple(_panel(unit, kind, each) for kind, each in by_kind.items() if each and kind not in few)
+    first, reduced = layer.tops(layer.kinds[0]), not sprite.full and max(frame) > RANGE_SIDE
+    return UnitImages(first.measure, first.lrn, panels, any(projected), _agree(projected), reduced)
 
 
-def _shown(tops: Tops, row: int) -> list[_Shown]:
-    return [_Shown(tops, hit, -1, {}) for hit in tops.at(row).hits]
+def _where(hit: Hit) -> tuple[int, tuple[int, int]]:
+    """The image and the position: what all kinds of hits have one patch for."""
+    return hit.row, hit.position
 
 
-def _numbered(row: int, by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
-    """The hits with their cells; the same image at the same position has one cell for all its kinds."""
-    cells: dict[tuple[int, tuple[int, int]], int] = {}
-    numbered, signal = [], 0
-    for shown in (shown for kind in by_kind.values() for shown in kind):
-        cell = cells.setdefault((shown.hit.row, shown.hit.position), len(cells))
-        cells_of_rules = {}
-        for rule in shown.tops.rules:
-            if np.isfinite(shown.tops.scale(rule)[row, shown.hit.rank]):
-                cells_of_rules[rule], signal = signal, signal + 1
-        numbered.append(_Shown(shown.tops, shown.hit, cell, cells_of_rules))
-    return numbered
+def _patches(row: int, hits: Sequence[tuple[Tops, Hit]], sprite: UnitSprite) -> dict[object, Place]:
+    """Add the patch of each image and position once, at the larger of the sizes at which it is shown."""
+    frame, large = hits[0][0].frame_size, {_where(hit) for tops, hit in hits if tops.kind in LARGER}
+    places: dict[object, Place] = {}
+    for side in (SIDE, RANGE_SIDE):
+        chosen = {
+            _where(hit): (tops, hit) for tops, hit in hits if (_where(hit) in large) == (side == SIDE)
+        }  # fmt: skip
+        size = frame if sprite.full else thumb_size(frame, side)
+        drawn = [thumbs(tops.patch(row, hit.rank).pixels[None], size)[0] for tops, hit in chosen.values()]
+        places |= zip(chosen, sprite.add({PHOTO[0]: drawn}), strict=True)
+    return places
 
 
 def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
@@ -169,60 +164,64 @@ def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
     return [*before, *quantiles, *after]
 
 
-def _draw_patches(row: int, numbered: Iterable[_Shown], sprite: Sprite, folder: Path) -> None:
-    drawn = {shown.cell: shown for shown in numbered}
-    pixels = np.stack([drawn[cell].tops.patch(row, drawn[cell].hit.rank).pixels for cell in range(sprite.count)])
-    sprite.draw_forms(folder, {PHOTO[0]: thumbs(pixels, sprite.size)}, np.ones(sprite.count, bool))
-
-
-def _signals(row: int, numbered: Sequence[_Shown]) -> list[list[tuple[float, np.ndarray]]]:
-    """The back-projections of every hit, rule by rule: scale and values in units of it, float32 (y, x, rgb)."""
-    tops = {id(shown.tops): shown.tops for shown in numbered}
-    read = {
-        (key, rule): (kind.scale(rule)[row], kind.encoded(rule, row).astype(np.float32) - ZERO_BYTE)
-        for key, kind in tops.items()
-        for rule in kind.rules
-    }
+def _signals(row: int, hits: Sequence[tuple[Tops, Hit]]) -> list[dict[str, tuple[float, np.ndarray]]]:
+    """The back-projections of every hit by rule: scale and values in units of it, float32 (y, x, rgb)."""
+    read = {}
+    for tops in {id(tops): tops for tops, _ in hits}.values():
+        for rule in tops.rules:
+            scale = tops.scale(rule)[row]
+            if np.isfinite(scale).any():
+                read[tops.kind, rule] = scale, tops.encoded(rule, row).astype(np.float32) - ZERO_BYTE
     return [
-        [
-            (scale[shown.hit.rank], values[shown.hit.rank])
-            for scale, values in (read[id(shown.tops), rule] for rule in shown.signals)
-        ]
-        for shown in numbered
+        {
+            rule: (read[tops.kind, rule][0][hit.rank], read[tops.kind, rule][1][hit.rank])
+            for rule in tops.rules
+            if (tops.kind, rule) in read and np.isfinite(read[tops.kind, rule][0][hit.rank])
+        }
+        for tops, hit in hits
     ]
 
 
-def _agree(projected: Sequence[Sequence[tuple[float, np.ndarray]]]) -> bool:
+def _add_signals(
+    projected: Sequence[Mapping[str, tuple[float, np.ndarray]]], size: tuple[int, int], sprite: UnitSprite
+) -> list[dict[str, Place]]:
+    """Add every back-projection in all its forms; the places by rule, hit by hit."""
+    values = [signal for by_rule in projected for _, signal in by_rule.values()]
+    places = iter(sprite.add(signals.forms(np.stack(values), size)) if values else ())
+    return [{rule: next(places) for rule in by_rule} for by_rule in projected]
+
+
+def _agree(projected: Sequence[Mapping[str, tuple[float, np.ndarray]]]) -> bool:
     """Whether several rules give the same in every hit."""
-    several = [rules for rules in projected if len(rules) > 1]
+    several = [list(rules.values()) for rules in projected if len(rules) > 1]
     return bool(several) and all(
         scale == rules[0][0] and np.array_equal(values, rules[0][1]) for rules in several for scale, values in rules
     )
 
 
-def _panel(unit: Unit, kind: str, hits: Sequence[_Shown], patches: Sprite | None, back: Sprite) -> Hits:
-    rows = [("", tuple(_patch_tile(unit, shown, patches) for shown in hits))]
+def _panel(unit: Unit, kind: str, hits: Sequence[_Shown]) -> Hits:
+    rows = [("", tuple(_patch_tile(unit, shown) for shown in hits))]
     for rule in RULES:
         if any(rule in shown.signals for shown in hits):
-            tiles = tuple(_signal_tile(unit, shown, rule, back) for shown in hits)
+            tiles = tuple(_signal_tile(unit, shown, rule) for shown in hits)
             rows.append((RULES[rule], tiles))
     return Hits(kind, tuple(_column(shown, kind) for shown in hits), tuple(rows))
 
 
-def _patch_tile(unit: Unit, shown: _Shown, sprite: Sprite | None) -> Tile:
+def _patch_tile(unit: Unit, shown: _Shown) -> Tile:
     hit = shown.hit
-    alt = f"{unit.address}, {shown.tops.dataset.name} {hit.key}, activation {captions.number(hit.activation)}"
-    if sprite is None:
+    alt = f"{hit.key}, activation {captions.number(hit.activation)}"
+    if shown.patch is None:
         return Tile(None, alt, "pixels are not stored")
-    return Tile(sprite.crop(shown.cell, inside=_share(shown, unit.row)), alt, "")
+    return Tile(shown.patch.crop(_share(shown, unit.row)), alt, "")
 
 
-def _signal_tile(unit: Unit, shown: _Shown, rule: str, sprite: Sprite) -> Tile:
-    alt = f"{unit.address}, {RULES[rule]} in {shown.hit.key}"
+def _signal_tile(unit: Unit, shown: _Shown, rule: str) -> Tile:
+    alt = f"{RULES[rule]} in {shown.hit.key}"
     if rule not in shown.signals:
         reason = shown.tops.reason[unit.row]
         return Tile(None, alt, f"not computed: {reason}" if reason else "not computed yet")
-    return Tile(sprite.crop(shown.signals[rule], inside=_share(shown, unit.row)), alt, "")
+    return Tile(shown.signals[rule].crop(_share(shown, unit.row)), alt, "")
 
 
 def _share(shown: _Shown, row: int) -> tuple[float, float, float, float]:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.dgn import Run
-from atlas_viewer.evidence.numbers import Number, effective
+from atlas_viewer.evidence.numbers import effective
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import COMPARISON, Link, Outline, furthest, runs, safe
+from atlas_viewer.site.packing import LateCrop, Place, UnitSprite
 from atlas_viewer.site.pieces import Panel
-from atlas_viewer.site.samples import ACTIVATION, COLUMNS, Facts, Reached, columns, facts, rates, reached
-from atlas_viewer.site.sprites import EXACT, ITERATES, PHOTO, Crop, Sprite
+from atlas_viewer.site.samples import (
+    ACTIVATION,
+    SMALL,
+    Facts,
+    Reached,
+    add_pictures,
+    are_many,
+    columns,
+    facts,
+    in_order,
+    rates,
+    reached,
+)
+from atlas_viewer.site.sprites import EXACT, PHOTO, thumb_size, thumbs
 from atlas_viewer.sweep import DGN
 
 PANELS = 4  # runs whose pictures are all shown; a page has one picture of each further run
@@ -41,7 +52,7 @@ class Setting:
 class RunSample:
     """One picture of a run; the last and the best iterate are two forms of one crop."""
 
-    crop: Crop | None
+    crop: LateCrop | None
     facts: Facts
     iterates: tuple[tuple[str, Reached], ...]
     code_norm: str
@@ -49,7 +60,7 @@ class RunSample:
 
 @dataclass(frozen=True)
 class RunPanel:
-    """One run of a unit."""
+    """One run of a unit. many : whether the best picture is large and the others are small."""
 
     run: str
     anchor: str
@@ -60,6 +71,7 @@ class RunPanel:
     size: str
     enlarged: bool
     columns: int
+    many: bool
     samples: tuple[RunSample, ...]
     rates: tuple[str, ...]
 
@@ -91,7 +103,7 @@ class Further:
     """A run without a panel: its picture with the largest activation."""
 
     run: str
-    crop: Crop | None
+    crop: LateCrop | None
     alt: str
     activation: str
 
@@ -103,13 +115,13 @@ class RunsPanel(Panel):
     template = "panels/runs.html"
     lead_template, lead_order = "panels/runs_lead.html", 20
 
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> UnitRuns | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> UnitRuns | None:
         """A panel for each of the first runs, and a picture of each further one; None without any."""
         if not runs(unit.layer):
             return None
         return UnitRuns(
-            panels=tuple(_panel(outline, unit, run, folder) for run in with_panel(unit.layer)),
-            further=_further(unit, folder),
+            panels=tuple(_panel(outline, unit, run, sprite) for run in with_panel(unit.layer)),
+            further=_further(unit, sprite),
             compared=f"../{COMPARISON}",
         )
 
@@ -139,76 +151,70 @@ def with_panel(layer: Layer) -> tuple[Run, ...]:
     return runs(layer)[:PANELS]
 
 
-def run_sprite(run: Run, unit: int) -> Sprite:
-    """The sprite of a unit's pictures of a run, on the unit's page."""
-    columns = min(run.samples, 3 if run.samples == 9 else 4)
-    return Sprite(f"{unit}-dgn.{safe(run.name)}", run.size, run.samples, max(columns, 1), ITERATES)
+def add_run(unit: Unit, run: Run, sprite: UnitSprite) -> dict[int, Place]:
+    """Add all pictures of a unit by one run, last and best iterates; the place of each sample that has one."""
+    if not run.there[unit.row].any():
+        return {}
+    return add_pictures(sprite, run, unit.row, {"last": run.pixels[unit.row], "best": run.best_pixels[unit.row]})
 
 
-def draw_run(run: Run, unit: Unit, folder: Path) -> Sprite:
-    """Draw that sprite; no files are made without a picture."""
-    sprite, exists = run_sprite(run, unit.number), run.there[unit.row]
-    if exists.any():
-        sprite.draw_forms(folder, {"last": run.pixels[unit.row], "best": run.best_pixels[unit.row]}, exists)
-    return sprite
-
-
-def _further(unit: Unit, folder: Path) -> tuple[Further, ...]:
-    """Draw the best picture of each run without a panel."""
-    others, row = runs(unit.layer)[PANELS:], unit.row
-    best = [int(run.best_sample[row]) for run in others]
-    exists = np.array([sample >= 0 for sample in best], bool)
-    if not exists.any():
-        return tuple(Further(run.name, None, "", "") for run in others)
-    sprite = Sprite(f"{unit.number}-dgn", others[0].size, len(others), min(len(others), COLUMNS), PHOTO)
-    pixels = [run.pixels[row, max(sample, 0)] for run, sample in zip(others, best, strict=True)]
-    sprite.draw_forms(folder, {PHOTO[0]: np.stack(pixels)}, exists)
-    return tuple(
-        Further(
-            run=run.name,
-            crop=sprite.crop(cell) if sample >= 0 else None,
-            alt=f"{unit.address}, run {run.name}, sample {sample}",
-            activation=captions.number(float(run.activation[row, sample])) if sample >= 0 else "",
+def _further(unit: Unit, sprite: UnitSprite) -> tuple[Further, ...]:
+    """Add the best picture of each run without a panel."""
+    row, shown = unit.row, []
+    for run in runs(unit.layer)[PANELS:]:
+        sample, crop = int(run.best_sample[row]), None
+        if sample >= 0:
+            size = run.size if sprite.full else thumb_size(run.size, SMALL)
+            crop = sprite.add({PHOTO[0]: thumbs(run.pixels[row, sample][None], size)})[0].crop()
+        shown.append(
+            Further(
+                run=run.name,
+                crop=crop,
+                alt=f"{unit.address}, run {run.name}, sample {sample}",
+                activation=captions.number(float(run.activation[row, sample])) if sample >= 0 else "",
+            )
         )
-        for cell, (run, sample) in enumerate(zip(others, best, strict=True))
-    )
+    return tuple(shown)
 
 
-def _settings(atlas: Atlas, run: Run) -> tuple[Setting, ...]:
+def _settings(outline: Outline, run: Run) -> tuple[Setting, ...]:
     """The hyperparameters of a run that decide its pictures, each with the authors' value where that is another one."""
     shown = []
-    for number, value in effective(Number.of(atlas, DGN), run.numbers).items():
+    for number, value in effective(outline.numbers[DGN], run.numbers).items():
         published = number.published_beside(value)
         words = "" if published is None else captions.setting(published)
         shown.append(Setting(number.name, number.about, captions.setting(value), words))
     return tuple(shown)
 
 
-def _panel(outline: Outline, unit: Unit, run: Run, folder: Path) -> RunPanel:
-    judged, sprite = unit.layer.judged(run), draw_run(run, unit, folder)
+def _panel(outline: Outline, unit: Unit, run: Run, sprite: UnitSprite) -> RunPanel:
+    judged, places = unit.layer.judged(run), add_run(unit, run, sprite)
     return RunPanel(
         run=run.name,
         anchor=f"dgn-{safe(run.name)}",
         prior=run.prior,
         card=outline.prior_link(run.prior),
         aim=captions.measured(run),
-        settings=_settings(outline.atlas, run),
+        settings=_settings(outline, run),
         size=captions.pair(run.size),
         enlarged=max(run.size) <= EXACT,
         columns=columns(run.samples),
-        samples=tuple(_sample(outline, unit, run, judged, sprite, number) for number in range(run.samples)),
+        many=are_many(run.samples, sprite.full),
+        samples=tuple(_sample(outline, unit, run, judged, places, number) for number in in_order(run, unit.row)),
         rates=rates(judged),
     )
 
 
-def _sample(outline: Outline, unit: Unit, run: Run, judged: Sequence[Scores], sprite: Sprite, number: int) -> RunSample:
+def _sample(
+    outline: Outline, unit: Unit, run: Run, judged: Sequence[Scores], places: Mapping[int, Place], number: int
+) -> RunSample:
     layer, where = unit.layer, (unit.row, number)
     exists = bool(run.there[where])
     most = float(layer.statistics.most[unit.row]) if layer.statistics is not None and exists else np.nan
     last = float(run.activation[where]), float(run.activation_float[where])
     best = float(run.best_activation[where]), float(run.best_activation_float[where])
     return RunSample(
-        crop=sprite.crop(number) if exists else None,
+        crop=places[number].crop() if exists else None,
         facts=facts(layer, run, judged, where, f"run {run.name}"),
         iterates=(("last", reached(*last, most, outline.noun)), ("best", reached(*best, most, outline.noun))),
         code_norm=captions.number(float(run.code_norm[where])),

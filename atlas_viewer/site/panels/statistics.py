@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -14,6 +13,7 @@ from atlas_viewer.evidence.statistics import Statistics
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, plots
 from atlas_viewer.site.outline import Link, Outline
+from atlas_viewer.site.packing import UnitSprite
 from atlas_viewer.site.pieces import Panel, panels
 
 CLASSES = 6  # most selective classes shown
@@ -53,7 +53,7 @@ class StatisticsPanel(Panel):
     order = 20
     template = "panels/statistics.html"
 
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> Behaviour | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Behaviour | None:
         """Histogram, numbers and most selective classes; None without statistics."""
         statistics, dataset, noun = unit.layer.statistics, unit.layer.atlas.dataset, outline.noun
         if statistics is None:

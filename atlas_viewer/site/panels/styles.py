@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.atlas import Atlas
 from atlas_viewer.evidence.ascent import Pictures
-from atlas_viewer.evidence.numbers import Number
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer, Unit
-from atlas_viewer.montage import stretch
+from atlas_viewer.montage import is_colour, stretch, stretch_by, stretch_scale
 from atlas_viewer.site import captions
-from atlas_viewer.site.outline import Outline, furthest, safe, styles
+from atlas_viewer.site.outline import Outline, furthest, styles
+from atlas_viewer.site.packing import LateCrop, Place, UnitSprite
 from atlas_viewer.site.pieces import Panel
-from atlas_viewer.site.samples import ACTIVATION, Facts, Reached, columns, facts, rates, reached
-from atlas_viewer.site.sprites import EXACT, Crop, Sprite
+from atlas_viewer.site.samples import (
+    ACTIVATION,
+    Facts,
+    Reached,
+    add_pictures,
+    are_many,
+    columns,
+    facts,
+    in_order,
+    rates,
+    reached,
+)
+from atlas_viewer.site.sprites import EXACT
 from atlas_viewer.sweep import ASCENT
 
 
@@ -26,14 +35,14 @@ from atlas_viewer.sweep import ASCENT
 class Sample:
     """One picture and its numbers, as they are shown."""
 
-    crop: Crop | None
+    crop: LateCrop | None
     facts: Facts
     reached: Reached
 
 
 @dataclass(frozen=True)
 class Plate:
-    """One style of a unit."""
+    """One style of a unit. many : whether the best picture is large and the others are small."""
 
     style: str
     aim: str
@@ -41,6 +50,7 @@ class Plate:
     size: str
     enlarged: bool
     columns: int
+    many: bool
     samples: tuple[Sample, ...]
     rates: tuple[str, ...]
 
@@ -57,10 +67,10 @@ class StylePanel(Panel):
     template = "panels/styles.html"
     lead_template, lead_order = "panels/styles_lead.html", 10
 
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> tuple[Plate, ...] | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> tuple[Plate, ...] | None:
         """A plate for each style; None without any."""
         shown = styles(unit.layer)
-        return tuple(_plate(outline, unit, pictures, folder) for pictures in shown) if shown else None
+        return tuple(_plate(outline, unit, pictures, sprite) for pictures in shown) if shown else None
 
     def leads(self, shown: tuple[Plate, ...]) -> bool:
         """Whether a style has a picture."""
@@ -79,42 +89,63 @@ class StylePanel(Panel):
         return outline.noun
 
 
-def _plate(outline: Outline, unit: Unit, pictures: Pictures, folder: Path) -> Plate:
-    """Draw the sprite of a unit's pictures in one style; return the plate that shows it."""
-    layer, exists = unit.layer, pictures.there[unit.row]
+def _plate(outline: Outline, unit: Unit, pictures: Pictures, sprite: UnitSprite) -> Plate:
+    """Add a unit's pictures in one style to its sprite; return the plate that shows them."""
+    layer = unit.layer
     judged = layer.judged(pictures)
-    across = max(min(pictures.samples, 3 if pictures.samples == 9 else 4), 1)
-    sprite = Sprite(f"{unit.number}.{safe(pictures.style)}", pictures.size, pictures.samples, across)
-    if exists.any():
-        mean = pictures.mean_under(layer.atlas.mean, layer.window)
-        sprite.draw(folder, pictures.pixels[unit.row], stretch(pictures.pixels[unit.row], mean), exists)
+    places = _add(unit, pictures, sprite) if pictures.there[unit.row].any() else {}
+    order = in_order(pictures, unit.row)
     return Plate(
         style=pictures.style,
         aim=captions.aim(pictures),
-        numbers=_numbers(layer.atlas, pictures),
+        numbers=_numbers(outline, pictures),
         size=captions.pair(pictures.size),
         enlarged=max(pictures.size) <= EXACT,
         columns=columns(pictures.samples),
-        samples=tuple(_sample(outline, unit, pictures, judged, sprite, number) for number in range(pictures.samples)),
+        many=are_many(pictures.samples, sprite.full),
+        samples=tuple(_sample(outline, unit, pictures, judged, places, number) for number in order),
         rates=rates(judged),
     )
 
 
-def _numbers(atlas: Atlas, pictures: Pictures) -> tuple[tuple[str, str, str], ...]:
+def _add(unit: Unit, pictures: Pictures, sprite: UnitSprite) -> dict[int, Place]:
+    """Add the stretched pictures, and what makes them true: a filter where the mean is a colour, else a second form."""
+    pixels, mean = pictures.pixels[unit.row], pictures.mean_under(unit.layer.atlas.mean, unit.layer.window)
+    if not is_colour(mean):
+        forms = {"stretched": stretch(pixels, mean), "true": pixels}
+        return add_pictures(sprite, pictures, unit.row, forms)
+    scales, colour = stretch_scale(pixels, mean), np.broadcast_to(mean.reshape(-1), 3)
+    matrices = [_true_colours(scale, colour) for scale in scales.tolist()]
+    return add_pictures(sprite, pictures, unit.row, {"stretched": stretch_by(pixels, mean, scales)}, matrices)
+
+
+def _true_colours(scale: float, mean: np.ndarray) -> str:
+    """The inverse of the stretch as an feColorMatrix: true / 255 = slope · stretched / 255 + offset."""
+    slope, offsets = f"{scale / 255:.4f}", [f"{(colour - scale / 2) / 255:.4f}" for colour in mean.tolist()]
+    rows = (f"{slope} 0 0 0 {offsets[0]}", f"0 {slope} 0 0 {offsets[1]}", f"0 0 {slope} 0 {offsets[2]}", "0 0 0 1 0")
+    return " ".join(rows)
+
+
+def _numbers(outline: Outline, pictures: Pictures) -> tuple[tuple[str, str, str], ...]:
     """Name, meaning and value of every hyperparameter of a style."""
-    about = {number.name: number.about for number in Number.of(atlas, ASCENT)}
+    about = {number.name: number.about for number in outline.numbers[ASCENT]}
     return tuple((name, about.get(name, ""), captions.setting(value)) for name, value in pictures.numbers.items())
 
 
 def _sample(
-    outline: Outline, unit: Unit, pictures: Pictures, judged: Sequence[Scores], sprite: Sprite, number: int
+    outline: Outline,
+    unit: Unit,
+    pictures: Pictures,
+    judged: Sequence[Scores],
+    places: Mapping[int, Place],
+    number: int,
 ) -> Sample:
     layer, where = unit.layer, (unit.row, number)
     exists = bool(pictures.there[where])
     compared = layer.statistics is not None and pictures.direction == "maximize" and exists
     most = float(layer.statistics.most[unit.row]) if compared else np.nan
     return Sample(
-        crop=sprite.crop(number) if exists else None,
+        crop=places[number].crop() if exists else None,
         facts=facts(layer, pictures, judged, where, f"style {pictures.style}"),
         reached=reached(float(pictures.activation[where]), float(pictures.activation_float[where]), most, outline.noun),
     )

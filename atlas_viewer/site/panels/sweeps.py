@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from atlas_viewer.layer import Unit
 from atlas_viewer.site.outline import Outline, SweepNote, sweep_notes
+from atlas_viewer.site.packing import UnitSprite
 from atlas_viewer.site.pieces import Panel
 
 
@@ -15,7 +14,7 @@ class SweepPanel(Panel):
     order = 60
     template = "panels/sweeps.html"
 
-    def draw(self, outline: Outline, unit: Unit, folder: Path) -> tuple[SweepNote, ...] | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> tuple[SweepNote, ...] | None:
         """A sentence for each sweep; None without any."""
         notes = sweep_notes(unit.layer)
         return notes if notes else None

@@ -69,21 +69,40 @@
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);
     const names = things.map((thing) => thing.dataset.name.toLowerCase());
-    const list = one(".everything");
+    const fits = (words, name) => words.every((word) => /^\d+$/.test(word) ? name.split(" ")[0].startsWith(word) : name.includes(word));
+    const elsewhere = one("#elsewhere"); // units of the layer's other pages: their names are loaded at the first use
+    let others = null;
+    const load = () => {
+      if (!input.dataset.units || others) return;
+      others = [];
+      window.atlasUnits = ({ units, labels }) => {
+        const numbers = typeof units === "number" ? Array.from({ length: units }, (_, at) => at) : units;
+        const here = new Set(names.map((name) => name.split(" ")[0]));
+        others = numbers.map((unit, at) => [`${unit}`, labels[at] || ""]).filter(([unit]) => !here.has(unit))
+          .map(([unit, label]) => [unit, label, `${unit} ${label}`.toLowerCase()]);
+        choose();
+      };
+      document.head.append(Object.assign(document.createElement("script"), { src: input.dataset.units }));
+    };
+    const link = ([unit, label]) => Object.assign(document.createElement("a"), { href: `${unit}.html`, textContent: `${unit} ${label}` });
     const choose = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      if (elsewhere) {
+        load();
+        const matching = words.length ? others.filter(([, , name]) => fits(words, name)) : [];
+        elsewhere.replaceChildren(...matching.slice(0, 60).map(link));
+        elsewhere.hidden = !matching.length;
+      }
       const mark = only ? only.value : "";
       const marked = new Set(mark ? all(only.dataset.only).filter((thing) => (thing.dataset.marks || "").split(" ").includes(mark)) : things);
       things.forEach((thing, at) => {
-        const named = words.every((word) => /^\d+$/.test(word) ? names[at].split(" ")[0].startsWith(word) : names[at].includes(word));
-        thing.hidden = !(named && marked.has(thing));
+        thing.hidden = !(fits(words, names[at]) && marked.has(thing));
       });
-      if (list) list.open = words.length > 0;
     };
     input.addEventListener("input", choose);
     if (only) only.addEventListener("change", choose);
     input.addEventListener("keydown", (event) => {
-      const first = things.find((thing) => !thing.hidden);
+      const first = things.find((thing) => !thing.hidden) || (elsewhere && elsewhere.firstElementChild);
       if (event.key === "Enter" && first && input.value) location.href = first.href;
       if (event.key === "Escape") { input.value = ""; input.dispatchEvent(new Event("input")); input.blur(); }
     });

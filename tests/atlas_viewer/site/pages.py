@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,18 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+def is_lazy(image: dict[str, str], page: Path) -> bool:
+    """Whether a picture is loaded when needed and has a size; those of a unit lie in one file, loaded at once."""
+    own = image["src"].split(".")[0] == page.stem
+    return own or (image["loading"] == "lazy" and int(image["width"]) > 0 and int(image["height"]) > 0)
+
+
+def is_local(text: str) -> bool:
+    """Whether a page, a style sheet or a script fetches nothing from elsewhere."""
+    remote = re.search(r"https?://|(?<![\w/:])//[a-z]|@import|fetch\(|XMLHttpRequest", text)
+    return not remote and all(re.fullmatch(r"[#\w.%+~@-]+", url) for url in re.findall(r"url\(([^)]*)\)", text))
 
 
 def read(folder: Path) -> dict[str, bytes]:
