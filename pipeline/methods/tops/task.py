@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
-from pipeline.records import Record, record_digest, to_record
+from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
 from pipeline.task import DEFLATED_SHARE, Sizes, Task, blocks
 from pipeline.work import Work
@@ -189,6 +189,7 @@ class Tops(Method):
         if source is None:
             return plan
         settings, names = asked.dataset, tuple(source.index.class_names)
+        source.index.sample(asked.kept.sample)  # once here; the index takes it to the workers
         dataset = DatasetRecord(
             name=source.name,
             kind=settings.kind,
@@ -206,33 +207,30 @@ class Tops(Method):
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         if not work.plan.of(self.name):
             return
-        mined = work.stage(self.name, mine_tasks(work.plan))
-        yield work.with_images(mined)
-        result = work.results[self.name] = self._result(work, mined)
+        stored, mined = self.part("result"), mine_tasks(work.plan)
+        result = stored.read_tops(work.plan, mined, work.shards, work.problems)
+        if result is not None and work.with_images(mined) and poisoned(result.skipped) is not None:
+            result = None
+        if result is None:
+            yield work.with_images(work.stage(self.name, mined))
+            result = self._result(work, mined)
+        work.results[self.name] = result
         if result is None:
             return
         work.images |= result.images()
         work.left_out += [f"{key}: {reason}" for key, reason in result.skipped]
-        hits = self.part("result").best_hits(work.plan, result.layers)
+        hits = stored.best_hits(work.plan, result.layers)
         yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
-        """Hits and statistics of all layers, read or assembled from the blocks; None if a block is missing."""
-        stored = self.part("result")
-        result = stored.read_tops(work.plan, mined, work.shards, work.problems)
+        """Hits and statistics of all layers, assembled from the blocks; None if a block is missing."""
         if work.resources is None or work.resources.source is None:
-            return result
-        if result is not None and poisoned(result.skipped) is None:
-            return result
+            return None
         try:
-            result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
+            return self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
         except LookupError as missing:
             work.notes.append(f"best images are incomplete: {missing} failed; the same command tries again")
             return None
-        work.shards.write(
-            record_digest(stored.tops_record(work.plan, mined)), stored.encode_tops(work.plan, mined, result)
-        )
-        return stored.read_tops(work.plan, mined, work.shards, work.problems)  # the same values as in a later run
 
     def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
         for mining in plan.of(self.name).values():
