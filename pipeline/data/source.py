@@ -61,9 +61,26 @@ class Index:
         count : size of the sample.
         among : numbers of the images to choose from; None for all.
         """
-        images = range(len(self)) if among is None else among
-        order = sorted((hashlib.sha256(self.hashes[image].tobytes()).digest(), int(image)) for image in images)
-        return np.array(sorted(image for _, image in order[:count]), np.int64)
+        if among is not None:
+            return self._sample(count, np.array([*among], np.int64))
+        if count not in self._samples:
+            self._samples[count] = self._sample(count, np.arange(len(self)))
+        return self._samples[count]
+
+    @cached_property
+    def _samples(self) -> dict[int, np.ndarray]:
+        """Samples of all images by size. They travel with the index, so that workers need not draw them again."""
+        return {}
+
+    def _sample(self, count: int, images: np.ndarray) -> np.ndarray:
+        if count >= len(images):
+            return np.sort(images)
+        digests = b"".join(hashlib.sha256(content).digest() for content in map(bytes, self.hashes[images]))
+        words = np.frombuffer(digests, ">u8").reshape(-1, 4).astype(np.uint64)
+        last = np.partition(words[:, 0], count - 1)[count - 1]
+        near = np.flatnonzero(words[:, 0] <= last)  # all of the sample, and what equals its last in the first 8 bytes
+        order = np.lexsort((images[near], *words[near].T[::-1]))
+        return np.sort(images[near[order[:count]]])
 
 
 @dataclass(frozen=True, eq=False)

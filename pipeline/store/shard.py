@@ -75,16 +75,17 @@ def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str,
 class Shard:
     """A shard that was read and verified."""
 
-    def __init__(self, data: bytes | mmap.mmap, name: str) -> None:
+    def __init__(self, data: bytes | mmap.mmap, name: str, *, verified: bool = False) -> None:
         """
         data : the bytes of the file.
         name : name of the file, for errors.
+        verified : whether the digest was compared before.
         Raises ShardError if the data are damaged or not a shard.
         """
         start = len(MAGIC) + _LENGTH
         if len(data) < start + _PROOF or data[: len(MAGIC)] != MAGIC:
             raise ShardError(f"shard {name}: not a shard file; it will be computed again")
-        if hashlib.sha256(memoryview(data)[:-_PROOF]).digest() != data[-_PROOF:]:
+        if not verified and hashlib.sha256(memoryview(data)[:-_PROOF]).digest() != data[-_PROOF:]:
             raise ShardError(f"shard {name}: damaged, its digest does not match; it will be computed again")
         length = int.from_bytes(data[len(MAGIC) : start], "little")
         self._payload = memoryview(data)[start + length : -_PROOF]
@@ -143,11 +144,14 @@ class ShardFolder:
         write_whole(path, data)
         self._reason_path(task_id).unlink(missing_ok=True)
 
-    def read(self, task_id: str, record: Mapping[str, object]) -> Shard | None:
-        """The task's shard, or None if there is none. Raises ShardError if it is damaged or of another task."""
+    def read(self, task_id: str, record: Mapping[str, object], *, verified: bool = False) -> Shard | None:
+        """The task's shard, or None if there is none. Raises ShardError if it is damaged or of another task.
+
+        verified : whether it was read before in this run; then its digest is not compared again.
+        """
         path = self.path(task_id)
         try:
-            shard = Shard(_mapped(path), path.name)
+            shard = Shard(_mapped(path), path.name, verified=verified)
         except FileNotFoundError:
             return None
         if shard.task != json.loads(json.dumps(record)):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from jobs.cluster import open_cluster
-from jobs.outcome import Failed
 from jobs.console import compose_config
+from jobs.outcome import Failed
 from jobs.request import read_cluster, read_config, read_settings
 from jobs.visibility import blind, seen_by_nodes
 from pipeline.dataset_settings import DatasetSettings

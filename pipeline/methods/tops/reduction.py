@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from pipeline.data.batches import Skipped, check_bad
-from pipeline.methods.tops.blocks import read_layer
+from pipeline.methods.tops.blocks import LayerBlock, read_layer
 from pipeline.methods.tops.histogram import EDGES
-from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
+from pipeline.methods.tops.result import (
+    DatasetResult,
+    LayerArrays,
+    encode_images,
+    encode_layer,
+    images_record,
+    layer_record,
+    read_tops,
+)
 from pipeline.methods.tops.statistics import LEVELS, Distribution, LayerResult, LayerStatistics, reduce
-from pipeline.methods.tops.task import MineTask, mining_of, top_units
+from pipeline.methods.tops.task import MineTask, mining_of
 from pipeline.methods.tops.topk import Hits
 from pipeline.nets.network import Network
 from pipeline.nets.window import frames
 from pipeline.plan import Plan
+from pipeline.records import record_digest
 from pipeline.resources import Resources
 from pipeline.store.shard import Shard, ShardFolder
 
+_AHEAD = 4  # blocks of a layer that threads decompress ahead; at most that many and one shards are open
 
-def put_together(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, resources: Resources) -> DatasetResult:
-    """Hits and statistics of every requested layer, from all blocks of a plan.
+
+def put_together(
+    plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, resources: Resources
+) -> DatasetResult | None:
+    """Assemble hits and statistics of every mined layer from all blocks, store them, and read back what is requested.
+
+    Memory holds one layer and a few blocks of it, whatever the number of blocks.
 
     mined : the tasks of the blocks.
     Raises LookupError if a block is missing, RefusedDataset if too many images could not be read.
@@ -30,47 +47,69 @@ def put_together(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, res
     dataset = mining_of(plan).dataset
     skipped = reduction.skipped
     check_bad(skipped, dataset.images, dataset.bad_share, dataset.name)
-    asked = [layer.name for layer in plan.layers() if top_units(plan, layer.name)]
-    layers = {name: _layer(resources.network, plan, reduction, name) for name in asked}
-    numbers = hit_images(plan, layers)
-    return DatasetResult(
-        layers=layers,
-        numbers=numbers,
-        keys=tuple(index.keys[number] for number in numbers),
-        hashes=index.hashes[list(numbers)],
-        labels=index.labels[list(numbers)],
+    numbers: set[int] = set()
+    for name in mined[0].layers:
+        layer = _layer(resources.network, plan, reduction, name)
+        shards.write(record_digest(layer_record(mined, name)), encode_layer(mined, name, layer))
+        for fields in layer.hits.values():
+            numbers.update(np.unique(fields["image"]).tolist())
+    chosen = sorted(numbers - {-1})
+    images = DatasetResult(
+        layers={},
+        numbers=tuple(chosen),
+        keys=tuple(index.keys[number] for number in chosen),
+        hashes=index.hashes[chosen],
+        labels=index.labels[chosen],
         skipped=tuple((bad.key, bad.reason) for bad in skipped),
         packages=tuple(sorted(reduction.packages)),
     )
+    shards.write(record_digest(images_record(mined)), encode_images(mined, images))
+    return read_tops(plan, mined, shards, [])
 
 
 class Reduction:
-    """Assembles all blocks of a plan, one layer at a time."""
+    """Assembles all blocks of a plan, one layer at a time, with at most a few shards open.
+
+    skipped : the images that were left out, in order.
+    packages : versions that computed the blocks.
+    """
 
     def __init__(self, plan: Plan, tasks: Sequence[MineTask], shards: ShardFolder) -> None:
-        """Raises ShardError for a damaged shard, LookupError for a missing one."""
-        self._mining = mining_of(plan)
-        self._shards: list[Shard] = []
+        """Verifies every block once. Raises ShardError for a damaged shard, LookupError for a missing one."""
+        self._mining, self._tasks, self._shards = mining_of(plan), tasks, shards
+        self.skipped: list[Skipped] = []
+        self.packages: set[str] = set()
         for task in tasks:
-            shard = shards.read(task.id, task.record())
-            if shard is None:
+            facts = self._read(task, verified=False).facts
+            if task.flaw(facts) is not None:
                 raise LookupError(task.words)
-            self._shards.append(shard)
-
-    @property
-    def skipped(self) -> list[Skipped]:
-        """The images that were left out, in order."""
-        return [Skipped(*bad) for shard in self._shards for bad in shard.facts["skipped"]]
-
-    @property
-    def packages(self) -> set[str]:
-        return {package for shard in self._shards for package in shard.facts["packages"]}
+            self.skipped += [Skipped(*bad) for bad in facts["skipped"]]
+            self.packages.update(facts["packages"])
 
     def layer(self, name: str) -> LayerResult:
         """Hits by kind and statistics of a layer's units."""
-        blocks = (read_layer(shard.array, name) for shard in self._shards)
         tops, classes = self._mining.tops, len(self._mining.dataset.classes)
-        return reduce(blocks, k=tops.k, classes=classes, quantile_hits=tops.quantiles)
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            return reduce(self._blocks(pool, name), k=tops.k, classes=classes, quantile_hits=tops.quantiles)
+
+    def _blocks(self, pool: ThreadPoolExecutor, name: str) -> Iterator[LayerBlock]:
+        """A layer of every block in order; threads decompress the next few."""
+        waiting: deque[Future[LayerBlock]] = deque()
+        for task in self._tasks:
+            waiting.append(pool.submit(self._block, task, name))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _block(self, task: MineTask, name: str) -> LayerBlock:
+        return read_layer(self._read(task, verified=True).array, name)
+
+    def _read(self, task: MineTask, *, verified: bool) -> Shard:
+        shard = self._shards.read(task.id, task.record(), verified=verified)
+        if shard is None:
+            raise LookupError(task.words)
+        return shard
 
 
 def _layer(network: Network, plan: Plan, reduction: Reduction, name: str) -> LayerArrays:

@@ -142,7 +142,7 @@ class _Total:
         }
         self._class_counts = np.zeros((classes, 1), np.int64)
         self._class_sums = np.zeros((classes, units))
-        self._samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # images, values, places
+        self._samples: tuple[list[np.ndarray], ...] = ([], [], [])  # images, values, places
 
     def add(self, block: LayerBlock, k: int) -> None:
         for kind, held in self._hits.items():
@@ -160,10 +160,13 @@ class _Total:
             self._class_counts = np.repeat(self._class_counts, block.units, axis=1)
         self._class_counts[block.classes] += block.class_counts
         self._class_sums[block.classes] += block.class_sums
-        self._samples.append((block.sample_images, block.sample_values, block.sample_places))
+        for parts, part in zip(
+            self._samples, (block.sample_images, block.sample_values, block.sample_places), strict=True
+        ):
+            parts.append(part)
 
     def result(self, k: int, quantile_hits: bool) -> LayerResult:
-        images, values, places = (np.concatenate(parts) for parts in zip(*self._samples, strict=True))
+        images, values, places = map(_joined, self._samples)
         hits = {"class" if kind == "own_class" else kind: best for kind, best in self._hits.items() if best is not None}
         if quantile_hits:
             hits["quantile"] = quantile_images(images, values, places, self._width, k)
@@ -191,6 +194,16 @@ class _Total:
             class_mean=mean.astype(np.float32),
             class_images=counts.max(axis=0, initial=0),
         )
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The rows of all parts, which are released one by one, so that memory holds them hardly more than once."""
+    whole, at = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), np.result_type(*parts)), 0
+    while parts:
+        part = parts.pop(0)
+        whole[at : at + len(part)] = part
+        at += len(part)
+    return whole
 
 
 def _spread(values: Moments, counts: np.ndarray) -> Distribution:

@@ -12,13 +12,14 @@ from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
 from pipeline.card import LayerCard
 from pipeline.methods.tops.held import held_backprojections, held_hits, result_of
-from pipeline.methods.tops.result import DatasetResult, LayerArrays
+from pipeline.methods.tops.result import DatasetResult, LayerArrays, settled
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.task import (
     MINE_REVISION,
     BackprojectTask,
     ImagesTask,
     layer_rules,
+    mine_tasks,
     mining_of,
     top_units,
 )
@@ -164,7 +165,9 @@ class ImagesWriter(Writer):
         merge, result = self.merge, _result(self.merge)
         if result is None:
             return
-        mining = mining_of(merge.plan)
+        mining, mined = mining_of(merge.plan), mine_tasks(merge.plan)
+        if merge.news(mined):
+            merge.merged += settled(merge.plan, mined, merge.work.shards)
         dataset = mining.dataset
         about = {
             "name": dataset.name,

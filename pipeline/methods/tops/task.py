@@ -13,7 +13,7 @@ from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
-from pipeline.records import Record, record_digest, to_record
+from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
 from pipeline.task import DEFLATED_SHARE, Sizes, Task, blocks
 from pipeline.work import Work
@@ -191,6 +191,7 @@ class Tops(Method):
         if source is None:
             return plan
         settings, names = asked.dataset, tuple(source.index.class_names)
+        source.index.sample(asked.kept.sample)  # once here; the index takes it to the workers
         dataset = DatasetRecord(
             name=source.name,
             kind=settings.kind,
@@ -212,7 +213,9 @@ class Tops(Method):
         result = stored.read_tops(work.plan, mined, work.shards, work.problems)
         if result is None:
             result = self.part("held").held_result(work.plan, work.atlas)
-        if result is None or poisoned(result.skipped) is not None:
+        if result is not None and work.with_images(mined) and poisoned(result.skipped) is not None:
+            result = None
+        if result is None:
             yield work.with_images(work.stage(self.name, mined))
             result = self._result(work, mined)
         work.results[self.name] = result
@@ -230,18 +233,13 @@ class Tops(Method):
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
         """Hits and statistics of all layers, assembled from the blocks; None if a block is missing."""
-        stored = self.part("result")
         if work.resources is None or work.resources.source is None:
             return None
         try:
-            result = self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
+            return self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
         except LookupError as missing:
             work.notes.append(f"best images are incomplete: {missing} failed; the same command tries again")
             return None
-        work.shards.write(
-            record_digest(stored.tops_record(work.plan, mined)), stored.encode_tops(work.plan, mined, result)
-        )
-        return stored.read_tops(work.plan, mined, work.shards, work.problems)  # the same values as in a later run
 
     def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
         for mining in plan.of(self.name).values():

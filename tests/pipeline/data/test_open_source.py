@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pickle
 import shutil
 import tarfile
 
@@ -166,9 +167,19 @@ def test_a_sample_is_chosen_by_content_and_not_by_place():
     chosen, moved = index(np.arange(50)).sample(12), index(order).sample(12)
     assert chosen.tolist() == sorted(chosen.tolist()) == sorted(order[moved].tolist())
     assert len(index(order).sample(80)) == 50
-    few = np.arange(0, 50, 3)
-    assert index(order).sample(50, few).tolist() == few.tolist()
-    assert set(chosen) & set(few) == set(index(np.arange(50)).sample(len(set(chosen) & set(few)), few))
+    contents[30:] = contents[0]  # many of equal contents: the earlier ones come first
+    every, repeated = [(hashlib.sha256(row).digest(), at) for at, row in enumerate(contents)], index(np.arange(50))
+    for count in (1, 5, 12, 33, 49, 50):
+        assert repeated.sample(count).tolist() == sorted(at for _, at in sorted(every)[:count])
+    assert pickle.loads(pickle.dumps(repeated))._samples.keys() == {1, 5, 12, 33, 49, 50}  # not drawn again
+
+
+def test_a_sample_of_some_images_is_a_part_of_that_of_all():
+    contents = np.random.default_rng(0).integers(0, 256, (50, 32), dtype=np.uint8)
+    index = Index(tuple(map(str, range(50))), np.zeros(50, np.int32), contents)
+    chosen, few = index.sample(12), np.arange(0, 50, 3)
+    assert index.sample(50, few).tolist() == few.tolist()
+    assert set(chosen) & set(few) == set(index.sample(len(set(chosen) & set(few)), few))
 
 
 # Lists -----------------------------------------------------------------------------------------------

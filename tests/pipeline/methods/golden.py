@@ -140,7 +140,7 @@ def _source(folder: Path):
 def _mined_plan(net: Network, source) -> Plan:
     dataset = DatasetRecord(
         source.name, "folder", source.digest, len(source), tuple(source.index.class_names), False, "resize", False,
-        0.0, 9,
+        9, bad_share=0.0,
     )  # fmt: skip
     kept = TopsSettings(2, True, False, True, True, 9, ("deconvnet", "gradient"), ("deconvnet", "gradient"),
                         "derivative", "stored", 3)  # fmt: skip
