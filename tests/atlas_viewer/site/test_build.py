@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import h5py
 import pytest
 from pages import CHROMIUM, Page, broken, browser, is_lazy, is_local, read
 
@@ -141,6 +142,28 @@ def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write
     assert (out / "conv1" / "0.html").stat().st_ino == kept or not hasattr(os, "link")
     build(atlas, tmp_path / "full")
     assert read(out) == read(tmp_path / "full")
+
+
+def test_one_picture_more_draws_its_block_and_the_layers_pages_alone(write_atlas, tmp_path, monkeypatch):
+    for module in ("keys", "build", "pages.layer"):
+        monkeypatch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
+    atlas, out = tmp_path / "a.h5", tmp_path / "site"
+    write_atlas(atlas)
+    build(atlas, out)
+    before = {path: path.stat().st_ino for path in (out / "fc8").iterdir()}
+    with h5py.File(atlas, "r+") as file:
+        file["layers/fc8/ascent/sparse/activation"][3, 0] = 77
+    assert build(atlas, out).rebuilt == ("fc8",)
+    drawn = {path.name for path, node in before.items() if path.stat().st_ino != node}
+    assert {"2.html", "3.html", "index.html"} <= drawn and drawn.isdisjoint({"0.html", "1.html", "4.html", "5.html"})
+    build(atlas, tmp_path / "full")
+    assert read(out) == read(tmp_path / "full")
+
+
+def test_every_page_has_a_policy_that_allows_its_own_files_alone(site):
+    for path in site.rglob("*.html"):
+        policy = [found["content"] for tag, found in Page(path).tags if found.get("http-equiv")]
+        assert len(policy) == 1 and policy[0].startswith("default-src 'none'; script-src 'self';")
 
 
 @pytest.mark.parametrize(
