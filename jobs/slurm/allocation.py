@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +214,7 @@ class Allocation:
         job.wait()
         return None if lost else job.returncode
 
-    def _wait(self, what: object, seconds: float | None, until: object) -> bool:
+    def _wait(self, what: Callable[[], bool], seconds: float | None, until: Callable[[], bool]) -> bool:
         """Wait for what(); give up after so many seconds, when until() holds, or when somebody asks to stop."""
         end = None if seconds is None else time.monotonic() + seconds
         while not what():
