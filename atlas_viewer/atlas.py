@@ -126,8 +126,8 @@ class Atlas:
     def table(self) -> tuple[LayerInfo, ...]:
         """The layer table of the network, inputs first, with the layers that have no pictures."""
         group = self.file["network/layers"]
-        columns = {field.name: group[field.name] for field in format.LAYERS.fields if field.name in group}
-        read = {name: (c.asstr()[...] if c.dtype == object else c[...]).tolist() for name, c in columns.items()}
+        fields = (field for field in format.LAYERS.fields if field.name in group)
+        read = {field.name: field.read(group[field.name]).tolist() for field in fields}
         return tuple(
             LayerInfo(
                 name=name,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import h5py
 import numpy as np
@@ -16,6 +17,11 @@ CHUNK_BYTES = 256 * 1024  # chunks are read whole; HDF5's cache holds 1 MiB
 CONTIGUOUS_BYTES = 4096  # smaller datasets would have a chunk index larger than their data
 ROWS_OF_IMAGES = "/dataset/images"  # the one group whose rows other groups name
 FIXED_AXES = {"rgb": 3, "side": 4, "plane": 2, "end": 2, "byte": 32}  # a side: top, left, bottom, right
+CODE_AXIS = "entry"  # of a code
+# Attributes that groups have besides those in their schema: what they are, digests, and the NeXus ones for viewers.
+GENERAL = ("meaning", "seal", "content", "NX_class", "default", "signal", "axes")
+# How netCDF marks the scale of an axis without coordinates, with the axis's length at the end.
+NO_COORDINATES = "This is a netCDF dimension but not a netCDF variable.%10d"
 
 
 class Status(enum.IntEnum):
@@ -31,9 +37,13 @@ class Status(enum.IntEnum):
 
 DTYPES = {
     "text": h5py.string_dtype("utf-8"),
-    "status": h5py.enum_dtype({status.name: status.value for status in Status}, basetype="u1"),
-    "bool": np.dtype(bool),
+    "status": np.dtype("u1"),  # not an enumeration of HDF5, which netCDF before 4.9.3 leaves out without a word
+    "bool": np.dtype("u1"),
     **{name: np.dtype(name) for name in ("u1", "i4", "i8", "u8", "f4", "f8")},
+}
+FLAGS = {  # type → the names of its numbers, by the CF conventions
+    "status": {status.name: status.value for status in Status},
+    "bool": {"false": 0, "true": 1},
 }
 TYPES = {
     "text": (str,),
@@ -47,7 +57,12 @@ TYPES = {
 class Field:
     """One dataset of a group: its axes, the meaning of its numbers and their unit of measure.
 
+    An axis that has a field of its own name in the group has this field's values as coordinates.
+
     rows_of : the group whose rows the numbers name, or empty.
+    counted : whether the values are 0, 1, 2, …, written as soon as the group has the axis.
+    digest_of : the field whose pictures the numbers are digests of, or empty.
+    coordinates : the fields of the same group that are coordinates; the group sets them.
     """
 
     name: str
@@ -57,6 +72,14 @@ class Field:
     measure: str = ""
     required: bool = True
     rows_of: str = ""
+    counted: bool = False
+    digest_of: str = ""
+    coordinates: tuple[Field, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def is_coordinate(self) -> bool:
+        """Whether the values are the coordinates of an axis."""
+        return self.axes == (self.name,)
 
     @property
     def is_image(self) -> bool:
@@ -66,7 +89,7 @@ class Field:
     @property
     def by_picture(self) -> bool:
         """Whether the data of one picture, its pixels or its code, is one chunk."""
-        return self.is_image or (self.axes[-1:] == ("code",) and len(self.axes) > 1)
+        return self.is_image or (self.axes[-1:] == (CODE_AXIS,) and len(self.axes) > 1)
 
     @property
     def picture_axes(self) -> int:
@@ -101,7 +124,12 @@ class Field:
         return (min(max(rows, 1), shape[0]), *shape[1:])
 
     def create(self, group: h5py.Group, sizes: Mapping[str, int]) -> h5py.Dataset:
-        """Create the empty dataset in `group`, with named dimensions; KeyError for an axis without a size."""
+        """Create the empty dataset in `group`, with the scales of its axes attached; those that are not there yet too.
+
+        Raises KeyError for an axis without a size, ValueError for one that has another length in the group.
+        """
+        if self.is_coordinate and self.name in group:  # as the scale of a dataset that came before
+            return self._of_length(group, self.name, sizes[self.name])
         options: dict[str, object] = {}
         chunks = self.chunks(sizes)
         if chunks is not None:
@@ -126,14 +154,42 @@ class Field:
         return {"chunks": chunks, "shuffle": shuffle, "compression": DEFLATE}
 
     def _described(self, dataset: h5py.Dataset) -> h5py.Dataset:
-        for dimension, axis in zip(dataset.dims, self.axes, strict=True):
-            dimension.label = axis
+        if self.is_coordinate:
+            dataset.make_scale(self.name)
+        else:
+            for dimension, axis, length in zip(dataset.dims, self.axes, dataset.shape, strict=True):
+                dimension.attach_scale(self._scale(dataset.parent, axis, length))
         dataset.attrs["meaning"] = self.meaning
         dataset.attrs["measure"] = self.measure
+        if self.dtype in FLAGS:
+            dataset.attrs["flag_values"] = np.array(list(FLAGS[self.dtype].values()), np.uint8)
+            dataset.attrs["flag_meanings"] = " ".join(FLAGS[self.dtype])
+        if self.dtype == "bool":
+            dataset.attrs["dtype"] = "bool"  # for xarray
         if self.is_image:  # the HDF5 image convention, which wants fixed strings, and the NeXus one
-            for key, value in IMAGE_ATTRIBUTES.items():
+            for key, value in IMAGE_ATTRIBUTES.items():  # after the scales: HDF5 attaches none to an image
                 dataset.attrs[key] = np.bytes_(value)
         return dataset
+
+    def _scale(self, group: h5py.Group, axis: str, length: int) -> h5py.Dataset:
+        """The scale of an axis in `group`, created if it is not there."""
+        if axis in group:
+            return self._of_length(group, axis, length)
+        coordinate = next((each for each in self.coordinates if each.name == axis), None)
+        if coordinate is None:
+            scale = group.create_dataset(axis, (length,), ">f4")  # never written, so it takes no room
+            scale.make_scale(NO_COORDINATES % length)
+            return scale
+        scale = coordinate.create(group, {axis: length})
+        if coordinate.counted and length:
+            scale[...] = np.arange(length)
+        return scale
+
+    @staticmethod
+    def _of_length(group: h5py.Group, axis: str, length: int) -> h5py.Dataset:
+        if group[axis].shape != (length,):
+            raise ValueError(f"{group.name}: axis {axis} has length {group[axis].shape[0]}, got {length}")
+        return group[axis]
 
     def write(self, group: h5py.Group, values: object) -> h5py.Dataset:
         """Create the dataset with the lengths of `values` and fill it. ValueError if the axes do not fit."""
@@ -148,6 +204,16 @@ class Field:
         if array.size:
             dataset[...] = array if array.ndim else array[()]
         return dataset
+
+    def write_digests(self, group: h5py.Group, digests: np.ndarray) -> h5py.Dataset:
+        """Write the digests of the field's pictures, by its leading axes: uint64, 0 where no chunk is stored."""
+        return replace(_with_digest(self)[1], coordinates=self.coordinates).write(group, digests)
+
+    def read(self, dataset: h5py.Dataset) -> np.ndarray:
+        """The whole dataset: texts as str, yes/no as bool, all else as it is stored."""
+        if self.dtype == "text":
+            return dataset.asstr()[...]
+        return dataset[...].astype(bool) if self.dtype == "bool" else dataset[...]
 
     def encode(self, chunk: np.ndarray) -> bytes:
         """The stored bytes of one whole chunk, ready for `dataset.id.write_direct_chunk`."""
@@ -165,6 +231,23 @@ class Field:
         return flat.view(dtype).reshape(shape)
 
 
+def chunk_digest(data: bytes) -> int:
+    """What the file keeps of a stored chunk, to find damage: the first eight bytes of its SHA-256 as a number."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+def write_picture(dataset: h5py.Dataset, at: tuple[int, ...], data: bytes) -> int:
+    """Store the encoded data of one picture at its leading indices; return its digest."""
+    dataset.id.write_direct_chunk((*at, *(0,) * (dataset.ndim - len(at))), data)
+    return chunk_digest(data)
+
+
+COORDINATES = {  # axis → its coordinates, in every group with this axis and no field of this name
+    "unit": Field("unit", "i4", ("unit",), "number of the unit in its layer, rising"),
+    "sample": Field("sample", "i4", ("sample",), "number of the sample, from 0", counted=True),
+    "rank": Field("rank", "i4", ("rank",), "place among the hits, from 0", counted=True),
+    "image": Field("image", "i4", ("image",), "row of the image, from 0", counted=True),
+}
 IMAGE_ATTRIBUTES = {
     "CLASS": "IMAGE",
     "IMAGE_SUBCLASS": "IMAGE_TRUECOLOR",
@@ -199,6 +282,7 @@ class Group:
 
     path : absolute, with the parts that vary in angle brackets: /layers/<layer>/ascent/<style>.
     open : whether it may have further attributes, each a number, a text or a yes/no.
+    The group adds to the fields given: coordinates of its axes, first, and digests of pictures, after what they are of.
     """
 
     path: str
@@ -208,9 +292,25 @@ class Group:
     open: bool = False
     required: bool = True
 
+    def __post_init__(self) -> None:
+        """Complete the fields. ValueError for a dataset that has the name of an axis and is not its coordinates."""
+        given = [part for each in self.fields if not each.digest_of for part in _with_digest(each)]
+        axes, own = {axis for each in given for axis in each.axes}, {each.name for each in given}
+        fields = [COORDINATES[axis] for axis in COORDINATES if axis in axes - own] + given
+        for each in fields:
+            if each.name in axes and not each.is_coordinate:
+                raise ValueError(f"{self.path}: {each.name} is the name of an axis and of a dataset with other axes")
+        coordinates = tuple(each for each in fields if each.is_coordinate)
+        object.__setattr__(self, "fields", tuple(replace(each, coordinates=coordinates) for each in fields))
+
+    @property
+    def axes(self) -> frozenset[str]:
+        """The axes of all its datasets; each has a scale of its name in the group."""
+        return frozenset(axis for each in self.fields for axis in each.axes)
+
     def __getitem__(self, name: str) -> Field:
         """The field called `name`."""
-        return next(field for field in self.fields if field.name == name)
+        return next(each for each in self.fields if each.name == name)
 
     def at(self, **names: str) -> str:
         """The path with its varying parts filled in: `STYLE.at(layer="conv5", style="sparse")`."""
@@ -259,3 +359,12 @@ class Group:
             elif name not in listed and not isinstance(value, (str, bool, int, float, np.generic)):
                 faults.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
         return faults
+
+
+def _with_digest(one: Field) -> tuple[Field, ...]:
+    """A field, and the field of the digests of its pictures if it has any."""
+    if not one.by_picture:
+        return (one,)
+    meaning = f"the first eight bytes, as a number, of the SHA-256 of each stored chunk of {one.name}; 0 for none"
+    axes = one.axes[: -one.picture_axes]
+    return one, Field(f"{one.name}_digest", "u8", axes, meaning, "", one.required, digest_of=one.name)

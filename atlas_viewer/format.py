@@ -16,7 +16,6 @@ from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
 
 FORMAT = "visualization atlas"
 VERSION = 2
-GENERAL = ("meaning",)  # attributes that every group has, besides those in its schema
 
 ROOT = Group(
     "/",
@@ -104,10 +103,9 @@ LAYER = Group(
 )
 UNITS = Group(
     "/layers/<layer>/units",
-    "the units that were asked for; row i of every array with the axis unit belongs to unit index[i]",
+    "the units that were asked for; row i of every array with the axis unit belongs to unit[i]",
     (),
     (
-        Field("index", "i4", ("unit",), "number of the unit in its layer, rising"),
         Field("label", "text", ("unit",), "name of the unit: its class, or empty"),
         Field("status", "status", ("unit",),
               "ok, or the first status of its pictures that is not; those of a sweep do not count"),
@@ -181,8 +179,10 @@ PREAMBLE = f"""# The atlas file
 Written by `atlas_viewer.format.describe()`; change the schema there, not this page.
 
 An atlas is one HDF5 file, format "{FORMAT}", version {VERSION}. It needs no plug-in: filters are shuffle (for
-types wider than a byte) and deflate. Every dataset has named dimensions, an attribute `meaning` and an
-attribute `measure`; every group has an attribute `meaning`. Equal content gives equal bytes: there are no
+types wider than a byte) and deflate. Every dataset has an attribute `meaning` and an attribute `measure`; every
+group has an attribute `meaning`. Each axis of a dataset has a dimension scale of its name in the same group: the
+dataset of this name, or one without values, as netCDF writes it; so netCDF4 and xarray open the file as it is,
+and in h5py `dataset.dims[i][0].name` ends in the name of axis i. Equal content gives equal bytes: there are no
 times, paths, host names or creation orders in it.
 
 Names with `/` (layers of some networks) have `.` in the group's name; where two would collide, the later one
@@ -190,7 +190,7 @@ has `~2`, `~3`, … after it, and names that differ in case alone collide. The a
 `judge`) holds the original name.
 
 Types: `u1`, `i4`, `i8` are integers of 1, 4, 8 bytes (`u` unsigned), `f4`, `f8` floats of 4, 8 bytes, `text` UTF-8
-of any length, `bool` the enumeration FALSE, TRUE, `status` the enumeration
+of any length, `bool` and `status` are `u1` with the attributes `flag_values` and `flag_meanings`: 0 false, 1 true;
 {", ".join(f"{status.value} {status.name}" for status in Status)}.
 Values that were never written read as NaN, as -1 (integers with a sign), or as 0 (`missing`).
 Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};

@@ -69,7 +69,7 @@ class Layer:
     @cached_property
     def units(self) -> np.ndarray:
         """The numbers of the units in this atlas, rising; row i of an array belongs to units[i]."""
-        return self.group["units/index"][...]
+        return self.group["units/unit"][...]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -68,9 +68,8 @@ def arrays(layer: Layer, climb: Climb) -> Any:
 
     read = {}
     for field in climb.kind.fields:
-        if field.name in climb.group:
-            stored = climb.group[field.name]
-            values = stored.asstr()[...] if field.dtype == "text" else stored[...]
+        if field.name in climb.group and not field.is_coordinate and not field.digest_of:
+            values = field.read(climb.group[field.name])
             read[field.name] = xarray.Variable(field.axes, values, {"meaning": field.meaning, "units": field.measure})
     coordinates = {
         "unit": layer.units,

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import contradictions
-from atlas_viewer.field import DTYPES, FIXED_AXES, Field, Group
+from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
 
 
@@ -17,7 +17,7 @@ def check(file: h5py.File) -> list[str]:
 
     Groups are compared with each other only where each is sound by itself.
     """
-    header = ROOT.faults({name: file.attrs[name] for name in file.attrs if name != "meaning"})
+    header = ROOT.faults({name: file.attrs[name] for name in file.attrs if name not in GENERAL})
     if header or file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
         wanted = f"expected format {FORMAT!r}, version {VERSION}"
         return [f"/: {fault}" for fault in header] or [f"/: {wanted}, got {dict(file.attrs)}"]
@@ -26,8 +26,9 @@ def check(file: h5py.File) -> list[str]:
     faults: list[str] = []
     for path, thing in present.items():
         if isinstance(thing, h5py.Dataset):
-            kind = _kind(thing.parent.name)
-            if kind is None or all(field.name != thing.name.split("/")[-1] for field in kind.fields):
+            kind = _kind(path.rsplit("/", 1)[0] or "/")
+            name = path.rsplit("/", 1)[1]
+            if kind is None or name not in kind.axes and all(field.name != name for field in kind.fields):
                 faults.append(f"{path}: a dataset that is not in the schema")
         elif _kind(path) is not None:
             faults += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
@@ -57,7 +58,7 @@ def _leads(path: str, template: str) -> bool:
 
 
 def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
-    yield from kind.faults({name: group.attrs[name] for name in group.attrs if name != "meaning"})
+    yield from kind.faults({name: group.attrs[name] for name in group.attrs if name not in GENERAL})
     sizes: dict[str, int] = {}
     for field in kind.fields:
         dataset = group.get(field.name)
@@ -87,13 +88,25 @@ def _dataset_faults(field: Field, dataset: h5py.Dataset, sizes: dict[str, int]) 
         if length != expected:
             yield f"axis {axis} has length {length}, expected {expected}"
             return
-    if tuple(dimension.label for dimension in dataset.dims) != field.axes:
-        yield f"dimensions are not named {', '.join(field.axes)}"
+    if not field.is_coordinate and _scales(dataset) != field.axes:
+        yield f"the scales of its axes are not {', '.join(field.axes)} of its own group"
+    elif field.is_coordinate and not dataset.is_scale:
+        yield "is not the scale of its axis"
     chunks = field.chunks(dict(zip(field.axes, dataset.shape, strict=True)))
     if dataset.chunks != chunks:
         yield f"chunks are {dataset.chunks}, expected {chunks}"
     elif chunks is not None and _pipeline(dataset) != field.filters:
         yield f"filters are {_pipeline(dataset)}, expected {field.filters}"
+
+
+def _scales(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """The names of the scales in the dataset's group that are attached to its axes, one each; "" for any other."""
+    try:
+        attached = [[(scale.name or "").rpartition("/") for scale in dimension.values()] for dimension in dataset.dims]
+    except (RuntimeError, ValueError, KeyError):  # a scale that was removed
+        return ("",) * dataset.ndim
+    group = dataset.name.rpartition("/")[0]
+    return tuple(one[0][2] if len(one) == 1 and one[0][0] == group else "" for one in attached)
 
 
 def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:
@@ -110,10 +123,10 @@ def _unit_faults(file: h5py.File) -> Iterator[str]:
         if not kind.path.startswith(f"{LAYER.path}/") or kind is UNITS:
             continue
         for group in kind.within(file):
-            expected = len(file["/".join(group.name.split("/")[:3])]["units/index"])
+            expected = len(file["/".join(group.name.split("/")[:3])]["units/unit"])
             lengths = {group[name].shape[axis] for name, axis in axes.items() if name in group}
             yield from (
-                f"{group.name}: {length} units, expected {expected} as in units/index"
+                f"{group.name}: {length} units, expected {expected} as in units/unit"
                 for length in lengths
                 if length != expected
             )
@@ -127,10 +140,10 @@ def _network_faults(file: h5py.File) -> Iterator[str]:
         yield f"/network/graph/edges: a node outside 0 to {nodes - 1}"
     names = group_names(layers)
     for group in LAYER.within(file):
-        layer, index = group.attrs["layer"], group["units/index"][...]
+        layer, index = group.attrs["layer"], group["units/unit"][...]
         if names.get(layer) != group.name.rsplit("/", 1)[1]:
             yield f"{group.name}: layer {layer!r} is not in the layer table under this group's name"
             continue
         channels = int(file["network/layers/channels"][layers.index(layer)])
         if index.size and not (index[0] >= 0 and index[-1] < channels and (np.diff(index) > 0).all()):
-            yield f"{group.name}/units/index: not rising within 0 to {channels - 1}"
+            yield f"{group.name}/units/unit: not rising within 0 to {channels - 1}"

@@ -11,7 +11,7 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from atlas_viewer.field import Attribute, Field, Group, Status
+from atlas_viewer.field import GENERAL, Attribute, Field, Group, Status
 
 MEASURE = Attribute("measure", "text", "what an activation is: the value of which layer, before or after what")
 REVISION = Attribute("revision", "int", "revision of the method's program that made the pictures", required=False)
@@ -219,7 +219,7 @@ class Climb(ABC):
 
 def numbers(group: h5py.Group, kind: Group) -> dict[str, str | int | float | bool]:
     """The attributes of an open group beyond those that the schema names, by name."""
-    listed = {"meaning", *(attribute.name for attribute in kind.attributes)}
+    listed = {*GENERAL, *(attribute.name for attribute in kind.attributes)}
     return {name: scalar(group.attrs[name]) for name in sorted(group.attrs) if name not in listed}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from atlas_viewer.evidence.climb import STOPPED, numbers
 from atlas_viewer.evidence.dgn import BY_PRIOR
 from atlas_viewer.evidence.priors import code_faults
-from atlas_viewer.field import Attribute, Field, Group, Status
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group, Status
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -36,7 +36,7 @@ COMBINATION = Group(
               "pixel levels, 0 to 255"),
         Field("member_activation", "f4", ("item", "sample", "member"),
               "activation of each unit for the stored pixels", "activation"),
-        Field("code", "f4", ("item", "sample", "code"), "code of the last iterate, flattened", "code"),
+        Field("code", "f4", ("item", "sample", CODE_AXIS), "code of the last iterate, flattened", "code"),
         Field("stopped", "i4", ("item", "sample"), STOPPED, "steps", required=False),
         Field("status", "status", ("item", "sample"), "outcome of the picture"),
         Field("reason", "text", ("item",), "why pictures of the item are missing, or empty", required=False),

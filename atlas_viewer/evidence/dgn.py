@@ -26,7 +26,7 @@ from atlas_viewer.evidence.climb import (
     sweep_attributes,
 )
 from atlas_viewer.evidence.priors import code_faults
-from atlas_viewer.field import Attribute, Field, Group, Status
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group, Status
 from atlas_viewer.table import comparison_names, pictures_in_order, write
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ RUN = Group(
               "the pictures of the last iterate, true colours, at their true size", "pixel levels, 0 to 255"),
         Field("best_pixels", "u1", ("unit", "sample", "y", "x", "rgb"),
               "the pictures of the iterate with the largest activation", "pixel levels, 0 to 255"),
-        Field("code", "f4", ("unit", "sample", "code"), "code of the last iterate, flattened", "code"),
-        Field("best_code", "f4", ("unit", "sample", "code"), "code of the best iterate, flattened", "code"),
+        Field("code", "f4", ("unit", "sample", CODE_AXIS), "code of the last iterate, flattened", "code"),
+        Field("best_code", "f4", ("unit", "sample", CODE_AXIS), "code of the best iterate, flattened", "code"),
         Field("activation", "f4", ("unit", "sample"), "activation of the stored pixels of the last iterate, measured "
               "after rounding", "activation"),
         Field("activation_float", "f4", ("unit", "sample"), "activation of the last iterate before rounding",

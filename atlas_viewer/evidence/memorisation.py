@@ -29,7 +29,7 @@ MEMORISATION = Group(
         Attribute("layer", "text", "the class layer, whose units the pictures show"),
     ),
     (
-        Field("spaces", "text", ("space",), "the spaces: pixels, and layers by name"),
+        Field("space", "text", ("space",), "the spaces: pixels, and layers by name"),
         Field("unit", "i4", ("unit",), "the units of the class layer, rising"),
         Field("images", "i4", ("unit",), "images of the unit's class that were compared"),
         Field("nearest", "i4", ("unit", "sample", "space"),
@@ -68,7 +68,7 @@ class Memorisation:
     @cached_property
     def spaces(self) -> tuple[str, ...]:
         """The spaces in which distances were computed: pixels, and layers by name."""
-        return tuple(self.group["spaces"].asstr()[...])
+        return tuple(self.group["space"].asstr()[...])
 
     @cached_property
     def units(self) -> np.ndarray:
@@ -120,7 +120,7 @@ def _test_faults(file: h5py.File, test: h5py.Group) -> Iterator[str]:
         yield f": run {name!r} of layer {test.attrs['layer']!r} is missing"
         return
     unit, nearest, distance = test["unit"][...], test["nearest"][...], test["distance"][...]
-    if not (np.diff(unit) > 0).all() or not np.isin(unit, layer["units/index"][...]).all():
+    if not (np.diff(unit) > 0).all() or not np.isin(unit, layer["units/unit"][...]).all():
         yield f"/unit: not rising, or not units of {layer.name}"
     samples = runs[name]["status"].shape[1]
     if nearest.shape[1] != samples:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import numbers
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -34,8 +34,8 @@ PRIOR = Group(
     ),
     (
         Field("card", "text", (), "its card, Markdown"),
-        Field("mean", "f4", ("code",), "mean of each entry of a code over real images", "code"),
-        Field("deviation", "f4", ("code",), "standard deviation of each entry over real images", "code"),
+        Field("mean", "f4", (CODE_AXIS,), "mean of each entry of a code over real images", "code"),
+        Field("deviation", "f4", (CODE_AXIS,), "standard deviation of each entry over real images", "code"),
     ),
     open=True,
     required=False,

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import scalar
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import GENERAL, Attribute, Field, Group
 
 if TYPE_CHECKING:
     from atlas_viewer.layer import Layer
@@ -91,7 +91,7 @@ class Scores:
     @cached_property
     def rates(self) -> dict[str, str | int | float | bool]:
         """The rates over all judged pictures, by name."""
-        names = sorted(set(self.group.attrs) - {"meaning", "pictures"})
+        names = sorted(set(self.group.attrs) - {*GENERAL, "pictures"})
         return {name: scalar(self.group.attrs[name]) for name in names}
 
     @cached_property

@@ -97,7 +97,7 @@ class Statistics:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Any stored array by name, such as "position_mean"; KeyError where it is not stored."""
-        return self.group[name][...]
+        return STATISTICS[name].read(self.group[name])
 
     def get(self, name: str) -> np.ndarray | None:
         """Any stored array by name, None where it is not stored."""
@@ -258,7 +258,7 @@ def _table(statistics: Statistics) -> tuple[list[str], list[tuple[object, ...]]]
     }
     for field in STATISTICS.fields:
         if field.name in stored and field.axes == ("unit",):
-            columns[field.name] = stored[field.name][...].tolist()
+            columns[field.name] = statistics[field.name].tolist()
         elif field.name in stored and field.axes == ("unit", "quantile"):
             for at, level in enumerate(statistics.quantile.tolist()):
                 columns[f"{field.name.removesuffix('s')}_{level:.4g}"] = stored[field.name][:, at].tolist()

@@ -35,15 +35,17 @@ class ChunkTable:
 
     source : int32, index into `sources`; −1 where no chunk is stored.
     place : int64, flat index into the leading axes of that source.
+    digest : uint64, the digest that the atlas keeps of the chunk; 0 where no chunk is stored.
     """
 
     source: np.ndarray
     place: np.ndarray
+    digest: np.ndarray
     sources: list[Source] = field(default_factory=list)
 
     @classmethod
     def blank(cls, lead: Sequence[int]) -> ChunkTable:
-        return cls(np.full(lead, -1, np.int32), np.zeros(lead, np.int64))
+        return cls(np.full(lead, -1, np.int32), np.zeros(lead, np.int64), np.zeros(lead, np.uint64))
 
     def number(self, source: Source) -> int:
         """The index of a source, which is added if it is new."""
@@ -57,6 +59,7 @@ class ChunkTable:
         translated = np.array([self.number(source) for source in other.sources] + [-1], np.int32)
         self.source[at] = translated[other.source[other_rows]]
         self.place[at] = other.place[other_rows]
+        self.digest[at] = other.digest[other_rows]
 
     def runs(self) -> Iterator[tuple[tuple[slice | int, ...], Source, tuple[slice | int, ...]]]:
         """Yield (selection here, source, selection there) for runs of rows whose places are evenly spaced."""
@@ -105,6 +108,8 @@ def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
     """
     lead = dataset.shape[: dataset.ndim - picture_axes]
     table, folder = ChunkTable.blank(lead), Path(dataset.file.filename).parent
+    if f"{dataset.name}_digest" in dataset.file:
+        table.digest[...] = dataset.file[f"{dataset.name}_digest"][...]
     if dataset.is_virtual:
         for mapping in dataset.virtual_sources():
             there = mapping.src_space.get_simple_extent_dims()

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.field import Field, Group, Status
+from atlas_viewer.field import GENERAL, Field, Group, Status
 from pipeline.errors import OutputError
 from pipeline.store.chunks import ChunkTable, chunk_table
 from pipeline.work import KnownImage
@@ -55,7 +55,7 @@ class HeldAtlas:
     def units(self, layer: str) -> np.ndarray:
         """The units of a layer in this atlas, ascending; row i of its arrays belongs to the i-th."""
         group = self.layer_groups.get(layer)
-        return np.zeros(0, np.int32) if group is None else self.file[f"{group}/units/index"][...]
+        return np.zeros(0, np.int32) if group is None else self.file[f"{group}/units/unit"][...]
 
     def group(self, path: str) -> h5py.Group | None:
         """The group at a path, or None."""
@@ -150,5 +150,5 @@ class HeldPictures:
 
 def same_attributes(group: h5py.Group, given: Mapping[str, object]) -> bool:
     """Whether a group has exactly these attributes, besides those that the format gives every group."""
-    own = {name for name in group.attrs if name not in format.GENERAL}
+    own = {name for name in group.attrs if name not in GENERAL}
     return own == set(given) and all(np.array_equal(group.attrs[name], value) for name, value in given.items())

@@ -119,7 +119,7 @@ def _write_units(merging: Merge, layer: LayerCard, statuses: Sequence[np.ndarray
             if status[row] == format.Status.ok and bad.size:
                 status[row] = bad[0]
     units = format.UNITS.create(merging.file, {}, layer=merging.groups[layer.name])
-    format.UNITS["index"].write(units, np.array(numbered, np.int32))
+    format.UNITS["unit"].write(units, np.array(numbered, np.int32))
     format.UNITS["label"].write(units, [merging.plan.card.label(layer.name, unit) for unit in numbered])
     format.UNITS["status"].write(units, status)
     format.UNITS["window"].write(units, np.array(layer.window, np.int32))

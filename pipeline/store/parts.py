@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.field import DTYPES, Field
+from atlas_viewer.field import DTYPES, Field, chunk_digest
 from pipeline.store.chunks import ChunkTable, Source
 
 FOLDER = "parts"
@@ -150,6 +150,7 @@ class ChunkArray:
             table.number(_OWN),
             self._pictures.add(self._array.kind, self._array.sizes, chunk),
         )
+        table.digest[at] = chunk_digest(chunk)
 
     def take(self, rows: np.ndarray, held: ChunkTable, held_rows: np.ndarray) -> None:
         """Refer to chunks that the atlas has. rows, held_rows : indices of the same pictures, here and there."""
@@ -165,10 +166,11 @@ class _Array:
     table: ChunkTable
 
     def write(self, own: tuple[str, Mapping[str, int]] | None) -> None:
-        """Create the dataset: virtual over the files of its chunks, or an empty one.
+        """Create the dataset, virtual over the files of its chunks or empty, and that of its digests.
 
         own : the name of the part's new file of pictures, and the number of chunks of each field in it.
         """
+        self.kind.write_digests(self.group, self.table.digest)
         runs = list(self.table.runs())
         if not runs:
             self.kind.create(self.group, self.sizes)

@@ -47,6 +47,8 @@ class PictureWriter:
             name: part.chunks(kind[name], group, dict(zip(kind[name].axes, (*grid, *shape), strict=True)))
             for name, shape in chunked.items()
         }
+        if "unit" in kind.axes:
+            kind["unit"].write(group, keys)
         self.small["status"] = np.full(grid, Status.missing, np.uint8)
         self.unrecorded: set[str] = set()
         self.reasons = np.full(grid[0], "", object)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.field import Group
+from atlas_viewer.field import GENERAL, Group
 from pipeline.store.chunks import ChunkFiles, chunk_table
 
 
@@ -27,7 +27,7 @@ def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], 
 
 
 def _copy(kind: Group, group: h5py.Group, file: h5py.File, chunks: ChunkFiles, advance: Callable[[int], None]) -> None:
-    attributes = {name: _plain(group.attrs[name]) for name in group.attrs if name not in format.GENERAL}
+    attributes = {name: _plain(group.attrs[name]) for name in group.attrs if name not in GENERAL}
     copy = kind.create_at(file, group.name, attributes)
     for field in kind.fields:
         if field.name not in group:

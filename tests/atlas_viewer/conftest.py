@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from atlas_viewer import format
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.evidence.scores import JUDGE, SCORES
+from atlas_viewer.field import write_picture
 
 sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
@@ -66,12 +68,15 @@ def write_atlas() -> Callable[..., None]:
 
 
 @pytest.fixture
-def damaged(tmp_path: Path) -> Iterator[Callable[[Callable[[h5py.File], None]], h5py.File]]:
-    """A function that writes a fresh atlas, damages it as told, and returns it open."""
+def damaged(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[Callable[[h5py.File], None]], h5py.File]]:
+    """A function that copies a sound atlas, damages it as told, and returns it open."""
     opened: list[h5py.File] = []
 
     def damage(how: Callable[[h5py.File], None], *, mined: bool = False, generated: bool = False) -> h5py.File:
-        _write_atlas(tmp_path / "atlas.h5", mined=mined, generated=generated)
+        sound = "generated_atlas" if generated else "mined_atlas" if mined else "sound_atlas"
+        shutil.copyfile(request.getfixturevalue(sound), tmp_path / "atlas.h5")
         file = h5py.File(tmp_path / "atlas.h5", "r+")
         opened.append(file)
         how(file)
@@ -113,7 +118,7 @@ def _write_atlas(
             if mined:
                 write_mined_layer(file, names[layer], layer, UNITS[layer])
             if generated and layer in LAYERS:
-                write_run(file, names[layer], layer, len(UNITS[layer]), SIDES[layer])
+                write_run(file, names[layer], layer, UNITS[layer], SIDES[layer])
         if generated:
             write_generated(file, names["fc8"], LABELS)
 
@@ -147,7 +152,7 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
     units = format.UNITS.create(file, layer=key)
     index, side = UNITS[layer], SIDES[layer]
     ok, failed = int(format.Status.ok), int(format.Status.failed)
-    format.UNITS["index"].write(units, index)
+    format.UNITS["unit"].write(units, index)
     format.UNITS["label"].write(units, LABELS if layer == "fc8" else [""] * len(index))
     statuses = [failed if layer == "mixed/3a" and row == 1 else ok for row in range(len(index))]
     format.UNITS["status"].write(units, statuses)
@@ -170,12 +175,12 @@ def write_layer(file: h5py.File, key: str, layer: str, seed: int) -> None:
             "policy": "constant",
         }
         group = STYLE.create(file, attributes, layer=key, style=style)
-        write_style(group, statuses, side, samples, seed)
+        write_style(group, index, statuses, side, samples, seed)
     if layer == "fc8":
         write_scores(file, key, samples=STYLES["sparse"][0])
 
 
-def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int, seed: int) -> None:
+def write_style(group: h5py.Group, index: list[int], statuses: list[int], side: int, samples: int, seed: int) -> None:
     """Pictures, the last sample of the last unit never active; the reason stands where a unit failed."""
     units, generator = len(statuses), np.random.default_rng([seed, samples])
     status = np.repeat(np.array(statuses, "u1")[:, None], samples, axis=1)
@@ -186,10 +191,12 @@ def write_style(group: h5py.Group, statuses: list[int], side: int, samples: int,
     trace = np.where(fine[:, :, None], np.linspace(-1, 40, 5), np.nan)
     reason = ["the <gradient> overflowed" if value == format.Status.failed else "" for value in statuses]
     stored = STYLE["pixels"].create(group, {"unit": units, "sample": samples, "y": side, "x": side})
-    for row, sample in zip(*np.nonzero(fine), strict=True):
-        chunk = pixels[row, sample][None, None]
-        stored.id.write_direct_chunk((row, sample, 0, 0, 0), STYLE["pixels"].encode(chunk))
+    digests = np.zeros((units, samples), "u8")
+    for at in zip(*np.nonzero(fine), strict=True):
+        digests[at] = write_picture(stored, at, STYLE["pixels"].encode(pixels[at][None, None]))
     arrays = {
+        "unit": index,
+        "pixels_digest": digests,
         "activation": activation,
         "activation_float": activation + 0.25,
         "best_step": np.where(fine, 19, -1),
@@ -210,6 +217,7 @@ def write_scores(file: h5py.File, key: str, samples: int) -> None:
     rates = {"pictures": "ascent/sparse", "top1_rate": 0.5, "top5_rate": 1.0}
     group = SCORES.create(file, rates, layer=key, judge="squeeze", setting="sparse")
     units = len(LABELS)
+    SCORES["unit"].write(group, range(units))
     SCORES["target"].write(group, range(units))
     SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
     SCORES["target_probability"].write(group, np.full((units, samples), 0.75))

@@ -11,6 +11,7 @@ from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.memorisation import MEMORISATION
 from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
+from atlas_viewer.field import Field, write_picture
 
 CODE = 7  # entries of a code
 PRIORS = ("toy", "toy <conv>")
@@ -31,7 +32,7 @@ Draws *toys* from codes. It was <b>never</b> [trained](https://example.org).
 """
 
 
-def write_run(file: h5py.File, key: str, layer: str, units: int, side: int) -> None:
+def write_run(file: h5py.File, key: str, layer: str, units: list[int], side: int) -> None:
     """The runs of a layer: two of the class layer by one prior and one by another, one of any other layer."""
     for name, (prior, samples) in RUNS.items() if layer == "fc8" else [("toy", RUNS["toy"])]:
         about = {"run": name, "row": 3, "column": 3, "cut": [int(layer == "mixed/3a"), 0, 0, 0], **by_prior(prior)}
@@ -48,23 +49,28 @@ def digest(prior: str) -> str:
     return f"{PRIORS.index(prior)}a" * 32
 
 
-def write_arrays(group: h5py.Group, units: int, samples: int, side: int, seed: int) -> None:
+def write_arrays(group: h5py.Group, index: list[int], samples: int, side: int, seed: int) -> None:
     """Smooth pictures; the last sample of the last unit is not there."""
-    generator = np.random.default_rng(seed)
+    generator, units = np.random.default_rng(seed), len(index)
     status = np.full((units, samples), int(format.Status.ok), "u1")
     status[-1, -1] = format.Status.failed
     fine = status == format.Status.ok
     for name in ("pixels", "best_pixels"):
         field = RUN[name]
-        stored = field.create(group, {"unit": units, "sample": samples, "y": side, "x": side})
-        for row, sample in zip(*np.nonzero(fine), strict=True):
+        stored, digests = (
+            field.create(group, {"unit": units, "sample": samples, "y": side, "x": side}),
+            fine * np.uint64(),
+        )
+        for at in zip(*np.nonzero(fine), strict=True):
             picture = generator.integers(0, 255, (1, 1, side, side, 3), "u1")
-            stored.id.write_direct_chunk((row, sample, 0, 0, 0), field.encode(picture))
+            digests[at] = write_picture(stored, at, field.encode(picture))
+        field.write_digests(group, digests)
     activation = np.where(fine, generator.normal(60, 9, (units, samples)), np.nan)
     code = np.where(fine[..., None], generator.random((units, samples, CODE)), np.nan)
+    for name in ("code", "best_code"):
+        write_codes(RUN[name], group, code)
     arrays = {
-        "code": code,
-        "best_code": code,
+        "unit": index,
         "activation": activation,
         "activation_float": activation + 0.25,
         "best_activation": activation + 2,
@@ -78,6 +84,15 @@ def write_arrays(group: h5py.Group, units: int, samples: int, side: int, seed: i
     }
     for name, values in arrays.items():
         RUN[name].write(group, values)
+
+
+def write_codes(field: Field, group: h5py.Group, codes: np.ndarray) -> None:
+    """codes : (row, sample, entry)."""
+    stored = field.create(group, dict(zip(field.axes, codes.shape, strict=True)))
+    digests = np.zeros(codes.shape[:2], "u8")
+    for at in np.ndindex(*digests.shape):
+        digests[at] = write_picture(stored, at, field.encode(codes[at][None, None]))
+    field.write_digests(group, digests)
 
 
 def write_generated(file: h5py.File, key: str, labels: tuple[str, ...]) -> None:
@@ -94,6 +109,7 @@ def write_generated(file: h5py.File, key: str, labels: tuple[str, ...]) -> None:
     rates = {"pictures": "dgn/toy", "top1_rate": 0.75, "top5_rate": 1.0}
     group = SCORES.create(file, rates, layer=key, judge="squeeze", setting="toy")
     units, samples = len(labels), RUNS["toy"][1]
+    SCORES["unit"].write(group, range(units))
     SCORES["target"].write(group, range(units))
     SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
     SCORES["target_probability"].write(group, np.full((units, samples), 0.875))
@@ -106,15 +122,17 @@ def write_pairs(file: h5py.File, name: str, labels: tuple[str, ...]) -> None:
     count, samples, side = len(PAIRS), 1, 24
     field, generator = COMBINATION["pixels"], np.random.default_rng(len(name))
     stored = field.create(group, {"item": count, "sample": samples, "y": side, "x": side})
+    digests = np.zeros((count, samples), "u8")
     for item in range(count):
         picture = generator.integers(0, 255, (1, samples, side, side, 3), "u1")
-        stored.id.write_direct_chunk((item, 0, 0, 0, 0), field.encode(picture))
+        digests[item, 0] = write_picture(stored, (item, 0), field.encode(picture))
+    field.write_digests(group, digests)
+    write_codes(COMBINATION["code"], group, generator.random((count, samples, CODE)))
     arrays = {
         "member_unit": PAIRS,
         "member_label": [[labels[unit] for unit in pair] for pair in PAIRS],
         "member_weight": np.ones((count, 2)),
         "member_activation": np.tile(np.array(ACTIVATIONS[name]), (count, samples, 1)),
-        "code": generator.random((count, samples, CODE)),
         "status": np.full((count, samples), int(format.Status.ok)),
     }
     for field_name, values in arrays.items():
@@ -130,7 +148,7 @@ def write_memorisation(file: h5py.File) -> None:
     nearest[1] = -1
     distance = np.where(nearest >= 0, 10.0 + nearest, np.nan)
     arrays = {
-        "spaces": SPACES,
+        "space": SPACES,
         "unit": range(units),
         "images": (4, 0, 3),
         "nearest": nearest,

@@ -10,6 +10,7 @@ import numpy as np
 from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
+from atlas_viewer.field import write_picture
 
 COUNT, SIDE, RANKS = 16, 24, 3
 CLASSES = ("tench, <i>Tinca</i>", "Schäferhund & Söhne", "", "空 sky")  # the third has no name
@@ -42,8 +43,10 @@ def write_dataset(file: h5py.File, *, pixels: str, shift: int) -> None:
         IMAGES[name].write(images, values)
     if pixels == "stored":
         dataset = IMAGES["pixels"].create(images, {"image": COUNT, "y": SIDE, "x": SIDE})
-        for row, image in enumerate(stored):
-            dataset.id.write_direct_chunk((row, 0, 0, 0), IMAGES["pixels"].encode(image[None]))
+        digests = [
+            write_picture(dataset, (row,), IMAGES["pixels"].encode(image[None])) for row, image in enumerate(stored)
+        ]
+        IMAGES["pixels_digest"].write(images, digests)
 
 
 def image_pixels(shift: int = 0) -> np.ndarray:
@@ -73,6 +76,7 @@ def write_tops(file: h5py.File, key: str, layer: str, units: list[int], kind: st
     frame = np.array([[-2, -1], [4, 6], [SIDE - side + 3, 0]]) if side < SIDE else np.zeros((RANKS, 2), int)
     window = np.concatenate([np.maximum(frame, 0), np.minimum(frame + side, SIDE)], axis=1)
     arrays = {
+        "unit": units,
         "image": np.where(there, image, -1),
         "activation": np.where(there, MAXIMA[image], np.nan),
         "position": np.where(there[..., None], np.arange(RANKS)[:, None] + np.arange(2), -1),
@@ -87,9 +91,11 @@ def write_tops(file: h5py.File, key: str, layer: str, units: list[int], kind: st
         scale = np.where(there, 0.25, np.nan)
         scale[0, 2] = np.nan  # not computed
         stored = TOPS[rule].create(group, {"unit": len(units), "rank": RANKS, "y": side, "x": side})
+        digests = np.zeros(shape, "u8")
         for row, rank in zip(*np.nonzero(np.isfinite(scale)), strict=True):
             chunk = signal(side, window[rank], frame[rank])[None, None]
-            stored.id.write_direct_chunk((row, rank, 0, 0, 0), TOPS[rule].encode(chunk))
+            digests[row, rank] = write_picture(stored, (row, rank), TOPS[rule].encode(chunk))
+        TOPS[f"{rule}_digest"].write(group, digests)
         TOPS[f"{rule}_scale"].write(group, scale)
     if rules:
         TOPS["reason"].write(group, ["out of <memory>", *[""] * (len(units) - 1)])
@@ -106,6 +112,7 @@ def signal(side: int, window: np.ndarray, frame: np.ndarray) -> np.ndarray:
 def write_statistics(file: h5py.File, key: str, layer: str, units: list[int]) -> None:
     about = {"measure": f"value of {layer}, before its ReLU", "redundancy_threshold": 0.98, "sample": COUNT}
     group = STATISTICS.create(file, about, layer=key)
+    STATISTICS["unit"].write(group, units)
     count, dead = len(units), np.arange(len(units)) == len(units) - 1
     maxima = np.where(dead[:, None], 0.0, MAXIMA)
     histogram = np.stack([np.histogram(row, EDGES)[0] for row in maxima])

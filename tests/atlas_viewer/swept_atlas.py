@@ -14,6 +14,7 @@ from atlas_viewer import format
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.scores import JUDGE, SCORES
+from atlas_viewer.field import write_picture
 
 ROWS = {"decay": 3, "blur": 2, "norm": 2, "contribution": 2}  # settings of each beside none
 FIELDS = {"decay": "decay", "blur": "blur_radius", "norm": "small_norm_percentile"}
@@ -35,7 +36,7 @@ def add_sweep(path: Path, layer: str, *, draws: int = 4, units: int | None = Non
         settings += [(f"{axis}_{place}", axis, place, {field: 0.1 * place}) for place in range(1, ROWS[axis] + 1)]
     settings += [(f"random_{n:03d}", "random", n, {"decay": 0.5, "blur_radius": n + 0.5}) for n in range(draws)]
     with h5py.File(path, "r+") as file:
-        everyone = len(file[f"layers/{layer}/units/index"])
+        everyone = len(file[f"layers/{layer}/units/unit"])
         asked = everyone if units is None else units
         side = file[f"layers/{layer}/ascent/sparse/pixels"].shape[2]
         for at, (name, axis, place, numbers) in enumerate(settings):
@@ -53,6 +54,7 @@ def _write_style(
     file, layer: str, name: str, numbers: dict, side: int, counts: tuple[int, int, int], seed: int
 ) -> None:
     everyone, asked, there = counts
+    index = file[f"layers/{layer}/units/unit"][...]
     about = {"style": name, "measure": f"value of {layer}", "canvas": "window", "row": 3, "column": 3, "seed": 7}
     about |= {"direction": "maximize", "cut": [0, 0, 0, 0]}
     group = STYLE.create(file, about | numbers, layer=layer, style=name)
@@ -61,14 +63,15 @@ def _write_style(
     status[:there] = format.Status.ok
     fine = status == format.Status.ok
     pixels = STYLE["pixels"].create(group, {"unit": everyone, "sample": 1, "y": side, "x": side})
-    generator = np.random.default_rng(seed)
+    generator, digests = np.random.default_rng(seed), np.zeros((everyone, 1), "u8")
     for row in range(there):
         chunk = generator.integers(90, 150, (1, 1, side, side, 3), "u1")
-        pixels.id.write_direct_chunk((row, 0, 0, 0, 0), STYLE["pixels"].encode(chunk))
+        digests[row, 0] = write_picture(pixels, (row, 0), STYLE["pixels"].encode(chunk))
+    STYLE["pixels_digest"].write(group, digests)
     activation = np.where(fine, 10.0 + seed, np.nan)
     arrays = {"activation": activation, "activation_float": activation, "best_step": np.where(fine, 19, -1)}
     arrays |= {"status": status, "reason": [""] * everyone, "trace": np.where(fine[:, :, None], np.arange(3.0), np.nan)}
-    arrays |= {"trace_step": (0, 10, 19), "attempt": np.zeros((everyone, 1), "u1")}
+    arrays |= {"unit": index, "trace_step": (0, 10, 19), "attempt": np.zeros((everyone, 1), "u1")}
     for field, values in arrays.items():
         STYLE[field].write(group, values)
 
@@ -80,6 +83,7 @@ def _write_scores(file: h5py.File, layer: str, judge: str, style: str, value: fl
     about = {"pictures": f"ascent/{style}"}
     group = SCORES.create(file, about, layer=layer, judge=judge, setting=style)
     shown = (np.arange(everyone) < there)[:, None]
+    SCORES["unit"].write(group, file[f"layers/{layer}/units/unit"][...])
     SCORES["target"].write(group, range(everyone))
     SCORES["top1"].write(group, np.where(shown, 0, -1))
     SCORES["target_probability"].write(group, np.where(shown, value, np.nan))
@@ -94,7 +98,7 @@ def add_run_sweep(path: Path, layer: str, *, draws: int = 2) -> None:
     settings += [(f"shrink_{n}", "shrink", n, {"shrink": 1 - 0.01 * n}) for n in (1, 2)]
     settings += [(f"random_{n:03d}", "random", n, {"sigmas": 2.5, "shrink": 0.95}) for n in range(draws)]
     with h5py.File(path, "r+") as file:
-        units = len(file[f"layers/{layer}/units/index"])
+        units = file[f"layers/{layer}/units/unit"][...]
         side = file[f"layers/{layer}/dgn/toy/pixels"].shape[2]
         for seed, (name, axis, place, numbers) in enumerate(settings):
             about = {"run": f"toy-{name}", "row": 3, "column": 3, "cut": [0, 0, 0, 0], **by_prior("toy")}

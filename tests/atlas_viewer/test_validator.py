@@ -36,8 +36,10 @@ def replace(path: str, values: object, **options: object):
     return how
 
 
-def rename_dimension(file: h5py.File) -> None:
-    file["layers/fc8/ascent/sparse/pixels"].dims[1].label = "start"
+def of_another_axis(file: h5py.File) -> None:
+    style = file["layers/fc8/ascent/sparse"]
+    style["activation"].dims[1].detach_scale(style["sample"])
+    style["activation"].dims[1].attach_scale(style["unit"])
 
 
 def assign(path: str, where: object, value: object):
@@ -62,6 +64,7 @@ def attribute(path: str, name: str, value: object):
 
 
 def judged_with_other_samples(file: h5py.File) -> None:
+    del file["layers/fc8/scores/squeeze/sparse/sample"]
     for name in ("top1", "target_probability", "target_rank"):
         values = file[f"layers/fc8/scores/squeeze/sparse/{name}"][:, :1]
         del file[f"layers/fc8/scores/squeeze/sparse/{name}"]
@@ -82,10 +85,21 @@ DAMAGES = {
         lambda file: file.create_group("layers/fc8/tips/a"),
         "/layers/fc8/tips: a group that is not",
     ),
-    "another type": (replace("layers/fc8/units/index", np.arange(6.0)), "type is float64, expected i4"),
-    "too few axes": (replace("layers/fc8/units/index", np.zeros((6, 1), "i4")), "has 2 axes, expected 1"),
+    "another type": (replace("layers/fc8/units/unit", np.arange(6.0)), "type is float64, expected i4"),
+    "too few axes": (replace("layers/fc8/units/unit", np.zeros((6, 1), "i4")), "has 2 axes, expected 1"),
     "axes that disagree": (replace("network/layers/channels", np.zeros(2, "i4")), "axis layer has length 2"),
-    "unnamed dimensions": (rename_dimension, "dimensions are not named unit, sample, y, x, rgb"),
+    "another axis": (
+        of_another_axis,
+        "dataset activation: the scales of its axes are not unit, sample of its own group",
+    ),
+    "an axis without a scale": (
+        drop("layers/fc8/ascent/sparse/point"),
+        "dataset trace: the scales of its axes are not unit, sample, point",
+    ),
+    "coordinates that are no scale": (
+        replace("layers/fc8/units/unit", np.arange(6, dtype="i4")),
+        "is not the scale of its",
+    ),
     "another chunk": (
         replace("layers/fc8/ascent/sparse/pixels", np.zeros((6, 2, 24, 24, 3), "u1"), chunks=(6, 2, 24, 24, 3)),
         "chunks are (6, 2, 24, 24, 3), expected (1, 1, 24, 24, 3)",
@@ -104,8 +118,8 @@ DAMAGES = {
     ),
     "an edge to nowhere": (assign("network/graph/edges", (0, 1), 77), "/network/graph/edges: a node outside"),
     "another layer's name": (attribute("layers/fc8", "layer", "fc7"), "'fc7' is not in the layer table"),
-    "units out of order": (assign("layers/fc8/units/index", 0, 5), "not rising within 0 to 5"),
-    "a unit past the layer": (assign("layers/fc8/units/index", 5, 6), "not rising within 0 to 5"),
+    "units out of order": (assign("layers/fc8/units/unit", 0, 5), "not rising within 0 to 5"),
+    "a unit past the layer": (assign("layers/fc8/units/unit", 5, 6), "not rising within 0 to 5"),
     "a status that is none": (
         assign("layers/fc8/ascent/sparse/status", (0, 0), 9),
         "a value that is not a status",
@@ -138,7 +152,7 @@ def test_a_style_with_other_units_than_the_layer_is_named(damaged):
                 del style[field.name]
                 field.write(style, values)
 
-    assert "/layers/conv1/ascent/sparse: 2 units, expected 5 as in units/index" in check(damaged(how))
+    assert "/layers/conv1/ascent/sparse: 2 units, expected 5 as in units/unit" in check(damaged(how))
 
 
 def without_scale(file: h5py.File) -> None:
@@ -187,6 +201,7 @@ def test_damage_to_the_dataset_side_is_named(damaged, name):
 
 
 def of_a_longer_code(file: h5py.File) -> None:
+    del file["priors/toy/entry"]
     for name in ("mean", "deviation"):
         del file[f"priors/toy/{name}"]
         PRIOR[name].write(file["priors/toy"], np.ones(8))

@@ -153,8 +153,8 @@ def test_a_part_of_an_atlas_can_be_had_and_read_at_any_time(tmp_path):
     assert run(tmp_path, "units=[fc:square]", "samples=2") == 0
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
-        assert list(file["layers/conv1/units/index"]) == [0, 1]
-        assert list(file["layers/fc/units/index"]) == [1]
+        assert list(file["layers/conv1/units/unit"]) == [0, 1]
+        assert list(file["layers/fc/units/unit"]) == [1]
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path, reference):

@@ -78,7 +78,7 @@ def test_the_nearest_images_are_the_brute_force_ones(tested, make):
     with h5py.File(tested / "atlas.h5") as file:
         assert check(file) == []
         test, images = file[SEARCH], file["dataset/images"]
-        assert test["spaces"].asstr()[:].tolist() == list(SPACES)
+        assert test["space"].asstr()[:].tolist() == list(SPACES)
         assert test["unit"][:].tolist() == [0, 1, 2]
         assert test["images"][:].tolist() == [7, 5, 0]
         assert test["nearest"].shape == (3, 2, 4)

@@ -105,7 +105,7 @@ def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(dra
     assert (late / "atlas.h5").read_bytes() == (at_once / "atlas.h5").read_bytes()
     with h5py.File(late / "atlas.h5") as file:
         assert check(file) == []
-        assert file["layers/pool2/units/index"][:].tolist() == [1]
+        assert file["layers/pool2/units/unit"][:].tolist() == [1]
 
 
 def test_scores_keep_the_dataset_side(drawn, tmp_path):

@@ -135,7 +135,7 @@ def held_test(work: Work, run: str) -> MemorisationTest | None:
         known = atlas.images
         return MemorisationTest(
             run=run,
-            spaces=tuple(str(space) for space in group["spaces"].asstr()[...]),
+            spaces=tuple(str(space) for space in group["space"].asstr()[...]),
             units=tuple(units[kept].tolist()),
             compared=group["images"][...][kept],
             nearest=nearest,

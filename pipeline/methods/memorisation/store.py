@@ -45,7 +45,7 @@ class TestsWriter(Writer):
             nearest[:, : test.nearest.shape[1]] = np.vectorize(lambda number: row.get(number, -1))(test.nearest)
             distance[:, : test.distance.shape[1]] = test.distance
             arrays = {
-                "spaces": list(test.spaces),
+                "space": list(test.spaces),
                 "unit": np.array(test.units, np.int32),
                 "images": test.compared,
                 "nearest": nearest,

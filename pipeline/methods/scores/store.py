@@ -39,7 +39,7 @@ class ScoresWriter(Writer):
         names, root = format.group_names(settings), JUDGE.at(layer=layer_group, judge=judge_group)
         tasks = [task for task in tasks if self._is_current(task.asked)]
         groups = {names[task.asked.setting] for task in tasks}
-        complete = held is not None and groups == {name for name in held if name != "labels"}
+        complete = held is not None and groups == {name for name, one in held.items() if isinstance(one, h5py.Group)}
         if complete and all(scores[task.asked] is not None for task in tasks) and not merge.news(tasks):
             merge.keep(root, held)
             return

@@ -78,7 +78,7 @@ def _layer(held: HeldAtlas, layer: str, channels: int, asked: Sequence[int], num
     arrays = {
         field.name: _scattered(field, statistics, units, channels)
         for field in STATISTICS.fields
-        if field.name in statistics
+        if field.name in statistics and field.name != "unit"
     }
     return LayerArrays(hits, arrays, (int(largest.attrs["height"]), int(largest.attrs["width"])))
 

@@ -62,6 +62,7 @@ class HitsWriter(Writer):
                 continue
             with merge.parts.part(root) as part:
                 stored = TOPS.create(part.file, given, layer=group, kind=kind)
+                TOPS["unit"].write(stored, units)
                 TOPS["image"].write(stored, image)
                 for name in ("activation", "position", "window", "frame"):
                     values = fields[name][rows]
@@ -85,6 +86,7 @@ class HitsWriter(Writer):
             return
         with merge.parts.part(root) as part:
             stored = STATISTICS.create(part.file, about, layer=group)
+            STATISTICS["unit"].write(stored, units)
             for name, values in arrays.statistics.items():
                 per_unit = "unit" in STATISTICS[name].axes
                 STATISTICS[name].write(stored, values[np.array(units)] if per_unit else values)

@@ -122,7 +122,7 @@ def test_tables_of_runs_have_a_line_a_picture(atlas, tmp_path):
 def test_a_run_is_given_to_xarray_with_its_codes(atlas):
     pytest.importorskip("xarray")
     data = atlas["fc8"].to_xarray("toy")
-    assert data["code"].dims == ("unit", "sample", "code") and data["best_pixels"].shape == (6, 2, 24, 24, 3)
+    assert data["code"].dims == ("unit", "sample", "entry") and data["best_pixels"].shape == (6, 2, 24, 24, 3)
     assert data.attrs["run"] == "toy" and data.attrs["step_start"] == 8.0
     assert np.array_equal(data["code_norm"].values, atlas["fc8"].run("toy").code_norm, equal_nan=True)
 

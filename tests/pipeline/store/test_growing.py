@@ -69,7 +69,7 @@ def assert_shows(out: Path, plan: Plan) -> None:
         assert check(file) == []
         for task in ascent_tasks(plan):
             group = file[f"layers/conv1/ascent/{task.style.name}"]
-            rows = {unit: row for row, unit in enumerate(file["layers/conv1/units/index"][...].tolist())}
+            rows = {unit: row for row, unit in enumerate(file["layers/conv1/units/unit"][...].tolist())}
             for unit in task.units:
                 assert np.array_equal(group["pixels"][rows[unit], task.sample], picture(task, unit))
                 assert group["activation"][rows[unit], task.sample] == np.float32(np.float32(unit) + task.sample / 10)
