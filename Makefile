@@ -21,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack verify prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -49,6 +49,9 @@ pixels: .venv/atlas ## add the images to an atlas made with tops.pixels=pointers
 
 pack: .venv/atlas ## write a large atlas, which grows in parts, as one whole file: OUT=
 	$(RUN) jobs.pack $(OUT_IS) $(ARGS)
+
+verify: .venv/atlas ## find damage in an atlas by the digests that it keeps: OUT=
+	$(RUN) jobs.verify $(OUT_IS) $(ARGS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGS)

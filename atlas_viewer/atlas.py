@@ -42,11 +42,12 @@ class Atlas:
         try:
             self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
         except OSError as error:
-            raise FormatError(
-                f"atlas {path}: damaged ({error}); make atlas with the same OUT writes it again from its shards"
-            ) from None
+            raise _damaged(self.path, error) from None
         try:
             _refuse_other_formats(self.file, self.path)
+        except OSError as error:
+            self.file.close()
+            raise _damaged(self.path, error) from None
         except FormatError:
             self.file.close()
             raise
@@ -216,6 +217,10 @@ class Atlas:
 
     def _text(self, path: str) -> str:
         return str(self.file[path].asstr()[()])
+
+
+def _damaged(path: Path, error: OSError) -> FormatError:
+    return FormatError(f"atlas {path}: damaged ({error}); put a whole copy in its place, or compute it again elsewhere")
 
 
 def _refuse_other_formats(file: h5py.File, path: Path) -> None:

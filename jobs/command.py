@@ -12,7 +12,8 @@ from jobs.console import DONE, REFUSED, run_job
 from pipeline.errors import nearest
 
 PROGRAM = "visualization-atlas"
-JOBS = ("atlas", "layers", "fetch", "site", "compare", "score", "sweep", "pixels", "pack", "prior", "train", "photos")
+JOBS = ("atlas", "layers", "fetch", "site", "compare", "score", "sweep", "pixels", "pack", "verify", "prior", "train")
+JOBS += ("photos",)
 PLAN = "plan"  # the job atlas with plan=true
 # What the Makefile's variables are called as options of a job.
 VARIABLES = {"MODEL": "model", "DATASET": "dataset", "OUT": "out", "JUDGE": "model@judge", "LAYER": "layer"}
