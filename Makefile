@@ -31,7 +31,7 @@ ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
 ARGUMENTS = $(value ARGS)
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status prior doodlenet tinynet slurm submit kubernetes bench zoo test test-slow test-gpu test-slurm lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo test test-slow test-gpu test-slurm lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -62,6 +62,9 @@ pack: .venv/atlas ## write a large atlas, which grows in parts, as one whole fil
 
 status: .venv/atlas ## print how far a run is, by method and machine, while it goes on: OUT=
 	$(RUN) jobs.status $(OUT_IS) $(ARGUMENTS)
+
+verify: .venv/atlas ## find damage in an atlas by the digests that it keeps: OUT=
+	$(RUN) jobs.verify $(OUT_IS) $(ARGUMENTS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)

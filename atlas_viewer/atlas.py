@@ -26,7 +26,7 @@ from atlas_viewer.evidence.registry import write_tables
 from atlas_viewer.layer import Layer, LayerInfo, Unit
 from atlas_viewer.validator import check
 
-_MEND = "restore a copy of it, or remove it, and make atlas with the same OUT writes it again"
+_MEND = "put a whole copy in its place, or move it away, and make atlas with the same OUT computes it again"
 CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
@@ -49,6 +49,9 @@ class Atlas:
             raise _damaged(self.path, error) from None
         try:
             _refuse_other_formats(self.file, self.path)
+        except OSError as error:
+            self.file.close()
+            raise _damaged(self.path, error) from None
         except FormatError:
             self.file.close()
             raise

@@ -192,7 +192,10 @@ class Field:
         return group[axis]
 
     def write(self, group: h5py.Group, values: object) -> h5py.Dataset:
-        """Create the dataset with the lengths of `values` and fill it. ValueError if the axes do not fit."""
+        """Create the dataset with the lengths of `values` and fill it; pictures, with their digests.
+
+        Raises ValueError if the axes do not fit.
+        """
         array = np.asarray(values, dtype=object if self.dtype == "text" else DTYPES[self.dtype])
         if array.ndim != len(self.axes):
             raise ValueError(f"{group.name}/{self.name}: got {array.ndim} axes, expected {self.axes}")
@@ -201,7 +204,12 @@ class Field:
             fixed = self.shape(sizes)
             raise ValueError(f"{group.name}/{self.name}: got shape {array.shape}, expected {fixed}")
         dataset = self.create(group, sizes)
-        if array.size:
+        if self.by_picture:
+            digests = np.zeros(array.shape[: -self.picture_axes], np.uint64)
+            for at in np.ndindex(*digests.shape):
+                digests[at] = write_picture(dataset, at, self.encode(array[at]))
+            self.write_digests(group, digests)
+        elif array.size:
             dataset[...] = array if array.ndim else array[()]
         return dataset
 
@@ -322,13 +330,19 @@ class Group:
 
     def within(self, file: h5py.Group) -> Iterator[h5py.Group]:
         """Yield every group of this kind in an open file, by name."""
-        groups = [file]
+        yield from (file[path] for path in self.paths(file))
+
+    def paths(self, file: h5py.Group) -> list[str]:
+        """The paths of these groups. A group in another file has, as its `name`, its path there."""
+        paths = [""]
         for part in filter(None, self.path.split("/")):
+            within = [(path, file[path or "/"]) for path in paths]
             if part.startswith("<"):
-                groups = [each for group in groups for each in group.values() if isinstance(each, h5py.Group)]
+                paths = [f"{path}/{name}" for path, group in within for name, each in group.items()
+                         if isinstance(each, h5py.Group)]  # fmt: skip
             else:
-                groups = [group[part] for group in groups if part in group]
-        yield from groups
+                paths = [f"{path}/{part}" for path, group in within if part in group]
+        return [path or "/" for path in paths]
 
     def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
         """Create the group with its attributes, without datasets; ValueError names what does not fit."""

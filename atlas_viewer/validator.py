@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import h5py
 import numpy as np
@@ -21,8 +21,7 @@ def check(file: h5py.File) -> list[str]:
     if header or file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
         wanted = f"expected format {FORMAT!r}, version {VERSION}"
         return [f"/: {fault}" for fault in header] or [f"/: {wanted}, got {dict(file.attrs)}"]
-    present = {"/": file}
-    file.visititems(lambda name, thing: present.__setitem__("/" + name, thing))
+    present = {"/": file, **dict(_things(file, ""))}
     faults: list[str] = []
     for path, thing in present.items():
         if isinstance(thing, h5py.Dataset):
@@ -40,6 +39,14 @@ def check(file: h5py.File) -> list[str]:
     if not faults:
         faults = list(_unit_faults(file))
     return faults if faults else [*_network_faults(file), *contradictions(file)]
+
+
+def _things(group: h5py.Group, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Everything below a group by its path, through links to other files too."""
+    for name, thing in group.items():
+        yield f"{path}/{name}", thing
+        if isinstance(thing, h5py.Group):
+            yield from _things(thing, f"{path}/{name}")
 
 
 def _kind(path: str) -> Group | None:
@@ -60,6 +67,7 @@ def _leads(path: str, template: str) -> bool:
 def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
     yield from kind.faults({name: group.attrs[name] for name in group.attrs if name not in GENERAL})
     sizes: dict[str, int] = {}
+    scales = {axis: group[axis] for axis in kind.axes if axis in group}
     for field in kind.fields:
         dataset = group.get(field.name)
         if dataset is None:
@@ -69,11 +77,17 @@ def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
         if not isinstance(dataset, h5py.Dataset):
             yield f"{field.name} is a group, expected a dataset"
             continue
-        yield from (f"dataset {field.name}: {fault}" for fault in _dataset_faults(field, dataset, sizes))
+        yield from (f"dataset {field.name}: {fault}" for fault in _dataset_faults(field, dataset, sizes, scales))
 
 
-def _dataset_faults(field: Field, dataset: h5py.Dataset, sizes: dict[str, int]) -> Iterator[str]:
-    """Faults of one dataset; `sizes` collects the lengths of the group's axes, so that they must agree."""
+def _dataset_faults(
+    field: Field, dataset: h5py.Dataset, sizes: dict[str, int], scales: Mapping[str, h5py.Dataset]
+) -> Iterator[str]:
+    """Faults of one dataset.
+
+    sizes : collects the lengths of the group's axes, so that they must agree.
+    scales : axis → the dataset of its name in the group.
+    """
     wanted = DTYPES[field.dtype]
     text = h5py.check_string_dtype(dataset.dtype) is not None
     same = text if field.dtype == "text" else dataset.dtype == wanted
@@ -88,7 +102,7 @@ def _dataset_faults(field: Field, dataset: h5py.Dataset, sizes: dict[str, int]) 
         if length != expected:
             yield f"axis {axis} has length {length}, expected {expected}"
             return
-    if not field.is_coordinate and _scales(dataset) != field.axes:
+    if not field.is_coordinate and not _has_scales(dataset, field.axes, scales):
         yield f"the scales of its axes are not {', '.join(field.axes)} of its own group"
     elif field.is_coordinate and not dataset.is_scale:
         yield "is not the scale of its axis"
@@ -99,14 +113,15 @@ def _dataset_faults(field: Field, dataset: h5py.Dataset, sizes: dict[str, int]) 
         yield f"filters are {_pipeline(dataset)}, expected {field.filters}"
 
 
-def _scales(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """The names of the scales in the dataset's group that are attached to its axes, one each; "" for any other."""
-    try:
-        attached = [[(scale.name or "").rpartition("/") for scale in dimension.values()] for dimension in dataset.dims]
+def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[str, h5py.Dataset]) -> bool:
+    """Whether the scale of each axis, and no other, is attached to it."""
+    try:  # by identity: HDF5 searches the whole file for the name of what a reference leads to
+        return all(
+            len(dimension) == 1 and dimension[0] == scales.get(axis)
+            for dimension, axis in zip(dataset.dims, axes, strict=True)
+        )
     except (RuntimeError, ValueError, KeyError):  # a scale that was removed
-        return ("",) * dataset.ndim
-    group = dataset.name.rpartition("/")[0]
-    return tuple(one[0][2] if len(one) == 1 and one[0][0] == group else "" for one in attached)
+        return False
 
 
 def _pipeline(dataset: h5py.Dataset) -> tuple[tuple[str, int], ...]:

@@ -23,6 +23,7 @@ JOBS = (
     "pixels",
     "pack",
     "status",
+    "verify",
     "prior",
     "train",
     "photos",

@@ -39,7 +39,10 @@ VALUES = (
     "pipeline.plan pipeline.task pipeline.sweep pipeline.request pipeline.class_names pipeline.file_kinds "
     "pipeline.text_files pipeline.label_files"
 )
-SCHEMA = "atlas_viewer.errors atlas_viewer.field atlas_viewer.format atlas_viewer.evidence"
+SCHEMA = (
+    "atlas_viewer.errors atlas_viewer.field atlas_viewer.format atlas_viewer.evidence atlas_viewer.seal "
+    "atlas_viewer.chunks"
+)
 WORK = f"{VALUES} pipeline.work pipeline.store.shard"
 METHOD_VALUES = "pipeline.methods.method pipeline.methods.*.settings pipeline.methods.*.task pipeline.methods.*.request"
 ARITHMETIC = f"{WORK} {METHOD_VALUES} pipeline.climb pipeline.priors pipeline.nets pipeline.data"

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.chunks import ChunkTable, chunk_table
 from atlas_viewer.field import GENERAL, Field, Group, Status
 from pipeline.errors import OutputError
-from pipeline.store.chunks import ChunkTable, chunk_table
 from pipeline.work import KnownImage
 
 UNFINISHED = (Status.missing, Status.failed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from atlas_viewer import format
 from atlas_viewer.evidence.numbers import NUMBERS
+from atlas_viewer.seal import seal_file
 from pipeline.card import LayerCard
 from pipeline.errors import OutputError
 from pipeline.methods.registry import METHODS
@@ -55,6 +56,7 @@ def _merge(work: Work, target: Path, settings: str, advance: Callable[[int], Non
         with HeldAtlas.open(target) as held:
             with format.create(linked) as file:
                 merging = _write(file, work, settings, advance, held, parts)
+            seal_file(linked)
             changed = parts.added or held.file is None or is_open(held.file) == small or _differs(held.file, linked)
         if changed:
             if small:

@@ -21,8 +21,9 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.chunks import ChunkTable, Source
 from atlas_viewer.field import DTYPES, Field, chunk_digest
-from pipeline.store.chunks import ChunkTable, Source
+from atlas_viewer.seal import seal_all
 
 FOLDER = "parts"
 _NAME = 24  # characters of a hash in the name of a part
@@ -126,6 +127,7 @@ class Part:
         own = self._pictures.close()
         for array in self._arrays:
             array.write(own)
+        seal_all(self.file)
         self.file.close()
         return self.parts.finish(self._path, salt=self.root)
 

@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.chunks import ChunkFiles, chunk_table
 from atlas_viewer.field import GENERAL, Group
-from pipeline.store.chunks import ChunkFiles, chunk_table
+from atlas_viewer.seal import seal_all, seal_file
 
 
 def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], None]) -> None:
@@ -24,6 +25,8 @@ def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], 
         for kind in format.SCHEMA:
             for group in kind.within(opened):
                 _copy(kind, group, file, chunks, advance)
+        seal_all(file)
+    seal_file(target)
 
 
 def _copy(kind: Group, group: h5py.Group, file: h5py.File, chunks: ChunkFiles, advance: Callable[[int], None]) -> None:

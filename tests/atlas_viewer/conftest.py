@@ -15,6 +15,7 @@ from atlas_viewer import format
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.evidence.scores import JUDGE, SCORES
 from atlas_viewer.field import write_picture
+from atlas_viewer.seal import seal_all, seal_file
 
 sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
@@ -121,6 +122,8 @@ def _write_atlas(
                 write_run(file, names[layer], layer, UNITS[layer], SIDES[layer])
         if generated:
             write_generated(file, names["fc8"], LABELS)
+        seal_all(file)
+    seal_file(path)
 
 
 def write_network(file: h5py.File, layers: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.evidence.memorisation import MEMORISATION
 from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
-from atlas_viewer.field import Field, write_picture
+from atlas_viewer.field import write_picture
 
 CODE = 7  # entries of a code
 PRIORS = ("toy", "toy <conv>")
@@ -67,9 +67,9 @@ def write_arrays(group: h5py.Group, index: list[int], samples: int, side: int, s
         field.write_digests(group, digests)
     activation = np.where(fine, generator.normal(60, 9, (units, samples)), np.nan)
     code = np.where(fine[..., None], generator.random((units, samples, CODE)), np.nan)
-    for name in ("code", "best_code"):
-        write_codes(RUN[name], group, code)
     arrays = {
+        "code": code,
+        "best_code": code,
         "unit": index,
         "activation": activation,
         "activation_float": activation + 0.25,
@@ -84,15 +84,6 @@ def write_arrays(group: h5py.Group, index: list[int], samples: int, side: int, s
     }
     for name, values in arrays.items():
         RUN[name].write(group, values)
-
-
-def write_codes(field: Field, group: h5py.Group, codes: np.ndarray) -> None:
-    """codes : (row, sample, entry)."""
-    stored = field.create(group, dict(zip(field.axes, codes.shape, strict=True)))
-    digests = np.zeros(codes.shape[:2], "u8")
-    for at in np.ndindex(*digests.shape):
-        digests[at] = write_picture(stored, at, field.encode(codes[at][None, None]))
-    field.write_digests(group, digests)
 
 
 def write_generated(file: h5py.File, key: str, labels: tuple[str, ...]) -> None:
@@ -127,8 +118,8 @@ def write_pairs(file: h5py.File, name: str, labels: tuple[str, ...]) -> None:
         picture = generator.integers(0, 255, (1, samples, side, side, 3), "u1")
         digests[item, 0] = write_picture(stored, (item, 0), field.encode(picture))
     field.write_digests(group, digests)
-    write_codes(COMBINATION["code"], group, generator.random((count, samples, CODE)))
     arrays = {
+        "code": generator.random((count, samples, CODE)),
         "member_unit": PAIRS,
         "member_label": [[labels[unit] for unit in pair] for pair in PAIRS],
         "member_weight": np.ones((count, 2)),

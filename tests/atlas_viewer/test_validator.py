@@ -10,6 +10,7 @@ from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
 from atlas_viewer.evidence.statistics import STATISTICS
+from atlas_viewer.field import Group
 from atlas_viewer.validator import check
 
 
@@ -143,14 +144,20 @@ def test_damage_is_named(damaged, name):
     assert any(expected in fault for fault in found), found
 
 
+def cut_to_two_units(group: h5py.Group, kind: Group) -> None:
+    """Replace every array of a group by its first two units."""
+    values = {field: group[field.name][:2] for field in kind.fields if field.axes[0] == "unit" and field.name in group}
+    for field in values:
+        del group[field.name]
+    for field, kept in values.items():
+        if not field.digest_of:
+            field.write(group, kept)
+
+
 def test_a_style_with_other_units_than_the_layer_is_named(damaged):
     def how(file: h5py.File) -> None:
         style = file["layers/conv1/ascent/sparse"]
-        for field in STYLE.fields:
-            if field.axes[0] == "unit" and field.name in style:
-                values = style[field.name][:2]
-                del style[field.name]
-                field.write(style, values)
+        cut_to_two_units(style, STYLE)
 
     assert "/layers/conv1/ascent/sparse: 2 units, expected 5 as in units/unit" in check(damaged(how))
 
@@ -160,11 +167,7 @@ def without_scale(file: h5py.File) -> None:
 
 
 def of_other_units(file: h5py.File) -> None:
-    for field in STATISTICS.fields:
-        if field.axes[0] == "unit" and field.name in file["layers/conv1/statistics"]:
-            values = file["layers/conv1/statistics"][field.name][:2]
-            del file["layers/conv1/statistics"][field.name]
-            field.write(file["layers/conv1/statistics"], values)
+    cut_to_two_units(file["layers/conv1/statistics"], STATISTICS)
 
 
 MINED_DAMAGES = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy as np
 
+from atlas_viewer.chunks import chunk_table
 from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
@@ -23,7 +24,6 @@ from pipeline.methods.tops.task import (
     mining_of,
     top_units,
 )
-from pipeline.store.chunks import chunk_table
 from pipeline.store.held import HeldAtlas, same_attributes
 from pipeline.store.merging import Merge, Writer
 from pipeline.store.parts import ChunkArray, Part
