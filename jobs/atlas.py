@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
-from jobs.estimate import describe
+from jobs.estimate import describe, shortage
 from jobs.execution import Execution
 from jobs.folder import merge_atlas, output, read_plan, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from pipeline.card import NetworkCard
-from pipeline.errors import RefusedDataset
+from pipeline.errors import OutputError, RefusedDataset
 from pipeline.methods.registry import METHODS, together
 from pipeline.methods.tops.task import without_refused
 from pipeline.plan import Plan
@@ -50,6 +50,9 @@ def atlas(config: DictConfig) -> int:
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
         before = read_plan(asked.out)
         plan = together(before, plan)
+        short = shortage(plan, asked.out, 0) if asked.check_disk else None
+        if short is not None:
+            raise OutputError(short)
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)

@@ -34,6 +34,7 @@ class AtlasRequest:
     out: Path
     plan_only: bool
     pages: bool
+    check_disk: bool
 
     def section(self, method: str) -> Any:
         """What a method's `read` returned; None if the method is not requested."""
@@ -52,6 +53,7 @@ def read_request(config: DictConfig) -> AtlasRequest:
         out=read_out(config),
         plan_only=read_flag(config, "plan"),
         pages=read_flag(config, "pages"),
+        check_disk=read_flag(config, "check_disk"),
     )
 
 
