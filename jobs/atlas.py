@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from jobs.cluster import on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
-from jobs.estimate import describe
+from jobs.estimate import describe, shortage
 from jobs.execution import Execution
 from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stored_work, write_plan
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from jobs.visibility import seen_by_nodes
 from pipeline.card import NetworkCard
-from pipeline.errors import RefusedDataset
+from pipeline.errors import OutputError, RefusedDataset
 from pipeline.methods.registry import METHODS, together
 from pipeline.methods.tops.task import without_refused
 from pipeline.plan import Plan
@@ -52,6 +52,9 @@ def atlas(config: DictConfig) -> int:
         plan = together(before, plan)
         if before is not None and before.record() != plan.record():
             merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
+        short = shortage(plan, asked.out, 0) if asked.check_disk else None
+        if short is not None:
+            raise OutputError(short)
         write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)

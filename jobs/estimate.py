@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,32 +14,102 @@ from pipeline.methods.method import Estimate
 from pipeline.methods.registry import METHODS
 from pipeline.plan import Plan
 from pipeline.settings import ClusterSettings, DeviceSettings
+from pipeline.task import Task
+
+MERGE_SECONDS = 4e-4  # of a picture, on the machine that runs the command
+PAGE_SECONDS, PAGE_BYTES = 0.3, 200_000  # of a unit's page with its pictures, on one core
+SHARDS_SHARE = 0.2  # of the new bytes, the part that lies in shards at most before it is merged
+CERTAIN = 0.7  # share of an estimate that is needed for certain
+
+
+@dataclass(frozen=True)
+class Space:
+    """Bytes that a plan needs on disk.
+
+    atlas : that it adds to atlas.h5.
+    shards : that lie beside it at most.
+    pages : of its pages.
+    """
+
+    atlas: int
+    shards: int
+    pages: int
+
+    @property
+    def together(self) -> int:
+        return self.atlas + self.shards + self.pages
 
 
 def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: Path) -> str:
-    """A table of units, pictures, tasks, estimated time and bytes of a plan, a line for each layer and setting."""
-    lines = [
-        f"{plan.card.name}@{plan.card.digest[:12]} into {out}/",
-        f"{'layer':24} {'setting':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'time':>9} {'bytes':>9}",
-    ]
-    estimates = [
-        estimate
-        for method in METHODS
-        for estimate in method.estimate(plan, next(method.stages(open_work(plan, out)), ()))
-    ]
+    """A table of what is left of a plan: units, pictures, tasks, time and bytes of each layer and setting."""
+    estimates = estimate(plan, out)
+    lines = [f"{plan.card.name}@{plan.card.digest[:12]} into {out}/"]
+    if not estimates:
+        return f"{lines[0]}\nnothing is left to compute"
+    lines.append(
+        f"{'layer':24} {'setting':16} {'units':>6} {'pictures':>9} {'tasks':>6} {'size':>9} {'time':>9} {'bytes':>9}"
+    )
     lines += map(_line, estimates)
-    seconds = sum(estimate.seconds for estimate in estimates)
+    seconds = sum(one.seconds for one in estimates)
     workers = 1 if cluster.kind == "serial" else cluster.workers
     shared = "" if workers is None else f", {tqdm.format_interval(seconds / workers)} with {workers} workers"
     units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
-    lines.append(
-        f"units: {units}; tasks: {sum(estimate.tasks for estimate in estimates)}; pictures: "
-        f"{sum(estimate.results for estimate in estimates if estimate.size is not None)}; about "
-        f"{tqdm.format_interval(seconds)} of one {device.kind} worker{shared}; about "
-        f"{_bytes(sum(estimate.bytes for estimate in estimates))} in atlas.h5 and as much in shards, "
-        f"{_bytes(_free(out))} free"
+    pictures = sum(one.results for one in estimates if one.size is not None)
+    space = _space(plan, estimates)
+    lines += [
+        f"units: {units}; tasks: {sum(one.tasks for one in estimates)}; pictures: {pictures}; about "
+        f"{tqdm.format_interval(seconds)} of one {device.kind} worker{shared}",
+        f"and on this machine about {tqdm.format_interval(MERGE_SECONDS * sum(one.results for one in estimates))} of "
+        f"merging and {tqdm.format_interval(PAGE_SECONDS * units)} of one core for the pages",
+        f"disk: about {_bytes(space.atlas)} in atlas.h5, at most {_bytes(space.shards)} of shards beside it, "
+        f"{_bytes(space.pages)} of pages; {_bytes(_free(out))} free",
+    ]
+    short = _shortage(space, out, 0)
+    return "\n".join([*lines, *(() if short is None else (f"warning: {short}",))])
+
+
+def estimate(plan: Plan, out: Path) -> list[Estimate]:
+    """Lines for what is left to compute of a plan, as far as the results in its folder show."""
+    work = open_work(plan, out)
+    stored = {path.stem for path in work.shards.folder.glob("[0-9a-f][0-9a-f]/*.shard")}
+    lines: list[Estimate] = []
+    for method in METHODS:
+        stages = [_left(tasks, stored) for tasks in method.stages(work)]
+        left = [task for tasks in stages for task in tasks]
+        if left or not stages:  # without a stage it waits for the results of another method
+            lines += [line for line in method.estimate(plan, left) if line.tasks]
+    return lines
+
+
+def shortage(plan: Plan, out: Path, held: int) -> str | None:
+    """One line if the disk clearly has too little space for what is left of a plan; None if it may suffice.
+
+    held : bytes of the present atlas that a merge writes once more before it removes them.
+    """
+    return _shortage(_space(plan, estimate(plan, out)), out, held)
+
+
+def _shortage(space: Space, out: Path, held: int) -> str | None:
+    free = _free(out)
+    if CERTAIN * space.together + held <= free:
+        return None
+    again = f", {_bytes(held)} of the present atlas once more" if held else ""
+    return (
+        f"{out}: needs about {_bytes(space.together + held)} of disk ({_bytes(space.atlas)} in atlas.h5, "
+        f"{_bytes(space.shards)} of shards beside it, {_bytes(space.pages)} of pages{again}), and {_bytes(free)} are "
+        "free; free space, ask for less, choose another folder with OUT=…, or go on with check_disk=false"
     )
-    return "\n".join(lines)
+
+
+def _left(tasks: Sequence[Task], stored: set[str]) -> list[Task]:
+    return [task for task in tasks if task.id not in stored] if stored else list(tasks)
+
+
+def _space(plan: Plan, estimates: Sequence[Estimate]) -> Space:
+    units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
+    atlas = sum(one.bytes for one in estimates)
+    shards = int(SHARDS_SHARE * atlas) + sum(one.beside for one in estimates)
+    return Space(atlas, shards, units * PAGE_BYTES if estimates else 0)
 
 
 def _line(estimate: Estimate) -> str:

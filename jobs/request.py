@@ -35,6 +35,7 @@ class AtlasRequest:
     plan_only: bool
     pages: bool
     retry_failed: bool
+    check_disk: bool
 
     def section(self, method: str) -> Any:
         """What a method's `read` returned; None if the method is not requested."""
@@ -54,6 +55,7 @@ def read_request(config: DictConfig) -> AtlasRequest:
         plan_only=read_flag(config, "plan"),
         pages=read_flag(config, "pages"),
         retry_failed=read_flag(config, "retry_failed"),
+        check_disk=read_flag(config, "check_disk"),
     )
 
 

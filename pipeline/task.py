@@ -11,7 +11,11 @@ from pipeline.records import Record, record_digest
 from pipeline.settings import DeviceSettings
 
 PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
-DEFLATED_SHARE = 0.75  # size of synthesized pictures after deflate, as a share of the raw pixels
+# What estimates assume. These numbers cut no tasks, unlike `DeviceSettings.macs_per_second`, which tasks record.
+SPEED = {"cpu": 4.5e10, "cuda": 5.0e12}  # multiply-accumulates a second: a core, measured on CaffeNet's shape; assumed
+PER_STEP = {"cpu": 4e-5, "cuda": 2e-6}  # seconds of a step of one image besides these
+PER_VALUE = {"cpu": 3e-8, "cuda": 1e-10}  # seconds that a step takes for each value of the image: blur, norms, clipping
+DEFLATED_SHARE = 0.5  # size of synthesized pictures after deflate, as a share of the raw pixels
 
 
 class Task(ABC):

@@ -28,6 +28,7 @@ class Estimate:
     seconds : estimated time on one worker.
     size : height and width of a picture in pixels, or None.
     bytes : size in the atlas.
+    beside : size of what lies beside the atlas until the method has ended.
     note : what else is computed.
     """
 
@@ -39,6 +40,7 @@ class Estimate:
     seconds: float
     size: tuple[int, int] | None = None
     bytes: int = 0
+    beside: int = 0
     note: str = ""
 
 
@@ -106,7 +108,10 @@ class Method(ABC):
         """Yield the tasks stage by stage. Each stage is computed before the next one is requested."""
 
     def estimate(self, plan: Plan, tasks: Sequence[Task]) -> Iterable[Estimate]:
-        """Estimate the cost of the method's part of a plan. tasks : those that follow from the plan alone."""
+        """Estimate the cost of what is left of the method's part of a plan.
+
+        tasks : those to compute, as far as stored results allow to cut them.
+        """
         return ()
 
     def described(self, one: Any) -> Record:

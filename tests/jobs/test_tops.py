@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from atlas_viewer.validator import check
+from jobs import estimate
 from jobs.atlas import atlas
 from jobs.console import compose_config
 from jobs.folder import read_plan
@@ -86,6 +87,36 @@ def test_an_atlas_without_its_shards_is_added_to_and_nothing_that_it_holds_is_co
     (added,) = (path for path in set((out / "log").iterdir()) - logs if '"event": "stored"' in path.read_text())
     assert added.read_text().count('"event": "stored"') == 2  # the second sample of two layers
     assert not list((out / "shards").rglob("*.shard"))
+
+
+def test_a_plan_has_a_line_for_the_pass_its_images_and_its_back_projections(tmp_path, capsys):
+    assert make(tmp_path / "out", *DRAWINGS, "plan=true", "methods=[tops]") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {" ".join(line.split()[2:4]): line.split()[4:] for line in lines if line.startswith("all layers")}
+    assert rows["best images"][:3] == ["10", "120", "3"]
+    assert rows["back-projections 10"][0] == str(4 * 4 * 3 + 6 * 4)  # three rules for windows, one for whole images
+    assert "dataset images" in rows
+    assert all(len(row) >= 3 and row[-1].endswith("B") for row in rows.values())
+    assert any(line.startswith("disk: about") and "of shards beside it" in line for line in lines)
+
+
+def test_a_plan_of_a_finished_atlas_has_nothing_left(drawn, capsys):
+    assert make(drawn, *DRAWINGS, "plan=true") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["nothing is left to compute"]
+    assert make(drawn, *DRAWINGS, "plan=true", units="units=[conv3:0-3,fc8:0-5,pool2:1]") == 0
+    said = capsys.readouterr().out
+    assert "best images" not in said and "back-projections" in said and "pool2" in said
+
+
+def test_a_plan_that_does_not_fit_the_disk_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(estimate, "_free", lambda out: 1_000_000)
+    assert make(tmp_path / "out", *DRAWINGS, "plan=true") == 0
+    assert "warning: " in capsys.readouterr().out
+    with pytest.raises(OutputError, match=r"/out: needs about .*, and 1\.00MB are free; .* check_disk=false"):
+        make(tmp_path / "out", *DRAWINGS)
+    assert not (tmp_path / "out" / "plan.json").exists() and not (tmp_path / "out" / "shards").exists()
+    few = ["methods=[ascent]", "style.noise.max_iter=2", "check_disk=false"]
+    assert make(tmp_path / "out", *few, units="units=[fc8:0]") == 0
 
 
 def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(drawn, tmp_path):

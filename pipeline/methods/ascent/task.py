@@ -12,7 +12,7 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, PER_STEP, PER_VALUE, SPEED, Sizes, Task, blocks
 from pipeline.work import Work
 
 ASCENT_REVISION = 2  # raise it when the numbers that gradient ascent computes change
@@ -43,7 +43,8 @@ class AscentTask(Task):
 
     @property
     def seconds(self) -> float:
-        return self.macs / self.style.device.macs_per_second
+        kind, steps = self.style.device.kind, self.count * self.style.style.max_iter
+        return self.macs / SPEED[kind] + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -103,13 +104,16 @@ class Ascent(Method):
                 chosen = [task for task in tasks if task.layer == layer.name and task.style.name in group]
                 size = layer.picture(plan.settings[self.name][group[0]].ascent.canvas, plan.card.image)
                 pictures = sum(task.count for task in chosen)
+                steps = sum(task.count * task.style.style.max_iter for task in chosen)
+                values = steps * size[0] * size[1] * len(plan.card.order)
                 yield Estimate(
                     layer=layer.name,
                     name=title,
-                    units=len(plan.layer_units(layer.name)),
+                    units=len({unit for task in chosen for unit in task.units}),
                     results=pictures,
                     tasks=len(chosen),
-                    seconds=sum(task.seconds for task in chosen),
+                    seconds=sum(task.seconds for task in chosen)
+                    + values * max((PER_VALUE[task.style.device.kind] for task in chosen), default=0.0),
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )

@@ -16,7 +16,7 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, PER_STEP, SPEED, Sizes, Task, blocks
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
@@ -52,7 +52,8 @@ class DgnTask(Task):
 
     @property
     def seconds(self) -> float:
-        return self.macs / self.run.device.macs_per_second
+        kind, steps = self.run.device.kind, self.count * self.run.settings.iterations
+        return self.macs / SPEED[kind] + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -146,7 +147,7 @@ class Dgn(Method):
             lines = [(name, [name]) for name in names if name not in swept]
             for title, group in [*lines, *([(f"sweep of {len(swept)}", swept)] if swept else [])]:
                 chosen = [task for task in tasks if task.layer == layer.name and task.run.name in group]
-                units = len(plan.layer_units(layer.name))
+                units = len({item for task in chosen for item in task.items})
                 yield _estimate(plan, layer, title, units, chosen, plan.settings[self.name][group[0]])
 
 
@@ -162,8 +163,9 @@ class Combinations(Method):
         yield open_tasks(work, work.stage(self.name, [task for tasks in sets.values() for task in tasks]))
 
     def estimate(self, plan: Plan, tasks: Sequence[DgnTask]) -> Iterable[Estimate]:
-        for name, chosen in combination_tasks(plan).items():
-            asked = plan.settings[self.name][name]
+        left = {task.id for task in tasks}
+        for name, cut in combination_tasks(plan).items():
+            asked, chosen = plan.settings[self.name][name], [task for task in cut if task.id in left]
             layer = plan.card.layer(asked.layer)
             yield _estimate(plan, layer, name, len(asked.items), chosen, asked.run, iterates=1)
 

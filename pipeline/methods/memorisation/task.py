@@ -14,7 +14,7 @@ from pipeline.plan import Plan
 from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
 from pipeline.settings import DeviceSettings
-from pipeline.task import Task
+from pipeline.task import SPEED, Task
 from pipeline.work import Work
 
 MEMORISATION_REVISION = 1  # raise it when the numbers that the test computes change
@@ -57,7 +57,7 @@ class MemorisationTask(Task):
 
     @property
     def seconds(self) -> float:
-        return self.macs / self.device.macs_per_second
+        return self.macs / SPEED[self.device.kind]
 
     @property
     def words(self) -> str:
@@ -119,7 +119,7 @@ class Memorisation(Method):
                 units=classes,
                 results=0,
                 tasks=classes,
-                seconds=classes * class_macs(plan) / _mining(plan).device.macs_per_second,
+                seconds=classes * class_macs(plan) / SPEED[_mining(plan).device.kind],
                 note="and the nearest real images",
             )
 

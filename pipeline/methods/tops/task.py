@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,19 @@ from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
 from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
-from pipeline.task import DEFLATED_SHARE, Sizes, Task, blocks
+from pipeline.task import SPEED, Sizes, Task, blocks
 from pipeline.work import Work
 
 MINE_REVISION = 3  # raise it when the numbers that mining computes change
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
+# What estimates assume, measured on CaffeNet's shape and photos.
+MINING_SHARE = 1.6  # time of forward pass and readings, as a share of the forward pass
+DECODE_SECONDS = 0.004  # of a photo of ImageNet's size
+IMAGE_SECONDS = 0.01  # to decode a photo and to deflate its pixels
+PROJECTION_SECONDS = 0.01  # of a back-projection besides its multiply-accumulates
+PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
 # How skipped images were explained by versions that took a fault of the machine for one of the image.
@@ -53,7 +60,7 @@ class MineTask(Task):
 
     @property
     def seconds(self) -> float:
-        return self.macs / self.mining.device.macs_per_second
+        return MINING_SHARE * self.macs / SPEED[self.mining.device.kind] + DECODE_SECONDS * self.count
 
     @property
     def words(self) -> str:
@@ -101,7 +108,7 @@ class ImagesTask(Task):
 
     @property
     def seconds(self) -> float:
-        return 0.01 * len(self.numbers)
+        return IMAGE_SECONDS * len(self.numbers)
 
     @property
     def words(self) -> str:
@@ -143,7 +150,8 @@ class BackprojectTask(Task):
 
     @property
     def seconds(self) -> float:
-        return self.macs / self.mining.device.macs_per_second
+        besides = PROJECTION_SECONDS * self.count * len(self.rules)
+        return self.macs / SPEED[self.mining.device.kind] + besides
 
     @property
     def words(self) -> str:
@@ -241,18 +249,37 @@ class Tops(Method):
             work.notes.append(f"best images are incomplete: {missing} failed; the same command tries again")
             return None
 
-    def estimate(self, plan: Plan, tasks: Sequence[MineTask]) -> Iterable[Estimate]:
-        for mining in plan.of(self.name).values():
-            units = [len(chosen) for chosen in plan.method_parts(self.name).values()]
+    def estimate(self, plan: Plan, tasks: Sequence[Task]) -> Iterable[Estimate]:
+        mining, blocks_left = mining_of(plan), [task for task in tasks if isinstance(task, MineTask)]
+        if mining is None:
+            return
+        units, found = sum(len(top_units(plan, layer.name)) for layer in plan.layers()), tasks
+        if blocks_left:
             yield Estimate(
                 layer="all layers",
                 name="best images",
-                units=sum(units),
-                results=mining.dataset.images,
-                tasks=len(tasks),
-                seconds=sum(task.seconds for task in tasks),
-                bytes=_bytes(plan, mining),
-                note="and back-projections of the best images",
+                units=units,
+                results=sum(task.count for task in blocks_left),
+                tasks=len(blocks_left),
+                seconds=sum(task.seconds for task in blocks_left),
+                bytes=units * _unit_bytes(mining),
+                beside=_beside(plan, mining),
+            )
+            number = expected_images(plan)
+            if mining.tops.pixels == "stored":
+                yield _image_estimate(plan, number, -(-number // IMAGES_PER_TASK))
+            every = {layer.name: _any_hits(plan, layer) for layer in plan.layers()}
+            found = backproject_tasks(plan, every)
+        projections = [task for task in found if isinstance(task, BackprojectTask)]
+        if projections:
+            yield Estimate(
+                layer="all layers",
+                name="back-projections",
+                units=sum(len(task.units) for task in projections),
+                results=sum(task.count * len(task.rules) for task in projections),
+                tasks=len(projections),
+                seconds=sum(task.seconds for task in projections),
+                bytes=int(sum(_projection_values(plan, task) for task in projections) * PROJECTION_SHARE),
             )
 
 
@@ -268,6 +295,10 @@ class Images(Method):
             held = self.part("held").held_pixels(work.atlas)
             hits, others = (sorted({*numbers} - held) for numbers in (result.numbers, work.images))
             yield work.with_images(work.stage(self.name, image_tasks(work.plan, hits, others)))
+
+    def estimate(self, plan: Plan, tasks: Sequence[ImagesTask]) -> Iterable[Estimate]:
+        if tasks:
+            yield _image_estimate(plan, sum(task.count for task in tasks), len(tasks))
 
 
 @dataclass(frozen=True)
@@ -392,13 +423,58 @@ def _sees_all(card: NetworkCard, layer: LayerCard) -> bool:
     return (bottom - top) * (right - left) >= _NEARLY_WHOLE * card.height * card.width
 
 
-def _bytes(plan: Plan, mining: MiningRecord) -> int:
-    """An upper limit of the bytes of the hit images and of the back-projections."""
-    (height, width), tops = plan.card.image, mining.tops
-    units = {layer.name: len(top_units(plan, layer.name)) for layer in plan.layers()}
-    hits = tops.k * sum(units.values())
-    total = min(mining.dataset.images, 4 * hits) * height * width * 3 if tops.pixels == "stored" else 0
-    for layer in plan.layers():
-        rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
-        total += tops.k * len(layer_rules(plan, layer)) * units[layer.name] * rows * columns * 3
-    return int(total * DEFLATED_SHARE)
+def expected_images(plan: Plan) -> int:
+    """About how many images of the dataset are hits, if hits fell on images at random; they fall on fewer."""
+    mining = mining_of(plan)
+    tops, images = mining.tops, mining.dataset.images
+    kinds = 1 + tops.smallest + tops.quantiles
+    hits = tops.k * kinds * sum(len(top_units(plan, layer.name)) for layer in plan.layers())
+    return math.ceil(images * -math.expm1(-hits / images))
+
+
+def _any_hits(plan: Plan, layer: LayerCard) -> dict[int, list[Hit]]:
+    """As many hits as the requested units of a layer will have, of no image."""
+    k = min(mining_of(plan).tops.k, mining_of(plan).dataset.images)
+    return {unit: [(unit, 0, 0, 0, 0.0)] * k for unit in top_units(plan, layer.name)}
+
+
+def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
+    height, width = plan.card.image
+    return Estimate(
+        layer="all layers",
+        name="dataset images",
+        units=0,
+        results=images,
+        tasks=tasks,
+        seconds=images * IMAGE_SECONDS,
+        bytes=int(images * height * width * 3 * PHOTO_SHARE),
+    )
+
+
+def _projection_values(plan: Plan, task: BackprojectTask) -> int:
+    layer = plan.card.layer(task.layer)
+    rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
+    return task.count * len(task.rules) * rows * columns * 3
+
+
+def _unit_bytes(mining: MiningRecord) -> int:
+    """Bytes of a unit's hits and statistics: its means over classes, and what a unit of CaffeNet has besides."""
+    return 4 * len(mining.dataset.classes) + 60 * mining.tops.k + 800
+
+
+def _beside(plan: Plan, mining: MiningRecord) -> int:
+    """The blocks of the pass, and the results of all layers.
+
+    Images in folders come class by class, others perhaps in random order, and then many classes occur in a block.
+    A block has, for each unit, about 4 bytes for each class that occurs in it and for each image of the sample, and 240
+    bytes besides.
+    """
+    dataset = mining.dataset
+    units = sum(layer.channels for layer in plan.card.layers if layer.has_units)
+    count, classes = -(-dataset.images // dataset.block), len(dataset.classes)
+    size = min(dataset.block, dataset.images)
+    present = classes * -math.expm1(-size / classes) if classes else 0
+    if dataset.kind in ("folder", "imagenet"):
+        present = min(present, 1 + size * classes / dataset.images)
+    sample = min(mining.tops.sample, dataset.images) / count
+    return int(units * (count * (4 * present + 4 * sample + 240) + _unit_bytes(mining)))
