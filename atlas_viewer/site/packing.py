@@ -19,7 +19,7 @@ MARGIN = 2  # pixels around each picture, repeating its edge, so that scaling mi
 FULL_QUALITY = 90
 SWITCHES = {"stretched": "colours", "last": "iterate", "raw": "form"}  # of the page, by the first of the forms
 QUALITY = 70  # of WebP …
-BYTES_PER_PIXEL = 0.08  # … unless the file would exceed this: then the quality of the share of bytes that is left
+BYTES_PER_PIXEL = 0.07  # … unless the file would exceed this: then the quality of the share of bytes that is left
 LOWER = ((0.85, 56), (0.74, 44), (0.63, 34), (0.52, 24), (0.0, 16))
 
 

@@ -1,4 +1,4 @@
-"""Time, bytes, files and memory of the pages of an atlas of CaffeNet's shape.
+"""Time, bytes and files of the pages of an atlas of CaffeNet's shape.
 
 Its pictures are a few real ones, stored once and shown again and again through virtual datasets, so that the atlas of
 10,568 units takes a few hundred megabytes and reading it costs what reading a real one costs, except for the disk.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import resource
 import tarfile
 import tempfile
 import time
@@ -321,7 +320,6 @@ def measure(short: bool, images: str | None = None) -> Figures:
         figures.add("a unit", summary.bytes / units / 1e3, "kB")
         figures.add("files", summary.files, "")
         figures.add("all bytes", summary.bytes / 1e9, "GB")
-        figures.add("largest process", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, "MB")
         seconds, _ = _timed(atlas, out)
         figures.add("again, unchanged", seconds, "s")
         _change(atlas)
