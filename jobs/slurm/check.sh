@@ -6,7 +6,8 @@
 # 1. three nodes compute an atlas              4. two jobs share three nodes
 # 2. a node is drained and the job requeued    5. a request that cannot be done is refused, and not tried again
 # 3. a job meets its time limit, and goes on   6. a node dies under the job
-# Each atlas must have the bytes of a serial run.
+# Each atlas must have the bytes of a serial run. CHECKS="limited died" runs some of them: three_nodes, drained, limited,
+# together, refused, died.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=$(realpath -s "${1:-.venv/bin/python}")
@@ -91,62 +92,78 @@ say "serial runs, for comparison"
 "$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial" "${SMALL[@]}" 2>/dev/null
 "$PYTHON" -m jobs.atlas cluster=serial "out=$WORK/serial-long" "${LONG[@]}" 2>/dev/null
 
-say "1. three nodes, a folder with a name of all kinds"
-out="$WORK/one, \$two 100%"
-job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=30 "${SMALL[@]}")
-ended "$job" 600; all_done "$out" "$job"; same "$out" "$WORK/serial"
-said "$out" "$job"
+three_nodes() {
+  say "1. three nodes, a folder with a name of all kinds"
+  out="$WORK/one, \$two 100%"
+  job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=30 "${SMALL[@]}")
+  ended "$job" 600; all_done "$out" "$job"; same "$out" "$WORK/serial"
+  said "$out" "$job"
+}
 
-say "2. a node is drained, and the job requeued in the middle"
-out=$WORK/drained
-job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
-until [ "$(shards "$out")" -ge 4 ]; do sleep 1; done
-scontrol update nodename=n3 state=drain reason=check
-before=$(shards "$out")
-scontrol requeue "$job"
-say "after $before shards: n3 is $(sinfo -h -n n3 -o %T), job $job is $(state "$job")"
-ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
-said "$out" "$job"
-said "$out" "$job" | grep -q "run 2: 3 nodes: n1, n2, n4" || fail "the second run did not leave n3 out"
-scontrol update nodename=n3 state=resume
+drained() {
+  say "2. a node is drained, and the job requeued in the middle"
+  out=$WORK/drained
+  job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+  until [ "$(shards "$out")" -ge 4 ]; do sleep 1; done
+  scontrol update nodename=n3 state=drain reason=check
+  before=$(shards "$out")
+  scontrol requeue "$job"
+  say "after $before shards: n3 is $(sinfo -h -n n3 -o %T), job $job is $(state "$job")"
+  ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+  said "$out" "$job"
+  said "$out" "$job" | grep -q "run 2: 3 nodes: n1, n2, n4" || fail "the second run did not leave n3 out"
+  scontrol update nodename=n3 state=resume
+}
 
-say "3. a time limit of three minutes, told 100 seconds before"
-out=$WORK/limited
-job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=3 --signal=B:USR1@100 "${LONG[@]}")
-ended "$job" 3600; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
-said "$out" "$job"
-said "$out" "$job" | grep -q "run 2: " || fail "it met no limit; raise ITERATIONS"
+limited() {
+  say "3. a time limit of three minutes, told a minute before"
+  out=$WORK/limited
+  job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=3 --signal=B:USR1@60 "${LONG[@]}")
+  ended "$job" 3600; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+  said "$out" "$job"
+  said "$out" "$job" | grep -q "run 2: " || fail "it met no limit; raise ITERATIONS"
+}
 
-say "4. two jobs at once on the same nodes"
-first=$(submit "$WORK/a" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
-second=$(submit "$WORK/b" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
-until [ "$(shards "$WORK/a")" -ge 1 ] && [ "$(shards "$WORK/b")" -ge 1 ]; do sleep 1; done
-squeue -h -o "job %i %T on %N" --jobs="$first,$second"
-ended "$first" 1800; ended "$second" 1800
-for pair in "a $first" "b $second"; do
-  set -- $pair
-  all_done "$WORK/$1" "$2"; same "$WORK/$1" "$WORK/serial-long"
+together() {
+  say "4. two jobs at once on the same nodes"
+  first=$(submit "$WORK/a" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+  second=$(submit "$WORK/b" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+  until [ "$(shards "$WORK/a")" -ge 1 ] && [ "$(shards "$WORK/b")" -ge 1 ]; do sleep 1; done
+  squeue -h -o "job %i %T on %N" --jobs="$first,$second"
+  ended "$first" 1800; ended "$second" 1800
+  for pair in "a $first" "b $second"; do
+    set -- $pair
+    all_done "$WORK/$1" "$2"; same "$WORK/$1" "$WORK/serial-long"
+  done
+  said "$WORK/b" "$second"
+}
+
+refused() {
+  say "5. what cannot be done"
+  "$PYTHON" -m jobs.slurm "out=$WORK/refused" samples=many tops.kk=1 && fail "it was submitted"
+  job=$(submit "$WORK/refused" --nodes=2 --time=30 "units=[covn1]")
+  ended "$job" 300
+  [ "$(code "$job")" = 2 ] || fail "it ended with $(code "$job")"
+  said "$WORK/refused" "$job"
+}
+
+died() {
+  say "6. a node dies under the job"
+  out=$WORK/died
+  job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
+  until [ "$(shards "$out")" -ge 3 ]; do sleep 1; done
+  kill -9 "${NODE_PID[3]}"
+  for folder in /proc/[0-9]*; do
+    if grep -qsz "^SLURMD_NODENAME=n3$" "$folder/environ" && grep -qsz "^SLURM_JOB_ID=$job$" "$folder/environ"; then
+      kill -9 "${folder#/proc/}" 2>/dev/null || true
+    fi
+  done
+  say "after $(shards "$out") shards, everything on n3 is gone"
+  ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
+  said "$out" "$job"
+}
+
+for one in ${CHECKS:-three_nodes drained limited together refused died}; do
+  "$one"
 done
-said "$WORK/b" "$second"
-
-say "5. what cannot be done"
-"$PYTHON" -m jobs.slurm "out=$WORK/refused" samples=many tops.kk=1 && fail "it was submitted"
-job=$(submit "$WORK/refused" --nodes=2 --time=30 "units=[covn1]")
-ended "$job" 300
-[ "$(code "$job")" = 2 ] || fail "it ended with $(code "$job")"
-said "$WORK/refused" "$job"
-
-say "6. a node dies under the job"
-out=$WORK/died
-job=$(submit "$out" --nodes=3 --cpus-per-task=2 --time=60 "${LONG[@]}")
-until [ "$(shards "$out")" -ge 3 ]; do sleep 1; done
-kill -9 "${NODE_PID[3]}"
-for folder in /proc/[0-9]*; do
-  if grep -qsz "^SLURMD_NODENAME=n3$" "$folder/environ" && grep -qsz "^SLURM_JOB_ID=$job$" "$folder/environ"; then
-    kill -9 "${folder#/proc/}" 2>/dev/null || true
-  fi
-done
-say "after $(shards "$out") shards, everything on n3 is gone"
-ended "$job" 1800; all_done "$out" "$job"; same "$out" "$WORK/serial-long"
-said "$out" "$job"
 say "all is well"
