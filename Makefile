@@ -21,7 +21,7 @@ DATASET_IS = $(if $(DATASET),dataset=$(DATASET))
 OUT_IS = $(if $(OUT),'out="$(OUT)"')
 JUDGE_IS = $(if $(JUDGE),model@judge=$(JUDGE))
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo test test-slow test-gpu lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels prior doodlenet tinynet bench zoo fuzz test test-slow test-gpu lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -78,6 +78,9 @@ bench: .venv/test ## measure speed and memory, one question per file in jobs/ben
 
 zoo: .venv-zoo/zoo ## open and check many architectures with random weights, write docs/networks.md: ARGS="swin vgg" for some
 	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGS)
+
+fuzz: .venv/test ## read damaged and hostile files of every kind, keep what hangs or crashes in .fuzz: ARGS="cases=1000 kinds=mean,torch"
+	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
 	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 LONGEST_MESSAGE = 2000  # letters: more than any message needs, unless it repeats what a damaged file or a user gave
 LONGEST_NAME = 200  # letters of a name that nearest names are sought for: the search is quadratic
 

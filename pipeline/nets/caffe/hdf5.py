@@ -33,8 +33,7 @@ def read_hdf5(path: Path) -> dict[str, tuple[np.ndarray | None, ...]]:
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"weights {path}: cut short or damaged ({path.stat().st_size} bytes; {reason}); "
-            "fetch the file again"
+            f"weights {path}: cut short or damaged ({path.stat().st_size} bytes; {reason}); fetch the file again"
         ) from None
     if not layers:
         raise WeightsError(f"weights {path}: no layer in it has weights; give a snapshot of a trained network")

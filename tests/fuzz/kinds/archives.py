@@ -39,7 +39,11 @@ class Archives(Kind):
                     entry = tarfile.TarInfo(name if form != tarfile.USTAR_FORMAT else name[-90:])
                     entry.size = len(data)
                     archive.addfile(entry, io.BytesIO(data))
-                for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "6.png"), (tarfile.CHRTYPE, "")):
+                for kind, target in (
+                    (tarfile.SYMTYPE, "/etc/passwd"),
+                    (tarfile.LNKTYPE, "6.png"),
+                    (tarfile.CHRTYPE, ""),
+                ):
                     entry = tarfile.TarInfo(f"link{kind.decode()}.png")
                     entry.type, entry.linkname = kind, target
                     archive.addfile(entry)

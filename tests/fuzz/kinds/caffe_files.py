@@ -66,7 +66,7 @@ DEFINITIONS = (_CURRENT, _SECOND, _FIRST, _FURTHER)
 class Definitions(Kind):
     """Definitions, as for a layer table: without weights."""
 
-    costly = 2.0
+    costly = 3.0
 
     def make_seeds(self) -> list[str]:
         return [*DEFINITIONS]
@@ -96,10 +96,14 @@ class Caffemodels(Kind):
                 for dims in (shape, shape[:1]):
                     blob = layer.blobs.add()
                     blob.shape.dim.extend(dims)
-                    (blob.data if kind == "<f4" else blob.double_data).append(draw.normal(size=dims).astype(kind).tobytes())
+                    (blob.data if kind == "<f4" else blob.double_data).append(
+                        draw.normal(size=dims).astype(kind).tobytes()
+                    )
             made.append(net.SerializeToString())
         old = NetParameter()
-        blob = old.layers.add(name="conv", bottom=["data"], top=["conv"]).blobs.add(num=1, channels=2, height=3, width=1)
+        blob = old.layers.add(name="conv", bottom=["data"], top=["conv"]).blobs.add(
+            num=1, channels=2, height=3, width=1
+        )
         blob.data.append(np.ones(6, "<f4").tobytes())
         made.append(old.SerializeToString())
         return made

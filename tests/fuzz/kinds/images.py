@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -38,7 +39,8 @@ class Images(Kind):
         for name in formats:
             for mode in ("RGB", "L") if name in ("BLP", "ICNS") else modes:
                 file = io.BytesIO()
-                with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                with warnings.catch_warnings(), suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    warnings.simplefilter("ignore")  # about formats that Pillow will drop
                     modes[mode].save(file, name)
                     made.append(file.getvalue())
         for form, more in (("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),

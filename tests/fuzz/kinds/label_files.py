@@ -49,7 +49,9 @@ class _Texts(Kind):
         if random.random() < 0.6:
             data = mutated_text(text, self.seeds, random).encode()
         else:
-            data = mutated(text.encode(random.choice(("utf-8", "utf-8", "utf-16", "utf-8-sig"))), [b"\xff\xfe{"], random)
+            data = mutated(
+                text.encode(random.choice(("utf-8", "utf-8", "utf-16", "utf-8-sig"))), [b"\xff\xfe{"], random
+            )
         return random.choice(_SUFFIXES).encode() + b"\0" + data
 
 
@@ -70,6 +72,7 @@ class Lists(_Texts):
     """Lists of images, whose names must not lead out of their folder."""
 
     texts = _LISTS
+    costly = 2.0
 
     def case(self, random: random.Random) -> bytes:
         if random.random() < 0.2:

@@ -31,7 +31,11 @@ class Plans(Kind):
                 ("decay", "blur_radius", "small_val_percentile", "small_norm_percentile", "px_benefit_percentile"), 0.0
             )
         }
-        return [empty, {**empty, "parts": [["ascent", "conv1", "plain", 0, [[0, 20]]]], "settings": {"ascent": {"plain": style}}}, *self._asked(card)]
+        return [
+            empty,
+            {**empty, "parts": [["ascent", "conv1", "plain", 0, [[0, 20]]]], "settings": {"ascent": {"plain": style}}},
+            *self._asked(card),
+        ]
 
     def _asked(self, card: NetworkCard) -> list[dict]:
         """Plans with settings of methods, as real requests make them."""

@@ -46,7 +46,7 @@ class Addresses(Kind):
 class Overrides(Kind):
     """Overrides of the configuration of make atlas."""
 
-    costly = 12.0
+    costly = 40.0
 
     def make_seeds(self) -> list[str]:
         return _OVERRIDES
