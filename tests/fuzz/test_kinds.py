@@ -1,4 +1,4 @@
-"""A short run over every kind of input, always the same cases; `make fuzz` reads many more, in processes of their own."""
+"""A short run over every kind of input, always of the same cases; `make fuzz` reads many more."""
 
 from __future__ import annotations
 

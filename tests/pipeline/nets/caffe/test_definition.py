@@ -600,8 +600,8 @@ def test_safetensors_with_other_names_are_refused(names, tmp_path):
         ('layers { name: "a" type: # FOO\n FOO bottom: "data" }', "line 2"),
         ('input: "data" input_shape { dim: 1 dim: 3 dim: 999999999 dim: 999999999 } '
          'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }', "more than"),
-        ('input: "data" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 } layer { name: "a" type: "Convolution" bottom: "data" '
-         'top: "a" convolution_param { num_output: 4294967295 kernel_size: 9 } }', "weights of shape"),
+        ('input: "data" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 } layer { name: "a" type: "Convolution" '
+         'bottom: "data" top: "a" convolution_param { num_output: 4294967295 kernel_size: 9 } }', "weights of shape"),
     ],
 )  # fmt: skip
 def test_absurd_definitions_are_refused(text, said, tmp_path):
