@@ -122,6 +122,9 @@ SCHEMA: tuple[Group, ...] = (*_NETWORK, *GROUPS[:_FIRST], LAYER, UNITS, *GROUPS[
 UNLINKED = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, LAYER, UNITS, NUMBERS)  # in atlas.h5 itself, also while open
 
 
+LONGEST_NAME = 200  # bytes of a group's name: file systems take 255, and ~2 or .tops.csv may follow
+
+
 def create(path: Path | str) -> h5py.File:
     """Create an empty file, open for writing, in which equal content gives equal bytes: no creation order, no times."""
     return h5py.File(path, "w", libver=("earliest", "v110"), track_order=False)
@@ -129,7 +132,9 @@ def create(path: Path | str) -> h5py.File:
 
 def group_name(layer: str) -> str:
     """The group name of one layer (style, judge); `group_names` keeps several distinct."""
-    name = layer.replace("/", ".")
+    name = "".join(letter if letter.isprintable() else "_" for letter in layer.replace("/", "."))
+    if len(name.encode()) > LONGEST_NAME:
+        name = name.encode()[:LONGEST_NAME].decode(errors="ignore")
     return name if name.strip(".") else "_" + name  # "." is not a valid name in HDF5, nor ".." in a folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.errors import AtlasError, SettingsError, nearest
+from pipeline.errors import AtlasError, SettingsError, nearest, one_line
 from pipeline.settings import safe_name
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -24,6 +25,9 @@ NO_CHOICE = {"experiment=null": "~experiment"}  # override that leaves a group e
 CHOSEN = {"style": "styles", "prior": "priors"}  # groups whose options are all loaded → the setting that chooses
 # Sections whose names the user chooses, or that the job itself checks.
 NAMED = (".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
+# Of one override, above any that a user types: the parser takes seconds for deep brackets, and more than that for long
+# texts. Long lists of units belong into several overrides or a file of conf/.
+LONGEST, DEEPEST = 20_000, 20
 DONE, GAPS, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 
 OmegaConf.register_new_resolver("safe_name", safe_name, replace=True)  # for the names of models in conf/model
@@ -66,6 +70,11 @@ def run_job(
     except BrokenPipeError:  # the reader of the output has closed it (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"error: {one_line(str(error.filename))}: {error.strerror}; give another path", file=sys.stderr)
+        sys.exit(REFUSED)
 
 
 def _stop_on_sigterm() -> None:
@@ -117,7 +126,8 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
             composed = compose(config, overrides=[*_all_options(config), *_own_experiment(config, chosen), *chosen])
         OmegaConf.resolve(composed)
         return composed
-    except (HydraException, OmegaConfBaseException) as error:
+    # Hydra and OmegaConf raise built-in errors for values that name no option, and for references to themselves.
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(_explain(config, error, overrides)) from None
 
 
@@ -144,10 +154,18 @@ def _check_form(override: str) -> None:
         raise SettingsError(f"argument {override!r}: expected name=value, as in model=doodlenet")
     if name == "out" and "${" in value:  # Hydra would put another setting in its place, and the atlas elsewhere
         raise SettingsError(f"argument {override!r}: ${{…}} cannot be part of a folder's name; write the name itself")
+    depth = deepest = 0
+    for letter in override:
+        depth += (letter in "[{(") - (letter in "]})")
+        deepest = max(deepest, depth)
+    if len(override) > LONGEST or deepest > DEEPEST or "\0" in override:
+        raise SettingsError(
+            f"argument {override!r}: cannot be read; at most {LONGEST} letters, brackets {DEEPEST} deep, no zero bytes"
+        )
     try:
         if not OverridesParser.create().parse_override(override).is_sweep_override():
             return
-    except HydraException:
+    except (HydraException, ValueError, RecursionError):  # ValueError: a number of thousands of digits
         pass
     plain = value.strip("\"'")
     quoted = '["…","…"]' if plain.startswith("[") else f'"{plain}"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas_viewer.errors import AtlasError, FormatError, MissingError, nearest
+from atlas_viewer.errors import AtlasError, FormatError, MissingError, nearest, one_line
 
 __all__ = [
     "AtlasError",
@@ -20,6 +20,7 @@ __all__ = [
     "UnitError",
     "WeightsError",
     "nearest",
+    "one_line",
 ]
 
 

@@ -13,6 +13,7 @@ Units = dict[str, tuple[int, ...]]  # name of a layer → its units, ascending
 Member = tuple[int, float]  # a unit and the weight of its activation
 Members = tuple[Member, ...]  # units that are excited together
 
+LONGEST_PATTERN = 1000  # letters of a layer's name or pattern; matching takes the square of it
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")  # of longer numbers, none is a unit
 
 
@@ -64,6 +65,8 @@ def split_address(card: NetworkCard, text: str) -> tuple[str, str]:
 
 
 def _layers(card: NetworkCard, pattern: str) -> list[LayerCard]:
+    if len(pattern) > LONGEST_PATTERN:
+        raise UnitError(f"units {pattern}: {len(pattern)} letters, more than {LONGEST_PATTERN}; name one layer")
     exact = [layer for layer in card.layers if layer.name == pattern]
     if exact:
         return [card.layer(layer.same_as) if layer.same_as else layer for layer in exact]

@@ -142,21 +142,26 @@ def read_prior(folder: Path) -> Prior:
             raise ValueError("a name that is no text")
         if not isinstance(trained_on, dict):
             raise ValueError("trained_on is no record")
-        with torch.device("meta"):  # takes no memory, whatever the numbers are
-            expected = {name: _shape(value) for name, value in Generator(shape).state_dict().items()}
+        widths = (shape.code[0], shape.hidden, *shape.channels)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(
             f"prior {folder / HEAD}: does not describe a prior ({type(error).__name__}: {error}); restore the file"
         ) from None
     state = {name: value.float() for name, value in _tensors(folder / WEIGHTS).items()}
-    got = {name: _shape(value) for name, value in state.items()}
+    stored = sum(value.numel() for value in state.values())
+    if any(inputs * outputs > stored for inputs, outputs in zip(widths, widths[1:], strict=False)):  # before it is made
+        raise WeightsError(
+            f"prior {folder / WEIGHTS}: holds {stored} numbers, too few for layers of {widths} channels in {HEAD}; "
+            "restore the folder"
+        )
+    generator = Generator(shape)
+    expected, got = ({name: _shape(value) for name, value in each.items()} for each in (generator.state_dict(), state))
     for name in sorted(expected.keys() | got.keys()):
         if expected.get(name) != got.get(name):
             raise WeightsError(
                 f"prior {folder / WEIGHTS}: does not fit {HEAD}: {name} is {got.get(name, 'missing')}, expected "
                 f"{expected.get(name, 'none')}; restore the folder, or train an older prior again with make prior"
             )
-    generator = Generator(shape)
     generator.load_state_dict(state)
     statistics = _tensors(folder / STATISTICS)
     entries = int(np.prod(shape.code))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import pickle
+import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -170,3 +172,52 @@ def test_xarray_names_every_dimension(atlas):
     assert data.pixels.dims == ("unit", "sample", "y", "x", "rgb")
     assert (data.pixels.sel(unit=5).values == atlas.unit("mixed/3a:5").pictures("sparse")).all()
     assert data.attrs["blur_width"] == 0.5
+
+
+def test_a_missing_array_found_while_reading_is_said_on_one_line(sound_atlas, tmp_path):
+    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(path, "r+") as file:
+        del file["network/layers/channels"]
+    with pytest.raises(FormatError, match="unsound .*dataset channels is missing"), Atlas(path) as atlas:
+        assert atlas.table
+
+
+def test_an_error_of_hdf5_is_damage(sound_atlas, tmp_path):
+    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(path) as file:
+        pixels = file["layers/conv1/ascent/sparse/pixels"]
+        start = pixels.id.get_chunk_info(0).byte_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 40] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged .*restore a copy"), Atlas(path) as atlas:
+        assert len(atlas["conv1"].pictures("sparse").pixels[...])
+
+
+def test_an_error_that_the_file_explains_names_the_fault(sound_atlas, tmp_path):
+    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(path, "r+") as file:
+        del file["layers/fc8/units/label"]
+    with pytest.raises(FormatError, match="unsound .*dataset label is missing"), Atlas(path):
+        raise ValueError("a consequence")
+
+
+def test_an_error_that_has_nothing_to_do_with_the_file_stays_what_it_is(sound_atlas):
+    with pytest.raises(ZeroDivisionError), Atlas(sound_atlas):
+        _ = 1 / 0
+
+
+def test_damaged_bytes_are_said_and_nothing_is_written(sound_atlas, tmp_path):
+    whole = sound_atlas.read_bytes()
+    path = tmp_path / "atlas.h5"
+    for cut in (100, 2000, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(FormatError, match="damaged"):
+            Atlas(path)
+        assert path.read_bytes() == whole[:cut]
+
+
+def test_messages_stay_on_one_line_whatever_they_repeat():
+    message = str(AtlasError("unit \n\r\0\x1b[31m\u202e\udc80: " + "x" * 10**6))
+    assert message.isprintable() and len(message) < 3000
+    assert str(AtlasError("空 sky, Schäferhund")) == "空 sky, Schäferhund"

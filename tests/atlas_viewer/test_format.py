@@ -85,3 +85,11 @@ def test_equal_content_gives_equal_bytes_at_another_time(tmp_path, write_atlas):
     time.sleep(1.1)  # the time stamps of HDF5 have a grain of one second
     write_atlas(tmp_path / "b.h5")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_names_that_no_folder_can_have_are_changed_and_stay_distinct():
+    layers = ["x" * 300, "x" * 299, "ä" * 300, "a\0b", "a\nb", "../up", "..", "Conv", "conv"]
+    names = format.group_names(layers)
+    assert len({name.casefold() for name in names.values()}) == len(layers)
+    for name in names.values():
+        assert len(name.encode()) < 255 and name.isprintable() and "/" not in name and name.strip(".")

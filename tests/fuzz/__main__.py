@@ -82,6 +82,7 @@ def _block(kind: Kind, name: str, seed: int, numbers: range) -> tuple[int, list[
     Returns the first number that was not finished, the findings, and how the process ended if it did so too early.
     """
     sys.stdout.flush()
+    parent = os.getpid()
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
@@ -89,6 +90,8 @@ def _block(kind: Kind, name: str, seed: int, numbers: range) -> tuple[int, list[
         with os.fdopen(sending, "wb", buffering=0) as pipe:
             _limit_memory()
             for number in numbers:
+                if os.getppid() != parent:  # it was killed
+                    os._exit(1)
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 seconds = int(used.ru_utime + used.ru_stime + 2 * SECONDS) + 1  # for code that never looks at signals
                 resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -20,7 +21,7 @@ _VALUES: tuple[Any, ...] = (
     [None], {"": None}, [0, 10**12], [[0, 10**15]],
 )  # fmt: skip
 _DEEP = "a deep value"
-_DEPTHS = (10, 150, 3000, 100_000)
+_DEPTHS = (10, 10, 30, 150, 150, 900, 1500, 1500, 3000, 100_000)
 _TOKEN = re.compile(rb"""\s+|[{}\[\]()<>:;,=*|/"'#$]|[^\s{}\[\]()<>:;,=*|/"'#$]+""")
 
 
@@ -142,7 +143,7 @@ def mutated_json(value: Any, random: random.Random) -> str:
     for _ in range(random.choice((1, 1, 2, 3))):
         paths = [*_paths(value, ())]
         if len(paths) < 2:
-            value = random.choice(_VALUES)
+            value = copy.deepcopy(random.choice(_VALUES))
             break
         *way, last = random.choice(paths[1:])
         holder = value
@@ -161,7 +162,7 @@ def mutated_json(value: Any, random: random.Random) -> str:
             case 3 if isinstance(holder, dict):
                 holder[random.choice(_TEXTS)] = holder.pop(last)
             case _:
-                holder[last] = random.choice((*_VALUES, *_TEXTS))
+                holder[last] = copy.deepcopy(random.choice((*_VALUES, *_TEXTS)))
     depth, (opening, closing) = random.choice(_DEPTHS), random.choice((("[", "]"), ('{"x":', "}")))
     return json.dumps(value).replace(f'"{_DEEP}"', opening * depth + "1" + closing * depth)
 

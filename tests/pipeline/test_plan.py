@@ -117,3 +117,21 @@ def test_a_method_that_is_not_known_is_refused():
     record = small_plan().record()
     with pytest.raises(OutputError, match="plan.json: method dreams is not known to this version; update the program"):
         read_plan(record | {"settings": {**record["settings"], "dreams": {}}})
+
+
+@pytest.mark.parametrize("pairs", [[[0, 10**12]], [[-1, 2]], [[3, 2]], [[0, 1, 2]], [0], [["0", 1]]])
+def test_units_that_the_layer_lacks_are_refused_before_they_are_counted_out(pairs):
+    record = small_plan().record()
+    record["parts"][0][4] = pairs
+    with pytest.raises((ValueError, TypeError)):
+        read_plan(record)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("channels", "20"), ("height", 5.5), ("centre", [1]), ("shown", 3), ("macs", [])]
+)
+def test_a_card_with_a_value_of_another_type_is_refused(name, value):
+    record = json.loads(json.dumps(small_plan().record()))
+    record["network"]["layers"][0][name] = value
+    with pytest.raises(ValueError, match=f"conv1 has {name}"):
+        read_plan(record)

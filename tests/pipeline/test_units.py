@@ -58,3 +58,12 @@ def test_what_is_not_there_is_refused_with_what_is(wrong, says):
 @given(st.sets(st.integers(0, 19), min_size=1))
 def test_an_address_means_the_units_that_it_was_made_from(units):
     assert select_units(CARD, [address("conv1", units)]) == {"conv1": tuple(sorted(units))}
+
+
+@pytest.mark.parametrize(
+    "address", ["conv1:" + "9" * 5000, "conv1:0-" + "9" * 5000, "[" * 100_000, "conv1\0\n", "*" * 2000]
+)
+def test_absurd_addresses_are_refused_on_one_line(address):
+    with pytest.raises(UnitError) as error:
+        select_units(network_card(), [address])
+    assert str(error.value).isprintable() and len(str(error.value)) < 3000

@@ -8,9 +8,11 @@ tensors are read as data. All others (optimizers, arguments, dates, paths) are o
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -44,9 +46,15 @@ _SUBCLASS = {"torch._tensor._rebuild_from_type_v2", "torch._tensor._rebuild_from
 _NUMPY = re.compile(r"numpy\._?core\.(multiarray\._reconstruct|numeric\._frombuffer)")
 _NUMBER_TYPE = re.compile(r"[fiub][1248]")  # numpy's names of plain numbers
 _ALIGNMENT = 16  # bytes; the longest number is complex128
+# Bounds for what a small file can ask for; weights are far below them.
+MOST_TIMES, FREE = 100, 2**26  # a compressed member may inflate to so many times its bytes, or to so many bytes
+MOST_TENSORS = 2**20  # by name; a container that is shared counts each time
+MOST_KEY = 1000  # values in a key of a dict: hashing a shared tuple takes time for each way to it
+MOST_REPEATED = 2**26  # numbers of a tensor that repeats those of the file (a stride of 0)
 DAMAGE = (  # what reading damaged or hostile bytes raises
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, MemoryError,
-    RecursionError, RuntimeError, OSError, struct.error, zipfile.BadZipFile, zlib.error,
+    RecursionError, RuntimeError, OSError, struct.error, tokenize.TokenError, SyntaxError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
 
 
@@ -157,8 +165,10 @@ class _Storage:
     start: int
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     """Runs a pickle with inert classes in place of all names.
+
+    It is pickle's own in Python: the one in C reserves memory for whatever number the pickle gives to a memo.
 
     sizes : bytes of a number of each storage, by key.
     """
@@ -173,6 +183,9 @@ class _Unpickler(pickle.Unpickler):
         if path not in self._classes:
             self._classes[path] = type("_Record", (_Record,), {"path": path})
         return self._classes[path]
+
+    def get_extension(self, code: int) -> None:
+        raise pickle.UnpicklingError(f"an object by its registered code {code}")
 
     def persistent_load(self, pid: Any) -> Any:
         """A storage; or the class of a module, which the older form stores with its source."""
@@ -190,6 +203,37 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, _TYPES[name], count, start)
 
 
+def _keyed(load: Callable[[_Unpickler], None], keys: slice) -> Callable[[_Unpickler], None]:
+    """The step of a pickle that makes a dict or a set, after a look at the keys that it hashes.
+
+    keys : where they are among the values since the last mark.
+    """
+
+    def checked(self: _Unpickler) -> None:
+        for key in self.stack[keys]:
+            _less(key, MOST_KEY)
+        load(self)
+
+    return checked
+
+
+def _less(value: Any, left: int) -> int:
+    """`left` less the values in a tuple, at every depth. Raises UnpicklingError if it is used up."""
+    if left < 0:
+        raise pickle.UnpicklingError("a key that takes too long to hash")
+    if isinstance(value, (tuple, frozenset)):
+        for part in value:
+            left = _less(part, left - 1)
+    return left
+
+
+_Unpickler.dispatch = dict(_Unpickler.dispatch)
+for _step, _keys in (
+    (pickle.SETITEM, slice(-2, -1)), (pickle.SETITEMS, slice(None, None, 2)), (pickle.DICT, slice(None, None, 2)),
+    (pickle.ADDITEMS, slice(None)), (pickle.FROZENSET, slice(None)),
+):  # fmt: skip
+    _Unpickler.dispatch[_step[0]] = _keyed(_Unpickler.dispatch[_step[0]], _keys)
+
 # Records to tensors ----------------------------------------------------------------------------------
 
 Numbers = Callable[[_Storage], Tensor]  # the numbers of a storage, in one dimension
@@ -198,7 +242,19 @@ Numbers = Callable[[_Storage], Tensor]  # the numbers of a storage, in one dimen
 def _state(content: Any, numbers: Numbers) -> State:
     """The tensors in unpickled content by name; {} without any, or if the content is a tensor itself."""
     found = _Content(numbers).tensors(content)
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    if _count(found, {}) > MOST_TENSORS:
+        raise ValueError(f"more than {MOST_TENSORS} tensors")
+    return found
+
+
+def _count(state: State, counted: dict[int, int]) -> int:
+    """The tensors in a state, those of a shared part each time. counted : by the identity of the part."""
+    if id(state) not in counted:
+        inner = (1 if isinstance(value, Tensor) else _count(value, counted) for value in state.values())
+        counted[id(state)] = sum(inner)
+    return counted[id(state)]
 
 
 class _Content:
@@ -248,6 +304,8 @@ class _Content:
         last = start + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if min((start, *size, *stride)) < 0 or (0 not in size and last >= len(numbers)):
             raise ValueError("a tensor that lies outside its numbers")
+        if math.prod(size) > max(len(numbers), MOST_REPEATED):
+            raise ValueError("a tensor that repeats its numbers too often")
         return numbers.as_strided(tuple(size), tuple(stride), numbers.storage_offset() + start)
 
     def _module(self, attributes: dict[str, Any]) -> State | None:
@@ -344,11 +402,18 @@ class _Archive:
             return None
         info = self._opened.getinfo(self._root + name)
         if info.compress_type != zipfile.ZIP_STORED:
+            check_inflation(info)
             return _as_tensor(self._opened.read(info))
         header = self._mapped[info.header_offset : info.header_offset + 30].numpy().tobytes()
         lengths = struct.unpack("<HH", header[26:30])  # of the name and the extra field, which come before the data
         start = info.header_offset + 30 + sum(lengths)
         return self._mapped[start : start + info.file_size]
+
+
+def check_inflation(info: zipfile.ZipInfo) -> None:
+    """Raise ValueError for a compressed member that inflates to far more than weights do."""
+    if info.file_size > max(FREE, MOST_TIMES * info.compress_size):
+        raise ValueError(f"its member {info.filename} inflates from {info.compress_size} to {info.file_size} bytes")
 
 
 def _numbers(data: Tensor, start: int, storage: _Storage) -> Tensor:

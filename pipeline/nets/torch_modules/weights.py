@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,25 +15,26 @@ from safetensors.torch import load_file
 
 from pipeline.errors import WeightsError
 from pipeline.nets.file_kind import is_hdf5, is_zip, refuse_foreign, refuse_page
-from pipeline.nets.torch_modules.pickled import DAMAGE, State, read_archive, read_pickled
+from pipeline.nets.torch_modules.pickled import DAMAGE, State, check_inflation, read_archive, read_pickled
 
 _PICKLE = 0x80  # first byte of every pickle since protocol 2
 
 
-def read_state(path: str | Path) -> State:
+def read_state(path: str | Path, *, index: bool = True) -> State:
     """Name → tensor on the CPU; what is nested in the file is nested here, such as {"state_dict": {name: tensor}}.
 
     Whatever else the file holds is left out. Pickled code is never run.
 
     path : a file that torch.save or torch.jit.save wrote, a .safetensors or .npz file, a pickled dict of arrays, or the
         .index.json of a checkpoint in several parts. The content decides, not the name.
+    index : whether the file may be an index, whose parts may not.
     Raises WeightsError if the file is missing, cut short, or not a weights file.
     """
     path = Path(path)
     where = f"weights {path}"
     if not path.is_file():
         raise WeightsError(f"{where}: no such file; fetch it, or give its path by model.weights=…")
-    if path.suffix == ".json":
+    if path.suffix == ".json" and index:
         refuse_page(path, where, WeightsError)
         return _from_parts(path)
     refuse_foreign(path, where, WeightsError)
@@ -84,6 +86,8 @@ def _from_npz(path: Path) -> State:
     state: State = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            for info in arrays.zip.infolist():
+                check_inflation(info)
             for name in arrays.files:
                 array = _plain_array(arrays, name)
                 if array is not None:
@@ -118,10 +122,11 @@ def _from_parts(index: Path) -> State:
         )
     state: State = {}
     for name in sorted({str(name) for name in files.values()}):
-        part = index.with_name(Path(name).name)
-        if not part.is_file():
-            raise WeightsError(f"weights {index}: its part {part.name} is missing; fetch it into the same folder")
-        state.update(read_state(part))
+        last = Path(name).name  # nothing leads out of the folder of the index
+        part = index.parent / last
+        if last in ("", "..") or not os.path.isfile(part):
+            raise WeightsError(f"weights {index}: its part {name} is missing; fetch it into the same folder")
+        state.update(read_state(part, index=False))
     return state
 
 

@@ -20,7 +20,7 @@ class AtlasFiles(Kind):
 
     expected = (FormatError, MissingError)
     may_crash = True
-    costly = 5.0
+    costly = 15.0
 
     def make_seeds(self) -> list[bytes]:
         spec = importlib.util.spec_from_file_location("made_up_atlas", _MADE_UP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -14,7 +15,8 @@ from tests.fuzz.kind import Kind
 from tests.fuzz.mutation import mutated
 
 _BY_HAND = (
-    b"P6 4 4 255\n" + bytes(48), b"P3 2 2 255\n" + b"0 9 9 " * 4, b"P1 3 2\n1 0 1 0 1 0\n", b"Pf 2 2\n-1.0\n" + bytes(16),
+    b"P6 4 4 255\n" + bytes(48), b"P3 2 2 255\n" + b"0 9 9 " * 4, b"P1 3 2\n1 0 1 0 1 0\n",
+    b"Pf 2 2\n-1.0\n" + bytes(16),
     b"#define x_width 8\n#define x_height 2\nstatic char x_bits[] = {0x1, 0x2};\n",
     b'/* XPM */\nstatic char * x[] = {"2 2 2 1", "a c #000000", "b c #ffffff", "ab", "ba"};\n',
     b"qoif" + bytes([0, 0, 0, 2, 0, 0, 0, 2, 3, 0]) + b"\xfe\1\2\3\xc2" + bytes(7) + b"\1",
@@ -38,7 +40,8 @@ class Images(Kind):
         for name in formats:
             for mode in ("RGB", "L") if name in ("BLP", "ICNS") else modes:
                 file = io.BytesIO()
-                with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                with warnings.catch_warnings(), suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    warnings.simplefilter("ignore")  # about formats that Pillow will drop
                     modes[mode].save(file, name)
                     made.append(file.getvalue())
         for form, more in (("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),

@@ -72,6 +72,7 @@ class Lists(_Texts):
     """Lists of images, whose names must not lead out of their folder."""
 
     texts = _LISTS
+    costly = 2.0
 
     def case(self, random: random.Random) -> bytes:
         if random.random() < 0.2:

@@ -7,6 +7,7 @@ import random
 
 from jobs.folder import read_plan
 from pipeline.card import LayerCard, NetworkCard
+from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.registry import METHODS
 from pipeline.plan import Plan
 from tests.fuzz.kind import Kind
@@ -25,24 +26,9 @@ class Plans(Kind):
             "toy", "a" * 64, (layer,), ("image", "conv1"), (("image", "conv1"),), ("tench",), None, 32, 32, "RGB",
             (((100.0,),), ((110.0,),), ((120.0,),)), (1.0, 1.0, 1.0),
         )  # fmt: skip
-        empty = Plan(card).record()
-        style = {
-            "style": dict.fromkeys(
-                ("decay", "blur_radius", "small_val_percentile", "small_norm_percentile", "px_benefit_percentile"), 0.0
-            )
-        }
-        return [
-            empty,
-            {**empty, "parts": [["ascent", "conv1", "plain", 0, [[0, 20]]]], "settings": {"ascent": {"plain": style}}},
-            *self._asked(card),
-        ]
-
-    def _asked(self, card: NetworkCard) -> list[dict]:
-        """Plans with settings of methods, as real requests make them."""
-        from pipeline.methods.memorisation.settings import MemorisationSettings
-
-        asked = Plan(card).asking("memorisation", [MemorisationSettings(2, 50, 10)])
-        return [asked.record(), {**asked.record(), "parts": [["tops", "conv1", "dataset", 0, [[0, 20]]]]}]
+        asked = Plan(card).asking("memorisation", [MemorisationSettings(2, 50, 10)]).record()
+        mined = {**asked, "parts": [["tops", "conv1", "dataset", 0, [[0, 20]]]], "order": {"tops": ["dataset"]}}
+        return [Plan(card).record(), asked, mined]
 
     def case(self, random: random.Random) -> bytes:
         record = random.choice(self.seeds)

@@ -20,7 +20,7 @@ _FILES = (HEAD, WEIGHTS, STATISTICS)
 class Priors(Kind):
     """Priors with one of their files changed."""
 
-    costly = 2.0
+    costly = 4.0
 
     def make_seeds(self) -> list[dict[str, bytes]]:
         shape = GeneratorShape((4,), (8, 8), 6, 4, 2, 0, 0.2, 1.0)

@@ -11,7 +11,8 @@ from tests.fuzz.kind import Kind
 from tests.fuzz.mutation import mutated_text
 
 _ADDRESSES = [
-    "conv1", "conv1:*", "conv1:0-3,7", "fc8:tench", "fc8:goldfish, Carassius auratus", "*", "fire?/expand*:0", "[cf]*:1",
+    "conv1", "conv1:*", "conv1:0-3,7", "fc8:tench", "fc8:goldfish, Carassius auratus", "*", "fire?/expand*:0",
+    "[cf]*:1",
     "relu:1:0-2", "fc8:0-1", "conv1:3-3,", "prob:tench",
 ]  # fmt: skip
 _OVERRIDES = [
@@ -21,7 +22,8 @@ _OVERRIDES = [
     "out='a b=c'", "model.build_arguments.depth=18", "+model.build_arguments.x={a:1,b:[2,3]}", "seed=7",
     "+_target_=os.system", "model._target_=os.system", "out=${oc.decode:x}", "out=${oc.env:UNSET,default}",
     "style@x=sparse", "model@judge=doodlejudge", "samples=1,2", "samples=range(1,4)", "samples=choice(1,2)",
-    "out=\"a\\\"b\"", "hydra.run.dir=x", "cluster=ray", "devices.batch_bytes=1e9", "out=${out}", "out=${seed}${samples}",
+    "out=\"a\\\"b\"", "hydra.run.dir=x", "cluster=ray", "devices.batch_bytes=1e9", "out=${out}",
+    "out=${seed}${samples}",
 ]  # fmt: skip
 
 
@@ -46,7 +48,7 @@ class Addresses(Kind):
 class Overrides(Kind):
     """Overrides of the configuration of make atlas."""
 
-    costly = 12.0
+    costly = 40.0
 
     def make_seeds(self) -> list[str]:
         return _OVERRIDES

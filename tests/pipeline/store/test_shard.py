@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,3 +67,34 @@ def test_an_unwritable_folder_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         ShardFolder(tmp_path / "file").write("ab12", b"")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"", b"[" * 100_000, b"[]", b"{}", b"\xff", b'{"task": {}, "facts": {}, "arrays": {"a": 3}}',
+        *(
+            json.dumps({"task": {}, "facts": {}, "arrays": {"a": entry}}).encode()
+            for entry in (
+                {"dtype": "O", "shape": [1], "form": "whole", "spans": [[0, 1]]},
+                {"dtype": "u1", "shape": [-1], "form": "whole", "spans": [[0, 1]]},
+                {"dtype": "u1", "shape": [1], "form": "whole", "spans": [[0, 10**9]]},
+                {"dtype": "u1", "shape": [1], "form": "whole", "spans": []},
+                {"dtype": "u1", "shape": [1], "form": "odd", "spans": [[0, 1]]},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_header_that_is_none_is_refused_though_the_digest_is_right(header):
+    body = b"ATLASHRD" + len(header).to_bytes(8, "little") + header + b"payload"
+    with pytest.raises(ShardError, match="its header is none"):
+        Shard(body + hashlib.sha256(body).digest(), "x")
+
+
+def test_an_array_inflates_to_no_more_than_its_shape():
+    bomb = zlib.compress(bytes(10**6))
+    entry = {"dtype": "u1", "shape": [3], "form": "whole", "spans": [[0, len(bomb)]]}
+    header = json.dumps({"task": {}, "facts": {}, "arrays": {"a": entry}}).encode()
+    body = b"ATLASHRD" + len(header).to_bytes(8, "little") + header + bomb
+    with pytest.raises(ShardError, match="4 bytes, expected 3"):
+        Shard(body + hashlib.sha256(body).digest(), "x").array("a")

@@ -12,7 +12,7 @@ import torch
 from caffe_files import opencv_values, random_image, random_weights, values, worst, write_caffemodel
 from safetensors.numpy import save_file
 
-from pipeline.errors import DefinitionError, WeightsError
+from pipeline.errors import AtlasError, DefinitionError, WeightsError
 from pipeline.nets.caffe import (
     caffe_function,
     caffe_network,
@@ -591,3 +591,21 @@ def test_safetensors_with_other_names_are_refused(names, tmp_path):
     save_file({name: np.zeros(2, np.float32) for name in names}, path)
     with pytest.raises(WeightsError, match="conv1"):
         read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("layer { x {" + "x {" * 5000, "nested too deeply"),
+        ('layers { name: "a" type: # FOO\n FOO bottom: "data" }', "line 2"),
+        ('input: "data" input_shape { dim: 1 dim: 3 dim: 999999999 dim: 999999999 } '
+         'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }', "more than"),
+        ('input: "data" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 } layer { name: "a" type: "Convolution" '
+         'bottom: "data" top: "a" convolution_param { num_output: 4294967295 kernel_size: 9 } }', "weights of shape"),
+    ],
+)  # fmt: skip
+def test_absurd_definitions_are_refused(text, said, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    with pytest.raises(AtlasError, match=said):
+        caffe_network("x", path, None, order="BGR", mean=None)

@@ -524,3 +524,44 @@ def test_the_file_is_not_held_or_changed(tmp_path):
     state = read_state(path)
     state["c.weight"].zero_()
     assert path.read_bytes() == before
+
+
+def test_an_index_may_not_name_itself_or_lead_out_of_its_folder(tmp_path):
+    path = tmp_path / "x.index.json"
+    for name in ("x.index.json", "..", "", "a\0b", "a" * 300):
+        path.write_text(json.dumps({"weight_map": {"a": name}}))
+        assert "x.index.json" in refused(path) or "missing" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # a memo of 2**31 entries: 16 GiB in C
+        b"\x80\x04B\xff\xff\xff\x7f.",  # two gibibytes that the file does not have
+        b"\x80\x02)" + b"".join(b"q%c" % i + b"h%ch%c\x86" % (i, i) for i in range(40)) + b"0}h'Ns.",  # 2**40 ways
+        b"\x80\x02\x82\x01.",  # an object by a registered code
+    ],
+)
+def test_a_pickle_that_asks_for_the_impossible_is_damaged(program, tmp_path):
+    path = tmp_path / "w.pt"
+    path.write_bytes(program)
+    assert any(word in refused(path) for word in ("damaged", "holds no tensors"))
+
+
+def test_containers_that_multiply_are_refused(tmp_path):
+    state = {"w": torch.zeros(2)}
+    for _ in range(40):
+        state = {"a": state, "b": state}
+    torch.save(state, tmp_path / "w.pt")
+    assert "more than" in refused(tmp_path / "w.pt")
+
+
+def test_a_tensor_may_not_repeat_its_numbers_without_bound(tmp_path):
+    torch.save({"w": torch.zeros(1).expand(2**40), "x": torch.zeros(1).expand(9)}, tmp_path / "w.pt")
+    assert "too often" in refused(tmp_path / "w.pt")
+
+
+def test_a_member_that_inflates_without_bound_is_refused(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez_compressed(path, w=np.zeros(2**25, np.float32))
+    assert "inflates" in refused(path)
