@@ -92,7 +92,7 @@ def test_a_file_that_is_no_atlas_is_refused(tmp_path):
         file["values"] = np.zeros(10000)
     with (tmp_path / "cut.h5").open("r+b") as file:
         file.truncate(5000)
-    with pytest.raises(FormatError, match=r"cut.h5: damaged \(.*truncated.*the same OUT writes it again"):
+    with pytest.raises(FormatError, match=r"cut.h5: damaged \(.*truncated.*the same OUT computes it again"):
         Atlas(tmp_path / "cut.h5")
     h5py.File(tmp_path / "empty.h5", "w").close()
     with pytest.raises(FormatError, match="an HDF5 file, but not an atlas"):
@@ -190,7 +190,7 @@ def test_an_error_of_hdf5_is_damage(sound_atlas, tmp_path):
     data = bytearray(path.read_bytes())
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
-    with pytest.raises(FormatError, match="damaged .*restore a copy"), Atlas(path) as atlas:
+    with pytest.raises(FormatError, match="damaged .*put a whole copy"), Atlas(path) as atlas:
         assert len(atlas["conv1"].pictures("sparse").pixels[...])
 
 
