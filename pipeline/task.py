@@ -71,9 +71,12 @@ class Sizes:
         return cls(batch, batch * batches)
 
     def batch_of(self, items: int) -> int:
-        """Size of the micro-batches of this many items; they are of equal size, so that padding is small."""
-        rounds = -(-items // self.batch)
-        return -(-items // rounds)
+        """The shape of every micro-batch of a layer, or set, of this many items, however few of them a task has.
+
+        The last bits of a picture depend on this shape. So it must not depend on what else was asked for, or a unit
+        that is added later would differ from the same unit asked for at once. A task with fewer items is padded.
+        """
+        return min(self.batch, items)
 
 
 def blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:

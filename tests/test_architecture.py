@@ -50,7 +50,8 @@ READING = "pipeline.resources pipeline.planned_images"  # what tasks share in a 
 VALUE_FLOOR = floor(f"{VALUES} atlas_viewer.errors", "numpy")
 SOURCES = floor(VALUES, "torch numpy PIL google safetensors")
 TASKS = floor(f"{WORK} {METHOD_VALUES} pipeline.methods.*.combinations", "numpy")
-STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods.*.pictures pipeline.methods.registry",
+STORED = floor(f"{WORK} {METHOD_VALUES} {SCHEMA} pipeline.store pipeline.methods.registry pipeline.methods.*.store "
+               "pipeline.methods.*.pictures pipeline.methods.*.result pipeline.methods.*.held",
                "h5py numpy safetensors")  # fmt: skip
 # The longest name that fits a module is its place. Folders on one floor do not know each other.
 TABLE = {
@@ -65,7 +66,7 @@ TABLE = {
     "pipeline.planned_images": floor(f"{VALUES} pipeline.resources pipeline.nets pipeline.data", "numpy"),
     "pipeline.training": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy safetensors"),
     "pipeline.methods": floor(ARITHMETIC, "torch numpy"),  # a method's own arithmetic
-    "pipeline.methods.registry": floor(f"{WORK} {METHOD_VALUES} pipeline.methods.plan_version_1"),
+    "pipeline.methods.registry": floor(f"{WORK} {METHOD_VALUES} pipeline.methods.plan_version_1 pipeline.store.held"),
     "pipeline.methods.method": TASKS,
     "pipeline.methods.plan_version_1": VALUE_FLOOR,
     "pipeline.methods.*.settings": VALUE_FLOOR,
@@ -76,6 +77,7 @@ TABLE = {
     "pipeline.methods.*.reduction": floor(f"{ARITHMETIC} {READING}", "numpy"),
     "pipeline.methods.*.store": STORED,
     "pipeline.methods.*.result": STORED,
+    "pipeline.methods.*.held": STORED,
     "pipeline.methods.*.pictures": STORED,
     "pipeline.climb": floor(f"{VALUES} pipeline.nets", "torch numpy"),
     "pipeline.priors": floor(f"{VALUES} pipeline.nets pipeline.data", "torch numpy safetensors"),

@@ -15,6 +15,7 @@ from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
 from atlas_viewer.field import GENERAL, Field, Group, Status
 from pipeline.errors import OutputError
+from pipeline.work import KnownImage
 
 UNFINISHED = (Status.missing, Status.failed)
 
@@ -67,19 +68,34 @@ class HeldAtlas:
                 return group
         return None
 
-    def pictures(self, layer: str, kind: Group, attribute: str, name: str, revision: int) -> HeldPictures | None:
+    def pictures(
+        self, layer: str, kind: Group, attribute: str, name: str, revision: int | None = None
+    ) -> HeldPictures | None:
         """The pictures of a setting in a layer; None if there are none, or an older revision made them.
 
         attribute : the attribute of the group that holds the setting's name.
+        revision : None for any.
         """
         parent = self.layer_groups.get(layer)
         if parent is None:
             return None
         method = kind.path.split("/")[3]
         group = self.named(f"{parent}/{method}", attribute, name)
-        if group is None or group.attrs.get("revision") != revision:
+        if group is None or revision not in (None, group.attrs.get("revision")):
             return None
         return HeldPictures(kind, group, self.units(layer))
+
+    @property
+    def images(self) -> dict[int, KnownImage]:
+        """Number → image, for all images of the dataset that results refer to."""
+        images = self.group("/dataset/images")
+        if images is None:
+            return {}
+        columns = (images["number"][...].tolist(), images["key"].asstr()[...], images["hash"][...], images["label"])
+        return {
+            number: KnownImage(str(key), content.tobytes(), int(label))
+            for number, key, content, label in zip(*columns, strict=True)
+        }
 
     @property
     def packages(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -68,15 +69,16 @@ def test_workers_change_nothing(drawn, tmp_path):
     assert (tmp_path / "out" / "atlas.h5").read_bytes() == (drawn / "atlas.h5").read_bytes()
 
 
-def test_lost_shards_are_computed_again_and_nothing_else(drawn):
-    before, content = mined(drawn), (drawn / "atlas.h5").read_bytes()
-    lost = sorted(before)[::3]
-    for path in lost:
-        (drawn / path).unlink()
-    assert make(drawn, *DRAWINGS) == 0
-    after = mined(drawn)
-    assert {path for path in before if before[path] != after[path]} == set(lost)
-    assert (drawn / "atlas.h5").read_bytes() == content
+def test_an_atlas_without_its_shards_is_added_to_and_nothing_that_it_holds_is_computed_again(drawn, tmp_path):
+    out = shutil.copytree(drawn, tmp_path / "out")
+    content, logs = (out / "atlas.h5").read_bytes(), set((out / "log").iterdir())
+    shutil.rmtree(out / "shards", ignore_errors=True)
+    assert make(out, *DRAWINGS) == 0
+    assert (out / "atlas.h5").read_bytes() == content
+    assert make(out, *DRAWINGS, "samples=2") == 0
+    (added,) = (path for path in set((out / "log").iterdir()) - logs if " done, " in path.read_text())
+    assert added.read_text().count(" done, ") == 2  # the second sample of two layers
+    assert not list((out / "shards").rglob("*.shard"))
 
 
 def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(drawn, tmp_path):

@@ -125,7 +125,7 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
         macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * record.style.max_iter
         sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
         for units in blocks(asked, min(layer.channels, sizes.block)):
-            batch = sizes.batch_of(len(units))
+            batch = sizes.batch_of(layer.channels)
             tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, macs * len(units)))
     return tuple(tasks)
 

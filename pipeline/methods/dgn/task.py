@@ -195,7 +195,7 @@ def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
         for units in blocks(asked, min(layer.channels, _sizes(layer, record).block)):
             items = tuple(((unit, 1.0),) for unit in units)
-            tasks.append(_task(plan.card, layer, items, sample, record, 0.0))
+            tasks.append(_task(plan.card, layer, items, sample, record, 0.0, layer.channels))
     return tuple(tasks)
 
 
@@ -213,7 +213,7 @@ def combination_tasks(
             left = [row for row in range(len(asked.items)) if row not in finished.get((name, sample), ())]
             for rows in blocks(left, _sizes(layer, asked.run).block):
                 items = tuple(asked.items[row] for row in rows)
-                chosen.append(_task(plan.card, layer, items, sample, asked.run, asked.balance))
+                chosen.append(_task(plan.card, layer, items, sample, asked.run, asked.balance, len(asked.items)))
         tasks[name] = tuple(chosen)
     return tasks
 
@@ -243,9 +243,16 @@ def _macs(layer: LayerCard, run: RunRecord) -> int:
 
 
 def _task(
-    card: NetworkCard, layer: LayerCard, items: tuple[Members, ...], sample: int, run: RunRecord, balance: float
+    card: NetworkCard,
+    layer: LayerCard,
+    items: tuple[Members, ...],
+    sample: int,
+    run: RunRecord,
+    balance: float,
+    most: int,
 ) -> DgnTask:
-    batch, macs = _sizes(layer, run).batch_of(len(items)), _macs(layer, run) * len(items)
+    """most : number of all items of the layer, or of the set of combinations."""
+    batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items)
     return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from atlas_viewer.evidence.dgn import RUN
 from atlas_viewer.field import Status
-from pipeline.methods.dgn.store import held_run
 from pipeline.methods.memorisation.task import (
     MEMORISATION_REVISION,
     MemorisationTask,
@@ -17,7 +16,6 @@ from pipeline.methods.memorisation.task import (
     compared_layers,
     settings_of,
 )
-from pipeline.methods.tops.held import held_images
 from pipeline.store.held import HeldAtlas
 from pipeline.store.pictures import pictures_digest
 from pipeline.store.shard import Shard
@@ -91,7 +89,7 @@ def _class_pictures(
     size = (*layer.picture("window", plan.card.image), 3)
     opened: dict[str, Shard | None] = {}
     with HeldAtlas.open(work.atlas) as atlas:
-        held = held_run(atlas, layer.name, run)
+        held = atlas.pictures(layer.name, RUN, "run", run)
         for unit in sorted({unit for key in range(samples) for unit in plan.parts["dgn", layer.name, run, key]}):
             if unit in tested:
                 continue
@@ -99,6 +97,8 @@ def _class_pictures(
             opened = {key: opened[key] if key in opened else work.shard(task) for key, task in needed.items()}
             pixels, shown = np.zeros((samples, *size), np.uint8), [False] * samples
             for sample in range(samples if held is not None else 0):
+                if unit in work.left.parts["dgn", layer.name, run, sample]:
+                    continue  # made anew in this run
                 pixels[sample], shown[sample] = held.picture(unit, sample, size)
             for task, row in places.get(unit, ()):
                 shard = opened[task.id]
@@ -128,7 +128,7 @@ def held_test(work: Work, run: str) -> MemorisationTest | None:
         numbers = atlas.group("/dataset/images")["number"][...]
         rows = group["nearest"][...][kept][:, :samples]
         nearest = np.where(rows >= 0, numbers[np.maximum(rows, 0)], -1).astype(np.int64)
-        known = held_images(atlas)
+        known = atlas.images
         return MemorisationTest(
             run=run,
             spaces=tuple(str(space) for space in group["space"].asstr()[...]),

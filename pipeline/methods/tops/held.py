@@ -15,7 +15,6 @@ from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
 from pipeline.methods.tops.task import MINE_REVISION, mining_of, top_units
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
-from pipeline.work import KnownImage
 
 _HIT_FIELDS = ("image", "activation", "position", "window", "frame")
 _ABSENT = {"f": np.nan, "i": -1}  # kind of an array's type → the value of a unit that is not in the atlas; else 0
@@ -84,18 +83,6 @@ def _layer(held: HeldAtlas, layer: str, channels: int, asked: Sequence[int], num
     return LayerArrays(hits, arrays, (int(largest.attrs["height"]), int(largest.attrs["width"])))
 
 
-def held_images(held: HeldAtlas) -> dict[int, KnownImage]:
-    """Number → image, for all images that an atlas refers to."""
-    images = held.group("/dataset/images")
-    if images is None:
-        return {}
-    columns = (images["number"][...].tolist(), images["key"].asstr()[...], images["hash"][...], images["label"][...])
-    return {
-        number: KnownImage(str(key), content.tobytes(), int(label))
-        for number, key, content, label in zip(*columns, strict=True)
-    }
-
-
 def _scattered(field: Field, group: h5py.Group, units: np.ndarray, channels: int) -> np.ndarray:
     """An array with a row for each channel of the layer, from one with a row for each unit of the atlas."""
     values = group[field.name][...]
@@ -114,8 +101,10 @@ def held_backprojections(group: h5py.Group | None, rules: Sequence[str], units: 
     if group is None or any(f"{rule}_scale" not in group for rule in rules):
         return frozenset()
     hit = group["image"][...] >= 0
-    done = [np.isfinite(group[f"{rule}_scale"][...]) | ~hit for rule in rules]
-    return frozenset(units[np.logical_and.reduce(done).all(axis=1)].tolist())
+    done = np.ones(hit.shape, bool)
+    for rule in rules:
+        done &= np.isfinite(group[f"{rule}_scale"][...]) | ~hit
+    return frozenset(units[done.all(axis=1)].tolist())
 
 
 def layer_backprojections(atlas: Path, rules: dict[str, Sequence[str]]) -> dict[str, frozenset[int]]:

@@ -12,7 +12,7 @@ from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
 from pipeline.card import LayerCard
-from pipeline.methods.tops.held import held_backprojections, held_hits, held_images, result_of
+from pipeline.methods.tops.held import held_backprojections, held_hits, result_of
 from pipeline.methods.tops.result import DatasetResult, LayerArrays
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.task import (
@@ -149,7 +149,7 @@ def _result(merge: Merge) -> DatasetResult | None:
     result = merge.work.results.get("tops")
     if result is None:
         result = result_of(merge.plan, merge.held, partial=True)
-        merge.work.images = held_images(merge.held) | merge.work.images
+        merge.work.images = merge.held.images | merge.work.images
     return result
 
 
