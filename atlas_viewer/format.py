@@ -200,6 +200,13 @@ of any length, `bool` and `status` are `u1` with the attributes `flag_values` an
 Values that were never written read as NaN, as -1 (integers with a sign), or as 0 (`missing`).
 Axes of fixed length: {", ".join(f"`{axis}` {length}" for axis, length in FIXED_AXES.items())};
 `side` is top, left, bottom, right, `plane` rows, columns. Each picture is one chunk and carries the HDF5
-image attributes, and each code is one chunk; text, scalars and arrays of at most 4 KiB are not chunked;
+image attributes, and each code is one chunk; the digests of these chunks are a dataset of their own, NAME_digest.
+Text, scalars and arrays of at most 4 KiB are not chunked;
 other arrays are cut along their first axis into chunks of at most 256 KiB.
+
+A group's attribute `seal` is the SHA-256 over all else in it except the pictures, and `content` of `/` that over the
+seals of all groups by path; `make verify OUT=…` computes them and the digests of the pictures again, and says what
+is not as it was written. For NeXus viewers, such as h5web and silx, a group of pictures is an `NXdata` with
+`signal` and `axes`, and the attributes `default` lead from `/` to one: the class layer's first style, else what it
+or the last layer has.
 """

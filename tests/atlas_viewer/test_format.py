@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xarray
 
 from atlas_viewer import format
 from atlas_viewer.evidence.ascent import STYLE
@@ -78,6 +79,42 @@ def test_a_dataset_refuses_values_of_another_shape(tmp_path):
             format.UNITS["window"].write(file, (1, 2, 3))
         with pytest.raises(ValueError, match="got 1 axes"):
             STYLE["attempt"].write(file, (1, 2, 3))
+
+
+def test_xarray_reads_a_group_with_its_own_axes_and_coordinates(generated_atlas):
+    read = {}
+    for path in ("layers/conv1/ascent/sparse", "layers/mixed.3a/statistics", "dataset/images", "dataset"):
+        with xarray.open_dataset(generated_atlas, group=path, engine="h5netcdf") as group:
+            read[path] = group.load()
+    style, statistics = read["layers/conv1/ascent/sparse"], read["layers/mixed.3a/statistics"]
+    assert style["pixels"].dims == ("unit", "sample", "y", "x", "rgb") and set(style.coords) == {"unit", "sample"}
+    assert statistics["unit"].values.tolist() == [2, 3, 5, 7] and {"quantile", "edge"} < set(statistics.coords)
+    assert statistics["dead"].values.tolist() == [False, False, False, True]
+    assert style["status"].attrs["flag_meanings"].split()[1] == "ok"
+    assert read["dataset"].sizes == {"class": 4, "skipped": 2} and "phony" not in str(read)
+
+
+def test_no_group_has_an_axis_of_a_group_that_it_lies_in():
+    for kind in format.SCHEMA:  # netCDF inherits axes, and a tree of xarray wants them to agree
+        inherited = {axis for other in format.SCHEMA if kind.path.startswith(f"{other.path}/") for axis in other.axes}
+        assert not kind.axes & inherited, kind.path
+
+
+def test_a_scale_may_come_before_or_after_what_it_measures(tmp_path):
+    kind = format.Group("/a", "a", (), (format.Field("b", "f4", ("unit", "point"), "b"),))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, order in {"first": ("unit", "b"), "last": ("b", "unit")}.items():
+            for field in order:
+                kind[field].write(file.require_group(name), {"unit": [3, 5], "b": np.zeros((2, 4))}[field])
+            assert [each[0].name for each in file[f"{name}/b"].dims] == [f"/{name}/unit", f"/{name}/point"]
+            assert file[f"{name}/unit"][...].tolist() == [3, 5]
+        with pytest.raises(ValueError, match="/last: axis unit has length 2, got 3"):
+            kind["unit"].write(file["last"], [1, 2, 3])
+
+
+def test_a_schema_refuses_a_dataset_with_the_name_of_anothers_axis():
+    with pytest.raises(ValueError, match="/a: code is the name of an axis and of a dataset with other axes"):
+        format.Group("/a", "a", (), (format.Field("code", "f4", ("unit", "code"), "a"),))
 
 
 def test_equal_content_gives_equal_bytes_at_another_time(tmp_path, write_atlas):
