@@ -27,6 +27,7 @@ _POLL = 2.0  # seconds between two looks at the nodes
 _TICK = 1.0  # longest time to wait for an outcome
 _REPEAT = 60.0  # seconds between two lines that say that tasks wait for a node
 _ANSWER = 5.0  # seconds that a cluster gets to answer
+_SILENCE = 40.0  # seconds without an answer of the head after which the run ends; after 60 Ray ends the process
 _NODE_ID = "ray.io/node-id"  # the label of every node
 _SOCKET_PATH, _BELOW_TMP = 107, 72  # longest path of a socket, and what Ray adds to the temporary folder
 
@@ -47,6 +48,7 @@ class RayCluster:
         """
         self._settings, self._environment = settings, dict(os.environ)
         self._folder: str | None = None
+        self._silent_since: float | None = None
         self._needs = {
             True: {
                 "CPU": device.threads,
@@ -118,7 +120,7 @@ class RayCluster:
         try:
             _use_authentication_of(where)
             context = ray.init(address=where, **quiet)
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise SettingsError(
                 f"cluster.address: no Ray cluster answers at {where} ({one_line(str(error)).rstrip('.')}); start one "
                 f"with ray start --head, or use cluster=local"
@@ -140,7 +142,7 @@ class RayCluster:
         try:
             while not dispatch.idle:
                 now = time.monotonic()
-                if now - looked >= _POLL:
+                if now - looked >= _POLL and self._head_answers(now):
                     looked = now
                     dispatch.see(self._nodes(), now)
                     warned = self._say_what_waits(dispatch, now, warned)
@@ -157,7 +159,7 @@ class RayCluster:
                 if dispatch.stopped is not None:
                     raise stop(dispatch.stopped)
         finally:
-            for reference in out:
+            for reference in out if self._silent_since is None else ():
                 self._cancel(reference)
 
     def _placed(self, remote: Any, one: Attempt) -> Any:
@@ -209,6 +211,21 @@ class RayCluster:
     def _cancel(self, reference: object) -> None:
         with suppress(Exception):  # a task that cannot be cancelled ends with the cluster
             self._ray.cancel(reference, force=True)
+
+    def _head_answers(self, now: float) -> bool:
+        """Whether the head of the cluster can be reached. Raises EnvironmentFault when it has not been for long."""
+        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+            self._silent_since = None
+        except OSError:
+            self._silent_since = now if self._silent_since is None else self._silent_since
+        if self._silent_since is not None and now - self._silent_since > _SILENCE:
+            raise EnvironmentFault(
+                "the head of the Ray cluster does not answer any more; finished work is kept, and the same command "
+                "continues on a cluster that runs"
+            )
+        return self._silent_since is None
 
     def _nodes(self) -> list[Node]:
         """The nodes that are alive, with the number of tasks that each can run."""
@@ -314,7 +331,10 @@ class RayCluster:
 
     def close(self) -> None:
         self._held = {}
-        self._ray.shutdown()
+        if self._silent_since is None:
+            self._ray.shutdown()
+        else:  # it would wait for the head until Ray ends the process
+            threading.Thread(target=self._ray.shutdown, daemon=True).start()
         self._restore()
 
     def _restore(self) -> None:

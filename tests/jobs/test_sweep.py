@@ -133,7 +133,7 @@ def test_a_setting_that_fails_is_a_gap_of_the_sweep_and_no_fault_of_the_unit(tmp
         assert file["layers/fc/units/status"][:].tolist() == [Status.ok] * 3
     with Atlas(tmp_path / "atlas.h5") as opened:
         assert Sweep(opened["fc"]).ranked[-1].name == "decay_2"
-    assert run(tmp_path, "sweep.draws.count=0") == 0  # tried again
+    assert run(tmp_path, "sweep.draws.count=0", "retry_failed=true") == 0
 
 
 def swept_styles(config):
