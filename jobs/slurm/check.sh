@@ -11,8 +11,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=$(realpath -s "${1:-.venv/bin/python}")
-WORK=$(mktemp -d /tmp/slurm-check.XXXXXX)
-export SLURM_CONF=$WORK/slurm.conf PATH=$PATH:/usr/sbin OMP_NUM_THREADS=1
+WORK=$(mktemp -d /tmp/sc.XXXXXX) # short, for the sockets of Ray, whose folders lie in it too
+export TMPDIR=$WORK SLURM_CONF=$WORK/slurm.conf PATH=$PATH:/usr/sbin OMP_NUM_THREADS=1
 NAME=$(hostname -s)
 daemons=()
 
