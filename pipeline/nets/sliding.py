@@ -262,9 +262,11 @@ class _ChannelNorm(torch.autograd.Function):
 def channel_sum(x: Tensor, size: int, mirrored: bool = False) -> Tensor:
     """The sum over `size` neighbouring channels around each channel; with `mirrored`, the transposed linear map."""
     before = (size - 1) // 2 if not mirrored else size // 2
-    around = functional.pad(x, (0, 0) * (x.dim() - 2) + (before, size - 1 - before))
+    most = max(0, x.shape[1] - 1)  # what is farther away than the last channel is nothing, however large the size is
+    before, behind = min(before, most), min(size - 1 - before, most)
+    around = functional.pad(x, (0, 0) * (x.dim() - 2) + (before, behind))
     total = around[:, : x.shape[1]].clone()
-    for shift in range(1, size):
+    for shift in range(1, before + behind + 1):
         total += around[:, shift : shift + x.shape[1]]
     return total
 

@@ -34,6 +34,8 @@ class GeneratorShape:
             raise SettingsError(f"generator code: got shape {self.code}, expected (entry,) or (channel, row, column)")
         if min(self.image) < SMALLEST_IMAGE:
             raise SettingsError(f"generator image: got {self.image}, expected at least {SMALLEST_IMAGE} pixels a side")
+        if not 0 <= self.slope <= 1:
+            raise SettingsError(f"generator slope: got {self.slope}, expected a number from 0 to 1")
         if not self.scale > 0:
             raise SettingsError(f"generator scale: got {self.scale}, expected more than 0; are all codes zero?")
 

@@ -62,10 +62,10 @@ class Weights:
         """
         self.taken[layer] = tuple(shapes)
         for shape in shapes:
-            if math.prod(shape) > MOST_NUMBERS:
+            if min(shape, default=0) < 0 or math.prod(shape) > MOST_NUMBERS:
                 raise WeightsError(
-                    f"{self._source}: layer {layer} asks for weights of shape {shape}, more than {MOST_NUMBERS} "
-                    "numbers; correct its settings in the definition"
+                    f"{self._source}: layer {layer} asks for weights of shape {shape}, expected at most "
+                    f"{MOST_NUMBERS} numbers; correct its settings in the definition"
                 )
         if self._blobs is None:
             return [torch.zeros(shape) for shape in shapes]

@@ -22,7 +22,7 @@ from pipeline.nets.operators import (
     switches_off,
 )
 from pipeline.nets.preprocessing import Preprocessing
-from pipeline.nets.sliding import Convolution, MaxPool
+from pipeline.nets.sliding import Convolution, MaxPool, channel_sum
 
 
 def pointwise(function: nn.Module) -> Pointwise:
@@ -156,3 +156,12 @@ def chain(layers: list[tuple[str, Operator]]) -> Network:
     for name, operator in layers:
         at = builder.add(name, operator, [at], name)
     return builder.build("chain", at)
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 9, 10, 2**32])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_sum_over_channels_takes_time_by_the_channels_not_by_its_size(size, mirrored):
+    x = torch.arange(1.0, 6).reshape(1, 5, 1, 1)
+    before = size // 2 if mirrored else (size - 1) // 2
+    expected = [sum(x[0, max(0, c - before) : c - before + size, 0, 0].tolist()) for c in range(5)]
+    assert channel_sum(x, size, mirrored).flatten().tolist() == expected
