@@ -272,7 +272,7 @@ def test_scores_enter_the_atlas_and_stay_in_it(tmp_path, reference, capsys):
     assert contents(out) == scored
     assert run(out, "styles=[low_frequency,sparse]", "units=[fc]") == 0
     with h5py.File(out / "atlas.h5") as file:
-        assert sorted(file["layers/fc/scores/judge"]) == ["labels", "low_frequency"]
+        assert sorted(file["layers/fc/scores/judge"]) == ["judge_class", "labels", "low_frequency"]
 
 
 def test_the_same_command_later_and_elsewhere_gives_the_same_bytes(tmp_path, reference):

@@ -332,7 +332,7 @@ def test_judges_see_the_pictures_of_runs_too(make, tmp_path, capsys):
         assert check(file) == []
     assert make(out, "methods=[ascent,dgn]", "units=[fc]", "styles=[sparse]") == 0  # keeps the verdicts
     with h5py.File(out / "atlas.h5") as file:
-        assert set(file["layers/fc/scores/judge"]) == {"labels", "sparse", "deepsim_fc6"}
+        assert set(file["layers/fc/scores/judge"]) == {"judge_class", "labels", "sparse", "deepsim_fc6"}
 
 
 def test_the_reader_reads_what_was_written(searched):
