@@ -8,7 +8,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -58,9 +59,9 @@ def run_job(
     spelled : an error's text → the same, with commands as the user types them.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _stop_on_sigterm()
     try:
-        sys.exit(_run(job, config, doc, arguments, program))
+        with _sigterm_stops():
+            sys.exit(_run(job, config, doc, arguments, program))
     except AtlasError as error:
         print(f"error: {spelled(str(error))}", file=sys.stderr)
         sys.exit(REFUSED)
@@ -77,10 +78,17 @@ def run_job(
         sys.exit(REFUSED)
 
 
-def _stop_on_sigterm() -> None:
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
     """Let SIGTERM, which schedulers send, stop a job as Ctrl-C does."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str], program: str) -> int:
