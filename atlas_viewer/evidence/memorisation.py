@@ -112,10 +112,15 @@ def faults(file: h5py.File) -> Iterator[str]:
         yield from (f"{test.name}{fault}" for fault in _test_faults(file, test))
 
 
+def _is_in(layer: h5py.Group | None, group: h5py.Group) -> bool:
+    """Whether a group is a layer's, by its path: in an atlas of parts it is in another file."""
+    return layer is not None and group.name.startswith(f"{layer.name}/")
+
+
 def _test_faults(file: h5py.File, test: h5py.Group) -> Iterator[str]:
     layers = {layer.attrs["layer"]: layer for layer in file.get("layers", {}).values()}
     layer, name = layers.get(test.attrs["layer"]), test.attrs["run"]
-    runs = {run.attrs["run"]: run for run in RUN.within(file) if run.parent.parent == layer}
+    runs = {run.attrs["run"]: run for run in RUN.within(file) if _is_in(layer, run)}
     if name not in runs:
         yield f": run {name!r} of layer {test.attrs['layer']!r} is missing"
         return

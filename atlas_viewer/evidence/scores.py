@@ -122,7 +122,7 @@ class Scores:
 def faults(file: h5py.File) -> Iterator[str]:
     """Contradictions between the scores of an open file and the pictures that were judged."""
     for scores in SCORES.within(file):
-        layer, pictures = scores.parent.parent.parent, scores.attrs["pictures"]
+        layer, pictures = file["/".join(scores.name.split("/")[:3])], scores.attrs["pictures"]
         if pictures not in layer:
             yield f"{scores.name}: attribute pictures names {pictures!r}, which is missing"
         elif scores["top1"].shape != layer[pictures]["status"].shape:

@@ -85,15 +85,18 @@ class Statistics:
     """The statistics of one layer. Arrays begin with (unit,); row i belongs to unit units[i].
 
     Arrays called image_ count the per-image maxima, those called position_ the values at all positions.
+
+    layer : the group of the layer; in an atlas of parts, `group` is in another file.
     """
 
     group: h5py.Group
     units: np.ndarray
+    layer: h5py.Group
 
     @classmethod
     def of(cls, layer: Layer) -> Statistics | None:
         """The statistics of a layer; None where no images were evaluated."""
-        return cls(layer.group["statistics"], layer.units) if "statistics" in layer.group else None
+        return cls(layer.group["statistics"], layer.units, layer.group) if "statistics" in layer.group else None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Any stored array by name, such as "position_mean"; KeyError where it is not stored."""
@@ -250,7 +253,7 @@ def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
 
 def _table(statistics: Statistics) -> tuple[list[str], list[tuple[object, ...]]]:
     """Names and rows: every stored array with one number per unit, then the quantiles."""
-    layer, stored = statistics.group.parent, statistics.group
+    layer, stored = statistics.layer, statistics.group
     columns: dict[str, Sequence[object]] = {
         "layer": [layer.attrs["layer"]] * len(statistics.units),
         "unit": statistics.units.tolist(),

@@ -126,12 +126,16 @@ class Patch:
 
 @dataclass(frozen=True)
 class Tops:
-    """The hits of one kind of one layer. Arrays begin with (unit, rank); row i belongs to unit units[i]."""
+    """The hits of one kind of one layer. Arrays begin with (unit, rank); row i belongs to unit units[i].
+
+    layer : the group of the layer; in an atlas of parts, `group` is in another file.
+    """
 
     group: h5py.Group
     units: np.ndarray
     dataset: Dataset
     input_size: tuple[int, int]
+    layer: h5py.Group
 
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Tops]:
@@ -139,7 +143,7 @@ class Tops:
         groups, dataset, size = layer.group.get("tops", {}), layer.atlas.dataset, layer.atlas.input_size
         if dataset is None:
             return {}
-        return {kind: cls(groups[kind], layer.units, dataset, size) for kind in KINDS if kind in groups}
+        return {kind: cls(groups[kind], layer.units, dataset, size, layer.group) for kind in KINDS if kind in groups}
 
     @cached_property
     def kind(self) -> str:
@@ -241,7 +245,7 @@ class Tops:
     def _refuse_unknown(self, rule: str) -> None:
         if rule not in self.rules:
             names = ", ".join(self.rules) if self.rules else "none"
-            where = f"layer {self.group.parent.parent.attrs['layer']}, {self.kind} hits"
+            where = f"layer {self.layer.attrs['layer']}, {self.kind} hits"
             raise MissingError(f"{where}: no back-projection {rule}{nearest(rule, self.rules)}; it has {names}")
 
     def to_csv(self, path: Path | str) -> Path:
@@ -374,7 +378,7 @@ def _frame(tops: Iterable[Tops]) -> Any:
 
 def _rows(tops: Iterable[Tops]) -> Iterator[tuple[object, ...]]:
     for kind in tops:
-        layer = kind.group.parent.parent
+        layer = kind.layer
         name, labels = layer.attrs["layer"], layer["units/label"].asstr()[...].tolist()
         for row, unit in enumerate(kind.units.tolist()):
             for hit in kind.at(row).hits:
