@@ -30,18 +30,18 @@ WHOLE_BELOW = 2e9  # bytes: a few seconds of writing
 
 
 def merge(
-    work: Work, target: Path, settings: str, advance: Callable[[int], None], whole_below: float = WHOLE_BELOW
+    work: Work, target: Path, settings: str, advance: Callable[[int], None], whole_below: float | None = None
 ) -> MergeReport:
     """Add all stored shards to the atlas; missing results are marked missing. Shards that are in it are removed.
 
     work : the work of a plan, with its tasks cut.
     settings : the settings that decide results, as YAML.
     advance : called with the number of tasks just merged.
-    whole_below : bytes below which the atlas is written whole; a larger one stays open.
+    whole_below : bytes below which the atlas is written whole, a larger one stays open; None for WHOLE_BELOW.
     The old atlas stays until the new one is complete. Raises OutputError if it cannot be written.
     """
     try:
-        return _merge(work, target, settings, advance, whole_below)
+        return _merge(work, target, settings, advance, WHOLE_BELOW if whole_below is None else whole_below)
     except OutputError:
         raise
     except OSError as error:

@@ -15,6 +15,7 @@ from tiny_network import LABELS, SMALL
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.validator import check
+from atlas_viewer.verify import faults
 from jobs.atlas import atlas
 from jobs.console import compose_config
 from jobs.folder import read_plan, stored_work
@@ -22,6 +23,7 @@ from jobs.pixels import pixels
 from jobs.request import read_model
 from jobs.site import SiteSettings, build_pages
 from pipeline.nets.open_network import open_network
+from pipeline.store.publishing import is_open, pack_atlas
 
 QUICK = ("dgn.iterations=4", "dgn.trace_points=2", "tops.k=1", "tops.batch=3", "tops.quantiles=false",
          "tops.smallest=false", "tops.own_class=false", "tops.rules=[]", "tops.whole_image_rules=[]",
@@ -112,6 +114,29 @@ def test_an_atlas_without_its_shards_keeps_its_test(tested, make, tmp_path):
     work = stored_work(read_plan(out), out)
     assert work.tasks["memorisation"] == [] and [test.units for test in work.results["memorisation"]] == [(0, 1, 2)]
     assert make(out) == 0
+    assert (out / "atlas.h5").read_bytes() == (tested / "atlas.h5").read_bytes()
+
+
+def test_an_atlas_in_parts_is_read_shown_added_to_and_packed(tested, make, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.store.merge.WHOLE_BELOW", 0)  # as if it were large
+        assert make(out, "units=[fc:1]") == 0
+        parts = {path.name for path in (out / "parts").iterdir()}
+        assert make(out) == 0
+        assert parts & {path.name for path in (out / "parts").iterdir()}
+    with h5py.File(out / "atlas.h5") as file:
+        assert is_open(file) and check(file) == []
+    assert list(faults(out / "atlas.h5")) == []
+    for folder in (out, tested):
+        with Atlas(folder / "atlas.h5") as atlas:
+            atlas.to_csv(folder / "csv")
+    assert {path.name: path.read_bytes() for path in (out / "csv").iterdir()} == {
+        path.name: path.read_bytes() for path in (tested / "csv").iterdir()
+    }
+    build_pages(out, SiteSettings(workers=1, full=False))
+    assert (out / "site" / "fc" / "1.html").is_file()
+    pack_atlas(out / "atlas.h5")
     assert (out / "atlas.h5").read_bytes() == (tested / "atlas.h5").read_bytes()
 
 
