@@ -58,33 +58,33 @@ def test_ids_of_gradient_ascent():
     assert ids(ascent_tasks(small_plan(2))) == [
         "0093c8d9f9e3134c0582e841b4955770",
         "d58be3f6e55e42621f6d644235715020",
-        "b616b8ab67b59b22c3037b7a43561f86",
+        "9ce373ec844ed5b728965cbae7b2bf02",
         "35542eb92d8754a75530d5a3c7309974",
         "59cbcd87d06fb13592306990cf2dd0b3",
         "db847d669e6a425094b905506d2df2e6",
-        "0fe5f6c84a3213fe11feb19275b9e5c1",
+        "2aa8c4c3c3b8d569e81657adce66c7a8",
         "c9474a99ce97b30e71d950444408a86f",
     ]
     other = style_record("other", decay=0.1, small_norm_percentile=20.0, direction="minimize")
-    assert ids(ascent_tasks(asking_styles({"conv1": (1, 2)}, [other], 1))) == ["27395f503025a9b488ef5aec3ed0682f"]
+    assert ids(ascent_tasks(asking_styles({"conv1": (1, 2)}, [other], 1))) == ["eeed8b6918036e82a83bb3ff0f0a8b9d"]
 
 
 def test_ids_of_runs_through_priors():
     assert run_ids(RUN) == [
-        "67db94e1e791ed2b46a2d4dfa4a6e24a",
-        "03ce09179e8ee6f621dab30be1bfef73",
-        "1873440f8e2b59e37fb22744054dd2d3",
+        "c040693a120f51057faa2f39f03a5274",
+        "e3071f1ad3321c339f72b1ea9059007b",
+        "60d16b5f0ebd8b84fd9ec09f8a3cd7ef",
     ]
     assert run_ids(replace(RUN, settings=replace(SETTINGS, jitter=0.125))) == [
-        "2e65f5423b8d90dc307e974ad88ee439",
-        "35cee4243c76f4659a3405f381c6808f",
-        "4d7ba884b0af422941198a1b71d8ad61",
+        "aea4385e8daeb39b2d0f1059b3f325dd",
+        "4206b19879e032303f2265acaf2a1c1d",
+        "b26c0b18e95c38790f85ee45a71d9274",
     ]
     photo = replace(SETTINGS, start="image", image="photo.png", sigmas=None)
     assert run_ids(replace(RUN, settings=photo, start_code="e" * 64)) == [
-        "e8e20085f2ecfb10dec163b57f4a777f",
-        "024baf14d291d11386abc2d571ab0982",
-        "ced8b6b4748702918f78b1b7ec09fdb5",
+        "9c23470d16b275592a251eafee9b1cbe",
+        "b51bd28b6cd629c8e765ceaaf6a1edfe",
+        "c5e6b586498ff598d6e859d161a70827",
     ]
 
 

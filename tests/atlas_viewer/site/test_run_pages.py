@@ -196,6 +196,9 @@ def test_a_prior_has_a_page_with_its_card_escaped(site):
     assert "Never vary" in words and "7 entries" in words
 
 
+SLOW = pytest.mark.slow  # of each kind of evidence one change is tried at once, the others in the long run
+
+
 def change(path, what):
     with h5py.File(path, "r+") as file:
         what(file)
@@ -205,13 +208,13 @@ def change(path, what):
     ("what", "layers"),
     [
         (lambda file: file["memorisation/toy/distance"].__setitem__((0, 0, 0), 1.0), ("fc8",)),
-        (lambda file: file["memorisation/toy/nearest"].__setitem__((0, 0, 0), 9), ("fc8",)),
+        pytest.param(lambda file: file["memorisation/toy/nearest"].__setitem__((0, 0, 0), 9), ("fc8",), marks=SLOW),
         (lambda file: file["combinations/pairs/member_activation"].__setitem__((0, 0, 0), 1.0), ()),
-        (lambda file: file["combinations/pairs"].attrs.__setitem__("balance", 0.75), ()),
+        pytest.param(lambda file: file["combinations/pairs"].attrs.__setitem__("balance", 0.75), (), marks=SLOW),
         (lambda file: file["layers/conv1/dgn/toy/code_norm"].__setitem__((0, 0), 1.0), ("conv1",)),
-        (lambda file: file["priors/toy"].attrs.__setitem__("licence", "other"), ()),
+        pytest.param(lambda file: file["priors/toy"].attrs.__setitem__("licence", "other"), (), marks=SLOW),
         (lambda file: file.__delitem__("priors/toy"), ("conv1", "mixed/3a", "fc8")),
-        (lambda file: file.__delitem__("combinations"), ("fc8",)),
+        pytest.param(lambda file: file.__delitem__("combinations"), ("fc8",), marks=SLOW),
         (lambda file: file["layers/fc8/scores/squeeze/toy"].attrs.__setitem__("top1_rate", 0.25), ("fc8",)),
     ],
 )
