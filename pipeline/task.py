@@ -23,11 +23,13 @@ class Task(ABC):
 
     method : name of the method in reports and records.
     noun : what `count` counts.
+    given_back : whether an atlas gives the result back, so that its shard is removed once it is merged.
     needs_device : whether it computes on the run's device; without, any CPU will do.
     """
 
     method: str
     noun = "pictures"
+    given_back = False
     needs_device = True
 
     @property

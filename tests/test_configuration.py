@@ -144,7 +144,7 @@ def test_every_job_can_print_its_configuration(job, capsys):
     with pytest.raises(SystemExit) as stopped:
         run_job(None, job, "", ["--cfg", "job"])
     assert stopped.value.code == 0
-    assert len(capsys.readouterr().out.splitlines()) > 1
+    assert ": " in capsys.readouterr().out
 
 
 def test_every_style_is_on_offer_and_has_every_number():

@@ -85,7 +85,8 @@ class Merge:
         if shard is None:
             return None, self.work.shards.reason(task.id)
         self.packages.update(shard.facts.get("packages", ()))
-        self.merged.append(task.id)
+        if task.given_back:
+            self.merged.append(task.id)
         return shard, None
 
     def keep(self, root: str, group: h5py.Group) -> None:

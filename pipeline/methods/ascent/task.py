@@ -36,6 +36,7 @@ class AscentTask(Task):
     macs: int
 
     method = "ascent"
+    given_back = True
 
     @property
     def count(self) -> int:

@@ -45,6 +45,7 @@ class DgnTask(Task):
     macs: int
 
     method = "dgn"
+    given_back = True
 
     @property
     def count(self) -> int:
@@ -80,6 +81,7 @@ class PriorTask(Task):
     prior: PriorCard
 
     method, noun = "priors", "priors"
+    given_back = True
     needs_device = False
     count = 1
     seconds = 0.01

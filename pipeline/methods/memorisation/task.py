@@ -50,6 +50,7 @@ class MemorisationTask(Task):
     pixels: np.ndarray = field(repr=False, compare=False)
 
     method = "memorisation"
+    given_back = True
 
     @property
     def count(self) -> int:

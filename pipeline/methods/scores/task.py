@@ -20,6 +20,7 @@ class ScoreTask(Task):
     asked: ScoreRecord
 
     method = "score"
+    given_back = True
     seconds = 0.01
 
     @property

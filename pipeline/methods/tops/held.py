@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -12,7 +12,7 @@ from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
 from atlas_viewer.field import Field
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
-from pipeline.methods.tops.task import MINE_REVISION, mining_of, top_units
+from pipeline.methods.tops.task import MINE_REVISION, Hit, mining_of, top_units
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
 
@@ -107,13 +107,30 @@ def held_backprojections(group: h5py.Group | None, rules: Sequence[str], units: 
     return frozenset(units[done.all(axis=1)].tolist())
 
 
-def layer_backprojections(atlas: Path, rules: dict[str, Sequence[str]]) -> dict[str, frozenset[int]]:
-    """Layer → the units whose back-projections need not be computed again. rules : layer → rules."""
+def layer_backprojections(
+    atlas: Path, rules: Mapping[str, Sequence[str]], hits: Mapping[str, Mapping[int, Sequence[Hit]]]
+) -> dict[str, frozenset[int]]:
+    """Layer → the units whose back-projections need not be computed again.
+
+    rules : layer → rules.
+    hits : layer → unit → its hits, best first; those that the atlas has must be the same.
+    """
+    found = {}
     with HeldAtlas.open(atlas) as held:
-        return {
-            layer: held_backprojections(held_hits(held, layer, "largest"), chosen, held.units(layer))
-            for layer, chosen in rules.items()
-        }
+        for layer, wanted in hits.items():
+            group, units = held_hits(held, layer, "largest"), held.units(layer)
+            done = held_backprojections(group, rules[layer], units)
+            rows = dict(zip(units.tolist(), hit_numbers(held, group).tolist(), strict=True)) if done else {}
+            found[layer] = frozenset(
+                unit for unit in done & {*wanted} if rows[unit][: len(wanted[unit])] == [hit[1] for hit in wanted[unit]]
+            )
+    return found
+
+
+def hit_numbers(held: HeldAtlas, group: h5py.Group) -> np.ndarray:
+    """Numbers of the images of hits, (unit, rank); −1 for none."""
+    rows, numbers = group["image"][...], held.group("/dataset/images")["number"][...]
+    return np.where(rows >= 0, numbers[np.maximum(rows, 0)], -1) if len(numbers) else rows
 
 
 def held_hits(held: HeldAtlas, layer: str, kind: str) -> h5py.Group | None:

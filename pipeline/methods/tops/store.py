@@ -12,7 +12,7 @@ from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
 from pipeline.card import LayerCard
-from pipeline.methods.tops.held import held_backprojections, held_hits, result_of
+from pipeline.methods.tops.held import held_backprojections, held_hits, hit_numbers, result_of
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, settled
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.task import (
@@ -57,7 +57,8 @@ class HitsWriter(Writer):
             root, given = TOPS.at(layer=group, kind=kind), {"kind": kind, **about}
             held = held_hits(merge.held, layer.name, kind)
             news = kind == "largest" and merge.news(self._tasks.get(layer.name, ()))
-            if not news and _same(merge.held, held, given, layer.name, units) and np.array_equal(held["image"], image):
+            values = {"image": image, "activation": np.where(absent[:, None], np.nan, fields["activation"][rows])}
+            if not news and _same(merge.held, held, given, layer.name, units, values):
                 merge.keep(root, held)
                 continue
             with merge.parts.part(root) as part:
@@ -81,15 +82,18 @@ class HitsWriter(Writer):
         about["revision"] = MINE_REVISION
         root, path = STATISTICS.at(layer=group), merge.held.layer_groups.get(layer.name)
         held = None if path is None else merge.held.group(f"{path}/statistics")
-        if _same(merge.held, held, about, layer.name, units):
+        values = {
+            name: array[np.array(units)] if "unit" in STATISTICS[name].axes else array
+            for name, array in arrays.statistics.items()
+        }
+        if _same(merge.held, held, about, layer.name, units, values):
             merge.keep(root, held)
             return
         with merge.parts.part(root) as part:
             stored = STATISTICS.create(part.file, about, layer=group)
             STATISTICS["unit"].write(stored, units)
-            for name, values in arrays.statistics.items():
-                per_unit = "unit" in STATISTICS[name].axes
-                STATISTICS[name].write(stored, values[np.array(units)] if per_unit else values)
+            for name, array in values.items():
+                STATISTICS[name].write(stored, array)
 
     def _write_backprojections(
         self,
@@ -111,6 +115,9 @@ class HitsWriter(Writer):
             scales[rule] = np.full((len(units), ranks), np.nan, np.float32)
             if held is not None and rule in held and held[rule].shape[1:] == (ranks, height, width, 3):
                 _, rows, held_rows = np.intersect1d(units, self.merge.held.units(layer.name), return_indices=True)
+                found = self._result.layers[layer.name].hits["largest"]["image"][np.array(units)[rows]]
+                same = (hit_numbers(self.merge.held, held)[held_rows] == found).all(axis=1)
+                rows, held_rows = rows[same], held_rows[same]
                 arrays[rule].take(rows, chunk_table(held[rule], TOPS[rule].picture_axes), held_rows)
                 scales[rule][rows] = held[f"{rule}_scale"][...][held_rows]
         for task in self._tasks.get(layer.name, ()):
@@ -154,10 +161,20 @@ def _result(merge: Merge) -> DatasetResult | None:
 
 
 def _same(
-    held: HeldAtlas, group: h5py.Group | None, about: Mapping[str, object], layer: str, units: Sequence[int]
+    held: HeldAtlas,
+    group: h5py.Group | None,
+    about: Mapping[str, object],
+    layer: str,
+    units: Sequence[int],
+    values: Mapping[str, np.ndarray],
 ) -> bool:
-    """Whether an atlas holds a group of a layer with these attributes and units."""
-    return group is not None and np.array_equal(held.units(layer), units) and same_attributes(group, about)
+    """Whether an atlas holds a group of a layer with these attributes, units and arrays."""
+    if group is None or not np.array_equal(held.units(layer), units) or not same_attributes(group, about):
+        return False
+    return all(
+        name in group and np.array_equal(group[name][...], array, equal_nan=array.dtype.kind == "f")
+        for name, array in values.items()
+    )
 
 
 class ImagesWriter(Writer):

@@ -100,6 +100,7 @@ class ImagesTask(Task):
     numbers: tuple[int, ...]
 
     method, noun = "images", "images"
+    given_back = True
     needs_device = False
 
     @property
@@ -143,6 +144,7 @@ class BackprojectTask(Task):
     macs: int
 
     method, noun = "backproject", "back-projections"
+    given_back = True
 
     @property
     def count(self) -> int:
@@ -221,7 +223,9 @@ class Tops(Method):
         result = stored.read_tops(work.plan, mined, work.shards, work.problems)
         if result is None:
             result = self.part("held").held_result(work.plan, work.atlas)
-        if result is not None and work.with_images(mined) and poisoned(result.skipped) is not None:
+        fault = None if result is None else poisoned(result.skipped)
+        if fault is not None and work.with_images(mined):
+            work.problems.append(f"best images: a fault of a machine was recorded ({fault}); they are computed again")
             result = None
         if result is None:
             yield work.with_images(work.stage(self.name, mined))
@@ -232,10 +236,11 @@ class Tops(Method):
         work.images |= result.images()
         work.left_out += [f"{key}: {reason}" for key, reason in result.skipped]
         rules = {layer.name: layer_rules(work.plan, layer) for layer in work.plan.layers()}
-        held = self.part("held").layer_backprojections(work.atlas, rules)
+        best = stored.best_hits(work.plan, result.layers)
+        held = self.part("held").layer_backprojections(work.atlas, rules, best)
         hits = {
-            layer: {unit: best for unit, best in units.items() if unit not in held.get(layer, ())}
-            for layer, units in stored.best_hits(work.plan, result.layers).items()
+            layer: {unit: chosen for unit, chosen in units.items() if unit not in held[layer]}
+            for layer, units in best.items()
         }
         yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
 
