@@ -85,14 +85,17 @@ def stored(tmp_path, mined) -> tuple[list[Block], ShardFolder]:
 
 def test_few_files_are_open_and_the_result_is_that_of_the_blocks_in_order(stored, mined):
     (blocks, shards), limits = stored, resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + len(blocks) // 2, limits[1]))
+    highest, filled = max(map(int, os.listdir("/proc/self/fd"))), [os.open(os.devnull, os.O_RDONLY)]
+    while filled[-1] <= highest:  # no free numbers below
+        filled.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (filled[-1] + 1 + len(blocks) // 2, limits[1]))
     try:
         reduction = Reduction(PLAN, blocks, shards)
         found = {name: reduction.layer(name) for name in LAYERS}
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in filled:
+            os.close(descriptor)
     assert reduction.packages == {"numpy 2"} and reduction.skipped == []
     for name, result in found.items():
         want = reduce([block.layers[name] for block in mined], k=K, classes=CLASSES, quantile_hits=True)
