@@ -88,6 +88,9 @@ def _dataset_faults(
     sizes : collects the lengths of the group's axes, so that they must agree.
     scales : axis → the dataset of its name in the group.
     """
+    if dataset.external:  # any file of the machine, whose bytes pages would then show
+        yield "its values lie in another file"
+        return
     wanted = DTYPES[field.dtype]
     text = h5py.check_string_dtype(dataset.dtype) is not None
     same = text if field.dtype == "text" else dataset.dtype == wanted

@@ -31,7 +31,7 @@ def zip_members(file: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[Membe
     taken: list[tuple[int, int]] = []
     for entry in entries:
         name = inner_name(entry.filename.replace("\\", "/"))
-        if entry.is_dir() or stat.S_ISLNK(entry.external_attr >> 16) or not wanted(name):
+        if name == "" or entry.is_dir() or stat.S_ISLNK(entry.external_attr >> 16) or not wanted(name):
             continue
         if entry.flag_bits & _ENCRYPTED:
             raise DamagedMember(f"{name} is encrypted; unpack it with its password")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import os
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +17,12 @@ from typing import BinaryIO
 from pipeline.errors import DownloadError, nearest
 
 CHUNK = 1 << 20  # bytes
+# A member has at most so many times the bytes of its archive, or so many bytes: means and weights compress far less.
+MOST_TIMES, FREE = 100, 2**28
+_DAMAGE = (  # what the readers of archives raise on damaged ones
+    tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, LookupError, OverflowError, MemoryError,
+    zlib.error, lzma.LZMAError, gzip.BadGzipFile,
+)  # fmt: skip
 
 
 def extract(archive: Path, member: str, final: Path) -> None:
@@ -29,10 +36,18 @@ def extract(archive: Path, member: str, final: Path) -> None:
     part = final.with_name(f"{final.name}.part")
     try:
         with _opened_member(archive, member) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, CHUNK)
+            left = max(FREE, MOST_TIMES * archive.stat().st_size)
+            while chunk := source.read(CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise ValueError(f"{member} unpacks to far more than weights do")
+                target.write(chunk)
             target.flush()
             os.fsync(target.fileno())
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
+    except DownloadError:
+        raise
+    except _DAMAGE as error:
+        part.unlink(missing_ok=True)
         raise DownloadError(f"archive {archive}: cannot be read ({error}); remove it to fetch it again") from None
     os.replace(part, final)
 
@@ -50,7 +65,10 @@ def member_path(archive: Path, member: str) -> Path:
 def _opened_member(archive: Path, member: str) -> Iterator[BinaryIO]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
-            names = [info.filename for info in file.infolist() if not info.is_dir()]
+            infos = [info for info in file.infolist() if info.filename and not info.is_dir()]
+            if any(info.header_offset < 0 for info in infos):
+                raise zipfile.BadZipFile("a member lies before its beginning")
+            names = [info.filename for info in infos]
             with file.open(_chosen(archive, member, names)) as source:
                 yield source  # type: ignore[misc]
     elif tarfile.is_tarfile(archive):

@@ -219,7 +219,8 @@ class ShardFolder:
 def _check_entry(name: str, entry: Mapping, payload: int) -> None:
     """Raise ValueError, TypeError or KeyError unless an entry of the header describes an array in the payload."""
     shape, spans, form = entry["shape"], entry["spans"], entry["form"]
-    if np.dtype(entry["dtype"]).hasobject or form not in ("whole", "chunks"):
+    dtype = np.dtype(entry["dtype"])
+    if dtype.hasobject or dtype.itemsize == 0 or form not in ("whole", "chunks"):
         raise ValueError(f"array {name} has type {entry['dtype']} and form {form}")
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
         raise ValueError(f"array {name} has shape {shape}")

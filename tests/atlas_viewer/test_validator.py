@@ -251,3 +251,14 @@ def test_damage_to_what_priors_found_is_named(damaged, name):
     how, expected = GENERATED_DAMAGES[name]
     found = check(damaged(how, mined=True, generated=True))
     assert any(expected in fault for fault in found), found
+
+
+def test_values_that_lie_in_any_file_of_the_machine_are_named(damaged, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(24))
+
+    def how(file: h5py.File) -> None:
+        del file["layers/fc8/units/unit"]
+        outside = [(str(tmp_path / "secret"), 0, 24)]
+        file.create_dataset("layers/fc8/units/unit", (6,), "i4", external=outside)
+
+    assert any("unit: its values lie in another file" in fault for fault in check(damaged(how)))

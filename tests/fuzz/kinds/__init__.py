@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.kind import Kind
-from tests.fuzz.kinds.archives import Archives
+from tests.fuzz.kinds.archives import Archives, Members
 from tests.fuzz.kinds.atlas_files import AtlasFiles
 from tests.fuzz.kinds.caffe_files import CaffeHdf5, Caffemodels, Definitions, Means
 from tests.fuzz.kinds.images import Images
@@ -23,6 +23,7 @@ KINDS: dict[str, type[Kind]] = {
     "prior": Priors,
     "image": Images,
     "archive": Archives,
+    "member": Members,
     "list": Lists,
     "labels": Labels,
     "shard": Shards,

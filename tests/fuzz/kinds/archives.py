@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import random
 import tarfile
 import zipfile
@@ -11,6 +14,7 @@ from PIL import Image
 
 from pipeline.data.archive import open_archive
 from pipeline.data.decoding import BadImage, decode
+from pipeline.nets.archive import extract
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutation import mutated
 
@@ -71,6 +75,26 @@ class Archives(Kind):
                 decode(load(), reduced_to=None)
             except BadImage as error:
                 assert str(error).isprintable()
+
+
+class Members(Archives):
+    """Archives from which one member is taken out, as from a published one; tars are compressed too."""
+
+    costly = 1.0
+
+    def case(self, random: random.Random) -> bytes:
+        case = super().case(random)
+        if case[257:262] == b"ustar" and random.random() < 0.5:
+            case = random.choice((gzip.compress, bz2.compress, lzma.compress))(case)
+            return mutated(case, self.seeds, random) if random.random() < 0.7 else case
+        return case
+
+    def read(self, case: bytes) -> None:
+        path, folder = self.folder / "archive", self.folder / "out"
+        path.write_bytes(case)
+        for member in ("6.png", "../out.png"):
+            extract(path, member, folder / "member")
+        assert {each.name for each in self.folder.iterdir()} <= {"archive", "out"}
 
 
 def _with_sums(case: bytes) -> bytes:

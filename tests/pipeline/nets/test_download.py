@@ -262,6 +262,13 @@ def zip_of(*members: tuple[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+def zip_of_zeros(count: int) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mean.bin", bytes(count))
+    return packed.getvalue()
+
+
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
 @pytest.mark.parametrize("member", ["data/mean.bin", "mean.bin"])
 def test_one_member_of_an_archive_is_taken_out(server, tmp_path, pack, member):
@@ -300,6 +307,16 @@ def test_a_bad_archive_or_member_is_refused(server, tmp_path, packed, member, wo
     with pytest.raises(DownloadError, match=words):
         fetch(url, sha1(packed), tmp_path, member=member)
     assert not cached_path(url, tmp_path, member).exists()
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+def test_a_member_that_unpacks_without_bound_is_refused(server, tmp_path, monkeypatch, pack):
+    monkeypatch.setattr("pipeline.nets.archive.FREE", 10_000)
+    packed = tar_of(("mean.bin", bytes(3_000_000))) if pack is tar_of else zip_of_zeros(3_000_000)
+    server.files["/archive"] = packed
+    with pytest.raises(DownloadError, match="unpacks to far more"):
+        fetch(server.address("/archive"), sha1(packed), tmp_path, member="mean.bin")
+    assert not [*tmp_path.rglob("*.part")]
 
 
 def test_a_digest_must_have_its_length():
