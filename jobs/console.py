@@ -137,6 +137,10 @@ def compose_config(config: str, overrides: Sequence[str]) -> DictConfig:
     # Hydra and OmegaConf raise built-in errors for values that name no option, and for references to themselves.
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(_explain(config, error, overrides)) from None
+    except OSError as error:  # Hydra looks for a file of that name
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise SettingsError(f"conf/{config}.yaml: a name of an option is too long; --help lists the options") from None
 
 
 def _all_options(config: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import lzma
 import os
@@ -21,7 +20,7 @@ CHUNK = 1 << 20  # bytes
 MOST_TIMES, FREE = 100, 2**28
 _DAMAGE = (  # what the readers of archives raise on damaged ones
     tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, LookupError, OverflowError, MemoryError,
-    zlib.error, lzma.LZMAError, gzip.BadGzipFile,
+    zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 
@@ -46,7 +45,9 @@ def extract(archive: Path, member: str, final: Path) -> None:
             os.fsync(target.fileno())
     except DownloadError:
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the machine; bzip2's of its data have no number
+            raise
         part.unlink(missing_ok=True)
         raise DownloadError(f"archive {archive}: cannot be read ({error}); remove it to fetch it again") from None
     os.replace(part, final)

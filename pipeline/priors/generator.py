@@ -34,6 +34,11 @@ class GeneratorShape:
             raise SettingsError(f"generator code: got shape {self.code}, expected (entry,) or (channel, row, column)")
         if min(self.image) < SMALLEST_IMAGE:
             raise SettingsError(f"generator image: got {self.image}, expected at least {SMALLEST_IMAGE} pixels a side")
+        if min(self.hidden, self.grid_channels, self.least_channels) < 1:
+            raise SettingsError(
+                f"generator: got {self.hidden} hidden, {self.grid_channels} grid and {self.least_channels} least "
+                "channels, expected at least 1 each"
+            )
         if not 0 <= self.slope <= 1:
             raise SettingsError(f"generator slope: got {self.slope}, expected a number from 0 to 1")
         if not self.scale > 0:

@@ -96,7 +96,7 @@ class Shard:
             self._table: dict = header["arrays"]
             for array, entry in self._table.items():
                 _check_entry(array, entry, len(self._payload))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError) as error:
             raise ShardError(
                 f"shard {name}: its header is none ({type(error).__name__}: {error}); it will be computed again"
             ) from None

@@ -334,3 +334,27 @@ def test_a_process_ends_with_the_code_and_the_line(tmp_path):
     assert ended.stderr.startswith("error: layer covn1")
     assert ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=" + "9" * 5000,
+        "units=" + "[" * 1000,
+        "out=" + "${" * 1000,
+        "out=" + "a" * 100_000,
+        "out=a\0b",
+        "=5",
+        "a" * 300 + "=b",
+        "model=" + "a" * 300,
+        "out=${out}",
+        "out=${oc.nothing:x}",
+        "+_target_=os.system",
+        "model._target_=os.system",
+    ],
+    ids=lambda text: text[:12].encode("unicode_escape").decode(),
+)
+def test_absurd_overrides_are_refused_on_one_line_and_call_nothing(override):
+    with pytest.raises(AtlasError) as error:
+        compose_config("atlas", [override])
+    assert str(error.value).isprintable() and len(str(error.value)) < 3000

@@ -81,6 +81,8 @@ def _without_padding(layers: Any, where: str) -> list[Any]:
     kept = []
     for old in layers:
         if old.layer.type == "padding":
+            if not old.top or not old.bottom:
+                raise DefinitionError(f"{where}: padding layer {old.layer.name} has no top or no bottom; give it both")
             padding[old.top[0]] = old
             continue
         if any(blob in padding for blob in old.bottom):
@@ -88,6 +90,11 @@ def _without_padding(layers: Any, where: str) -> list[Any]:
                 raise DefinitionError(
                     f"{where}: layer {old.layer.name} ({old.layer.type}) reads a padding layer, "
                     "expected a conv or pool; give it unpadded input"
+                )
+            if len(old.bottom) != 1:
+                raise DefinitionError(
+                    f"{where}: layer {old.layer.name} ({old.layer.type}) reads {len(old.bottom)} blobs, expected the "
+                    "padding layer alone; correct its bottom"
                 )
             pad = padding[old.bottom[0]]
             old.bottom[0] = pad.bottom[0]

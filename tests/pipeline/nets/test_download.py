@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import http.server
 import io
+import lzma
 import pickle
+import random
 import socket
 import subprocess
 import tarfile
@@ -317,6 +321,16 @@ def test_a_member_that_unpacks_without_bound_is_refused(server, tmp_path, monkey
     with pytest.raises(DownloadError, match="unpacks to far more"):
         fetch(server.address("/archive"), sha1(packed), tmp_path, member="mean.bin")
     assert not [*tmp_path.rglob("*.part")]
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress, lzma.compress])
+def test_a_compressed_archive_that_is_damaged_is_refused(server, tmp_path, compress):
+    plain = gzip.decompress(tar_of(("a", b""), ("b", random.Random(0).randbytes(2_000_000))))
+    packed = bytearray(compress(plain))
+    packed[len(packed) // 2 :] = bytes(len(packed) - len(packed) // 2)
+    server.files["/archive"] = bytes(packed)
+    with pytest.raises(DownloadError, match="cannot be read"):
+        fetch(server.address("/archive"), sha1(bytes(packed)), tmp_path, member="b")
 
 
 def test_a_digest_must_have_its_length():

@@ -132,3 +132,10 @@ def test_a_flat_map_stays_flat_before_training(form):
 def test_invalid_shapes_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         replace(SHAPE, **changes)
+
+
+@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"grid_channels": -1}, {"least_channels": 0}, {"slope": 1e308}])
+def test_a_shape_that_no_generator_has_is_refused(wrong):
+    numbers = {"hidden": 6, "grid_channels": 4, "least_channels": 2, "twice_up_to": 0, "slope": 0.2, "scale": 1.0}
+    with pytest.raises(SettingsError, match="generator"):
+        GeneratorShape((4,), (8, 8), **(numbers | wrong))

@@ -77,6 +77,7 @@ def test_an_unwritable_folder_is_said(tmp_path):
             json.dumps({"task": {}, "facts": {}, "arrays": {"a": entry}}).encode()
             for entry in (
                 {"dtype": "O", "shape": [1], "form": "whole", "spans": [[0, 1]]},
+                {"dtype": "(", "shape": [1], "form": "whole", "spans": [[0, 1]]},
                 {"dtype": "S0", "shape": [0], "form": "whole", "spans": [[0, 1]]},
                 {"dtype": "u1", "shape": [-1], "form": "whole", "spans": [[0, 1]]},
                 {"dtype": "u1", "shape": [1], "form": "whole", "spans": [[0, 10**9]]},

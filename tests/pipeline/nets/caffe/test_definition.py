@@ -597,6 +597,9 @@ def test_safetensors_with_other_names_are_refused(names, tmp_path):
     ("text", "said"),
     [
         ("layer { x {" + "x {" * 5000, "nested too deeply"),
+        ('layers { layer { name: "p" type: "padding" } }', "no top"),
+        ('layers { layer { name: "p" type: "padding" } bottom: "a" top: "b" } '
+         'layers { layer { name: "c" type: "conv" } bottom: "x" bottom: "b" }', "reads 2 blobs"),
         ('layers { name: "a" type: # FOO\n FOO bottom: "data" }', "line 2"),
         ('input: "data" input_shape { dim: 1 dim: 3 dim: 999999999 dim: 999999999 } '
          'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }', "more than"),
