@@ -91,6 +91,15 @@ def _sigterm_stops() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def run_program(main: Callable[[Sequence[str]], int]) -> None:
+    """Call main(arguments) and exit with its code; an error that the user can fix is printed on one line."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except AtlasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(REFUSED)
+
+
 def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str], program: str) -> int:
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     flags = [argument for argument in arguments if argument.startswith("-")]

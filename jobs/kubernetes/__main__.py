@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs.console import DONE, REFUSED
+from jobs.console import DONE, run_program
 from jobs.submission import Submission, read_submission
-from pipeline.errors import AtlasError, SettingsError, nearest
+from pipeline.errors import SettingsError, nearest
 
 MANIFEST = Path(__file__).with_name("rayjob.yaml")
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
@@ -79,8 +78,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+    run_program(main)

@@ -14,9 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs.console import DONE, REFUSED
+from jobs.console import DONE, REFUSED, run_program
 from jobs.submission import Submission, read_submission
-from pipeline.errors import AtlasError
 
 ADDRESS = "--address=http://127.0.0.1:8265"
 # Run by a shell of the cluster's first machine. The words after it reach the job as they are, through "$@".
@@ -45,8 +44,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+    run_program(main)

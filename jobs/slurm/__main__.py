@@ -14,9 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jobs.console import DONE, REFUSED
+from jobs.console import DONE, REFUSED, run_program
 from jobs.submission import Submission, read_submission
-from pipeline.errors import AtlasError, SettingsError
+from pipeline.errors import SettingsError
 
 SCRIPT = Path(__file__).with_name("atlas.sbatch")
 
@@ -46,8 +46,4 @@ def submit(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(submit(sys.argv[1:], os.environ))
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+    run_program(lambda arguments: submit(arguments, os.environ))

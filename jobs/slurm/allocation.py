@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.console import DONE, GAPS, REFUSED, STOPPED, compose_config
+from jobs.console import DONE, GAPS, REFUSED, STOPPED, compose_config, run_program
 from jobs.request import read_out
 from jobs.slurm.ports import taken_ports
 from jobs.slurm.ray_node import (
@@ -35,7 +35,7 @@ from jobs.slurm.ray_node import (
     with_token,
     write_token,
 )
-from pipeline.errors import AtlasError, SettingsError
+from pipeline.errors import SettingsError
 from pipeline.store.shard import write_whole
 
 FRUITLESS = 3  # runs in a row without a new result, after which the job is not asked for again
@@ -274,8 +274,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
+    run_program(main)

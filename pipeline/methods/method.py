@@ -50,7 +50,6 @@ class Method(ABC):
     name : name in plans and in the registry.
     setting : class of its named settings.
     numbers : class whose fields are explained on the pages, or None.
-    revision : revision of the program that computes its results.
     makes_pictures : whether it stores pictures of units, at /layers/<layer>/<name>/<setting>.
     requested : whether users choose it by `methods=[…]`; the other methods follow from the chosen ones.
     stated : whether the settings in the atlas file include those of this method.
@@ -61,7 +60,6 @@ class Method(ABC):
     name: str
     setting: type
     numbers: type | None = None
-    revision: int = 1
     makes_pictures = False
     requested = True
     stated = True

@@ -44,7 +44,12 @@ class HeldAtlas:
                 f"or put a whole copy in its place"
             ) from None
         with file:
-            yield cls(file if file.attrs.get("version") == format.VERSION else None)
+            if file.attrs.get("version") != format.VERSION:
+                raise OutputError(
+                    f"{path}: schema {file.attrs.get('version')}, this program writes {format.VERSION}; move the file "
+                    f"away to make it again from its shards, as far as it has any, or choose another folder with OUT=…"
+                )
+            yield cls(file)
 
     @cached_property
     def layer_groups(self) -> dict[str, str]:
@@ -68,18 +73,24 @@ class HeldAtlas:
                 return group
         return None
 
-    def pictures(self, layer: str, kind: Group, attribute: str, name: str, revision: int) -> HeldPictures | None:
-        """The pictures of a setting in a layer; None if there are none, or an older revision made them.
+    def pictures(
+        self, layer: str, kind: Group, attribute: str, name: str, revision: int | None = None
+    ) -> HeldPictures | None:
+        """The pictures of a setting in a layer; None if there are none.
 
         attribute : the attribute of the group that holds the setting's name.
+        revision : of the program that makes such pictures; None where it was checked before.
+        Raises OutputError if another revision made them.
         """
         parent = self.layer_groups.get(layer)
         if parent is None:
             return None
         method = kind.path.split("/")[3]
         group = self.named(f"{parent}/{method}", attribute, name)
-        if group is None or group.attrs.get("revision") != revision:
+        if group is None:
             return None
+        if revision is not None:
+            check_revision(group, revision)
         return HeldPictures(kind, group, self.units(layer))
 
     @property
@@ -146,6 +157,17 @@ class HeldPictures:
     def table(self, field: Field) -> ChunkTable:
         """Where the pictures of a field are."""
         return chunk_table(self.group[field.name], field.picture_axes)
+
+
+def check_revision(group: h5py.Group, revision: int) -> None:
+    """Raise OutputError if another revision made a group: its numbers would be mixed with others, or be lost."""
+    made_by = group.attrs.get("revision")
+    if made_by != revision:
+        raise OutputError(
+            f"{group.file.filename}: {group.name} was computed by revision {made_by} of its method, which gives other "
+            f"numbers than revision {revision} of this program; go on with the program of then, or choose another "
+            f"folder with OUT=…"
+        )
 
 
 def same_attributes(group: h5py.Group, given: Mapping[str, object]) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import h5py
 import numpy as np
 
 from atlas_viewer.format import Group, Status
 from pipeline.card import LayerCard
-from pipeline.plan import Plan
+from pipeline.plan import PartKey, Plan
 from pipeline.store.held import UNFINISHED, HeldPictures, same_attributes
-from pipeline.store.merging import MergeReport
+from pipeline.store.merging import Merge, MergeReport
 from pipeline.store.parts import Part
 from pipeline.store.shard import Shard
+from pipeline.task import Task
 
 
 class PictureWriter:
@@ -116,6 +117,66 @@ class PictureWriter:
         failed = (self.small["status"] == Status.failed).any(axis=1)
         self.kind["reason"].write(self.group, np.where(failed, self.reasons, ""))
         return counted(self.small["status"], self.asked, report)
+
+
+def write_setting(
+    merge: Merge,
+    kind: Group,
+    names: Mapping[str, str],
+    about: Mapping[str, object],
+    method: str,
+    layer: LayerCard,
+    setting: str,
+    tasks: Mapping[Task, Sequence[int]],
+    chunked: Mapping[str, tuple[int, ...]],
+    arrays: Mapping[str, tuple[object, str]],
+    points: int,
+    held: HeldPictures | None,
+    writer: type[PictureWriter] = PictureWriter,
+) -> np.ndarray:
+    """Write the pictures of a setting in a layer, or leave the group where it is if nothing is new.
+
+    names : the varying parts of the group's path.
+    about : attributes of the group.
+    tasks : task → its units; those of the setting in the layer.
+    chunked : field → shape of one picture's chunk.
+    arrays : field (unit, sample) → (value of a missing picture, type).
+    points : points of a trace.
+    held : what the atlas holds of the group.
+    Returns the statuses (unit, sample) that decide the status of the units.
+    """
+    plan, root = merge.plan, kind.at(**names)
+    units, asked = plan.layer_units(layer.name), asked_pictures(plan, method, layer.name, setting)
+    if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
+        merge.keep(root, held.group)
+        return counted(held.status, asked, merge.report)
+    rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
+    small = {name: np.full(grid, value, dtype) for name, (value, dtype) in arrays.items()}
+    small["trace"] = np.full((*grid, points), np.nan, np.float32)
+    trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")
+    with merge.parts.part(root) as part:
+        group = kind.create(part.file, about, **names)
+        pictures = writer(part, kind, group, units, asked, chunked, small, held)
+        for task, named in tasks.items():
+            shard, reason = merge.shard(task)
+            addresses = [f"{layer.name}:{unit}" for unit in named]
+            pictures.add([rows[unit] for unit in named], task.sample, addresses, shard, reason, merge.report)
+            if shard is not None:
+                trace_step = shard.array("trace_step")
+        kind["trace_step"].write(group, trace_step)
+        return pictures.close(merge.report)
+
+
+def held_parts(
+    plan: Plan, method: str, held: Callable[[str, str], HeldPictures | None]
+) -> dict[PartKey, frozenset[int]]:
+    """The units that an atlas holds, for each part of a method's plan.
+
+    held : called with a layer and a setting, returns what the atlas holds of it.
+    """
+    parts = plan.method_parts(method)
+    pictures = {names: held(*names) for names in {key[1:3] for key in parts}}
+    return {key: pictures[key[1:3]].finished(key[3]) for key in parts if pictures[key[1:3]] is not None}
 
 
 def counted(statuses: np.ndarray, asked: np.ndarray, report: MergeReport) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.store.whole import write_whole_atlas
 
-_read_elsewhere: list[int] = []  # open atlases of before that others still read, with parts that may be needed
+_BEFORE = ".before-"  # how the names of replaced atlases begin that may still be read
 
 
 def is_open(file: h5py.File) -> bool:
@@ -72,10 +72,8 @@ def publish(linked: Path, target: Path, shards: ShardFolder, merged: Sequence[st
 
     linked : its complete file, beside `target`.
     """
-    with h5py.File(linked, "r") as file:
-        used = used_files(file)
     sync_folder(target.parent / FOLDER)
-    _replace(linked, target, used, shards, merged)
+    _replace(linked, target, shards, merged)
 
 
 def pack_atlas(
@@ -96,7 +94,7 @@ def pack_atlas(
     try:
         with h5py.File(linked, "r") as opened:
             write_whole_atlas(opened, whole, advance)
-        _replace(whole, target, (), shards, merged)
+        _replace(whole, target, shards, merged)
     finally:
         whole.unlink(missing_ok=True)
 
@@ -118,21 +116,26 @@ def finish_interrupted(target: Path, shards: ShardFolder) -> None:
 
 
 def collect(target: Path) -> None:
-    """Remove parts that the atlas does not use, unless a reader may still need them."""
-    _close_unread()
-    if (target.parent / FOLDER).is_dir() and not _read_elsewhere:
-        with HeldAtlas.open(target) as held:
-            used = () if held.file is None else used_files(held.file)
-        _collect(target.parent / FOLDER, used)
+    """Remove parts that neither the atlas uses nor one of before that is still read."""
+    folder = target.parent / FOLDER
+    if not folder.is_dir():
+        return
+    with HeldAtlas.open(target) as held:
+        used = set() if held.file is None else set(used_files(held.file))
+    used |= _read_elsewhere(folder)
+    for path in folder.iterdir():
+        if path.name not in used:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
-def _replace(new: Path, target: Path, used: Collection[str], shards: ShardFolder | None, merged: Sequence[str]) -> None:
+def _replace(new: Path, target: Path, shards: ShardFolder | None, merged: Sequence[str]) -> None:
     with open(new, "rb") as file:
         os.fsync(file.fileno())
     if shards is not None and merged:
         write_whole(_note(shards), json.dumps([new.stat().st_ino, list(merged)]).encode())
-    with suppress(FileNotFoundError):
-        _read_elsewhere.append(os.open(target, os.O_RDONLY))
+    _remember(target)
     new.replace(target)
     sync_folder(target.parent)
     if shards is not None and merged:
@@ -140,30 +143,46 @@ def _replace(new: Path, target: Path, used: Collection[str], shards: ShardFolder
         _note(shards).unlink(missing_ok=True)
         with suppress(OSError):
             shards.folder.rmdir()
-    _close_unread()
-    if not _read_elsewhere or not used:
-        _collect(target.parent / FOLDER, used)
+    collect(target)
 
 
-def _close_unread() -> None:
-    """Close the atlases of before that nobody reads any more: HDF5 locks every file that it has open."""
-    for descriptor in list(_read_elsewhere):
+def _remember(target: Path) -> None:
+    """Keep an open atlas that is about to be replaced under a second name, with the names of its parts.
+
+    Who has it open still needs them: a virtual dataset whose file is gone reads as blank pictures.
+    """
+    if not target.exists():
+        return
+    with h5py.File(target, "r") as file:
+        used = used_files(file)
+    if not used:
+        return
+    before = target.parent / FOLDER / f"{_BEFORE}{target.stat().st_ino:x}"
+    write_whole(before.with_suffix(".json"), json.dumps(sorted(used)).encode())
+    with suppress(OSError):  # a file system without hard links, or one that is remembered already
+        os.link(target, before)
+
+
+def _read_elsewhere(folder: Path) -> set[str]:
+    """The names of all files that belong to atlases of before which others still have open."""
+    used: set[str] = set()
+    for listed in folder.glob(f"{_BEFORE}*.json"):
+        before = listed.with_suffix("")
+        if before.exists() and _is_read(before):
+            used |= {before.name, listed.name, *json.loads(listed.read_text())}
+    return used
+
+
+def _is_read(path: Path) -> bool:
+    """Whether anybody has an HDF5 file open: HDF5 locks what it opens."""
+    with open(path, "rb") as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            continue
+            return True
         except OSError:  # no locks on this file system
-            pass
-        _read_elsewhere.remove(descriptor)
-        os.close(descriptor)
-
-
-def _collect(folder: Path, used: Collection[str]) -> None:
-    for path in folder.glob("*") if folder.is_dir() else ():
-        if path.name not in used:
-            path.unlink(missing_ok=True)
-    with suppress(OSError):  # not empty, or not there
-        folder.rmdir()
+            return False
+    return False
 
 
 def sync_folder(folder: Path) -> None:

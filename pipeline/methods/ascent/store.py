@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from atlas_viewer import format
@@ -14,13 +16,19 @@ from pipeline.records import stored_numbers
 from pipeline.store.held import HeldAtlas, HeldPictures
 from pipeline.store.merging import Merge, Writer
 from pipeline.store.pictures import (
-    PictureWriter,
-    asked_pictures,
-    counted,
     cut_sides,
+    held_parts,
     sweep_attributes,
-    unchanged,
+    write_setting,
 )
+
+_ARRAYS = {
+    "activation": (np.nan, "f4"),
+    "activation_float": (np.nan, "f4"),
+    "best_step": (-1, "i4"),
+    "stopped": (-1, "i4"),
+    "attempt": (0, "u1"),
+}
 
 
 class StylesWriter(Writer):
@@ -41,36 +49,21 @@ class StylesWriter(Writer):
         return statuses
 
     def _write_style(self, layer: LayerCard, record: StyleRecord, layer_group: str, style_group: str) -> np.ndarray:
-        merge, plan = self.merge, self.merge.plan
-        root, about = STYLE.at(layer=layer_group, style=style_group), _attributes(plan, layer, record)
-        units, asked = plan.layer_units(layer.name), asked_pictures(plan, "ascent", layer.name, record.name)
-        held = held_style(merge.held, layer.name, record.name)
-        tasks = self._tasks.get((layer.name, record.name), [])
-        if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
-            merge.keep(root, held.group)
-            return counted(held.status, asked, merge.report)
-        points, grid = record.ascent.trace_points, asked.shape
-        small = {
-            "activation": np.full(grid, np.nan, np.float32),
-            "activation_float": np.full(grid, np.nan, np.float32),
-            "best_step": np.full(grid, -1, np.int32),
-            "stopped": np.full(grid, -1, np.int32),
-            "trace": np.full((*grid, points), np.nan, np.float32),
-            "attempt": np.zeros(grid, np.uint8),
-        }
-        size, rows = layer.picture(record.ascent.canvas, plan.card.image), {unit: row for row, unit in enumerate(units)}
-        trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")
-        with merge.parts.part(root) as part:
-            group = STYLE.create(part.file, about, layer=layer_group, style=style_group)
-            pictures = PictureWriter(part, STYLE, group, units, asked, {"pixels": (*size, 3)}, small, held)
-            for task in tasks:
-                shard, reason = merge.shard(task)
-                addresses = [f"{task.layer}:{unit}" for unit in task.units]
-                pictures.add([rows[unit] for unit in task.units], task.sample, addresses, shard, reason, merge.report)
-                if shard is not None:
-                    trace_step = shard.array("trace_step")
-            STYLE["trace_step"].write(group, trace_step)
-            return pictures.close(merge.report)
+        plan, tasks = self.merge.plan, self._tasks.get((layer.name, record.name), ())
+        return write_setting(
+            self.merge,
+            STYLE,
+            {"layer": layer_group, "style": style_group},
+            _attributes(plan, layer, record),
+            "ascent",
+            layer,
+            record.name,
+            {task: task.units for task in tasks},
+            {"pixels": (*layer.picture(record.ascent.canvas, plan.card.image), 3)},
+            _ARRAYS,
+            record.ascent.trace_points,
+            held_style(self.merge.held, layer.name, record.name),
+        )
 
 
 def held_style(held: HeldAtlas, layer: str, style: str) -> HeldPictures | None:
@@ -80,15 +73,7 @@ def held_style(held: HeldAtlas, layer: str, style: str) -> HeldPictures | None:
 
 def held_units(plan: Plan, held: HeldAtlas) -> dict[PartKey, frozenset[int]]:
     """The units that an atlas holds, for each part of the plan."""
-    pictures = {
-        (layer, style): held_style(held, layer, style)
-        for layer, style in {key[1:3] for key in plan.method_parts("ascent")}
-    }
-    return {
-        key: pictures[key[1:3]].finished(key[3])
-        for key in plan.method_parts("ascent")
-        if pictures[key[1:3]] is not None
-    }
+    return held_parts(plan, "ascent", partial(held_style, held))
 
 
 def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, object]:

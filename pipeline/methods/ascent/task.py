@@ -68,7 +68,6 @@ class Ascent(Method):
     """Regularized gradient ascent (Yosinski et al. 2015)."""
 
     name, setting, numbers, makes_pictures = "ascent", StyleRecord, StyleSettings, True
-    revision = ASCENT_REVISION
     after = ()
 
     def read(self, config: Config) -> tuple[StyleRecord, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -18,19 +19,27 @@ from pipeline.methods.dgn.settings import CombinationRecord, RunRecord
 from pipeline.methods.dgn.task import DGN_REVISION, DgnTask, prior_tasks
 from pipeline.plan import PartKey, Plan
 from pipeline.records import stored_numbers
-from pipeline.store.held import HeldAtlas, HeldPictures
+from pipeline.store.held import HeldAtlas, HeldPictures, check_revision
 from pipeline.store.merging import Merge, Writer
 from pipeline.store.pictures import (
     PictureWriter,
-    asked_pictures,
     counted,
     cut_sides,
+    held_parts,
     sweep_attributes,
     unchanged,
+    write_setting,
 )
 from pipeline.store.shard import Shard
 
-_FLOATS = ("activation", "activation_float", "best_activation", "best_activation_float", "code_norm")
+_ARRAYS = {
+    **dict.fromkeys(
+        ("activation", "activation_float", "best_activation", "best_activation_float", "code_norm"), (np.nan, "f4")
+    ),
+    "best_step": (-1, "i4"),
+    "stopped": (-1, "i4"),
+    "attempt": (0, "u1"),
+}
 _MEMBERS = {"activation", "activation_float", "best_activation", "best_activation_float"}  # (item, member) in a shard
 
 
@@ -52,39 +61,25 @@ class RunsWriter(Writer):
         return statuses
 
     def _write_run(self, layer: LayerCard, run: RunRecord, layer_group: str, run_group: str) -> np.ndarray:
-        merge, plan = self.merge, self.merge.plan
-        root, about = RUN.at(layer=layer_group, run=run_group), _attributes(layer, run)
-        about |= {"run": run.name, "cut": cut_sides(layer), "row": layer.centre[0], "column": layer.centre[1]}
+        plan, tasks = self.merge.plan, self._tasks.get((layer.name, run.name), ())
+        about = {"run": run.name, "cut": cut_sides(layer), "row": layer.centre[0], "column": layer.centre[1]}
         about |= {"place": plan.place("dgn", run.name), **sweep_attributes(plan, "dgn", run.name)}
-        units, asked = plan.layer_units(layer.name), asked_pictures(plan, "dgn", layer.name, run.name)
-        held = held_run(merge.held, layer.name, run.name)
-        tasks = self._tasks.get((layer.name, run.name), [])
-        if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
-            merge.keep(root, held.group)
-            return counted(held.status, asked, merge.report)
-        rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
-        points, picture = run.settings.trace_points, (*layer.picture("window", plan.card.image), 3)
-        code = (run.prior.entries,)
-        trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")
-        small = {name: np.full(grid, np.nan, np.float32) for name in _FLOATS} | {
-            "best_step": np.full(grid, -1, np.int32),
-            "stopped": np.full(grid, -1, np.int32),
-            "trace": np.full((*grid, points), np.nan, np.float32),
-            "attempt": np.zeros(grid, np.uint8),
-        }
-        chunked = {"pixels": picture, "best_pixels": picture, "code": code, "best_code": code}
-        with merge.parts.part(root) as part:
-            group = RUN.create(part.file, about, layer=layer_group, run=run_group)
-            pictures = _SingleWriter(part, RUN, group, units, asked, chunked, small, held)
-            for task in tasks:
-                shard, reason = merge.shard(task)
-                named = [members[0][0] for members in task.items]
-                addresses = [f"{task.layer}:{unit}" for unit in named]
-                pictures.add([rows[unit] for unit in named], task.sample, addresses, shard, reason, merge.report)
-                if shard is not None:
-                    trace_step = shard.array("trace_step")
-            RUN["trace_step"].write(group, trace_step)
-            return pictures.close(merge.report)
+        picture, code = (*layer.picture("window", plan.card.image), 3), (run.prior.entries,)
+        return write_setting(
+            self.merge,
+            RUN,
+            {"layer": layer_group, "run": run_group},
+            about | _attributes(layer, run),
+            "dgn",
+            layer,
+            run.name,
+            {task: [members[0][0] for members in task.items] for task in tasks},
+            {"pixels": picture, "best_pixels": picture, "code": code, "best_code": code},
+            _ARRAYS,
+            run.settings.trace_points,
+            held_run(self.merge.held, layer.name, run.name),
+            _SingleWriter,
+        )
 
 
 def held_run(held: HeldAtlas, layer: str, run: str) -> HeldPictures | None:
@@ -94,16 +89,15 @@ def held_run(held: HeldAtlas, layer: str, run: str) -> HeldPictures | None:
 
 def held_units(plan: Plan, held: HeldAtlas) -> dict[PartKey, frozenset[int]]:
     """The units that an atlas holds, for each part of the plan."""
-    keys = plan.method_parts("dgn")
-    pictures = {(layer, run): held_run(held, layer, run) for layer, run in {key[1:3] for key in keys}}
-    return {key: pictures[key[1:3]].finished(key[3]) for key in keys if pictures[key[1:3]] is not None}
+    return held_parts(plan, "dgn", partial(held_run, held))
 
 
 def held_combinations(asked: CombinationRecord, held: HeldAtlas) -> HeldPictures | None:
     """What an atlas holds of a set of combinations; its keys are indices into the items of the set."""
     group = held.named("/combinations", "name", asked.name)
-    if group is None or group.attrs.get("revision") != DGN_REVISION:
+    if group is None:
         return None
+    check_revision(group, DGN_REVISION)
     numbers = {tuple((unit, float(np.float32(weight))) for unit, weight in items): row
                for row, items in enumerate(asked.items)}  # fmt: skip
     members = zip(group["member_unit"][...].tolist(), group["member_weight"][...].tolist(), strict=True)

@@ -103,7 +103,6 @@ class Dgn(Method):
     """DGN-AM, ascent in the code space of a learned generator (Nguyen et al. 2016), for single units."""
 
     name, setting, numbers, makes_pictures = "dgn", RunRecord, RunSettings, True
-    revision = DGN_REVISION
     after = ()
 
     def read(self, config: Config) -> DgnRequest:

@@ -16,7 +16,6 @@ from pipeline.methods.memorisation.task import (
     compared_layers,
     settings_of,
 )
-from pipeline.methods.registry import METHODS
 from pipeline.store.held import HeldAtlas
 from pipeline.store.pictures import pictures_digest
 from pipeline.store.shard import Shard
@@ -90,7 +89,7 @@ def _class_pictures(
     size = (*layer.picture("window", plan.card.image), 3)
     opened: dict[str, Shard | None] = {}
     with HeldAtlas.open(work.atlas) as atlas:
-        held = atlas.pictures(layer.name, RUN, "run", run, _revision())
+        held = atlas.pictures(layer.name, RUN, "run", run)
         for unit in sorted({unit for key in range(samples) for unit in plan.parts["dgn", layer.name, run, key]}):
             if unit in tested:
                 continue
@@ -106,11 +105,6 @@ def _class_pictures(
                     pixels[task.sample], shown[task.sample] = chunk[0, 0], True
             if any(shown):
                 yield unit, pixels, tuple(shown)
-
-
-def _revision() -> int:
-    """The revision of the program that makes the pictures; those of another are not in the work."""
-    return next(method.revision for method in METHODS if method.name == "dgn")
 
 
 def held_test(work: Work, run: str) -> MemorisationTest | None:

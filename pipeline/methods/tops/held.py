@@ -14,7 +14,7 @@ from atlas_viewer.field import Field
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
 from pipeline.methods.tops.task import MINE_REVISION, Hit, mining_of, top_units
 from pipeline.plan import Plan
-from pipeline.store.held import HeldAtlas
+from pipeline.store.held import HeldAtlas, check_revision
 
 _HIT_FIELDS = ("image", "activation", "position", "window", "frame")
 _ABSENT = {"f": np.nan, "i": -1}  # kind of an array's type → the value of a unit that is not in the atlas; else 0
@@ -62,8 +62,9 @@ def _layer(held: HeldAtlas, layer: str, channels: int, asked: Sequence[int], num
     """The arrays of a layer, a row for each channel; None if a requested unit is missing."""
     path = held.layer_groups.get(layer)
     tops, statistics = (held.group(f"{path}/{name}") for name in ("tops", "statistics"))
-    if tops is None or statistics is None or statistics.attrs.get("revision") != MINE_REVISION:
+    if tops is None or statistics is None:
         return None
+    check_revision(statistics, MINE_REVISION)
     units = held.units(layer)
     largest = tops["largest"]
     seen = units[(largest["image"][:, 0] >= 0) | (statistics["image_count"][...] == 0)]
@@ -134,10 +135,12 @@ def hit_numbers(held: HeldAtlas, group: h5py.Group) -> np.ndarray:
 
 
 def held_hits(held: HeldAtlas, layer: str, kind: str) -> h5py.Group | None:
-    """The hits of a kind in a layer, unless an older revision found them."""
+    """The hits of a kind in a layer. Raises OutputError if another revision found them."""
     path = held.layer_groups.get(layer)
     group = None if path is None else held.group(f"{path}/tops/{kind}")
-    return group if group is not None and group.attrs.get("revision") == MINE_REVISION else None
+    if group is not None:
+        check_revision(group, MINE_REVISION)
+    return group
 
 
 def held_pixels(atlas: Path) -> frozenset[int]:

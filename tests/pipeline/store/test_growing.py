@@ -146,6 +146,30 @@ def test_who_reads_an_atlas_while_it_grows_sees_it_as_it_was(tmp_path):
     )  # the group, and the pictures of four merges; what only the reader needed is gone
 
 
+def test_who_reads_an_atlas_while_it_is_packed_sees_it_as_it_was(tmp_path):
+    plan = asking(tuple(range(20)))
+    grow(plan, tmp_path)
+    with h5py.File(tmp_path / "atlas.h5") as reading:
+        pack_atlas(tmp_path / "atlas.h5")
+        finish_interrupted(tmp_path / "atlas.h5", ShardFolder(tmp_path / "shards"))  # as the next run begins
+        pixels = reading["layers/conv1/ascent/plain/pixels"]
+        for task in ascent_tasks(plan):
+            assert np.array_equal(pixels[task.units[0], 0], picture(task, task.units[0]))
+    finish_interrupted(tmp_path / "atlas.h5", ShardFolder(tmp_path / "shards"))
+    assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.parametrize("where", ["/", "layers/conv1/ascent/plain"])
+def test_what_another_program_wrote_is_neither_mixed_nor_lost(tmp_path, where):
+    grow(asking((1, 2)), tmp_path, WHOLE)
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        file[where].attrs["version" if where == "/" else "revision"] = 99
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="schema 99|by revision 99 .* choose another folder"):
+        grow(asking((1, 2, 3)), tmp_path)
+    assert files(tmp_path) == before
+
+
 def test_a_damaged_atlas_is_not_written_over(tmp_path):
     grow(asking((1, 2)), tmp_path)
     path = tmp_path / "atlas.h5"
