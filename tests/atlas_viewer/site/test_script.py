@@ -13,7 +13,17 @@ from pages import CHROMIUM, browser
 from atlas_viewer.site.build import build
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at hand")
-TOLD = "told"
+SCRIPT = """
+const told = [], wait = (time) => new Promise((after) => setTimeout(after, time));
+const press = (key) => {
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+};
+(async () => {
+  try { %s } catch (error) { told.push(`${error}`); }
+  const out = Object.assign(document.createElement("pre"), { id: "told", textContent: JSON.stringify(told) });
+  document.body.append(out);
+})();
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +41,14 @@ def driven(site, tmp_path):
         there, aside = site / page, (site / page).with_name("driven.html")
         said = there.read_text().replace("</head>", '<script src="driven.js" defer></script></head>')
         aside.write_text(said)
-        aside.with_suffix(".js").write_text(
-            f"""const told = [], wait = (time) => new Promise((after) => setTimeout(after, time));
-const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true }}));
-(async () => {{ try {{ {script} }} catch (error) {{ told.push(`${{error}}`); }}
-document.body.append(Object.assign(document.createElement("pre"), {{ id: "{TOLD}", textContent: JSON.stringify(told) }}));
-}})();"""
-        )
+        aside.with_suffix(".js").write_text(SCRIPT % script)
         try:
             command = [*browser(tmp_path), "--dump-dom", aside.as_uri()]
             dumped = subprocess.run(command, check=True, capture_output=True, timeout=90, text=True).stdout
         finally:
             aside.unlink()
             aside.with_suffix(".js").unlink()
-        return json.loads(html.unescape(re.search(f'<pre id="{TOLD}">(.*?)</pre>', dumped)[1]))
+        return json.loads(html.unescape(re.search('<pre id="told">(.*?)</pre>', dumped)[1]))
 
     return drive
 
@@ -68,7 +72,11 @@ def test_the_search_finds_addresses_layers_and_labels_from_any_page(driven):
     )
     assert [href for _, href in exact[1]] == ["../fc8/3.html"]
     assert layer[1] == [["conv1layer", "../conv1/index.html"]]
-    assert [href for _, href in number[1]] == ["../fc8/3.html", "../conv1/3.html", "../mixed.3a/3.html"]  # a class first
+    assert [href for _, href in number[1]] == [
+        "../fc8/3.html",
+        "../conv1/3.html",
+        "../mixed.3a/3.html",
+    ]  # a class first
     assert [text for text, _ in label[1]] == ["</title><script>fc8:4"]  # a label is text, never markup
     assert [href for _, href in plain[1]] == ["../fc8/1.html"]  # Söhne
     assert nothing[1:] == [[], "Nothing is called “no such thing”."]
