@@ -86,8 +86,10 @@ def test_the_lens_shows_each_picture_in_turn_and_gives_the_place_back(driven):
     (tiles, first, second, closed) = driven(
         "conv1/0.html",
         """
-const tiles = [...document.querySelectorAll(".closer")], lens = document.getElementById("lens");
-const shown = () => [lens.open, lens.querySelector("img").alt, lens.querySelector(".tile").style.width, lens.querySelector(".small").textContent];
+const tiles = [...document.querySelectorAll(".closer")], lens = document.querySelector("#lens");
+const words = (query) => lens.querySelector(query).textContent;
+const wide = () => lens.querySelector(".tile").style.width;
+const shown = () => [lens.open, lens.querySelector("img").alt, wide(), words(".small")];
 await wait(200);
 told.push([tiles.length, 0]);
 tiles[0].click();
@@ -96,7 +98,7 @@ press("ArrowRight");
 press("ArrowRight");
 told.push(shown());
 lens.close();
-await wait(50);
+await wait(500);
 told.push([lens.open, document.activeElement === tiles[2]]);
 """,
     )
