@@ -90,7 +90,7 @@ const tiles = [...document.querySelectorAll(".closer")], lens = document.querySe
 const words = (query) => lens.querySelector(query).textContent;
 const wide = () => lens.querySelector(".tile").style.width;
 const shown = () => [lens.open, lens.querySelector("img").alt, wide(), words(".small")];
-await wait(200);
+await Promise.all(tiles.slice(0, 3).map((tile) => tile.querySelector("img").decode()));
 told.push([tiles.length, 0]);
 tiles[0].click();
 told.push(shown());
