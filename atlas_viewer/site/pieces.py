@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +47,10 @@ class Panel(ABC):
     def switches(self, shown: Any) -> Mapping[str, tuple[str, ...]]:
         """The switches that the panel needs, by name, each with its positions, the first one chosen."""
         return {}
+
+    def contents(self, outline: Outline, shown: Any) -> Sequence[tuple[str, str]]:
+        """The id and the name of each of its sections, for the page's table of contents."""
+        return ()
 
     def remark(self, shown: Any) -> str:
         """A sentence for the page's head, or empty; the page shows the first non-empty remark."""

@@ -71,6 +71,7 @@ def _page(
         leads=sorted(leads, key=lambda each: each.panel.lead_order),
         switches=switches,
         remark=next(filter(None, (each.panel.remark(each.shown) for each in filled)), ""),
+        contents=[part for each in filled for part in each.panel.contents(outline, each.shown)],
         footnotes=list(filter(None, (each.panel.footnote(outline, each.shown) for each in filled))),
         dataset=outline.atlas.dataset,
         noun=outline.noun,

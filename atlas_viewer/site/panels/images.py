@@ -88,6 +88,9 @@ class _Shown:
     signals: dict[str, Place]
 
 
+SECTIONS = {"largest": "images", "class": "own-class", "range": "most-to-least"}  # kind of hits → id of its section
+
+
 class ImagesPanel(Panel):
     """The images of the dataset that excite a unit."""
 
@@ -106,6 +109,12 @@ class ImagesPanel(Panel):
     def switches(self, shown: UnitImages) -> Mapping[str, tuple[str, ...]]:
         """The form of the back-projections."""
         return {"form": signals.FORMS} if shown.has_signals else {}
+
+    def contents(self, outline: Outline, shown: UnitImages) -> Sequence[tuple[str, str]]:
+        """The best images, those of its own class, and the others."""
+        names = {"largest": f"best {outline.noun}s", "class": "own class", "range": "most to least"}
+        there = [kind for kind in names if shown.panel(kind) or (kind == "range" and shown.panel("smallest"))]
+        return [(SECTIONS[kind], names[kind]) for kind in there]
 
     def footnote(self, outline: Outline, shown: UnitImages) -> str:
         """The colours and the size of the images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,10 @@ class NearestPanel(Panel):
 
     order = 40
     template = "panels/nearest.html"
+
+    def contents(self, outline: Outline, shown: tuple[Strip, ...]) -> Sequence[tuple[str, str]]:
+        """The tests, as one."""
+        return [("nearest-1", "memorisation test")]
 
     def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> tuple[Strip, ...] | None:
         """A strip for each run that was tested; None without any."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas_viewer.evidence.dgn import Run
-from atlas_viewer.evidence.numbers import effective
 from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions
@@ -28,24 +27,11 @@ from atlas_viewer.site.samples import (
     rates,
     reached,
 )
+from atlas_viewer.site.settings import Setting, at_work, by_name
 from atlas_viewer.site.sprites import EXACT, PHOTO, thumb_size, thumbs
 from atlas_viewer.sweep import DGN
 
 PANELS = 4  # runs whose pictures are all shown; a page has one picture of each further run
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A hyperparameter of a run.
-
-    about : what it does.
-    published : the authors' value where that is another one, or empty.
-    """
-
-    name: str
-    about: str
-    value: str
-    published: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +53,7 @@ class RunPanel:
     prior: str
     card: Link | None
     aim: str
+    at_work: tuple[Setting, ...]
     settings: tuple[Setting, ...]
     size: str
     enlarged: bool
@@ -129,6 +116,11 @@ class RunsPanel(Panel):
         """Whether a run has a picture."""
         return shown.lead is not None
 
+    def contents(self, outline: Outline, shown: UnitRuns) -> Sequence[tuple[str, str]]:
+        """The runs with a panel, and the others."""
+        further = [("further", "further runs")] if shown.further else []
+        return [*((panel.anchor, panel.run) for panel in shown.panels), *further]
+
     def switches(self, shown: UnitRuns) -> Mapping[str, tuple[str, ...]]:
         """Which iterate is shown."""
         return {"iterate": ("last", "best")}
@@ -177,16 +169,6 @@ def _further(unit: Unit, sprite: UnitSprite) -> tuple[Further, ...]:
     return tuple(shown)
 
 
-def _settings(outline: Outline, run: Run) -> tuple[Setting, ...]:
-    """The hyperparameters of a run that decide its pictures, each with the authors' value where that is another one."""
-    shown = []
-    for number, value in effective(outline.numbers[DGN], run.numbers).items():
-        published = number.published_beside(value)
-        words = "" if published is None else captions.setting(published)
-        shown.append(Setting(number.name, number.about, captions.setting(value), words))
-    return tuple(shown)
-
-
 def _panel(outline: Outline, unit: Unit, run: Run, sprite: UnitSprite) -> RunPanel:
     judged, places = unit.layer.judged(run), add_run(unit, run, sprite)
     return RunPanel(
@@ -195,7 +177,8 @@ def _panel(outline: Outline, unit: Unit, run: Run, sprite: UnitSprite) -> RunPan
         prior=run.prior,
         card=outline.prior_link(run.prior),
         aim=captions.measured(run),
-        settings=_settings(outline, run),
+        at_work=at_work(outline.numbers[DGN], run.numbers),
+        settings=by_name(outline.numbers[DGN], run.numbers),
         size=captions.pair(run.size),
         enlarged=max(run.size) <= EXACT,
         columns=columns(run.samples),

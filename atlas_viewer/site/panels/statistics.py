@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,10 @@ class StatisticsPanel(Panel):
 
     order = 20
     template = "panels/statistics.html"
+
+    def contents(self, outline: Outline, shown: Behaviour) -> Sequence[tuple[str, str]]:
+        """The statistics."""
+        return [("statistics", "statistics")]
 
     def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Behaviour | None:
         """Histogram, numbers and most selective classes; None without statistics."""

@@ -27,6 +27,7 @@ from atlas_viewer.site.samples import (
     rates,
     reached,
 )
+from atlas_viewer.site.settings import Setting, at_work, by_name
 from atlas_viewer.site.sprites import EXACT
 from atlas_viewer.sweep import ASCENT
 
@@ -46,7 +47,8 @@ class Plate:
 
     style: str
     aim: str
-    numbers: tuple[tuple[str, str, str], ...]  # name, what it does, value
+    at_work: tuple[Setting, ...]
+    settings: tuple[Setting, ...]
     size: str
     enlarged: bool
     columns: int
@@ -71,6 +73,10 @@ class StylePanel(Panel):
         """A plate for each style; None without any."""
         shown = styles(unit.layer)
         return tuple(_plate(outline, unit, pictures, sprite) for pictures in shown) if shown else None
+
+    def contents(self, outline: Outline, shown: tuple[Plate, ...]) -> Sequence[tuple[str, str]]:
+        """The styles."""
+        return [(plate.style, plate.style) for plate in shown]
 
     def leads(self, shown: tuple[Plate, ...]) -> bool:
         """Whether a style has a picture."""
@@ -98,7 +104,8 @@ def _plate(outline: Outline, unit: Unit, pictures: Pictures, sprite: UnitSprite)
     return Plate(
         style=pictures.style,
         aim=captions.aim(pictures),
-        numbers=_numbers(outline, pictures),
+        at_work=at_work(outline.numbers[ASCENT], pictures.numbers),
+        settings=by_name(outline.numbers[ASCENT], pictures.numbers),
         size=captions.pair(pictures.size),
         enlarged=max(pictures.size) <= EXACT,
         columns=columns(pictures.samples),
@@ -124,12 +131,6 @@ def _true_colours(scale: float, mean: np.ndarray) -> str:
     slope, offsets = f"{scale / 255:.4f}", [f"{(colour - scale / 2) / 255:.4f}" for colour in mean.tolist()]
     rows = (f"{slope} 0 0 0 {offsets[0]}", f"0 {slope} 0 0 {offsets[1]}", f"0 0 {slope} 0 {offsets[2]}", "0 0 0 1 0")
     return " ".join(rows)
-
-
-def _numbers(outline: Outline, pictures: Pictures) -> tuple[tuple[str, str, str], ...]:
-    """Name, meaning and value of every hyperparameter of a style."""
-    about = {number.name: number.about for number in outline.numbers[ASCENT]}
-    return tuple((name, about.get(name, ""), captions.setting(value)) for name, value in pictures.numbers.items())
 
 
 def _sample(

@@ -256,6 +256,17 @@
     lens.addEventListener("click", (event) => { if (event.target === lens) lens.close(); });
   }
 
+  // The table of contents marks the section at the top of the window.
+  const entries = all(".contents a").map((link) => [link, document.getElementById(link.hash.slice(1))]).filter(([, section]) => section);
+  if (entries.length) {
+    const mark = () => {
+      const passed = entries.filter(([, section]) => section.getBoundingClientRect().top < innerHeight * 0.3);
+      entries.forEach(([link]) => link.classList.toggle("here", passed.length > 0 && link === passed[passed.length - 1][0]));
+    };
+    addEventListener("scroll", mark, { passive: true });
+    mark();
+  }
+
   const cycle = (name) => {
     const inputs = all(`input[name="${name}"]`);
     const at = inputs.findIndex((input) => input.checked);
