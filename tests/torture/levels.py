@@ -1,0 +1,82 @@
+"""Whether what is measured over time stays level: straight lines fitted to everything after the warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Row = Mapping[str, float]
+WARM_UP = 0.25  # share of the time that is left out
+WINDOW = 60.0  # seconds over which a speed is taken
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that should be level.
+
+    of : rows → times, s, and values.
+    limit : largest growth from the warm-up to the end, as a share of the median.
+    both : whether falling counts as well.
+    """
+
+    of: Callable[[Sequence[Row]], list[tuple[float, float]]]
+    limit: float
+    both: bool = False
+
+
+def after_warm_up(rows: Sequence[Row], measure: Measure) -> list[tuple[float, float]]:
+    """The times and values that count, while tasks were computed."""
+    end = _end(rows)
+    return [(at, value) for at, value in measure.of(rows) if WARM_UP * end <= at <= end]
+
+
+def growth(rows: Sequence[Row], measure: Measure) -> float:
+    """The growth from the warm-up to the end of a line fitted by least squares, as a share of the median value."""
+    points = after_warm_up(rows, measure)
+    if len(points) < 3:
+        return 0.0
+    times, values = np.array(points).T
+    slope = np.polyfit(times, values, 1)[0]
+    return float(slope * (times[-1] - times[0]) / max(np.median(values), 1e-9))
+
+
+def _end(rows: Sequence[Row]) -> float:
+    """The time at which the last task was stored."""
+    most = max(row["stored"] for row in rows)
+    return next(row["seconds"] for row in rows if row["stored"] == most)
+
+
+def _plain(name: str) -> Callable[[Sequence[Row]], list[tuple[float, float]]]:
+    return lambda rows: [(row["seconds"], row[name]) for row in rows]
+
+
+def _each(name: str, of: str) -> Callable[[Sequence[Row]], list[tuple[float, float]]]:
+    return lambda rows: [(row["seconds"], row[name] / row[of]) for row in rows if row[of]]
+
+
+def speed(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Tasks a second and node, over windows of a minute."""
+    found, first = [], 0
+    for last, row in enumerate(rows):
+        while rows[first]["seconds"] < row["seconds"] - WINDOW:
+            first += 1
+        passed = row["seconds"] - rows[first]["seconds"]
+        if passed >= WINDOW / 2:
+            nodes = np.mean([one["nodes"] for one in rows[first : last + 1]])
+            found.append((row["seconds"], (row["stored"] - rows[first]["stored"]) / passed / nodes))
+    return found
+
+
+LEVEL = {
+    "memory of the driver, bytes": Measure(_plain("driver_bytes"), 0.05),
+    "handles of the driver": Measure(_plain("driver_handles"), 0.05),
+    "threads of the driver": Measure(_plain("driver_threads"), 0.05),
+    "tasks a second and node": Measure(speed, 0.10, both=True),
+    "bytes of OUT for a stored task": Measure(_each("out_bytes", "stored"), 0.05),
+    "files in OUT": Measure(_plain("out_files"), 0.25),
+    "memory of the head, bytes": Measure(_plain("head_bytes"), 0.10),
+    "memory of a node, bytes": Measure(_each("nodes_bytes", "nodes"), 0.10),
+    "memory of a worker, bytes": Measure(_each("workers_bytes", "workers"), 0.10),
+}
