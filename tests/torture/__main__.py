@@ -59,6 +59,7 @@ class Torture:
         self._cluster = SimulatedCluster(folder)
         self._process: subprocess.Popen | None = None
         self._log = open(folder / "printed.txt", "wb")  # noqa: SIM115 - of all runs
+        self._began = time.monotonic()
         self.tally = Tally()
 
     def run(self) -> Tally:
@@ -94,8 +95,9 @@ class Torture:
             if now - heard > HANGS:
                 self.tally.problems.append(f"{out.name}: nothing has happened for {HANGS:.0f} s")
                 return
-            if joining and now >= joining[0]:
-                del joining[0]
+            joining += [now] * self._cluster.remove_dead()
+            if joining and now >= min(joining):
+                joining.remove(min(joining))
                 self._cluster.add()
             if due is None:
                 due = self._next(out, new=False) if _computes(self._process.pid, out) else None
@@ -134,6 +136,7 @@ class Torture:
             self._run(out, whole_below)
         if done:
             self.tally.kills[kind] += 1
+            print(f"{time.monotonic() - self._began:6.0f} s  {out.name}: killed a {kind}", file=sys.stderr, flush=True)
         return done
 
     def _await_end(self, out: Path, which: str) -> None:

@@ -60,6 +60,6 @@ def account(folder: Path) -> Account:
             flying.discard(task)
             if seen.stored[task] > 1:
                 seen.problems.append(f"{event['of']}: was stored {seen.stored[task]} times")
-        elif name in ("failed", "left_out"):
+        elif name == "failed" or name == "left_out" and event["reason"] not in DEATHS:
             seen.problems.append(f"{name}: {event.get('of', event.get('node'))}: {event['reason']}")
     return seen

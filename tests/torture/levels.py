@@ -78,5 +78,4 @@ LEVEL = {
     "files in OUT": Measure(_plain("out_files"), 0.25),
     "memory of the head, bytes": Measure(_plain("head_bytes"), 0.10),
     "memory of a node, bytes": Measure(_each("nodes_bytes", "nodes"), 0.10),
-    "memory of a worker, bytes": Measure(_each("workers_bytes", "workers"), 0.10),
 }

@@ -13,7 +13,7 @@ from typing import Any
 from tests.torture.processes import children, command_of
 
 STORE = 80_000_000  # bytes of a node's object store
-_WORKER = "ray::"  # how the command lines of workers begin
+_WORKER, _AGENTS = "ray::", ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # how command lines begin
 
 
 class SimulatedCluster:
@@ -56,6 +56,14 @@ class SimulatedCluster:
         self._cluster.remove_node(node, allow_graceful=False)
         return True
 
+    def remove_dead(self) -> int:
+        """Remove the nodes that have ended by themselves, as on a machine too busy for them; return their number."""
+        dead = [node for node in self.nodes if node.all_processes["raylet"][0].process.poll() is not None]
+        for node in dead:
+            self.nodes.remove(node)
+            self._cluster.remove_node(node, allow_graceful=False)
+        return len(dead)
+
     def kill_worker(self, choice: random.Random) -> bool:
         """Kill a worker process; False if there is none."""
         workers = sorted(pid for node in self.nodes for pid in self._workers(node))
@@ -89,7 +97,8 @@ class SimulatedCluster:
 
     @staticmethod
     def _workers(node: Any) -> list[int]:
-        return [pid for pid in children(_process(node, "raylet")) if command_of(pid).startswith(_WORKER)]
+        titles = {pid: command_of(pid) for pid in children(_process(node, "raylet"))}
+        return [pid for pid, title in titles.items() if title.startswith(_WORKER) and not title.startswith(_AGENTS)]
 
     @staticmethod
     def _sizes() -> dict[str, Any]:

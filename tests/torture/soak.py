@@ -86,6 +86,7 @@ class Soak:
             if now >= due:
                 self.rows.append({"seconds": now - began, **self._measured(process.pid)})
                 due = now + EVERY
+            self._cluster.remove_dead()
             if now >= change:
                 if len(self._cluster.nodes) < self._nodes:
                     self._cluster.add()
@@ -111,8 +112,7 @@ class Soak:
             "nodes": len(self._cluster.nodes),
             "workers": len(groups["workers"]),
             "head_bytes": sum(memory["head"]),
-            "nodes_bytes": sum(memory["nodes"]),
-            "workers_bytes": sum(memory["workers"]),
+            "nodes_bytes": sum(memory["nodes"]) + sum(memory["workers"]),
             "head_handles": sum(map(processes.handles, groups["head"])),
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.torture.levels import Row, speed
 
-_RUST, _SLATE, _SAND = "#8c2f1b", "#33566b", "#b9a27a"
+_RUST, _SLATE = "#8c2f1b", "#33566b"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -36,8 +36,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     lines((0, 1), "driver", ("handles", [row["driver_handles"] for row in rows], _RUST),
           ("threads", [row["driver_threads"] for row in rows], _SLATE))  # fmt: skip
     lines((0, 2), "cluster, MB", ("head", millions("head_bytes"), _RUST),
-          ("each node", millions("nodes_bytes", "nodes"), _SLATE),
-          ("each worker", millions("workers_bytes", "workers"), _SAND))  # fmt: skip
+          ("a node with its workers", millions("nodes_bytes", "nodes"), _SLATE))  # fmt: skip
     at, rates = zip(*speed(rows), strict=True) if speed(rows) else ((), ())
     axes[1, 0].plot([seconds / 60 for seconds in at], rates, color=_RUST, linewidth=1.1)
     axes[1, 0].set_title("tasks a second and node", loc="left", fontsize=10)

@@ -17,9 +17,9 @@ def rows(**changes):
     """Half an hour of measurements. changes : name → its growth until the end, as a share."""
     noise, found = random.Random(0), []
     for second in range(0, 1800, 5):
-        row = {"seconds": float(second), "nodes": noise.choice((3, 4)), "stored": 5.0 * second + 1, "workers": 4}
+        row = {"seconds": float(second), "nodes": noise.choice((3, 4)), "stored": 5.0 * second + 1}
         levels = {"driver_bytes": 4e8, "driver_handles": 60, "driver_threads": 40, "out_files": 80, "head_bytes": 5e8}
-        levels |= {"nodes_bytes": 1e8 * row["nodes"], "workers_bytes": 1.6e9, "out_bytes": 4e3 * row["stored"]}
+        levels |= {"nodes_bytes": 1e8 * row["nodes"], "out_bytes": 4e3 * row["stored"]}
         for name, level in levels.items():
             grown = 1 + changes.get(name, 0.0) * second / 1800
             row[name] = level * grown * (1 + noise.uniform(-0.02, 0.02))

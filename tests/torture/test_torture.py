@@ -149,7 +149,7 @@ def test_a_run_that_dies_while_it_writes_its_plan_leaves_nothing(tmp_path, undis
 def test_a_run_that_dies_at_any_change_of_a_file_is_completed(tmp_path, undisturbed, make, monkeypatch, whole_below):
     monkeypatch.setattr(folder, "MERGE_SECONDS", 0.05)
     monkeypatch.setattr(merge, "WHOLE_BELOW", whole_below)
-    assert deaths(tmp_path, make, undisturbed[0], count(3, 11)) > 100
+    assert deaths(tmp_path, make, undisturbed[0], count(3, 29)) > 100
 
 
 def test_the_kinds_of_kills_are_in_their_shares():
