@@ -2,8 +2,8 @@
 
 usage: python -m tests.torture [kills=NUMBER] [seed=NUMBER] [nodes=NUMBER] [samples=NUMBER] [keep=FOLDER]
 
-kills : at least so many; atlases are made until they are used up, in turn as one whole file and in parts.
-seed : of the kinds, the moments and the victims.
+kills : how many; atlases are made until they are used up, in turn as one whole file and in parts.
+seed : of the kinds, the moments and the victims; an odd one begins with an atlas in parts.
 nodes : with one CPU each; a dead one is replaced.
 samples : pictures of each unit and style, 12 tasks each.
 keep : a folder for the atlases and what the runs print; without it they are removed.
@@ -52,7 +52,7 @@ class Torture:
     """One atlas after the other, until the kills are used up."""
 
     def __init__(self, folder: Path, kills: int, seed: int, nodes: int, samples: int) -> None:
-        self._folder, self._nodes = folder, nodes
+        self._folder, self._nodes, self._seed = folder, nodes, seed
         self._random = random.Random(seed)
         self._left = _kinds(kills, self._random)
         self._overrides = (*given(folder / "given"), f"samples={samples}")
@@ -69,12 +69,12 @@ class Torture:
         if self._process.wait() != 0:
             self.tally.problems.append("the undisturbed run failed")
             return self.tally
-        form, number = (WHOLE, OPEN), 0
+        forms, number = (WHOLE, OPEN), 0
         try:
             self._cluster.start(self._nodes)
             while self._left and not self.tally.problems:
                 out = self._folder / f"atlas-{number}"
-                self._atlas(out, form[number % 2])
+                self._atlas(out, forms[(self._seed + number) % 2])
                 self._judge(expected, out)
                 number += 1
         finally:
@@ -104,7 +104,7 @@ class Torture:
             elif self._left and now >= due:
                 kind, heard = self._left.pop(), now
                 if not self._kill(kind, out, whole_below):
-                    self._left.insert(0, kind)  # there was none: later
+                    self._left.append(kind)  # there was none: later
                 elif kind == "node":
                     joining.append(now + self._random.uniform(0, WAIT))
                 due = self._next(out, new=kind in ("driver", "head"))
