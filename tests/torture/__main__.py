@@ -31,7 +31,8 @@ from tests.torture.request import OPEN, ROOT, WHOLE, command, environment, given
 
 KINDS = {"worker": 8, "node": 5, "driver": 5, "head": 2}  # of twenty kills
 WAIT = 3.0  # longest time between two kills, seconds of a run that computes
-PAUSE, MERGE_SECONDS = 0.4, 0.5  # longest pause of a task; least time between two merges
+PAUSE = 0.4  # longest pause of a task, seconds
+MERGES = {"merge_seconds": 0.5, "merge_share": 0.5}  # so that many deaths fall into one
 HANGS = 300.0  # seconds without a kill and without a result after which a run counts as hanging
 AT_ONCE = 0.25  # share of the new runs that may be hit before they compute anything
 
@@ -163,8 +164,8 @@ class Torture:
         words = command(
             (*self._overrides, *cluster, f'out="{out}"'),
             whole_below=whole_below,
-            merge_seconds=MERGE_SECONDS,
             pause=pause,
+            **MERGES,
         )
         self._process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=self._log, stderr=self._log)
 

@@ -1,7 +1,7 @@
-"""`python -m tests.torture.command WHOLE_BELOW MERGE_SECONDS PAUSE OVERRIDES…` runs the atlas job, slowly.
+"""`python -m tests.torture.command WHOLE_BELOW MERGE_SECONDS MERGE_SHARE PAUSE OVERRIDES…` runs the atlas job, slowly.
 
 WHOLE_BELOW : bytes below which a merge writes the atlas as one whole file.
-MERGE_SECONDS : least time between two merges; they may take half of the time of the run.
+MERGE_SECONDS, MERGE_SHARE : least time between two merges, and their largest share of the time of the run.
 PAUSE : longest time that a task sleeps before it is computed, seconds.
 """
 
@@ -27,13 +27,13 @@ def slowly(compute, pause: float, task, shared) -> bytes:
 
 
 def main(arguments: list[str]) -> None:
-    whole_below, merge_seconds, pause = map(float, arguments[:3])
+    whole_below, merge_seconds, merge_share, pause = map(float, arguments[:4])
     merge.WHOLE_BELOW = whole_below
-    folder.MERGE_SECONDS, folder.MERGE_SHARE = merge_seconds, 0.5
+    folder.MERGE_SECONDS, folder.MERGE_SHARE = merge_seconds, merge_share
     ray_cluster._SILENCE = SILENCE
     if pause:
         pipeline.compute.compute = partial(_module().slowly, pipeline.compute.compute, pause)
-    run_job(atlas, "atlas", "", arguments[3:])
+    run_job(atlas, "atlas", "", arguments[4:])
 
 
 def _module():

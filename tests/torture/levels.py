@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Row = Mapping[str, float]
 WARM_UP = 0.25  # share of the time that is left out
-WINDOW = 60.0  # seconds over which a speed is taken
+WINDOW = 120.0  # seconds over which a speed is taken
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,38 @@ def _each(name: str, of: str) -> Callable[[Sequence[Row]], list[tuple[float, flo
     return lambda rows: [(row["seconds"], row[name] / row[of]) for row in rows if row[of]]
 
 
-def speed(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Tasks a second and node, over windows of a minute."""
-    found, first = [], 0
+def _windows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """All windows of measurements, one ending with each row."""
+    first = 0
     for last, row in enumerate(rows):
         while rows[first]["seconds"] < row["seconds"] - WINDOW:
             first += 1
-        passed = row["seconds"] - rows[first]["seconds"]
-        if passed >= WINDOW / 2:
-            nodes = np.mean([one["nodes"] for one in rows[first : last + 1]])
-            found.append((row["seconds"], (row["stored"] - rows[first]["stored"]) / passed / nodes))
-    return found
+        if row["seconds"] - rows[first]["seconds"] >= WINDOW / 2:
+            yield rows[first : last + 1]
+
+
+def _passed(window: Sequence[Row], name: str) -> float:
+    return window[-1][name] - window[0][name]
+
+
+def speed(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Tasks a second and node."""
+    return [
+        (
+            window[-1]["seconds"],
+            _passed(window, "stored") / _passed(window, "seconds") / np.mean([r["nodes"] for r in window]),
+        )
+        for window in _windows(rows)
+    ]
+
+
+def cost(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """CPU seconds of the driver for a task."""
+    return [
+        (window[-1]["seconds"], _passed(window, "driver_seconds") / _passed(window, "stored"))
+        for window in _windows(rows)
+        if _passed(window, "stored")
+    ]
 
 
 LEVEL = {
@@ -74,6 +95,7 @@ LEVEL = {
     "handles of the driver": Measure(_plain("driver_handles"), 0.05),
     "threads of the driver": Measure(_plain("driver_threads"), 0.05),
     "tasks a second and node": Measure(speed, 0.10, both=True),
+    "CPU seconds of the driver for a task": Measure(cost, 0.25),
     "bytes of OUT for a stored task": Measure(_each("out_bytes", "stored"), 0.05),
     "files in OUT": Measure(_plain("out_files"), 0.25),
     "memory of the head, bytes": Measure(_plain("head_bytes"), 0.10),

@@ -38,9 +38,12 @@ def given(folder: Path) -> tuple[str, ...]:
     return (*SMALL, *QUICK, *files)
 
 
-def command(overrides: tuple[str, ...], *, whole_below: float, merge_seconds: float, pause: float) -> list[str]:
+def command(
+    overrides: tuple[str, ...], *, whole_below: float, merge_seconds: float, merge_share: float, pause: float
+) -> list[str]:
     """The command line of an atlas; see `tests.torture.command` for the numbers."""
-    return [sys.executable, "-m", "tests.torture.command", f"{whole_below}", f"{merge_seconds}", f"{pause}", *overrides]
+    numbers = (whole_below, merge_seconds, merge_share, pause)
+    return [sys.executable, "-m", "tests.torture.command", *map(str, numbers), *overrides]
 
 
 def environment() -> dict[str, str]:

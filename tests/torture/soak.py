@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.folder import MERGE_SHARE
 from jobs.run_log import SUFFIX
 from tests.torture import processes
 from tests.torture.accounts import account
@@ -34,7 +35,7 @@ OUT = Path("atlases/soak")
 STYLES = ("low_frequency", "high_frequency", "sparse", "contribution")
 EVERY = 5.0  # seconds between two measurements
 STAY = (15.0, 45.0)  # seconds between two changes of the nodes
-MERGE_SECONDS = 60.0
+MERGES = {"merge_seconds": 30.0, "merge_share": MERGE_SHARE}
 OVERHEAD = 0.08  # seconds of a task beside its pause, about
 UNITS = 12  # of the network: tasks of a style and sample
 
@@ -61,9 +62,7 @@ class Soak:
         with open(self._printed, "wb") as printed:
             self._cluster.start(self._nodes)
             address = f"cluster.address={self._cluster.address}"
-            words = command(
-                (*self._overrides, address), whole_below=WHOLE, merge_seconds=MERGE_SECONDS, pause=self._pause
-            )
+            words = command((*self._overrides, address), whole_below=WHOLE, pause=self._pause, **MERGES)
             process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=printed, stderr=printed)
             try:
                 self._watch(process)
@@ -103,6 +102,8 @@ class Soak:
         files = [path for path in self._out.rglob("*") if path.is_file()]
         return {
             "stored": self._stored(),
+            "load": os.getloadavg()[0],
+            "driver_seconds": processes.seconds(driver),
             "driver_bytes": processes.resident(driver),
             "driver_handles": processes.handles(driver),
             "driver_threads": processes.threads(driver),

@@ -17,7 +17,12 @@ def rows(**changes):
     """Half an hour of measurements. changes : name → its growth until the end, as a share."""
     noise, found = random.Random(0), []
     for second in range(0, 1800, 5):
-        row = {"seconds": float(second), "nodes": noise.choice((3, 4)), "stored": 5.0 * second + 1}
+        row = {
+            "seconds": float(second),
+            "nodes": noise.choice((3, 4)),
+            "stored": 5.0 * second + 1,
+            "driver_seconds": 0.1 * second,
+        }
         levels = {"driver_bytes": 4e8, "driver_handles": 60, "driver_threads": 40, "out_files": 80, "head_bytes": 5e8}
         levels |= {"nodes_bytes": 1e8 * row["nodes"], "out_bytes": 4e3 * row["stored"]}
         for name, level in levels.items():
