@@ -99,7 +99,7 @@ class Soak:
         """One row of numbers: bytes, counts."""
         groups = self._cluster.processes()
         memory = {name: [processes.resident(pid) for pid in pids] for name, pids in groups.items()}
-        files = [path for path in self._out.rglob("*") if path.is_file()]
+        files = [Path(folder, name) for folder, _, names in os.walk(self._out) for name in names]
         return {
             "stored": self._stored(),
             "load": os.getloadavg()[0],
