@@ -32,7 +32,7 @@ ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
 ARGUMENTS = $(value ARGS)
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz test test-slow test-gpu test-slurm lint format clean clean-shards
+.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -110,6 +110,12 @@ zoo: .venv-zoo/zoo ## open and check many architectures with random weights, wri
 
 fuzz: .venv/test ## read damaged and hostile files of every kind, keep what hangs or crashes in .fuzz: ARGS="cases=1000 kinds=mean,torch"
 	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m tests.fuzz $(ARGUMENTS)
+
+torture: .venv/test ## kill drivers, workers, nodes and heads while an atlas is computed, and compare its bytes: ARGS="kills=50 seed=0"
+	@set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m tests.torture $(ARGUMENTS)
+
+soak: .venv/test ## compute 10,000 tasks for half an hour while nodes come and go, and watch memory, handles and speed: ARGS="minutes=30"
+	@set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m tests.torture.soak $(ARGUMENTS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
 	$(PYTEST) -n auto --maxprocesses=4 --dist=loadfile -m "not slow and not gpu" $(ARGUMENTS)

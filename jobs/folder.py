@@ -154,6 +154,8 @@ def output(out: Path, config: DictConfig):
         write_event("run", command=sys.argv, configuration=OmegaConf.to_container(config, resolve=True))
         try:
             finish_interrupted(out / "atlas.h5", ShardFolder(out / "shards"))
+            for left in out.glob(".plan.json.*.part"):  # of a run that died while it wrote its plan
+                left.unlink(missing_ok=True)
             yield
         finally:
             log.removeHandler(handler)

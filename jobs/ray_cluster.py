@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import secrets
 import shutil
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from jobs.cluster import Notify, announce, ignore, policy, stop
@@ -118,8 +119,10 @@ class RayCluster:
         """Connect to a running cluster."""
         ray, where = self._ray, self._settings.address or "auto"
         try:
-            _use_authentication_of(where)
-            context = ray.init(address=where, **quiet)
+            head = _head_of(where)
+            _use_authentication_of(head)
+            with _interrupted_if_silent(head):
+                context = ray.init(address=where, **quiet)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise SettingsError(
                 f"cluster.address: no Ray cluster answers at {where} ({one_line(str(error)).rstrip('.')}); start one "
@@ -214,9 +217,8 @@ class RayCluster:
 
     def _head_answers(self, now: float) -> bool:
         """Whether the head of the cluster can be reached. Raises EnvironmentFault when it has not been for long."""
-        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+            _reach(self._ray.get_runtime_context().gcs_address)
             self._silent_since = None
         except OSError:
             self._silent_since = now if self._silent_since is None else self._silent_since
@@ -369,6 +371,7 @@ def _cause(error: Exception, errors: Any) -> str:
         "WorkerCrashedError": "its worker was killed",
         "NodeDiedError": "its node died",
         "LocalRayletDiedError": "the Ray process of its node died",
+        "TaskUnschedulableError": "its node has left the cluster",
         "TaskCancelledError": "it was cancelled",
         "OutOfDiskError": "the disk of its node is full",
         "ObjectStoreFullError": "the object store of its node is full",
@@ -405,33 +408,80 @@ def _token_is_named() -> bool:
     return bool(os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"})
 
 
-def _use_authentication_of(address: str) -> None:
-    """Set RAY_AUTH_MODE to what the cluster at the address requires, unless the user has set it.
+def _head_of(where: str) -> str | None:
+    """The address of a cluster's head as host:port; None if only Ray knows how to reach it.
+
+    Raises ConnectionError if nothing answers there.
+    """
+    if "://" in where:
+        return None
+    try:
+        from ray._private.services import canonicalize_bootstrap_address
+    except ImportError:  # a version with another interface
+        return None
+    found = canonicalize_bootstrap_address(where)
+    host, _, port = (found or "").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        _reach(found)
+    except OSError as error:
+        raise ConnectionError(f"{error.strerror or error}") from None
+    return found
+
+
+def _reach(head: str) -> None:
+    """Connect to the head of a cluster, host:port. Raises OSError if it does not answer."""
+    host, _, port = head.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+
+
+@contextmanager
+def _interrupted_if_silent(head: str | None) -> Iterator[None]:
+    """Raise ConnectionError if the head does not answer for long meanwhile; Ray itself would wait for many minutes."""
+    if head is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    joined, silent = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        heard = time.monotonic()
+        while not joined.wait(_POLL):
+            with suppress(OSError):
+                _reach(head)
+                heard = time.monotonic()
+            if time.monotonic() - heard > _SILENCE:
+                silent.set()
+                _thread.interrupt_main()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if silent.is_set():
+            raise ConnectionError("its head does not answer any more") from None
+        raise
+    finally:
+        joined.set()
+
+
+def _use_authentication_of(head: str | None) -> None:
+    """Set RAY_AUTH_MODE to what the cluster with this head requires, unless the user has set it.
 
     A file ~/.ray/auth_token may belong to another cluster. A driver that uses tokens in a cluster without them cannot
     read the results of nodes that join later, so the cluster is asked, without a token, whether it refuses that.
-
-    Raises ConnectionError if nothing answers.
     """
-    if "RAY_AUTH_MODE" in os.environ or "://" in address:
+    if head is None or "RAY_AUTH_MODE" in os.environ:
         return
     try:
-        from ray._private.services import canonicalize_bootstrap_address
         from ray._raylet import GcsClient
         from ray.exceptions import AuthenticationError
-    except ImportError:  # a version without authentication, or with another interface
+    except ImportError:  # a version without authentication
         return
-    found = canonicalize_bootstrap_address(address)
-    host, _, port = (found or "").rpartition(":")
-    if not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
-    except OSError as error:
-        raise ConnectionError(f"{error.strerror or error}") from None
     _read_authentication_again("disabled")
     try:
-        GcsClient(address=found)
+        GcsClient(address=head)
     except AuthenticationError:
         _read_authentication_again("token")
 

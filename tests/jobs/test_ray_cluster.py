@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from jobs_of_ray import Job, compute
 
+from jobs import ray_cluster
 from jobs.console import compose_config
 from jobs.dispatch import TaskQueue
 from jobs.outcome import Done, Failed
 from jobs.ray_cluster import RayCluster, _cause
 from jobs.request import read_device
 from jobs.settings_reader import read_settings
-from pipeline.errors import SettingsError
+from pipeline.errors import AtlasError, SettingsError
 from pipeline.settings import ClusterSettings
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +44,7 @@ def device(kind: str = "cpu"):
     [
         ("WorkerCrashedError", "its worker was killed"),
         ("NodeDiedError", "its node died"),
+        ("TaskUnschedulableError", "its node has left the cluster"),
         ("OutOfMemoryError", "its worker was ended because the machine ran out of memory"),
     ],
 )
@@ -243,10 +248,41 @@ def test_a_cluster_is_joined_with_a_token_only_if_it_asks_for_one(mode, tmp_path
     )  # fmt: skip
     try:
         address = next(line.split()[1] for line in cluster.stdout if line.startswith("address "))
+        cluster.stdin.write("grow\n")
+        cluster.stdin.flush()
         done = subprocess.run(
             [sys.executable, __file__, address], env=clean, capture_output=True, text=True, timeout=200
         )
         assert "done 6, nodes 2" in done.stdout, done.stderr
+    finally:
+        cluster.communicate("", timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ("joins", "cluster.address: no Ray cluster answers at .* \\(its head does not answer any more\\)"),
+        ("runs", "the head of the Ray cluster does not answer any more; finished work is kept"),
+    ],
+)
+def test_a_run_whose_head_is_lost_ends_with_one_line(moment, said):
+    """Ray itself would wait for many minutes when it joins, and later end the process without a word."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent)))}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER_OF_ITS_OWN],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address, head = next(line.split()[1:] for line in cluster.stdout if line.startswith("address "))
+        command = [sys.executable, __file__, address, head, moment]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert re.search(f"(SettingsError|EnvironmentFault) {said}", done.stdout), done.stdout + done.stderr
+        assert done.returncode == 0 and "Traceback" not in done.stderr
     finally:
         cluster.communicate("", timeout=60)
 
@@ -256,10 +292,11 @@ import time
 from ray.cluster_utils import Cluster
 head = dict(num_cpus=1, object_store_memory={STORE}, include_dashboard=False)
 made = Cluster(initialize_head=True, head_node_args=head)
-print("address", made.address, flush=True)
-time.sleep(15)
-made.add_node(num_cpus=1, object_store_memory={STORE})  # whose results once were lost
-input()
+print("address", made.address, made.head_node.all_processes["gcs_server"][0].process.pid, flush=True)
+if input() == "grow":
+    time.sleep(15)
+    made.add_node(num_cpus=1, object_store_memory={STORE})  # whose results once were lost
+    input()
 """
 
 
@@ -271,5 +308,30 @@ def _drive_beside_a_token(address: str) -> None:
     print(f"done {len(outcomes) - len(failed)}, nodes {len(nodes)}", failed)
 
 
+def _drive_and_lose_the_head(address: str, head: int, moment: str) -> None:
+    """Runs in a process of its own: the head is killed when Ray begins to join it, or when a task has ended."""
+    import ray
+
+    ray_cluster._SILENCE, join = 3.0, ray.init
+
+    def lose(*_) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(head, signal.SIGKILL)
+
+    def join_late(*arguments, **options):
+        lose()
+        return join(*arguments, **options)
+
+    if moment == "joins":
+        ray.init = join_late
+    try:
+        run(address, [Job(number, "sleep", "1") for number in range(60)], "/nowhere", during=lose)
+    except AtlasError as error:
+        print(type(error).__name__, error)
+
+
 if __name__ == "__main__":
-    _drive_beside_a_token(sys.argv[1])
+    if len(sys.argv) > 2:
+        _drive_and_lose_the_head(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    else:
+        _drive_beside_a_token(sys.argv[1])

@@ -6,7 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +20,8 @@ from pages import CHROMIUM, Page, broken, browser, is_lazy, is_local, read
 from atlas_viewer.errors import AtlasError
 from atlas_viewer.site import outline
 from atlas_viewer.site.build import build
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,37 @@ def test_a_build_says_what_it_did(sound_atlas, tmp_path):
     assert summary.pages == 1 + 3 + 15
     assert summary.files == len(read(tmp_path / "site"))
     assert reported == [(n, 9) for n in range(1, 10)]
+
+
+@pytest.mark.slow
+def test_processes_that_draw_end_with_the_one_that_started_them(sound_atlas, tmp_path):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom atlas_viewer.site import build\n"
+        "def draw(*_):\n    yield from ()\n    time.sleep(600)\n"
+        "if __name__ == '__main__':\n    build.as_completed = draw\n"
+        "    build.build(Path(sys.argv[1]), Path(sys.argv[2]), workers=2)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    words = [sys.executable, str(tmp_path / "program.py"), str(sound_atlas), str(tmp_path / "site")]
+    run = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    children: list[int] = []
+    while len(children) < 3:  # with the one that looks after resources
+        assert run.poll() is None
+        time.sleep(0.1)
+        children = [
+            int(pid) for path in Path(f"/proc/{run.pid}/task").glob("*/children") for pid in path.read_text().split()
+        ]
+    time.sleep(2)  # they draw, and wait for more
+    run.kill()
+    run.wait()
+    for _ in range(600):
+        left = [pid for pid in children if Path(f"/proc/{pid}").exists()]
+        if not left:
+            break
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
 
 
 def test_every_unit_has_a_page_at_its_permanent_address(site):
