@@ -156,6 +156,17 @@ class Deconvolution(Filters):
         last = (wanted.stop - 1 + padding) // stride
         return Interval(first, max(first, last) + 1).clip(size)
 
+    def touched(self, wanted: Interval, axis: int, size: int) -> Interval:
+        """As for any operator; taps farther apart than inputs leave outputs between them that read nothing."""
+        stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
+        read = []
+        for at in range(size)[self.needed(wanted, axis, size).as_slice()]:
+            first = at * stride - padding  # the output of the first tap
+            tap = max(0, -((first - wanted.start) // dilation))  # the first tap at or behind the wanted ones' start
+            if tap < self.kernel[axis] and first + tap * dilation < wanted.stop:
+                read.append(at)
+        return Interval(read[0], read[-1] + 1) if read else Interval(0, 0)
+
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.extra, self.groups, self.dilation
@@ -165,15 +176,24 @@ class Deconvolution(Filters):
         return (part.given.start * self.stride[axis] - self.padding[axis] - part.wanted.start,)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        spread = functional.conv_transpose2d(
-            inputs[0], self.weight, None, self.stride, 0, 0, self.groups, self.dilation
-        )
+        x, size = inputs[0], (len(rows.wanted), len(columns.wanted))
+        channels = self.weight.shape[1] * self.groups
+        if not x.shape[2] * x.shape[3]:  # outputs that read nothing
+            out = x.new_zeros(len(x), channels, *size)
+            return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
         margins = []
         for axis, part in enumerate((rows, columns)):  # negative margins crop, positive ones add bare outputs
             (before,) = self.alignment(part, axis)
-            margins.append((before, len(part.wanted) - before - spread.shape[2 + axis]))
-        out = padded(spread, (margins[0], margins[1]))
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+            spread = (x.shape[2 + axis] - 1) * self.stride[axis] + self.reach[axis].size
+            margins.append((before, len(part.wanted) - before - spread))
+        if max(max(margin) for margin in margins) > 0:
+            out = functional.conv_transpose2d(x, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+            out = padded(out, (margins[0], margins[1]))
+            return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+        crop = tuple(-max(margin) for margin in margins)  # what is cropped at both edges need not be computed
+        out = functional.conv_transpose2d(x, self.weight, self.bias, self.stride, crop, 0, self.groups, self.dilation)
+        top, left = (-before - both for (before, _), both in zip(margins, crop, strict=True))
+        return out[:, :, top : top + size[0], left : left + size[1]]
 
 
 class MaxPool(Sliding):
