@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -230,14 +231,20 @@ class AveragePool(Sliding):
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         x = padded(inputs[0], self.margins(rows, columns))
         total = functional.avg_pool2d(x, self.kernel, self.stride, 0, divisor_override=1)
-        return total / (self._counts(rows, 0).to(x)[:, None] * self._counts(columns, 1).to(x)[None, :])
+        return total / _areas(self._counts(rows, 0), self._counts(columns, 1), x.dtype, x.device)
 
-    def _counts(self, part: Part, axis: int) -> Tensor:
+    def _counts(self, part: Part, axis: int) -> tuple[int, ...]:
         """The number of rows (columns) of each wanted window that enter the divisor."""
         edge = self.padding[axis] if self.count_padding else 0
-        first = torch.arange(part.wanted.start, part.wanted.stop) * self.stride[axis] - self.padding[axis]
-        last = (first + self.kernel[axis]).clamp(max=part.size + edge)
-        return last - first.clamp(min=-edge)
+        starts = (at * self.stride[axis] - self.padding[axis] for at in range(part.wanted.start, part.wanted.stop))
+        return tuple(min(start + self.kernel[axis], part.size + edge) - max(start, -edge) for start in starts)
+
+
+@lru_cache(maxsize=256)  # each window of a network's pools once, on each device
+def _areas(rows: tuple[int, ...], columns: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The products of the numbers of rows and of columns, (row, column), kept on the device."""
+    with torch.inference_mode(False):  # a pass with gradients may use them after one without
+        return (torch.tensor(rows)[:, None] * torch.tensor(columns)).to(device, dtype)
 
 
 class ChannelNorm(Operator):
