@@ -56,8 +56,8 @@ def has_gpu() -> bool:
 def prepare(settings: DeviceSettings) -> torch.device:
     """Make this process compute reproducibly, and return its device.
 
-    This also sets the thread count, because it decides results. On a GPU single precision is exact: TF32, which keeps 10
-    bits of the factors, is off for convolutions and for matrix products.
+    This also sets the thread count, because it decides results. On a GPU single precision is exact: TF32, which keeps
+    10 bits of the factors, is off for convolutions and for matrix products.
     """
     torch.set_num_threads(settings.threads)
     if settings.kind == "cuda":
