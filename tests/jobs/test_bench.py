@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import jobs.bench
 from jobs.bench import memory
-from jobs.bench.__main__ import main
+from jobs.bench.__main__ import NO_QUESTIONS, main
 from pipeline.errors import SettingsError
 
 
@@ -57,3 +59,11 @@ def test_curves_are_drawn_where_they_lie(tmp_path):
 
 def test_the_picture_of_the_docs_is_small():
     assert (Path(__file__).parents[2] / "docs" / "mining-memory.png").stat().st_size < 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS))
+def test_each_question_gets_an_answer(question, capsys):
+    main([question])
+    answer = capsys.readouterr().out
+    assert f"\n{question}: " in answer and len(answer.splitlines()) > 4
