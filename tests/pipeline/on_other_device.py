@@ -13,9 +13,12 @@ import torch
 sys.path[:0] = [str(Path(__file__).parent)]
 
 from device_parts import PARTS, Place  # noqa: E402
+from folder_prior import untrained  # noqa: E402
 from other_device import DEVICE, Elsewhere, Misplaced, Watch  # noqa: E402
+from tiny_prior import network  # noqa: E402
 
 from pipeline.nets.sliding import AveragePool  # noqa: E402
+from pipeline.resources import placed, placed_prior  # noqa: E402
 
 
 def refusals() -> None:
@@ -66,7 +69,20 @@ def pools() -> None:
         assert sum(watch.crossings.values()) == before
 
 
-OF_THE_DEVICE = {"refusals": refusals, "pools": pools}
+def layout() -> None:
+    """Networks and generators take the layout of a device's settings, in place of any that was placed before."""
+    net, prior = network(), untrained()
+    with Watch():
+        for wanted in (True, None):
+            weight = placed(net, DEVICE, wanted).operator("conv1").weight
+            drawing = placed_prior(prior, DEVICE, wanted).generator.last.weight
+            for filters in (weight, drawing):
+                assert filters.is_contiguous(memory_format=torch.channels_last) == bool(wanted)
+                assert filters.device == DEVICE
+    assert net.operator("conv1").weight.is_contiguous()
+
+
+OF_THE_DEVICE = {"refusals": refusals, "pools": pools, "layout": layout}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ def run(*parts: str) -> None:
 
 
 def test_tasks_networks_and_operators_keep_to_their_device():
-    run("refusals", "tasks", "windows", "parts", "backward", "pools")
+    run("refusals", "tasks", "windows", "parts", "backward", "pools", "layout")
 
 
 @pytest.mark.slow
