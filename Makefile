@@ -12,6 +12,7 @@ JUDGE ?=
 ATLASES ?=
 LAYER ?=
 HELD_OUT ?=
+DEVICE ?=
 ARGS ?=
 SBATCH ?=
 SUBMIT ?=
@@ -31,6 +32,11 @@ LAYER_IS = $(if $(value LAYER),$(call shell_word,layer=$(value LAYER)))
 ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,$(value ATLASES))))
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
 ARGUMENTS = $(value ARGS)
+
+# A machine with a GPU need not have a network connection: the Python that is there will do if it has torch, without
+# Hydra and Ray. An environment of the project comes first.
+AS_IT_IS = python=$(BIN)/python; if ! test -x $$python && $(PYTHON) -c 'import torch, h5py' 2>/dev/null; \
+	then python=$(PYTHON); else $(MAKE) --no-print-directory .venv/test || exit; fi;
 
 .PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
 
@@ -102,8 +108,8 @@ submit: .venv/atlas ## compute an atlas on a running Ray cluster, after `ray das
 kubernetes: .venv/atlas ## print the manifest of an atlas for KubeRay: SUBMIT="--image=registry/atlas --workers=4" MODEL= OUT=/data/… ARGS=
 	$(RUN) jobs.kubernetes $(value SUBMIT) $(JOB) $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
-bench: .venv/test ## measure speed and memory, one question per file in jobs/bench
-	$(RUN) jobs.bench $(ARGUMENTS)
+bench: $(if $(DEVICE),,.venv/test) ## measure speed and memory, one question per file in jobs/bench; DEVICE=cuda: of a GPU, into one JSON
+	$(if $(DEVICE),@set -f; $(AS_IT_IS) PYTHONUNBUFFERED=1 $$python -m jobs.bench device=$(DEVICE) $(ARGUMENTS),$(RUN) jobs.bench $(ARGUMENTS))
 
 zoo: .venv-zoo/zoo ## open and check many architectures with random weights, write docs/networks.md: ARGS="swin vgg" for some
 	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 .venv-zoo/bin/python -m jobs.zoo $(ARGUMENTS)
@@ -123,8 +129,9 @@ test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DA
 test-slow: .venv/test ## run the long tests too
 	$(PYTEST) -m "not gpu" $(ARGUMENTS)
 
-test-gpu: .venv/test ## run the tests that need a CUDA device
-	$(PYTEST) -m gpu $(ARGUMENTS)
+test-gpu: ## run the tests that need a CUDA device
+	@$(AS_IT_IS) set -- $$(grep -rl --include='*.py' 'mark[.]gpu' tests); set -f; \
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $$python -m pytest -m gpu -W default "$$@" $(ARGUMENTS)
 
 test-slurm: .venv/test ## run jobs on a Slurm of this machine, half an hour; needs the packages slurm-wlm and munge
 	jobs/slurm/check.sh $(BIN)/python

@@ -56,7 +56,8 @@ def has_gpu() -> bool:
 def prepare(settings: DeviceSettings) -> torch.device:
     """Make this process compute reproducibly, and return its device.
 
-    This also sets the thread count, because it decides results.
+    This also sets the thread count, because it decides results. On a GPU single precision is exact: TF32, which keeps
+    10 bits of the factors, is off for convolutions and for matrix products.
     """
     torch.set_num_threads(settings.threads)
     if settings.kind == "cuda":
@@ -67,31 +68,39 @@ def prepare(settings: DeviceSettings) -> torch.device:
     return torch.device(settings.kind)
 
 
-_on_device: dict[str, Network] = {}  # of this process: digest → the network last used on a GPU
+_on_device: dict[tuple[str, bool], Network] = {}  # of this process: digest, layout → the network last used on a GPU
 
 
-def placed(network: Network, device: torch.device) -> Network:
-    """The network on the device; each process moves it once."""
+def placed(network: Network, device: torch.device, channels_last: bool | None = None) -> Network:
+    """The network on the device; each process moves it once.
+
+    channels_last : whether a GPU's convolutions run in this layout, which they take from their weights.
+    """
     if device.type == "cpu":
         return network
-    if network.digest not in _on_device:
+    key = network.digest, bool(channels_last)
+    if key not in _on_device:
         _on_device.clear()
-        _on_device[network.digest] = network.to(device=device)
-    return _on_device[network.digest]
+        moved = network.to(device=device)
+        if channels_last:
+            moved.graph.to(memory_format=torch.channels_last)
+        _on_device[key] = moved
+    return _on_device[key]
 
 
-_priors_placed: dict[tuple[str, str], Prior] = {}  # of this process: digest, kind of device → prior
+_priors_placed: dict[tuple[str, str, bool], Prior] = {}  # of this process: digest, kind of device, layout → prior
 
 
-def placed_prior(prior: Prior, device: torch.device) -> Prior:
+def placed_prior(prior: Prior, device: torch.device, channels_last: bool | None = None) -> Prior:
     """The prior with its generator on the device; each process moves it once.
 
     On a CPU the weights are converted to channels_last, with which a step of a batch runs 1.25 times as fast.
+    channels_last : the same on a GPU.
     """
-    key = prior.digest, device.type
+    key = prior.digest, device.type, bool(channels_last)
     if key not in _priors_placed:
         generator = copy.deepcopy(prior.generator).to(device).requires_grad_(False)
-        if device.type == "cpu":
+        if device.type == "cpu" or channels_last:
             generator = generator.to(memory_format=torch.channels_last)
         _priors_placed[key] = replace(prior, generator=generator)
     return _priors_placed[key]

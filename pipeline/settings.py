@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError, nearest
+from pipeline.records import number
 
 DIRECTIONS = ("maximize", "minimize")
 # How a network may be given → the setting that names it.
@@ -213,6 +214,8 @@ class DeviceSettings:
     max_batch : maximum number of items in a micro-batch.
     task_seconds : target duration of a task.
     macs_per_second : assumed speed of one task's share of the device, multiply-accumulates per second.
+    channels_last : whether a GPU climbs with the channels of a pixel side by side in memory; None for the layout that
+        suits the kind of device in single precision, which is this one on a CPU and the other on a GPU.
     """
 
     kind: str
@@ -221,9 +224,12 @@ class DeviceSettings:
     max_batch: int
     task_seconds: float
     macs_per_second: float
+    channels_last: bool | None = number(absent=None)
 
     def __post_init__(self) -> None:
         check_choice("device.kind", self.kind, ("cpu", "cuda"))
+        layout = self.channels_last
+        check("devices.cpu.channels_last", layout, "null, a CPU always does", layout is None or self.kind == "cuda")
         for name in ("threads", "batch_bytes", "max_batch", "task_seconds", "macs_per_second"):
             check(f"device.{name}", getattr(self, name), "more than 0", getattr(self, name) > 0)
 

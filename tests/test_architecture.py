@@ -61,7 +61,9 @@ TABLE = {
     "jobs.ray": floor("jobs pipeline atlas_viewer"),  # Ray's own commands are started as programs
     "jobs.kubernetes": floor("jobs pipeline atlas_viewer"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
-    "jobs.bench": floor("jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib h5py PIL"),
+    "jobs.bench": floor(
+        "jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib h5py PIL yaml"
+    ),
     "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),
     "jobs.zoo.packages": floor("", "torch torchvision timm transformers pytorchcv"),
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from importlib.resources import files
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
+from jobs.bench.shapes import caffenet_shaped
 from jobs.console import compose_config
 from jobs.request import read_settings
 from pipeline.climb.attempts import Item, climb_items
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
-from pipeline.nets.caffe import caffe_network, weight_shapes
 from pipeline.nets.cone import Cone
 from pipeline.nets.network import Network
 
@@ -46,20 +45,6 @@ def measure(short: bool) -> Figures:
     figures.add("one image at a time, fc8 included", 1 / statistics.median(per_slow), "unit-steps/s")
     figures.add("ratio", median_ratio(per_slow, per_fast), "(target: at least 10)")
     return figures
-
-
-def caffenet_shaped() -> Network:
-    """CaffeNet with generated weights: speed does not depend on their values."""
-    definition = str(files("pipeline.nets") / "definitions" / "caffenet.prototxt")
-    random = np.random.RandomState(0)
-    weights = {
-        layer: tuple(
-            (random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32) for shape in shapes
-        )
-        for layer, shapes in weight_shapes(definition).items()
-    }
-    mean = (104.00699, 116.66877, 122.67891)
-    return caffe_network("caffenet", definition, weights, order="BGR", mean=mean)
 
 
 def original_loop(network: Network, layer: str, unit: int, steps: int) -> np.ndarray:

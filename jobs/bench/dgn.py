@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from importlib.resources import files
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
-from jobs.bench.ascent_on_cones import caffenet_shaped
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
+from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.console import compose_config
 from jobs.request import read_config
 from pipeline.card import PriorCard
@@ -20,7 +18,6 @@ from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.request import read_dgn
 from pipeline.methods.dgn.settings import RunRecord
-from pipeline.nets.caffe import caffe_function, weight_shapes
 from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
 
@@ -32,6 +29,7 @@ def measure(short: bool) -> Figures:
     """Measure both variants in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network, prior = caffenet_shaped(), generator_shaped()
+    prior.generator.to(memory_format=torch.channels_last)  # as in a task on a CPU
     wanted = ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0", "device=cpu"]
     config = read_config(compose_config("atlas", wanted))
     settings, cpu = read_dgn(config).settings[""], torch.device("cpu")
@@ -60,24 +58,6 @@ def measure(short: bool) -> Figures:
         figures.add(f"{layer}, one image at a time", 1 / statistics.median(per_slow), "unit-steps/s")
         figures.add(f"{layer}, ratio", median_ratio(per_slow, per_fast), "")
     return figures
-
-
-def generator_shaped() -> SimpleNamespace:
-    """The published generator of fc6 with generated weights: speed does not depend on their values."""
-    definition = str(files("pipeline.nets") / "definitions" / "deepsim_fc6.prototxt")
-    random = np.random.RandomState(0)
-    weights = {
-        layer: tuple(
-            (random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32) for shape in shapes
-        )
-        for layer, shapes in weight_shapes(definition).items()
-    }
-    generator, code_shape, _ = caffe_function(definition, weights)
-    generator = generator.to(memory_format=torch.channels_last)  # as in a task on a CPU
-    return SimpleNamespace(
-        name="bench", code_shape=code_shape, height=256, width=256, order="BGR", generator=generator,
-        mean=np.array([104.00699, 116.66877, 122.67891]), gain=np.ones(3),
-    )  # fmt: skip
 
 
 def original_loop(

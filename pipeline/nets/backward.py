@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.nets.cone import Cone, Step
+from pipeline.nets.cone import Cone
 from pipeline.nets.operators import Concat, Identity, Operator, PRelu, Relu, Reshape, Slice
+from pipeline.nets.portion import Step
 from pipeline.nets.sliding import ChannelNorm, Convolution, WithinChannelNorm, padded
 
 RULES = ("deconvnet", "gradient", "guided")

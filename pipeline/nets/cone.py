@@ -8,7 +8,6 @@ runs without padding. The value therefore equals that of the full image, also at
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,42 +16,10 @@ from torch import Tensor
 
 from pipeline.nets.interval import Interval, Part
 from pipeline.nets.network import Layer, Network, is_gated, is_rectified
-from pipeline.nets.operators import InnerProduct, Operator, Softmax
+from pipeline.nets.operators import InnerProduct, Softmax
+from pipeline.nets.portion import Step, part_bytes, part_macs, part_steps
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
-
-
-@dataclass(frozen=True)
-class Step:
-    """The part of one node in a cone: what it reads of its parents' parts, and what it computes.
-
-    cuts : (rows, columns) to read, for each parent, within the part that was computed of it.
-    rows, columns : what to compute, in terms of the first parent; only sliding operators use them, and these have one
-        parent.
-    channels : of the value.
-    """
-
-    node: str
-    operator: Operator
-    parents: tuple[str, ...]
-    cuts: tuple[tuple[slice, slice], ...]
-    rows: Part
-    columns: Part
-    channels: int
-
-    def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
-        """What the node reads: cuts out of the parts that were computed for all readers of its parents."""
-        read = []
-        for parent, (rows, columns) in zip(self.parents, self.cuts, strict=True):
-            value = values[parent]
-            read.append(value[:, :, rows, columns] if value.dim() == 4 else value)
-        return read
-
-    def run(self, inputs: list[Tensor]) -> Tensor:
-        shape = len(self.rows.wanted), len(self.columns.wanted)
-        if 0 in shape:  # the readers of this node read only padding
-            return inputs[0].new_zeros(len(inputs[0]), self.channels, *shape)
-        return self.operator.on_part(inputs, self.rows, self.columns)
 
 
 class Cone:
@@ -75,7 +42,7 @@ class Cone:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """What is computed, parents first; a table of windows does without."""
-        return tuple(self._step(node) for node in self._nodes)
+        return part_steps(self.network, self._nodes, self._needs)
 
     @property
     def mean(self) -> np.ndarray:
@@ -125,40 +92,17 @@ class Cone:
 
     def macs(self) -> int:
         """Multiply-accumulates of the forward pass of one item; of the layer itself a single unit is counted."""
-        total, network = 0, self.network
-        for node in self._nodes:
-            macs = network.macs(node)
-            if macs == 0:
-                continue
-            if node == self.layer.node:
-                total += macs // (self.layer.channels * self.layer.height * self.layer.width)
-            else:
-                area = len(self._needs[0][node]) * len(self._needs[1][node])
-                total += macs * area // (extent(network, node, 0) * extent(network, node, 1))
-        return total
+        below = sum(part_macs(self.network, node, self._needs) for node in self._nodes[:-1])
+        layer = self.layer
+        return below + self.network.macs(layer.node) // (layer.channels * layer.height * layer.width)
 
     def map_bytes(self) -> int:
         """Bytes of all float32 maps of one item, which a micro-batch keeps for its backward pass."""
-        total = 0
-        for node in (self.network.input, *self._nodes[:-1]):
-            area = len(self._needs[0][node]) * len(self._needs[1][node])
-            shape = self.network.shape(node)
-            total += 4 * shape[0] * (area if len(shape) == 3 else 1)
-        return total
+        return sum(part_bytes(self.network, node, self._needs) for node in (self.network.input, *self._nodes[:-1]))
 
     def _intervals(self, axis: int) -> Intervals:
         """The rows (axis 0) or columns (axis 1) to compute of every node."""
         return needed_intervals(self.network, self.layer.name, self.position[axis], axis)
-
-    def _step(self, node: str) -> Step:
-        network, parents = self.network, self.network.parents(node)
-        cuts, parts = [], []
-        for axis, needs in enumerate(self._needs):
-            read = [read_interval(network, node, place, needs[node], axis) for place in range(len(parents))]
-            cuts.append([part.within(needs[parent]) for part, parent in zip(read, parents, strict=True)])
-            parts.append(Part(needs[node], read[0], extent(network, parents[0], axis)))
-        channels = network.shape(node)[0]
-        return Step(node, network.operator(node), parents, tuple(zip(*cuts, strict=True)), *parts, channels)
 
     def _below(self, image: Tensor) -> list[Tensor]:
         """The parts of its inputs that the operator of the layer needs."""

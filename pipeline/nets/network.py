@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pipeline.errors import DefinitionError, SettingsError, UnitError, nearest
-from pipeline.nets.interval import Interval
+from pipeline.nets.graph import Graph
 from pipeline.nets.operators import (
     Affine,
     Concat,
@@ -73,11 +73,10 @@ class Layer:
         return (self.height // 2, self.width // 2) if self.at is None else self.at
 
 
-class Network:
-    """Frozen weights in a torch.fx graph whose nodes are operators of `pipeline.nets`.
+class Network(Graph):
+    """A graph of operators with frozen weights that reads centred images (see `Preprocessing`), and its layers.
 
-    The graph reads centred images (see `Preprocessing`). Its nodes are one placeholder, one call_module for each
-    operator, and the output. Names of nodes are identifiers; names of layers are the publisher's.
+    Names of nodes are identifiers; names of layers are the publisher's.
     """
 
     def __init__(
@@ -101,28 +100,12 @@ class Network:
         """
         self.name = name
         self.notes = tuple(notes)
-        self.graph = graph.eval().requires_grad_(False)
-        self.preprocessing = preprocessing
-        self._operators: dict[str, Operator] = {}
-        self._parents: dict[str, tuple[str, ...]] = {}
-        self._targets: dict[str, str] = {}  # node → its module's name in the graph, which survives pickling
-        for node in graph.graph.nodes:
-            if node.op == "placeholder":
-                self.input = node.name
-            elif node.op == "call_module":
-                self._targets[node.name] = node.target
-                self._operators[node.name] = graph.get_submodule(node.target)
-                self._parents[node.name] = tuple(parent.name for parent in node.args)
-            elif node.op == "output":
-                self.output = node.args[0].name
-            else:
-                raise DefinitionError(f"network {name}: node {node.name} is a {node.op}, expected an operator")
-        self.reads: dict[tuple, Interval] = {}  # what `window.read_interval` has found
+        self.preprocessing = size = preprocessing
+        super().__init__(graph, torch.zeros(1, size.channels, size.height, size.width), f"network {name}")
         self._readers: dict[str, tuple[str, ...]] = {}
         for node, parents in self._parents.items():
             for parent in dict.fromkeys(parents):
                 self._readers[parent] = (*self._readers.get(parent, ()), node)
-        self._shapes = self._measure()
         self.layers = self._table(layer_names)
         self.blocks = frozenset(layer_names if blocks is None else blocks)
         self.labels = tuple(labels)
@@ -134,21 +117,6 @@ class Network:
         self.digest = self._digest()
 
     # Lookup -------------------------------------------------------------------------------------------
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Names of all operator nodes, parents first."""
-        return tuple(self._operators)
-
-    def operator(self, node: str) -> Operator:
-        return self._operators[node]
-
-    def parents(self, node: str) -> tuple[str, ...]:
-        return self._parents[node]
-
-    def shape(self, node: str) -> tuple[int, ...]:
-        """Shape of a node's value without the batch: (channel, row, column) or (unit,)."""
-        return self._shapes[node]
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; UnitError names the nearest."""
@@ -168,24 +136,6 @@ class Network:
         """The node whose values a layer shows: of a layer of tokens, that of the whole sequence."""
         node = self.layer(layer).node
         return self._parents[node][0] if isinstance(self._operators[node], Tokens) else node
-
-    def macs(self, node: str) -> int:
-        """Multiply-accumulates of a node alone for one image."""
-        operator = self._operators.get(node)
-        weight = getattr(operator, "weight", None)
-        if weight is None or weight.dim() < 2 or isinstance(operator, Constant):
-            return 0
-        shape = self._shapes[node]
-        positions = _area(self._shapes[self._parents[node][0]] if operator.kind == "deconv" else shape)
-        return weight.numel() * positions
-
-    def ancestors(self, targets: Sequence[str]) -> tuple[str, ...]:
-        """The operator nodes that the target nodes depend on, themselves included, parents first."""
-        needed = set(targets)
-        for node in reversed(self.nodes):
-            if node in needed:
-                needed.update(self._parents[node])
-        return tuple(node for node in self.nodes if node in needed)
 
     # Running -----------------------------------------------------------------------------------------
 
@@ -273,22 +223,6 @@ class Network:
         return other
 
     # Tables ------------------------------------------------------------------------------------------
-
-    def _measure(self) -> dict[str, tuple[int, ...]]:
-        size = self.preprocessing
-        values = {self.input: torch.zeros(1, size.channels, size.height, size.width)}
-        with torch.no_grad():
-            for node, operator in self._operators.items():
-                parents = self._parents[node]
-                try:
-                    values[node] = operator(*(values[parent] for parent in parents))
-                except (RuntimeError, ValueError, IndexError) as error:
-                    shapes = ", ".join(str(tuple(values[parent].shape[1:])) for parent in parents)
-                    reason = str(error).splitlines()[0]
-                    raise DefinitionError(
-                        f"network {self.name}: {node} cannot take inputs of shape {shapes}: {reason}"
-                    ) from None
-        return {node: tuple(value.shape[1:]) for node, value in values.items()}
 
     def _table(self, names: Mapping[str, str]) -> dict[str, Layer]:
         table: dict[str, Layer] = {}
@@ -538,7 +472,3 @@ class GraphBuilder:
 def _identifier(name: str) -> str:
     text = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name)
     return text if text[:1].isalpha() else f"n_{text}"
-
-
-def _area(shape: tuple[int, ...]) -> int:
-    return shape[1] * shape[2] if len(shape) == 3 else 1

@@ -86,16 +86,17 @@ class Moved(Operator):
         return self.on_part([x], *parts)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        x, masks = inputs[0], []
+        x, filled, masks = inputs[0], False, []
         if not x.shape[2] * x.shape[3]:  # it reads nothing but what is filled in
             return x.new_full((len(x), len(self.channels), len(rows.wanted), len(columns.wanted)), self.fill)
         if not (self._plain and len(self.channels) == x.shape[1]):
             x = x[:, self.channels]
         for axis, part in enumerate((rows, columns)):
             index = (self.rows, self.columns)[axis][part.wanted.as_slice()]
+            filled = filled or FILLED in self._axes[axis][part.wanted.as_slice()]
             masks.append(index == FILLED)
             x = x.index_select(2 + axis, (index - part.given.start).clamp(0, max(0, x.shape[2 + axis] - 1)))
-        if bool(masks[0].any()) or bool(masks[1].any()):
+        if filled:
             x = x.masked_fill(masks[0][:, None] | masks[1][None, :], self.fill)
         return x
 

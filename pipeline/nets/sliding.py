@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +157,17 @@ class Deconvolution(Filters):
         last = (wanted.stop - 1 + padding) // stride
         return Interval(first, max(first, last) + 1).clip(size)
 
+    def touched(self, wanted: Interval, axis: int, size: int) -> Interval:
+        """As for any operator; taps farther apart than inputs leave outputs between them that read nothing."""
+        stride, padding, dilation = self.stride[axis], self.padding[axis], self.dilation[axis]
+        read = []
+        for at in range(size)[self.needed(wanted, axis, size).as_slice()]:
+            first = at * stride - padding  # the output of the first tap
+            tap = max(0, -((first - wanted.start) // dilation))  # the first tap at or behind the wanted ones' start
+            if tap < self.kernel[axis] and first + tap * dilation < wanted.stop:
+                read.append(at)
+        return Interval(read[0], read[-1] + 1) if read else Interval(0, 0)
+
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.extra, self.groups, self.dilation
@@ -165,15 +177,24 @@ class Deconvolution(Filters):
         return (part.given.start * self.stride[axis] - self.padding[axis] - part.wanted.start,)
 
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
-        spread = functional.conv_transpose2d(
-            inputs[0], self.weight, None, self.stride, 0, 0, self.groups, self.dilation
-        )
+        x, size = inputs[0], (len(rows.wanted), len(columns.wanted))
+        channels = self.weight.shape[1] * self.groups
+        if not x.shape[2] * x.shape[3]:  # outputs that read nothing
+            out = x.new_zeros(len(x), channels, *size)
+            return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
         margins = []
         for axis, part in enumerate((rows, columns)):  # negative margins crop, positive ones add bare outputs
             (before,) = self.alignment(part, axis)
-            margins.append((before, len(part.wanted) - before - spread.shape[2 + axis]))
-        out = padded(spread, (margins[0], margins[1]))
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+            spread = (x.shape[2 + axis] - 1) * self.stride[axis] + self.reach[axis].size
+            margins.append((before, len(part.wanted) - before - spread))
+        if max(max(margin) for margin in margins) > 0:
+            out = functional.conv_transpose2d(x, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+            out = padded(out, (margins[0], margins[1]))
+            return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+        crop = tuple(-max(margin) for margin in margins)  # what is cropped at both edges need not be computed
+        out = functional.conv_transpose2d(x, self.weight, self.bias, self.stride, crop, 0, self.groups, self.dilation)
+        top, left = (-before - both for (before, _), both in zip(margins, crop, strict=True))
+        return out[:, :, top : top + size[0], left : left + size[1]]
 
 
 class MaxPool(Sliding):
@@ -210,14 +231,20 @@ class AveragePool(Sliding):
     def on_part(self, inputs: Sequence[Tensor], rows: Part, columns: Part) -> Tensor:
         x = padded(inputs[0], self.margins(rows, columns))
         total = functional.avg_pool2d(x, self.kernel, self.stride, 0, divisor_override=1)
-        return total / (self._counts(rows, 0).to(x)[:, None] * self._counts(columns, 1).to(x)[None, :])
+        return total / _areas(self._counts(rows, 0), self._counts(columns, 1), x.dtype, x.device)
 
-    def _counts(self, part: Part, axis: int) -> Tensor:
+    def _counts(self, part: Part, axis: int) -> tuple[int, ...]:
         """The number of rows (columns) of each wanted window that enter the divisor."""
         edge = self.padding[axis] if self.count_padding else 0
-        first = torch.arange(part.wanted.start, part.wanted.stop) * self.stride[axis] - self.padding[axis]
-        last = (first + self.kernel[axis]).clamp(max=part.size + edge)
-        return last - first.clamp(min=-edge)
+        starts = (at * self.stride[axis] - self.padding[axis] for at in range(part.wanted.start, part.wanted.stop))
+        return tuple(min(start + self.kernel[axis], part.size + edge) - max(start, -edge) for start in starts)
+
+
+@lru_cache(maxsize=256)  # each window of a network's pools once, on each device
+def _areas(rows: tuple[int, ...], columns: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The products of the numbers of rows and of columns, (row, column), kept on the device."""
+    with torch.inference_mode(False):  # a pass with gradients may use them after one without
+        return (torch.tensor(rows)[:, None] * torch.tensor(columns)).to(device, dtype)
 
 
 class ChannelNorm(Operator):

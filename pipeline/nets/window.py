@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.nets.graph import Graph
 from pipeline.nets.interval import Interval
 from pipeline.nets.network import Network
 
@@ -57,28 +58,31 @@ def needed_intervals(network: Network, layer: str, at: int | Interval, axis: int
     clip : cut every interval at the border of its map, as running that part requires. Unclipped intervals give the
         receptive field on an unbounded map.
     """
-    target = network.layer(layer).node
-    needed: Intervals = {target: at if isinstance(at, Interval) else Interval(at, at + 1)}
-    for node in reversed(network.ancestors([target])):
-        for place, parent in enumerate(network.parents(node)):
-            interval = read_interval(network, node, place, needed[node], axis, clip=clip)
+    interval = at if isinstance(at, Interval) else Interval(at, at + 1)
+    return intervals_below(network, network.layer(layer).node, interval, axis, clip=clip)
+
+
+def intervals_below(graph: Graph, target: str, wanted: Interval, axis: int, *, clip: bool = True) -> Intervals:
+    """The rows (axis 0) or columns (axis 1) that the wanted ones of a node depend on, for every node below it."""
+    needed: Intervals = {target: wanted}
+    for node in reversed(graph.ancestors([target])):
+        for place, parent in enumerate(graph.parents(node)):
+            interval = read_interval(graph, node, place, needed[node], axis, clip=clip)
             needed[parent] = needed[parent].hull(interval) if parent in needed else interval
     return needed
 
 
-def read_interval(
-    network: Network, node: str, place: int, wanted: Interval, axis: int, *, clip: bool = True
-) -> Interval:
+def read_interval(graph: Graph, node: str, place: int, wanted: Interval, axis: int, *, clip: bool = True) -> Interval:
     """The rows (axis 0) or columns (axis 1) of the parent at `place` that the wanted ones of `node` read."""
     key = (node, place, wanted, axis, clip)
-    if key not in network.reads:
-        network.reads[key] = _read_interval(network, node, place, wanted, axis, clip)
-    return network.reads[key]
+    if key not in graph.reads:
+        graph.reads[key] = _read_interval(graph, node, place, wanted, axis, clip)
+    return graph.reads[key]
 
 
-def _read_interval(network: Network, node: str, place: int, wanted: Interval, axis: int, clip: bool) -> Interval:
-    operator = network.operator(node).operand(place)
-    size = extent(network, network.parents(node)[place], axis)
+def _read_interval(graph: Graph, node: str, place: int, wanted: Interval, axis: int, clip: bool) -> Interval:
+    operator = graph.operator(node).operand(place)
+    size = extent(graph, graph.parents(node)[place], axis)
     if not len(wanted):  # a position that reads only padding needs nothing below
         return Interval(0, 0)
     if operator.combines and size == 1:  # one value for all positions
@@ -86,9 +90,9 @@ def _read_interval(network: Network, node: str, place: int, wanted: Interval, ax
     return operator.touched(wanted, axis, size) if clip else operator.needed(wanted, axis, size)
 
 
-def extent(network: Network, node: str, axis: int) -> int:
+def extent(graph: Graph, node: str, axis: int) -> int:
     """Rows (axis 0) or columns of a node's map; 1 for a vector."""
-    shape = network.shape(node)
+    shape = graph.shape(node)
     return shape[1 + axis] if len(shape) == 3 else 1
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from pipeline.card import PriorCard
 from pipeline.priors.prior import Prior
@@ -40,9 +43,29 @@ def _costs(prior: Prior) -> tuple[int, int]:
     parts = [part for part in prior.generator.modules() if not any(True for _ in part.children())]
     hooks = [part.register_forward_hook(note) for part in parts]
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), _Operations() as counter:
             prior.generator(torch.zeros(1, *prior.code_shape))
     finally:
         for hook in hooks:
             hook.remove()
-    return max(1, counter.get_total_flops() // 2), max(4, sum(sizes))
+    return max(1, counter.flops // 2), max(4, sum(sizes))
+
+
+class _Operations(TorchDispatchMode):
+    """Counts floating-point operations as torch's FlopCounterMode, which imports torch's compiler for seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled, so the compiler need not be told to leave this class alone
+
+    def __torch_dispatch__(self, operation: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> Any:
+        given = kwargs or {}
+        value = operation(*args, **given)
+        count = flop_registry.get(operation.overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **given, out_val=value)
+        return value

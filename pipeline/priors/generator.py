@@ -112,12 +112,14 @@ class RepeatingConvolution(nn.Module):
         self.register_buffer("sums", sums, persistent=False)
 
     def forward(self, value: Tensor) -> Tensor:
+        places = functional.conv2d(value, self.kernels(), self.bias.repeat_interleave(4), padding=1)
+        return functional.pixel_shuffle(places, 2)
+
+    def kernels(self) -> Tensor:
+        """The kernels of the four pixels that replace one, (4 · output, input, 3, 3)."""
         outputs, inputs = self.weight.shape[:2]
         kernels = torch.einsum("pas,qbt,oist->opqiab", self.sums, self.sums, self.weight)
-        places = functional.conv2d(
-            value, kernels.reshape(4 * outputs, inputs, 3, 3), self.bias.repeat_interleave(4), padding=1
-        )
-        return functional.pixel_shuffle(places, 2)
+        return kernels.reshape(4 * outputs, inputs, 3, 3)
 
     def initialise(self, slope: float) -> None:
         """Set random weights as Kaiming He et al. 2015 do.
@@ -135,13 +137,17 @@ def without_checkerboard(images: Tensor) -> Tensor:
 
     images : (batch, channel, row, column).
     """
+    channels = images.shape[1]
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(padded, checkerboard_taps(images).expand(channels, 1, 3, 3), groups=channels)
+
+
+def checkerboard_taps(images: Tensor) -> Tensor:
+    """The taps of `without_checkerboard`, (3, 3), in the images' type and on their device."""
     alternate = images.new_tensor([-0.25, 0.5, -0.25])
     taps = images.new_zeros(3, 3)
     taps[1, 1] = 1
-    taps -= alternate[:, None] * alternate
-    channels = images.shape[1]
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    return functional.conv2d(padded, taps.expand(channels, 1, 3, 3), groups=channels)
+    return taps - alternate[:, None] * alternate
 
 
 class Generator(nn.Module):

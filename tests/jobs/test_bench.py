@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import jobs.bench
@@ -18,6 +19,20 @@ from pipeline.errors import SettingsError
 def test_a_tar_that_is_not_there_is_named(capsys):
     with pytest.raises(SettingsError, match=r"/nowhere.tar: no such file; name a tar of images by images=PATH"):
         main(["memory", "images=/nowhere.tar"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["device=cuda"], "bench device=cuda: torch finds no GPU on this machine"),
+        (["device=cdua"], "device: got 'cdua'"),
+        (["fiel=a.json"], "bench: got 'fiel'"),
+    ],
+)
+def test_a_gpu_that_is_not_there_and_misspelt_options_are_named(arguments, said):
+    with pytest.raises(SettingsError, match=said):
+        main(arguments)
 
 
 def test_a_worker_is_watched_until_it_has_read_every_image():

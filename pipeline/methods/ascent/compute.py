@@ -19,7 +19,8 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
     """The shard of a task of gradient ascent."""
     record = task.style
     device = prepare(record.device)
-    cone = layer_cone(placed(resources.network, device), task.layer, record.ascent.canvas)
+    network = placed(resources.network, device, record.device.channels_last)
+    cone = layer_cone(network, task.layer, record.ascent.canvas)
     climbed = climb_items(
         cone,
         Pixels(cone, task.layer, record.seed, record.ascent),

@@ -121,8 +121,8 @@ def _order_statistics(values: Tensor, index: int) -> tuple[Tensor, Tensor]:
         low = np.ascontiguousarray(parted[:, index])
         high = parted[:, index + 1 :].min(axis=1) if index < last else low
         return torch.from_numpy(low), torch.from_numpy(high)
-    ordered = values.sort(dim=1).values
-    return ordered[:, index], ordered[:, min(index + 1, last)]
+    low = values.kthvalue(index + 1, dim=1).values  # on a GPU it selects by digits, a fraction of a sort's work
+    return low, values.kthvalue(index + 2, dim=1).values if index < last else low
 
 
 def _floor(values: Tensor, percentile: float) -> Tensor:

@@ -20,7 +20,8 @@ def compute_dgn(task: DgnTask, resources: Resources) -> bytes:
     """The shard of a task of DGN-AM."""
     run = task.run
     device = prepare(run.device)
-    network, prior = placed(resources.network, device), placed_prior(resources.prior(run.prior), device)
+    network = placed(resources.network, device, run.device.channels_last)
+    prior = placed_prior(resources.prior(run.prior), device, run.device.channels_last)
     cone = layer_cone(network, task.layer, "window")
     climbed = climb_items(
         cone,

@@ -65,7 +65,9 @@ def measure_errors(
     answers = {
         "reconstruction": lambda images: reconstruct(generator, encoder, images),
         "mean image": lambda images: mean_image.expand_as(images),
-        "blurred image": lambda images: blurred(images, sigma=_BLUR, rows=torch.ones(len(images), dtype=torch.bool)),
+        "blurred image": lambda images: blurred(
+            images, sigma=_BLUR, rows=images.new_ones(len(images), dtype=torch.bool)
+        ),
         "image itself": lambda images: images,
     }
     sums = {name: np.zeros(2 + 2 * len(layers.layers) + 1) for name in answers}
