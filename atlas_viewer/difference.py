@@ -7,7 +7,7 @@ is the same and is not read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,6 +132,11 @@ def numbers(line: Line) -> Iterator[tuple[str, object, object]]:
         for name in sorted({*one, *other} if alike else {*one} & {*other}):
             if one.get(name) != other.get(name):
                 yield name, one.get(name, "–"), other.get(name, "–")
+
+
+def distinct_units(lines: Iterable[Line]) -> int:
+    """How many units differ by any evidence; one that differs by several counts once."""
+    return len({(unit.layer, unit.unit) for line in lines for unit in line.differing})
 
 
 def compare(a: Atlas, b: Atlas, settings: tuple[str, str] | None = None, tolerance: float = 0.0) -> Iterator[Line]:

@@ -25,7 +25,7 @@ NAMES = ("layer", "evidence", "units", "only A", "only B", "differ", "median", "
 def diff(config: DictConfig) -> int:
     """Print a table, and make a page if one is asked for; return the exit code: 0 if all is the same, 1 otherwise."""
     from atlas_viewer.atlas import Atlas
-    from atlas_viewer.difference import compare, heads, numbers
+    from atlas_viewer.difference import compare, distinct_units, heads, numbers
     from atlas_viewer.site.pages.difference import write_page
 
     settings, tolerance = _settings(config), _tolerance(config)
@@ -48,13 +48,13 @@ def diff(config: DictConfig) -> int:
             address = " ".join(filter(None, (f"{unit.layer}:{unit.unit}", unit.label, unit.evidence)))
             print(f"{address}: {unit.first:.6g} | {unit.second:.6g}{states}")
         if len(units) > shown:
-            print(f"… and {len(units) - shown} further units")
+            print(f"… and {len(units) - shown} further differences")
         if config.out is not None:
             out = Path(typed(config.out, str, "out")).expanduser()
             write_page(a, b, lines, out)
             print(f"open {out}/index.html", file=sys.stderr)
     same = all(line.same for line in lines)
-    print("the same" if same else f"units that differ: {len(units)}", file=sys.stderr)
+    print("the same" if same else f"units that differ: {distinct_units(lines)}", file=sys.stderr)
     return DONE if same else DIFFERENT
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atlas_viewer import table
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.difference import COLUMNS, Line, heads, numbers
+from atlas_viewer.difference import COLUMNS, Line, distinct_units, heads, numbers
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
@@ -43,10 +43,10 @@ def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
             model=" · ".join(dict.fromkeys((a.model, b.model))),
             title="Two atlases compared",
             citation=f"{a.cited}, {b.cited}",
-            heads=[("file", str(a.path), str(b.path)), *heads(a, b)],
+            heads=[("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
             lines=[_cells(line) for line in lines],
             blocks=[_block(line, at, folder) for at, line in enumerate(pictured)],
-            units=sum(len(line.differing) for line in lines),
+            units=distinct_units(lines),
             side=SIDE,
             columns=SHOWN,
         )
