@@ -13,6 +13,9 @@ ATLASES ?=
 LAYER ?=
 HELD_OUT ?=
 DEVICE ?=
+A ?=
+B ?=
+LAYOUT ?=
 ARGS ?=
 SBATCH ?=
 SUBMIT ?=
@@ -31,6 +34,9 @@ JUDGE_IS = $(if $(value JUDGE),$(call shell_word,model@judge=$(value JUDGE)))
 LAYER_IS = $(if $(value LAYER),$(call shell_word,layer=$(value LAYER)))
 ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,$(value ATLASES))))
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
+A_IS = $(if $(value A),$(call shell_word,a=$(call hydra_text,$(value A))))
+B_IS = $(if $(value B),$(call shell_word,b=$(call hydra_text,$(value B))))
+LAYOUT_IS = $(if $(value LAYOUT),$(call shell_word,layout=$(value LAYOUT)))
 ARGUMENTS = $(value ARGS)
 
 # A machine with a GPU need not have a network connection: the Python that is there will do if it has torch, without
@@ -38,7 +44,7 @@ ARGUMENTS = $(value ARGS)
 AS_IT_IS = python=$(BIN)/python; if ! test -x $$python && $(PYTHON) -c 'import torch, h5py' 2>/dev/null; \
 	then python=$(PYTHON); else $(MAKE) --no-print-directory .venv/test || exit; fi;
 
-.PHONY: help atlas plan site compare layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
+.PHONY: help atlas plan site compare diff export layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +60,12 @@ site: .venv/atlas ## make the pages of an atlas again: OUT=
 
 compare: .venv/atlas ## show the same classes in several networks on one page: ATLASES="a b" OUT=
 	$(RUN) jobs.compare $(ATLASES_ARE) $(OUT_IS) $(ARGUMENTS)
+
+diff: .venv/atlas ## print how two atlases differ (exit code 1 if they do), and make a page of it: A= B= OUT=
+	$(RUN) jobs.diff $(A_IS) $(B_IS) $(OUT_IS) $(ARGUMENTS)
+
+export: .venv/atlas ## write an atlas for other programs: OUT= LAYOUT=toolbox, milan, montages or parquet
+	$(RUN) jobs.export $(OUT_IS) $(LAYOUT_IS) $(ARGUMENTS)
 
 layers: .venv/atlas ## print the layer table of a network: MODEL=
 	$(RUN) jobs.layers $(MODEL_IS) $(ARGUMENTS)

@@ -1,17 +1,19 @@
 """Reading an atlas: layers, units and their pictures by name, address or citation.
 
 with Atlas("atlas.h5") as atlas:
-    pictures = atlas.unit("conv5:151").pictures("low_frequency")  # (sample, y, x, rgb) uint8
-    patches = atlas.unit("conv5:151").tops("largest").patches  # (rank, y, x, rgba) uint8
+    pictures = atlas.unit("conv5:151").ascent["low_frequency"].images  # (sample, y, x, rgb) uint8
+    patches = atlas.unit("conv5:151").top.patches  # (rank, y, x, rgba) uint8
+    table = atlas.units()  # a row for each unit
 """
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,10 +25,14 @@ from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.evidence.registry import write_tables
+from atlas_viewer.extras import require
 from atlas_viewer.layer import Layer, LayerInfo, Unit
+from atlas_viewer.summary import atlas_text
+from atlas_viewer.unit_list import unit_frame
 from atlas_viewer.validator import check
 
 _MEND = "put a whole copy in its place, or move it away, and make atlas with the same OUT computes it again"
+_KEPT_LAYERS = 16  # with the arrays that were read of them: tens of megabytes for layers of thousands of units
 CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
@@ -39,6 +45,7 @@ class Atlas:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._layer = lru_cache(_KEPT_LAYERS)(self._open_layer)
         if not self.path.is_file():
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
         if not h5py.is_hdf5(self.path):
@@ -85,6 +92,7 @@ class Atlas:
 
     def close(self) -> None:
         """Close the file; arrays that were not read before can no longer be read."""
+        self._layer.cache_clear()  # layers of an atlas in parts have files of their own open
         self.file.close()
 
     @property
@@ -197,8 +205,7 @@ class Atlas:
         if layer not in self.layers:
             why = " (it has no units in this atlas)" if layer in self._keys else nearest(layer, self.layers)
             raise MissingError(f"atlas {self.path}: no layer {layer}{why}; it has {', '.join(self.layers)}")
-        info = next(info for info in self.table if info.name == layer)
-        return Layer(self, info, self.file["layers"][self._keys[layer]])
+        return self._layer(layer)
 
     def __iter__(self) -> Iterator[Layer]:
         return (self[layer] for layer in self.layers)
@@ -224,6 +231,28 @@ class Atlas:
         """The network as a citation names it: its name, @, and the first characters of its digest."""
         return f"{self.model}@{self.digest[:CITED]}"
 
+    def units(self) -> Any:
+        """All units as one pandas.DataFrame: a row for each, with the columns of `unit_list.unit_frame`.
+
+        Raises MissingError without pandas.
+        """
+        return unit_frame(self)
+
+    def to_xarray(self, group: str = "/") -> Any:
+        """The file as an xarray.DataTree, whose arrays are read when used; close it when done.
+
+        group : the path of the part to open, as docs/format.md names it; opening all takes seconds.
+            `atlas.to_xarray("layers/conv5")["ascent/sparse"].pixels.sel(unit=12)`
+        Raises MissingError without xarray and h5netcdf, and for a group that is not in the file.
+        """
+        for package in ("xarray", "h5netcdf"):
+            require(package, "to_xarray")
+        if group not in self.file:
+            raise MissingError(f"atlas {self.path}: no group {group}; docs/format.md names them")
+        import xarray
+
+        return xarray.open_datatree(self.path, engine="h5netcdf", group=group)
+
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
         """Write the tables of every layer into a folder; return their paths.
 
@@ -235,6 +264,18 @@ class Atlas:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return tuple(path for layer in self for path in write_tables(layer, folder))
+
+    def __repr__(self) -> str:
+        return atlas_text(self)
+
+    def _repr_html_(self) -> str:
+        from atlas_viewer.notebook_view import atlas_html
+
+        return atlas_html(self)
+
+    def _open_layer(self, name: str) -> Layer:
+        info = next(info for info in self.table if info.name == name)
+        return Layer(self, info, self.file["layers"][self._keys[name]])
 
     @cached_property
     def _keys(self) -> dict[str, str]:

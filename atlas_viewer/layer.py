@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import h5py
 import numpy as np
@@ -15,16 +15,21 @@ from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.evidence.ascent import Pictures, write_styles_csv
 from atlas_viewer.evidence.ascent import columns as picture_columns
 from atlas_viewer.evidence.ascent import rows as picture_rows
-from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.climb import Climb, UnitClimb
 from atlas_viewer.evidence.dgn import Run, UnitRun
 from atlas_viewer.evidence.scores import Scores
-from atlas_viewer.evidence.statistics import Statistics
+from atlas_viewer.evidence.statistics import Statistics, UnitStatistics
 from atlas_viewer.evidence.tops import Tops, UnitTops
+from atlas_viewer.extras import require
 from atlas_viewer.field import Status
+from atlas_viewer.summary import layer_text, unit_line, unit_text
 from atlas_viewer.table import arrays
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
+
+Stored = TypeVar("Stored")
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,37 @@ class LayerInfo:
     measure: str
     has_units: bool
     class_layer: bool
+
+
+class Named(Mapping[str, Shown], Generic[Stored, Shown]):
+    """The evidence of a layer or unit by name, in its order. MissingError, with the nearest names, for other names."""
+
+    def __init__(self, layer: str, kind: str, stored: Mapping[str, Stored], show: Callable[[Stored], Shown]) -> None:
+        self._layer, self._kind, self._stored, self._show = layer, kind, stored, show
+
+    def __getitem__(self, name: str) -> Shown:
+        if name not in self._stored:
+            names = ", ".join(self._stored) if self._stored else "none"
+            close = nearest(str(name), self._stored)
+            raise MissingError(f"layer {self._layer}: no {self._kind} {name}{close}; it has {names}")
+        return self._show(self._stored[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The evidence of this name, or the default."""
+        return self[name] if name in self._stored else default
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._stored) if self._stored else "none"
+        return f"layer {self._layer}, by {self._kind}: {names}"
 
 
 @dataclass(frozen=True)
@@ -116,19 +152,23 @@ class Layer:
         """The original names of the judges of this layer's pictures."""
         return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
 
+    @property
+    def ascent(self) -> Mapping[str, Pictures]:
+        """The styles of gradient ascent by original name; their arrays are read on first use."""
+        return Named(self.name, "style", self._styles, lambda style: style)
+
+    @property
+    def dgn(self) -> Mapping[str, Run]:
+        """The runs of DGN-AM by original name; their arrays are read on first use."""
+        return Named(self.name, "run", self._runs, lambda run: run)
+
     def pictures(self, style: str) -> Pictures:
         """The pictures of one style; arrays are read on first use."""
-        if style not in self._styles:
-            close, names = nearest(style, self.styles), ", ".join(self.styles)
-            raise MissingError(f"layer {self.name}: no style {style}{close}; it has {names}")
-        return self._styles[style]
+        return self.ascent[style]
 
     def run(self, name: str) -> Run:
         """The pictures of one run of DGN-AM; arrays are read on first use."""
-        if name not in self._runs:
-            close, names = nearest(name, self.runs), ", ".join(self.runs) if self.runs else "none"
-            raise MissingError(f"layer {self.name}: no run {name}{close}; it has {names}")
-        return self._runs[name]
+        return self.dgn[name]
 
     def scores(self, judge: str, name: str) -> Scores | None:
         """A judge's scores for the pictures of a style or run; None where it judged none of them."""
@@ -148,10 +188,7 @@ class Layer:
 
     def tops(self, kind: str = "largest") -> Tops:
         """The hits of one kind; arrays are read on first use."""
-        if kind not in self._tops:
-            close, names = nearest(kind, self.kinds), ", ".join(self.kinds) if self.kinds else "none"
-            raise MissingError(f"layer {self.name}: no hits of kind {kind}{close}; it has {names}")
-        return self._tops[kind]
+        return Named(self.name, "hits of kind", self._tops, lambda tops: tops)[kind]
 
     @cached_property
     def statistics(self) -> Statistics | None:
@@ -164,8 +201,14 @@ class Layer:
     def __iter__(self) -> Iterator[Unit]:
         return (Unit(self, number) for number in self.units.tolist())
 
-    def __getitem__(self, unit: int | str) -> Unit:
-        return self.unit(unit)
+    def __getitem__(self, unit: int | str | slice) -> Any:
+        """A unit by its number or label; a tuple of units by a slice of their numbers."""
+        if not isinstance(unit, slice):
+            return self.unit(unit)
+        if any(bound is not None and bound < 0 for bound in (unit.start, unit.stop, unit.step)):
+            raise MissingError(f"layer {self.name}: a slice is of units' numbers, from 0 up, as in [10:20]")
+        wanted = range(self.info.channels)[unit]
+        return tuple(Unit(self, number) for number in self.units.tolist() if number in wanted)
 
     def unit(self, unit: int | str) -> Unit:
         """A unit by its number or its label."""
@@ -185,6 +228,7 @@ class Layer:
 
     def to_pandas(self) -> Any:
         """The numbers of the layer's styles as a pandas.DataFrame: one row per picture, columns as in `to_csv`."""
+        require("pandas", "to_pandas")
         import pandas
 
         return pandas.DataFrame(picture_rows(self), columns=list(picture_columns(self)))
@@ -192,6 +236,9 @@ class Layer:
     def to_xarray(self, name: str) -> Any:
         """The arrays of one style or run as an xarray.Dataset with dimensions, measures and settings, in memory."""
         return arrays(self, self._climb(name))
+
+    def __repr__(self) -> str:
+        return layer_text(self)
 
     def _climb(self, name: str) -> Climb:
         """The run of this name, or the style."""
@@ -241,21 +288,52 @@ class Unit:
         """The address with the network before it, unambiguous in any text: doodlenet@0123456789ab:conv5:151."""
         return f"{self.layer.atlas.cited}:{self.address}"
 
+    @property
+    def ascent(self) -> Mapping[str, UnitClimb]:
+        """The unit's pictures by gradient ascent, by the name of the style: `unit.ascent["sparse"].images`."""
+        return Named(self.layer.name, "style", self.layer.ascent, lambda style: style.at(self.row))
+
+    @property
+    def dgn(self) -> Mapping[str, UnitRun]:
+        """The unit's pictures by DGN-AM, by the name of the run: `unit.dgn["toy"].images`."""
+        return Named(self.layer.name, "run", self.layer.dgn, lambda run: run.at(self.row))
+
+    @property
+    def top(self) -> UnitTops:
+        """The images of the dataset that excite the unit most: `unit.top.patches`. MissingError without a dataset."""
+        return self.tops("largest")
+
+    @property
+    def stats(self) -> UnitStatistics | None:
+        """The unit's activations over the dataset; None where no images were evaluated."""
+        statistics = self.layer.statistics
+        return None if statistics is None else statistics.at(self.row)
+
+    def figure(self, samples: int = 9) -> Any:
+        """A matplotlib figure of all that the atlas has of the unit: pictures of each setting, hits, distribution.
+
+        samples : at most so many pictures of each setting.
+        Raises MissingError without matplotlib.
+        """
+        from atlas_viewer.unit_figure import unit_figure
+
+        return unit_figure(self, samples)
+
     def pictures(self, style: str) -> np.ndarray:
         """(sample, y, x, rgb) uint8, true colours; zeros where a picture is missing (see `status`)."""
-        return self.layer.pictures(style).pixels[self.row]
+        return self.ascent[style].images
 
     def activation(self, style: str) -> np.ndarray:
         """(sample,) activation of the stored pixels; NaN where a picture is missing."""
-        return self.layer.pictures(style).activation[self.row]
+        return self.ascent[style].activation
 
-    def status(self, style: str) -> tuple[Status, ...]:
-        """The status of each picture."""
-        return self.layer.pictures(style).status[self.row]
+    def status(self, style: str | None = None) -> Any:
+        """ok, or the first status of the unit's pictures that is not; with a style, that of each of its pictures."""
+        return self.layer.status[self.row] if style is None else self.ascent[style].status
 
     def run(self, name: str) -> UnitRun:
         """The unit's pictures by one run of DGN-AM, last and best, with their codes."""
-        return self.layer.run(name).at(self.row)
+        return self.dgn[name]
 
     def tops(self, kind: str = "largest") -> UnitTops:
         """The unit's hits of one kind, with patches and back-projections."""
@@ -263,5 +341,15 @@ class Unit:
 
     def trace(self, style: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps (point,) and the activations there (sample, point); NaN after an early end."""
-        pictures = self.layer.pictures(style)
-        return pictures.trace_step, pictures.trace[self.row]
+        return self.ascent[style].trace
+
+    def __repr__(self) -> str:
+        return unit_line(self)
+
+    def __str__(self) -> str:
+        return unit_text(self)
+
+    def _repr_html_(self) -> str:
+        from atlas_viewer.notebook_view import unit_html
+
+        return unit_html(self)

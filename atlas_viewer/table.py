@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from atlas_viewer.extras import require
+
 if TYPE_CHECKING:
     from atlas_viewer.evidence.climb import Climb
     from atlas_viewer.layer import Layer
@@ -63,6 +65,7 @@ def ratio(activation: float, most: float) -> float:
 
 def arrays(layer: Layer, climb: Climb) -> Any:
     """An xarray.Dataset of the arrays of a style or run; units by number and label, samples by number."""
+    require("xarray", "to_xarray")
     import numpy
     import xarray
 

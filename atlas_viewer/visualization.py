@@ -5,21 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from atlas_viewer.errors import MissingError
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.extras import INSTALL, installed
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Unit
-from atlas_viewer.montage import hatched, stretch
-
-CELL = 1.5  # side of a picture in a figure, inches
-DPI = 100
-INSTALL = "pip install 'visualization-atlas[viewer]'"
+from atlas_viewer.montage import stretch
+from atlas_viewer.unit_figure import Row, climb_row, draw_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,33 +146,15 @@ class Visualization(Sequence):
             have true colours.
         Raises MissingError without matplotlib.
         """
-        if not _has_matplotlib():
-            raise MissingError(f"figure: matplotlib is not installed; install it with {INSTALL}")
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        return draw_rows([self._row(one, stretched and one.method == "ascent") for one in self.pictures])
 
-        columns = max(len(one.status) for one in self.pictures)
-        size = (CELL * max(columns, 2), (CELL + 0.5) * len(self.pictures))
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, one in zip(figure.subplots(len(self.pictures), columns, squeeze=False), self.pictures, strict=True):
-            shown = one.stretched if stretched and one.method == "ascent" else one.pixels
-            axes[0].set_title(one.title, loc="left", fontsize=8)
-            for sample, cell in enumerate(axes):
-                cell.set_xticks([])
-                cell.set_yticks([])
-                cell.set_frame_on(False)
-                if sample < len(one.status):
-                    there = np.isfinite(one.activation[sample])
-                    cell.imshow(shown[sample] if there else hatched(shown.shape[1:3]), interpolation="nearest")
-                    said = one.status[sample].name.replace("_", " ")
-                    said = "" if one.status[sample] is Status.ok else f", {said}" if there else said
-                    cell.set_xlabel(f"{one.activation[sample]:.4g}{said}" if there else said, fontsize=8)
-        return figure
+    @staticmethod
+    def _row(one: UnitPictures, stretched: bool) -> Row:
+        return climb_row(one.title, one.stretched if stretched else one.pixels, one.activation, one.status)
 
     def _repr_png_(self) -> bytes | None:
         """The figure as a PNG file, for notebooks; None without matplotlib, so that they show the text."""
-        if not _has_matplotlib():
+        if not installed("matplotlib"):
             return None
         file = io.BytesIO()
         self.figure().savefig(file, format="png")
@@ -184,7 +162,7 @@ class Visualization(Sequence):
 
     def __repr__(self) -> str:
         lines = [self.cited, *(_line(one) for one in self.pictures)]
-        if not _has_matplotlib():
+        if not installed("matplotlib"):
             lines.append(f"for a figure: {INSTALL}")
         return "\n".join(lines)
 
@@ -196,7 +174,3 @@ def _line(one: UnitPictures) -> str:
         for value, status in zip(one.activation.tolist(), one.status, strict=True)
     )
     return f"{one.title}: {width}x{height} pixels, {one.measure}: {values}"
-
-
-def _has_matplotlib() -> bool:
-    return find_spec("matplotlib") is not None

@@ -18,12 +18,14 @@ JOBS = (
     "fetch",
     "site",
     "compare",
+    "diff",
     "score",
     "sweep",
     "pixels",
     "pack",
     "status",
     "verify",
+    "export",
     "prior",
     "train",
     "photos",
@@ -31,7 +33,7 @@ JOBS = (
 PLAN = "plan"  # the job atlas with plan=true
 # What the Makefile's variables are called as options of a job.
 VARIABLES = {"MODEL": "model", "DATASET": "dataset", "OUT": "out", "JUDGE": "model@judge", "LAYER": "layer"}
-VARIABLES |= {"ATLASES": "atlases", "HELD_OUT": "held_out"}
+VARIABLES |= {"ATLASES": "atlases", "HELD_OUT": "held_out", "A": "a", "B": "b", "LAYOUT": "layout"}
 
 _HELP = f"""Visualization atlases of trained networks: what each unit of each layer responds to.
 

@@ -92,8 +92,11 @@ TABLE = {
     "pipeline.nets.caffe.hdf5": floor(VALUES, "numpy", "h5py"),  # Caffe's own weights in HDF5
     "pipeline.data": SOURCES,
     **{value: VALUE_FLOOR for value in VALUES.split()},
-    "atlas_viewer": floor("", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),  # markupsafe: jinja2's
+    "atlas_viewer": floor(
+        "", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib pyarrow"
+    ),  # markupsafe: jinja2's
     "atlas_viewer.evidence": floor("atlas_viewer", "h5py numpy", "pandas xarray"),
+    "atlas_viewer.export": floor("atlas_viewer", "numpy PIL", "pyarrow"),
     "atlas_viewer.site": floor("atlas_viewer", "h5py numpy PIL jinja2 markupsafe", "xarray pandas matplotlib"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -69,9 +70,31 @@ def test_the_first_command_gives_an_atlas_and_pages(small_atlas):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
 def test_python_snippets_run(page, small_atlas, capsys):
+    names = {}  # a later snippet of a page may go on with what an earlier one has
     for snippet in blocks(page, "python"):
-        exec(snippet.replace("atlases/doodlenet", str(small_atlas)), {})
+        exec(snippet.replace("atlases/doodlenet", str(small_atlas)), names)
     assert "96, 96, 3)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "printed"),
+    [
+        ("rank_units.py", [], r"fc8: 1 units, 0 dead\n  fc8:15 house +best [\d.]+, ratio [\d.]+\n"),
+        ("class_sheet.py", ["low_frequency", "classes.png"], "1 classes in .*classes.png"),
+        ("prefer_alike.py", [], "conv5:12 and fc8:15 share [0-9] of their [0-9]+ best images"),
+    ],
+)
+def test_examples_run(script, arguments, printed, small_atlas, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "docs" / "examples" / script))["main"](str(small_atlas / "atlas.h5"), *arguments)
+    assert re.search(printed, capsys.readouterr().out)
+    assert all((tmp_path / name).is_file() for name in arguments if name.endswith(".png"))
+
+
+def test_every_example_is_run_and_named():
+    scripts = {path.name for path in (ROOT / "docs" / "examples").glob("*.py")}
+    run = {given[0] for mark in test_examples_run.pytestmark for given in mark.args[1]}
+    assert scripts == run == set(re.findall(r"`(\w+\.py)`", (ROOT / "docs" / "reading.md").read_text()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

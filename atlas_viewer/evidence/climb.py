@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import h5py
@@ -204,6 +204,10 @@ class Climb(ABC):
         value = np.where(ok.any(axis=1, keepdims=True) & ~ok, -np.inf, value)
         return np.where(np.isfinite(value).any(axis=1), value.argmax(axis=1) if value.size else -1, -1)
 
+    def at(self, row: int) -> UnitClimb:
+        """The pictures of the unit in a row."""
+        return UnitClimb(self, row)
+
     def stopped_at(self, where: tuple[int, int]) -> float:
         """The step at which the climb of one picture, (row, sample), stopped, or -1; NaN where it was not recorded."""
         return math.nan if self.stopped is None else int(self.stopped[where])
@@ -215,6 +219,87 @@ class Climb(ABC):
         top, left, bottom, right = window
         part = mean[top:bottom, left:right]
         return part if part.shape[:2] == self.size else mean.mean(axis=(0, 1), keepdims=True)
+
+
+@dataclass(frozen=True)
+class UnitClimb:
+    """The pictures of one unit with one setting; arrays begin with (sample,). A slice of it has some of the samples.
+
+    samples : numbers of the samples; None for all. Pictures are read when asked for, and only these.
+    """
+
+    climb: Climb
+    row: int
+    samples: range | None = None
+
+    def __getitem__(self, samples: slice) -> UnitClimb:
+        if not isinstance(samples, slice):
+            raise TypeError(f"{self.climb.path}: got {samples!r}, expected a slice of samples such as [:3]")
+        kept = self._numbers[samples]
+        if kept.step < 0:
+            raise ValueError(f"{self.climb.path}: samples are read in rising order; reverse the arrays instead")
+        return replace(self, samples=kept)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def chosen(self) -> slice:
+        """The samples, as a selection along the axis sample."""
+        return slice(self._numbers.start, self._numbers.stop, self._numbers.step)
+
+    @property
+    def _numbers(self) -> range:
+        return range(self.climb.samples) if self.samples is None else self.samples
+
+    @property
+    def name(self) -> str:
+        """The setting's original name."""
+        return self.climb.name
+
+    @property
+    def images(self) -> np.ndarray:
+        """(sample, y, x, rgb) uint8, true colours; zeros where a picture is missing (see `status`)."""
+        return self.climb.pixels[self.row, self.chosen]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The same as `images`, by the name that it has in the file."""
+        return self.images
+
+    @property
+    def activation(self) -> np.ndarray:
+        """(sample,) activation of the stored pixels; NaN where a picture is missing."""
+        return self.climb.activation[self.row, self.chosen]
+
+    @property
+    def best(self) -> float:
+        """The most extreme activation of these pictures in the setting's direction; NaN without a picture."""
+        finite = self.activation[np.isfinite(self.activation)]
+        if not finite.size:
+            return math.nan
+        return float(finite.min() if self.climb.direction == "minimize" else finite.max())
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        """The status of each picture."""
+        return tuple(map(Status, self.climb.group["status"][self.row, self.chosen].tolist()))
+
+    @property
+    def trace(self) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (point,) and the activations (sample, point); NaN after an early end."""
+        return self.climb.trace_step, self.climb.trace[self.row, self.chosen]
+
+    @property
+    def numbers(self) -> dict[str, str | int | float | bool]:
+        """The values of the setting, by name."""
+        return self.climb.numbers
+
+    def __repr__(self) -> str:
+        height, width = self.climb.size
+        pictures = f"{len(self)} picture{'' if len(self) == 1 else 's'} of {width}x{height} pixels"
+        values = ", ".join(f"{value:.4g}" for value in self.activation.tolist())
+        return f"{self.climb.path}: {pictures}; {self.climb.measure}: {values}"
 
 
 def numbers(group: h5py.Group, kind: Group) -> dict[str, str | int | float | bool]:

@@ -22,11 +22,12 @@ from atlas_viewer.evidence.climb import (
     STOPPED,
     TRACE,
     Climb,
+    UnitClimb,
     climb_faults,
     sweep_attributes,
 )
 from atlas_viewer.evidence.priors import code_faults
-from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group, Status
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group
 from atlas_viewer.table import comparison_names, pictures_in_order, write
 
 if TYPE_CHECKING:
@@ -164,52 +165,41 @@ class Run(Climb):
         return UnitRun(self, row)
 
 
-@dataclass(frozen=True)
-class UnitRun:
-    """The pictures of one run of one unit; arrays begin with (sample,)."""
+@dataclass(frozen=True, repr=False)
+class UnitRun(UnitClimb):
+    """The pictures of one run of one unit; arrays begin with (sample,), and belong to the last iterate or the best."""
 
-    run: Run
-    row: int
+    climb: Run
 
     @property
-    def pixels(self) -> np.ndarray:
-        """(sample, y, x, rgb) uint8, the last iterate; zeros where a picture is missing (see `status`)."""
-        return self.run.pixels[self.row]
+    def run(self) -> Run:
+        """The run, with the pictures of all units."""
+        return self.climb
+
+    @property
+    def best_images(self) -> np.ndarray:
+        """(sample, y, x, rgb) uint8, the best iterate."""
+        return self.climb.best_pixels[self.row, self.chosen]
 
     @property
     def best_pixels(self) -> np.ndarray:
-        """(sample, y, x, rgb) uint8, the best iterate."""
-        return self.run.best_pixels[self.row]
+        """The same as `best_images`, by the name that it has in the file."""
+        return self.best_images
 
     @property
     def code(self) -> np.ndarray:
         """(sample, code) float32, the last iterate's, flattened; the prior's generator makes its picture from it."""
-        return self.run.code[self.row]
+        return self.climb.code[self.row, self.chosen]
 
     @property
     def best_code(self) -> np.ndarray:
         """(sample, code) float32, the best iterate's, flattened."""
-        return self.run.best_code[self.row]
-
-    @property
-    def activation(self) -> np.ndarray:
-        """(sample,) activation of the last iterate's stored pixels; NaN where a picture is missing."""
-        return self.run.activation[self.row]
+        return self.climb.best_code[self.row, self.chosen]
 
     @property
     def best_activation(self) -> np.ndarray:
         """(sample,) activation of the best iterate's stored pixels."""
-        return self.run.best_activation[self.row]
-
-    @property
-    def status(self) -> tuple[Status, ...]:
-        """The status of each picture."""
-        return self.run.status[self.row]
-
-    @property
-    def trace(self) -> tuple[np.ndarray, np.ndarray]:
-        """The steps (point,) and the activations (sample, point); NaN after an early end."""
-        return self.run.trace_step, self.run.trace[self.row]
+        return self.climb.best_activation[self.row, self.chosen]
 
 
 def faults(file: h5py.File) -> Iterator[str]:

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import MEASURE
+from atlas_viewer.extras import require
 from atlas_viewer.field import Attribute, Field, Group
 from atlas_viewer.table import write
 
@@ -211,16 +212,84 @@ class Statistics:
         order = np.argsort(-means, kind="stable")[:count]  # NaN sorts last
         return [(int(number), float(means[number])) for number in order if np.isfinite(means[number])]
 
+    def at(self, row: int) -> UnitStatistics:
+        """The statistics of the unit in a row."""
+        return UnitStatistics(self, row)
+
     def to_csv(self, path: Path | str) -> Path:
         """Write the numbers as a table, one line per unit; the path is returned."""
         return write(Path(path), *_table(self))
 
     def to_pandas(self) -> Any:
         """The numbers as a pandas.DataFrame: one row per unit, columns as in `to_csv`."""
+        require("pandas", "to_pandas")
         import pandas
 
         names, lines = _table(self)
         return pandas.DataFrame(lines, columns=names)
+
+
+@dataclass(frozen=True)
+class UnitStatistics:
+    """The activations of one unit over the whole dataset; those called image_ are of the per-image maxima."""
+
+    statistics: Statistics
+    row: int
+
+    def __getitem__(self, name: str) -> np.generic | np.ndarray:
+        """Any stored array with the axis unit by its name, such as "position_mean"; KeyError for others."""
+        if STATISTICS[name].axes[0] != "unit":
+            raise KeyError(name)
+        return self.statistics.group[name][self.row]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the per-image maxima."""
+        return float(self["image_mean"])
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the per-image maxima."""
+        return float(np.sqrt(self["image_variance"]))
+
+    @property
+    def least(self) -> float:
+        """The smallest per-image maximum."""
+        return float(self["image_min"])
+
+    @property
+    def most(self) -> float:
+        """The largest activation in any image."""
+        return float(self["image_max"])
+
+    @property
+    def active_images(self) -> float:
+        """Share of the images that the unit is active in."""
+        return float(self["active_images"])
+
+    @property
+    def dead(self) -> bool:
+        """Whether no image activates the unit, or it never varies."""
+        return bool(self["dead"])
+
+    @property
+    def quantiles(self) -> dict[float, float]:
+        """The quantiles of the per-image maxima, by share."""
+        return dict(zip(self.statistics.quantile.tolist(), self["image_quantiles"].tolist(), strict=True))
+
+    @property
+    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """(bin,) number of per-image maxima, and (edge,) the edges of the bins; the outermost may be infinite."""
+        return self["image_histogram"], self.statistics.edge
+
+    def selective_classes(self, count: int) -> list[tuple[int, float]]:
+        """The classes with the largest means, best first, each with its mean; none without labels."""
+        return self.statistics.selective_classes(self.row, count)
+
+    def __repr__(self) -> str:
+        said = f"largest {self.most:.4g}, mean {self.mean:.4g}, least {self.least:.4g}"
+        state = "dead" if self.dead else f"active in {self.active_images:.1%}"
+        return f"per-image maxima of {self.statistics.measure}: {said}; {state} of {self['image_count']} images"
 
 
 def faults(file: h5py.File) -> Iterator[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.evidence.climb import MEASURE
 from atlas_viewer.evidence.dataset import Dataset, input_size
+from atlas_viewer.extras import require
 from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group
 from atlas_viewer.table import write
 
@@ -303,6 +304,10 @@ class UnitTops:
         encoded, scale = self.tops.encoded(rule, self.row), self.tops.scale(rule)[self.row]
         return (encoded.astype(np.float32) - ZERO_BYTE) * scale[:, None, None, None]
 
+    def __repr__(self) -> str:
+        hits = ", ".join(f"{hit.activation:.4g} {hit.class_name or hit.key}" for hit in self.hits)
+        return f"tops/{self.tops.kind}: {len(self)} hits; {self.tops.measure}: {hits}"
+
     def _hit(self, rank: int) -> Hit:
         tops, dataset = self.tops, self.tops.dataset
         row, window = int(tops.image[self.row, rank]), tuple(tops.window[self.row, rank].tolist())
@@ -371,6 +376,7 @@ def write_tables(layer: Layer, folder: Path) -> Iterator[Path]:
 
 def _frame(tops: Iterable[Tops]) -> Any:
     """A pandas.DataFrame with one row per hit."""
+    require("pandas", "to_pandas")
     import pandas
 
     return pandas.DataFrame(_rows(tops), columns=list(COLUMNS))

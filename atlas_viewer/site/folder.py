@@ -14,9 +14,10 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """Give a fresh folder with what all pages share, which takes the place of `out` if the body ends well.
+def replacing(out: Path, pages: bool = True) -> Iterator[Path]:
+    """Give a fresh folder, which takes the place of `out` if the body ends well.
 
+    pages : whether it gets what all pages share.
     Raises AtlasError where `out` holds something that is not such a folder.
     """
     _refuse_foreign(out)
@@ -27,7 +28,8 @@ def replacing(out: Path) -> Iterator[Path]:
     try:
         new.mkdir(parents=True)
         (new / MARK).write_text("Made from an atlas; replaced as a whole by the next build.\n", encoding="utf-8")
-        shutil.copytree(HERE / "static", new / "static")
+        if pages:
+            shutil.copytree(HERE / "static", new / "static")
         yield new
     except BaseException:  # also when stopped by hand: nothing half-made stays
         shutil.rmtree(new, ignore_errors=True)

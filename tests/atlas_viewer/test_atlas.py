@@ -174,6 +174,91 @@ def test_xarray_names_every_dimension(atlas):
     assert data.attrs["blur_width"] == 0.5
 
 
+def test_the_file_opens_as_a_tree_of_xarray(atlas):
+    pytest.importorskip("xarray")
+    tree = atlas.to_xarray("layers/mixed.3a/ascent")
+    assert set(tree.children) == {"low_frequency", "sparse"}
+    pixels = tree["sparse"].pixels
+    assert (pixels.sel(unit=5).values == atlas.unit("mixed/3a:5").ascent["sparse"].images).all()
+    tree.close()
+    with pytest.raises(MissingError, match="no group layers/mixed/3a; docs/format.md names them"):
+        atlas.to_xarray("layers/mixed/3a")
+
+
+def test_a_units_evidence_is_reached_by_name(generated_atlas):
+    with Atlas(generated_atlas) as atlas:
+        unit = atlas.unit("fc8:3")
+        assert list(unit.ascent) == ["low_frequency", "sparse"] and set(unit.dgn) == set(atlas["fc8"].runs)
+        assert "sparse" in unit.ascent and unit.ascent.get("toy") is None
+        style, run = unit.ascent["sparse"], unit.dgn["toy"]
+        assert (style.images == atlas["fc8"].ascent["sparse"].pixels[3]).all()
+        assert style.activation.tolist() == unit.activation("sparse").tolist() and style.best == max(style.activation)
+        assert style.status == unit.status("sparse") and unit.status() == format.Status.ok
+        assert style.numbers["blur_width"] == 0.5
+        assert (run.best_images == atlas["fc8"].dgn["toy"].best_pixels[3]).all()
+        assert unit.top.patches.shape == unit.tops("largest").patches.shape
+        with pytest.raises(MissingError, match=r"layer fc8: no run toi \(nearest: toy"):
+            unit.dgn["toi"]
+
+
+def test_a_slice_of_pictures_has_these_samples(generated_atlas):
+    with Atlas(generated_atlas) as atlas:
+        unit = atlas.unit("fc8:3")
+        for whole in (unit.ascent["low_frequency"], unit.dgn["toy"]):
+            for asked in (slice(1, None), slice(None, 1), slice(0, 3, 2), slice(5, 9)):
+                part = whole[asked]
+                assert len(part) == len(part.images) == len(whole.activation[asked])
+                for name in ("images", "activation") + (("best_images", "code") if whole is unit.dgn["toy"] else ()):
+                    np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[asked])
+                assert part.status == whole.status[asked]
+                np.testing.assert_array_equal(part.trace[1], whole.trace[1][asked])
+        np.testing.assert_array_equal(whole[1:][:1].images, whole.images[1:2])
+        with pytest.raises(TypeError, match="expected a slice of samples"):
+            whole[0]
+        with pytest.raises(ValueError, match="in rising order"):
+            whole[::-1]
+
+
+def test_a_slice_of_a_layer_has_the_units_of_these_numbers(atlas):
+    assert [unit.number for unit in atlas["mixed/3a"][3:6]] == [3, 5]
+    assert [unit.number for unit in atlas["mixed/3a"][::2]] == [2]
+    with pytest.raises(MissingError, match="a slice is of units' numbers"):
+        atlas["mixed/3a"][-2:]
+
+
+def test_the_statistics_of_a_unit_are_its_row(mined_atlas):
+    with Atlas(mined_atlas) as atlas:
+        layer, row = atlas["mixed/3a"], 2
+        stats, whole = layer.unit(5).stats, layer.statistics
+        assert (stats.mean, stats.most, stats.least) == (whole.mean[row], whole.most[row], whole.least[row])
+        assert stats.dead == whole.dead[row] and stats.deviation == whole.deviation[row]
+        assert list(stats.quantiles.values()) == whole.quantiles[row].tolist()
+        np.testing.assert_array_equal(stats.histogram[0], whole.histogram[row])
+        assert stats.selective_classes(2) == whole.selective_classes(row, 2)
+        with pytest.raises(KeyError):
+            stats["edge"]
+
+
+def test_what_is_printed_says_what_there_is(generated_atlas):
+    with Atlas(generated_atlas) as atlas:
+        unit, said = atlas.unit("fc8:3"), repr(atlas).splitlines()
+        assert said[0].endswith("of doodlenet@0123456789ab: 19 units of 4 layers")
+        assert "  relu1: 4 units, window 5x5; tops largest, quantile, smallest, class" in said or len(said) > 4
+        assert any(line.startswith("  fc8: 6 units") and "judged by squeeze" in line for line in said)
+        best = unit.ascent["sparse"].best
+        assert repr(unit).startswith("doodlenet@0123456789ab:fc8:3 空 sky: ") and f"sparse {best:.4g}" in repr(unit)
+        assert "\n" not in repr(unit) and f"largest {unit.stats.most:.4g}" in str(unit)
+        assert repr(atlas.unit("mixed/3a:3")).startswith("doodlenet@0123456789ab:mixed/3a:3, failed: ")
+        assert repr(unit.ascent) == "layer fc8, by style: low_frequency, sparse"
+    assert repr(atlas) == f"atlas {generated_atlas}: closed"
+
+
+def test_layers_of_a_closed_atlas_hold_no_files_open(generated_atlas):
+    with Atlas(generated_atlas) as atlas:
+        assert atlas["fc8"] is atlas["fc8"]
+    assert atlas._layer.cache_info().currsize == 0
+
+
 def test_a_missing_array_found_while_reading_is_said_on_one_line(sound_atlas, tmp_path):
     path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
     with h5py.File(path, "r+") as file:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atlas_viewer import visualization
+from atlas_viewer import extras, visualization
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import MissingError
 from atlas_viewer.field import Status
@@ -78,7 +78,8 @@ def test_a_notebook_gets_a_png(shown):
 
 
 def test_without_matplotlib_the_text_names_the_extra(shown, monkeypatch):
-    monkeypatch.setattr(visualization, "_has_matplotlib", lambda: False)
+    for module in (extras, visualization):
+        monkeypatch.setattr(module, "installed", lambda package: False)
     assert shown._repr_png_() is None
     assert repr(shown).splitlines()[-1] == "for a figure: pip install 'visualization-atlas[viewer]'"
     with pytest.raises(MissingError, match=r"matplotlib is not installed; install it with pip install .*\[viewer\]"):

@@ -1,0 +1,90 @@
+"""How two atlases differ, as a page of its own: a table of the layers, and pictures of the units that differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas_viewer import table
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.difference import COLUMNS, Line, distinct_units, heads, numbers
+from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.layer import Layer
+from atlas_viewer.site import captions
+from atlas_viewer.site.folder import replacing
+from atlas_viewer.site.outline import render
+from atlas_viewer.site.sprites import Tile
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best
+
+SHOWN = 8  # units of a line, side by side
+BLOCKS = 20  # lines with pictures: more make browsers slow
+SIDE = 128  # pixels: longest side of a picture
+
+
+@dataclass(frozen=True)
+class Block:
+    """The units of a line that differ most: their names, and the tiles and numbers in A and B."""
+
+    title: str
+    numbers: tuple[tuple[str, str, str], ...]
+    units: tuple[str, ...]
+    rows: tuple[tuple[tuple[Tile, str], ...], ...]
+
+
+def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
+    """Make `out`/index.html, and `out`/units.csv with every unit that differs."""
+    with replacing(Path(out)) as folder:
+        pictured = [line for line in lines if line.rows and line.first is not None and line.second is not None]
+        pictured = sorted(pictured, key=lambda line: -len(line.differing))[:BLOCKS]
+        text = render(
+            "difference.html",
+            root="",
+            model=" · ".join(dict.fromkeys((a.model, b.model))),
+            title="Two atlases compared",
+            citation=f"{a.cited}, {b.cited}",
+            heads=[("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
+            lines=[_cells(line) for line in lines],
+            blocks=[_block(line, at, folder) for at, line in enumerate(pictured)],
+            units=distinct_units(lines),
+            side=SIDE,
+            columns=SHOWN,
+        )
+        (folder / "index.html").write_text(text, encoding="utf-8")
+        table.write(folder / "units.csv", COLUMNS, (unit.row() for line in lines for unit in line.differing))
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    """What the table has of a line."""
+    return (
+        *(line.name, line.evidence, captions.thousands(line.units)),
+        *(captions.thousands(count) for count in (line.only_first, line.only_second, len(line.differing))),
+        *(captions.number(value) for value in (line.median, line.largest)),
+        "–" if line.pictures is None else captions.thousands(line.pictures),
+    )
+
+
+def _block(line: Line, at: int, folder: Path) -> Block:
+    units = line.differing[:SHOWN]
+    sides = ((line.layer, line.first, 0), (line.other, line.second, 1))
+    return Block(
+        title=f"{line.name}, {line.evidence}",
+        numbers=tuple((name, str(one), str(other)) for name, one, other in numbers(line)),
+        units=tuple(f"{unit.unit} {unit.label}".strip() for unit in units),
+        rows=tuple(
+            _tiles(layer, climb, [rows[side] for rows in line.rows[:SHOWN]], f"{at}-{'ab'[side]}", folder)
+            for layer, climb, side in sides
+        ),
+    )
+
+
+def _tiles(layer: Layer, climb: Climb, rows: list[int], stem: str, folder: Path) -> tuple[tuple[Tile, str], ...]:
+    sprite = best_sprite(climb, len(rows), stem, SHOWN, SIDE)
+    draw_best(layer, climb, rows, sprite, folder)
+    tiles = []
+    for cell, row in enumerate(rows):
+        best = int(climb.best_sample[row])
+        value = captions.number(float(climb.activation[row, best])) if best >= 0 else "–"
+        alt = f"{layer.name}:{layer.units[row]}, {climb.path}"
+        tiles.append((Tile(sprite.crop(cell) if best >= 0 else None, alt, "none"), value))
+    return tuple(tiles)
