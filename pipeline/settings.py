@@ -6,7 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError, nearest
+from pipeline.records import number
 
+PRECISIONS = ("float32", "bf16", "auto")
 DIRECTIONS = ("maximize", "minimize")
 # How a network may be given → the setting that names it.
 FORMS = {"caffe": "definition", "torch": "build", "timm": "timm", "torchvision": "torchvision", "huggingface": "repo"}
@@ -213,6 +215,7 @@ class DeviceSettings:
     max_batch : maximum number of items in a micro-batch.
     task_seconds : target duration of a task.
     macs_per_second : assumed speed of one task's share of the device, multiply-accumulates per second.
+    bf16_macs : multiply-accumulates of an item's forward pass from which climbs in bfloat16 are faster.
     """
 
     kind: str
@@ -221,11 +224,20 @@ class DeviceSettings:
     max_batch: int
     task_seconds: float
     macs_per_second: float
+    bf16_macs: int = number(absent=20_000_000)
 
     def __post_init__(self) -> None:
         check_choice("device.kind", self.kind, ("cpu", "cuda"))
         for name in ("threads", "batch_bytes", "max_batch", "task_seconds", "macs_per_second"):
             check(f"device.{name}", getattr(self, name), "more than 0", getattr(self, name) > 0)
+        check("device.bf16_macs", self.bf16_macs, "0 or more", self.bf16_macs >= 0)
+
+    def precision(self, asked: str, macs: int) -> str:
+        """The precision of climbs, "float32" or "bf16", for items of so many multiply-accumulates a forward pass.
+
+        asked : "bf16" lowers only what gains by it.
+        """
+        return asked if macs >= self.bf16_macs else "float32"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ runs without padding. The value therefore equals that of the full image, also at
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,9 +18,24 @@ from torch import Tensor
 
 from pipeline.nets.interval import Interval, Part
 from pipeline.nets.network import Layer, Network, is_gated, is_rectified
-from pipeline.nets.operators import InnerProduct, Operator, Softmax
-from pipeline.nets.sliding import Convolution, padded
+from pipeline.nets.operators import (
+    Affine,
+    Concat,
+    Identity,
+    InnerProduct,
+    OpenRelu,
+    Operator,
+    Relu,
+    Reshape,
+    Softmax,
+    Sum,
+)
+from pipeline.nets.sliding import Convolution, MaxPool, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
+
+_MULTIPLYING = (Convolution, InnerProduct)  # operators that lower precision makes faster
+_LOWERED = (*_MULTIPLYING, Affine, Sum)  # operators that compute in bfloat16 in a lowered cone
+_EITHER = (Relu, OpenRelu, MaxPool, Concat, Identity, Reshape)  # operators that only choose among their values
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,7 @@ class Step:
     rows, columns : what to compute, in terms of the first parent; only sliding operators use them, and these have one
         parent.
     channels : of the value.
+    dtype : type to which what it reads is converted; None for as it is.
     """
 
     node: str
@@ -39,6 +56,7 @@ class Step:
     rows: Part
     columns: Part
     channels: int
+    dtype: torch.dtype | None = None
 
     def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
         """What the node reads: cuts out of the parts that were computed for all readers of its parents."""
@@ -49,10 +67,24 @@ class Step:
         return read
 
     def run(self, inputs: list[Tensor]) -> Tensor:
+        inputs = self.converted(inputs)
         shape = len(self.rows.wanted), len(self.columns.wanted)
         if 0 in shape:  # the readers of this node read only padding
             return inputs[0].new_zeros(len(inputs[0]), self.channels, *shape)
         return self.operator.on_part(inputs, self.rows, self.columns)
+
+    def converted(self, inputs: list[Tensor]) -> list[Tensor]:
+        return inputs if self.dtype is None else [x.to(self.dtype) for x in inputs]
+
+    def lowered(self) -> Step:
+        """The step in bfloat16 if it gains by it; one that only passes values on takes them as they come."""
+        if isinstance(self.operator, _LOWERED):
+            return replace(self, operator=copy.deepcopy(self.operator).bfloat16(), dtype=torch.bfloat16)
+        return self if isinstance(self.operator, _EITHER) else self.raised()
+
+    def raised(self) -> Step:
+        """The step in float32, whatever the steps below it compute in."""
+        return replace(self, dtype=torch.float32)
 
 
 class Cone:
@@ -98,13 +130,37 @@ class Cone:
         """Whether the layer is a softmax, so that its values are probabilities."""
         return isinstance(self.network.operator(self.layer.node), Softmax)
 
+    def lowered(self) -> Cone:
+        """The same cone with its products and sums in bfloat16, except for the last ones below the layer.
+
+        The last convolution or inner product on each way down from the layer, and what is above it, compute in float32,
+        so that activations and probabilities have all their digits. So do the scaling of the image, normalizations and
+        functions other than ReLUs. Images, gradients and activations are float32.
+        """
+        steps = {step.node: step for step in self.steps}
+        last, waiting = set(), [self.layer.node]
+        while waiting:
+            node = waiting.pop()
+            if node in steps and node not in last:
+                last.add(node)
+                if not isinstance(steps[node].operator, _MULTIPLYING):
+                    waiting.extend(steps[node].parents)
+        lowered, after = [], set()  # after : nodes that depend on a product
+        for step in self.steps:
+            if isinstance(step.operator, _MULTIPLYING) or not after.isdisjoint(step.parents):
+                after.add(step.node)
+            lowered.append(step.lowered() if step.node in after - last else step.raised())
+        other = copy.copy(self)
+        other.__dict__["steps"] = tuple(lowered)  # in place of the cached ones
+        return other
+
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         """The activation of each item's unit at the position, (batch,).
 
         image : centred, (batch, channel, row, column), the pixels of the window.
         units : (batch,), channel numbers.
         """
-        top, inputs = self.steps[-1], self._below(image)
+        top, inputs = self.steps[-1], self.steps[-1].converted(self._below(image))
         operator = top.operator
         if isinstance(operator, Convolution):
             return self._filters_times_patch(operator, inputs[0], units)
@@ -120,7 +176,7 @@ class Cone:
 
     def log_values(self, image: Tensor) -> Tensor:
         """The log-probabilities of all units of a softmax layer, (batch, unit), accurate also near probability 0."""
-        (below,) = self._below(image)
+        (below,) = self.steps[-1].converted(self._below(image))
         return torch.log_softmax(below, dim=1).flatten(1)
 
     def macs(self) -> int:
@@ -190,7 +246,7 @@ class FullPass(Cone):
         return self.values(image).gather(1, units[:, None])[:, 0]
 
     def values(self, image: Tensor) -> Tensor:
-        value = self.network.run(image, [self.layer.name])[self.layer.name]
+        value = self.steps[-1].run(self._below(image))
         return value if value.dim() == 2 else value[:, :, self.position[0], self.position[1]]
 
     def macs(self) -> int:

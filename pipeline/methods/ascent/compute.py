@@ -18,7 +18,7 @@ SMALL = ("status", "attempt", "stopped", "trace")
 def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
     """The shard of a task of gradient ascent."""
     record = task.style
-    device = prepare(record.device)
+    device = prepare(record.device, task.precision)
     cone = layer_cone(placed(resources.network, device), task.layer, record.ascent.canvas)
     climbed = climb_items(
         cone,
@@ -28,6 +28,7 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
         trace_points=record.ascent.trace_points,
         batch=task.batch,
         device=device,
+        lowered=task.precision == "bf16",
     )
     return encode_shard(task.record(), _arrays(climbed), {"halved": climbed.halved, "packages": package_versions()})
 
