@@ -20,6 +20,7 @@ JOB ?= atlas
 # ARGS reach the job unchanged: the shell does not expand * and [ ] to file names. A $ in a variable refers to no other
 # variable: `value` gives its text as it was written, `shell_word` makes one word of it, `hydra_text` a text in quotes.
 RUN = @set -f; PYTHONUNBUFFERED=1 $(BIN)/python -m
+PYTEST = @set -f; OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 shell_word = '$(subst ','\'',$(1))'
 hydra_text = "$(subst ",\",$(1))"
 MODEL_IS = $(if $(value MODEL),$(call shell_word,model=$(value MODEL)))
@@ -111,13 +112,13 @@ fuzz: .venv/test ## read damaged and hostile files of every kind, keep what hang
 	@set -f; OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 $(BIN)/python -m tests.fuzz $(ARGUMENTS)
 
 test: .venv/test ## run the tests (under 15 minutes on two cores); ATLAS_TEST_DATA=folder for those with real photos
-	@set -f; $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGUMENTS)
+	$(PYTEST) -n auto --maxprocesses=4 --dist=loadfile -m "not slow and not gpu" $(ARGUMENTS)
 
 test-slow: .venv/test ## run the long tests too
-	@set -f; $(BIN)/python -m pytest -m "not gpu" $(ARGUMENTS)
+	$(PYTEST) -m "not gpu" $(ARGUMENTS)
 
 test-gpu: .venv/test ## run the tests that need a CUDA device
-	@set -f; $(BIN)/python -m pytest -m gpu $(ARGUMENTS)
+	$(PYTEST) -m gpu $(ARGUMENTS)
 
 test-slurm: .venv/test ## run jobs on a Slurm of this machine, half an hour; needs the packages slurm-wlm and munge
 	jobs/slurm/check.sh $(BIN)/python

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from jobs.cluster import on_demand
+from jobs.cluster import Cluster, on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
 from jobs.estimate import describe, shortage
@@ -27,6 +28,9 @@ from pipeline.request import Request
 from pipeline.store.merging import MergeReport
 from pipeline.units import select_units
 from pipeline.work import Work
+
+if TYPE_CHECKING:
+    from pipeline.resources import Resources
 
 
 def atlas(config: DictConfig) -> int:
@@ -48,28 +52,38 @@ def atlas(config: DictConfig) -> int:
         print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
         return DONE
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
-        before = read_plan(asked.out)
-        plan = together(before, plan)
-        if before is not None and before.record() != plan.record():
-            merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
-        short = shortage(plan, asked.out, 0) if asked.check_disk else None
-        if short is not None:
-            raise OutputError(short)
-        write_plan(plan, asked.out)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
-        work = open_work(plan, asked.out, resources)
         places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
-        run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
-        try:
-            run.compute_all()
-        except RefusedDataset:
-            write_plan(without_refused(plan, before), asked.out)
-            raise
-        merged = merge_atlas(run.work, asked.out)
+        run, merged = grow(plan, asked, resources, places)
         if asked.pages:
             build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)
+
+
+def grow(
+    plan: Plan, asked: AtlasRequest, resources: Resources, places: Callable[[], Cluster]
+) -> tuple[Execution, MergeReport]:
+    """Compute what the atlas in a folder lacks of a plan, and merge it; return what was done.
+
+    plan : of the request alone; what the folder has already been asked for stays in its plan.
+    """
+    before = read_plan(asked.out)
+    plan = together(before, plan)
+    if before is not None and before.record() != plan.record():
+        merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
+    short = shortage(plan, asked.out, 0) if asked.check_disk else None
+    if short is not None:
+        raise OutputError(short)
+    write_plan(plan, asked.out)
+    work = open_work(plan, asked.out, resources)
+    run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
+    try:
+        run.compute_all()
+    except RefusedDataset:
+        write_plan(without_refused(plan, before), asked.out)
+        raise
+    return run, merge_atlas(run.work, asked.out)
 
 
 def requested(request: Request) -> Plan:

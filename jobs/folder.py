@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("atlas")
 MERGE_SECONDS, MERGE_SHARE = 120.0, 0.05  # least time between two merges of a run, and their share of its time
+MERGE_BYTES, MERGE_PART = 1e9, 0.1  # new bytes, and their part of the atlas, that are merged whatever the time
 
 
 def read_plan(out: Path) -> Plan | None:
@@ -94,22 +95,31 @@ def merge_atlas(work: Work, out: Path) -> MergeReport:
 class Growing:
     """Merges what a run has computed so far, now and then, so that the atlas can be read while the run goes on.
 
-    Merges take at most one part in twenty of the run's time, and what is merged is removed from the shards.
+    Merges take at most one part in twenty of the run's time, and what is merged is removed from the shards. Results
+    that arrive fast are merged as soon as they are a tenth of the atlas, because a merge has them on the disk twice.
     """
 
     def __init__(self, work: Work, out: Path) -> None:
         self._work, self._out = work, out
         self._next = time.monotonic() + MERGE_SECONDS
+        self._merged, self._most = work.shards.written, self._may_wait()
 
     def tick(self) -> None:
         """Merge, if it is time; called after each result."""
         started = time.monotonic()
-        if started < self._next:
+        if started < self._next and self._work.shards.written - self._merged < self._most:
             return
         merge_atlas(self._work, self._out)
         ended = time.monotonic()
         write_event("merge", seconds=round(ended - started, 3))
         self._next = ended + max(MERGE_SECONDS, (ended - started) / MERGE_SHARE)
+        self._merged, self._most = self._work.shards.written, self._may_wait()
+
+    def _may_wait(self) -> float:
+        """Bytes of shards that may lie beside the atlas."""
+        from pipeline.store.publishing import size_of
+
+        return max(MERGE_BYTES, MERGE_PART * size_of(self._out / "atlas.h5"))
 
 
 def _deciding_settings(plan: Plan) -> str:

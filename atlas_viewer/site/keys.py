@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import shown_beside
-from atlas_viewer.field import ROWS_OF_IMAGES, Field
-from atlas_viewer.format import LAYER, SCHEMA
+from atlas_viewer.field import ROWS_OF_IMAGES, Field, Group
+from atlas_viewer.format import SCHEMA
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.outline import Outline
 from atlas_viewer.site.pieces import BLOCK, Page, kinds, panels
@@ -114,38 +114,36 @@ def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
             yield name, thing
 
 
-@lru_cache(maxsize=1)
-def _fields() -> dict[str, list[Field]]:
-    """The fields of the schema that a layer's groups have, by name."""
-    fields: dict[str, list[Field]] = {}
-    for kind in SCHEMA:
-        for field in kind.fields if kind.path.startswith(f"{LAYER.path}/") else ():
-            fields.setdefault(field.name, []).append(field)
-    return fields
+def _field(dataset: h5py.Dataset) -> Field | None:
+    """The field of the schema that a dataset is; None if it is in none of its groups."""
+    path, _, name = dataset.name.rpartition("/")
+    return next((kind[name] for kind in _kinds(path) if any(each.name == name for each in kind.fields)), None)
 
 
-@lru_cache(maxsize=1)
-def _names_of_images() -> frozenset[str]:
-    """The names of datasets whose numbers are rows of /dataset/images."""
-    return frozenset(field.name for kind in SCHEMA for field in kind.fields if field.rows_of == ROWS_OF_IMAGES)
-
-
-def _name(dataset: h5py.Dataset) -> str:
-    return dataset.name.rsplit("/", 1)[1]
+@lru_cache(maxsize=1024)
+def _kinds(path: str) -> tuple[Group, ...]:
+    """The kinds of groups whose path this may be."""
+    parts = path.split("/")
+    return tuple(
+        kind
+        for kind, pattern in ((kind, kind.path.split("/")) for kind in SCHEMA)
+        if len(pattern) == len(parts)
+        and all(wanted == part or wanted.startswith("<") for wanted, part in zip(pattern, parts, strict=True))
+    )
 
 
 def _is_left_out(dataset: h5py.Dataset) -> bool:
     """Whether no page shows it: codes, and pictures that have a digest each."""
-    fields = _fields().get(_name(dataset), [])
-    return any(field.axes[-1:] == ("code",) for field in fields) or (
-        any(field.is_image for field in fields) and f"{_name(dataset)}{OF_PICTURES}" in dataset.parent
+    field = _field(dataset)
+    return field is not None and (
+        field.axes[-1:] == ("entry",) or (field.is_image and f"{field.name}{OF_PICTURES}" in dataset.parent)
     )
 
 
 def _has_rows_of_units(dataset: h5py.Dataset, layer: Layer) -> bool:
     """Whether row i of a dataset belongs to the i-th unit of its layer."""
-    fields = _fields().get(_name(dataset).removesuffix(OF_PICTURES), [])
-    return bool(fields) and all(field.axes[:1] == ("unit",) for field in fields) and dataset.shape[0] == len(layer)
+    field = _field(dataset)
+    return field is not None and field.axes[:1] == ("unit",) and dataset.shape[0] == len(layer)
 
 
 def _take_in_attributes(digest: hashlib._Hash, name: str, thing: h5py.Group | h5py.Dataset) -> None:
@@ -166,7 +164,7 @@ def _take_in_rows(digest: hashlib._Hash, dataset: h5py.Dataset, start: int, stop
     digest.update(repr((dataset.shape[1:], str(dataset.dtype), stop - start)).encode())
     if not dataset.shape:
         _take_in(digest, dataset[()])
-    elif _name(dataset) in _names_of_images():
+    elif (field := _field(dataset)) is not None and field.rows_of == ROWS_OF_IMAGES:
         _take_in_images(digest, dataset[start:stop], layer)
     elif _is_by_chunk(dataset):
         _take_in_chunks(digest, dataset, start, stop)

@@ -130,10 +130,14 @@ class Shard:
 
 
 class ShardFolder:
-    """The shards of one atlas: one file per task, named by its id. A file gets this name only when complete."""
+    """The shards of one atlas: one file per task, named by its id. A file gets this name only when complete.
+
+    written : bytes of the shards that were stored through this object.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.written = 0
 
     def path(self, task_id: str) -> Path:
         return self.folder / task_id[:2] / f"{task_id}.shard"
@@ -142,6 +146,7 @@ class ShardFolder:
         """Store a shard: temporary name, sync, rename."""
         path = self.path(task_id)
         write_whole(path, data)
+        self.written += len(data)
         self._reason_path(task_id).unlink(missing_ok=True)
 
     def read(self, task_id: str, record: Mapping[str, object], *, verified: bool = False) -> Shard | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import iter_modules
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import jobs.bench
 from jobs.bench import ascent_on_cones, memory
-from jobs.bench.__main__ import main
+from jobs.bench.__main__ import NO_QUESTIONS, main
 from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
 
@@ -63,3 +65,11 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
         assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
         assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
     assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS))
+def test_each_question_gets_an_answer(question, capsys):
+    main([question])
+    answer = capsys.readouterr().out
+    assert f"\n{question}: " in answer and len(answer.splitlines()) > 4

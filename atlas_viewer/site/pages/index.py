@@ -25,6 +25,7 @@ STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class la
 PAIRS = 6  # units of a layer on the first page where each has a picture and, under it, its best images
 STRIP_SIDE = 160  # pixels: longest side of a picture there
 FAILURES = 200  # units, or skipped images, that are listed before the list is cut
+CLASSES = 1000  # classes that are listed; the search finds them all
 PREPROCESSES = {
     "squash": "resized to a square regardless of the aspect ratio, then centre-cropped",
     "short_side": "resized by the short side, then centre-cropped",
@@ -97,7 +98,7 @@ def _write(outline: Outline, folder: Path) -> None:
     failures = _failures(outline, layers)
     links = {layer: outline.layer_link(layer, root="").href for layer in atlas.layers}
     frieze = _frieze(outline, layers)
-    dataset = atlas.dataset
+    dataset, classes = atlas.dataset, _classes(outline, layers)
     height = max((pictures.samples for layer in layers for pictures in styles(layer)), default=0)
     text = render(
         "index.html",
@@ -110,7 +111,8 @@ def _write(outline: Outline, folder: Path) -> None:
         plates=plates,
         frieze=frieze,
         frieze_columns=len(frieze) if len(frieze) <= STRIP else len(frieze) // 2,
-        classes=_classes(outline, layers),
+        classes=classes[:CLASSES],
+        further=captions.thousands(len(classes) - CLASSES) if len(classes) > CLASSES else "",
         input_size=captions.pair(atlas.input_size),
         totals=_totals(layers),
         samples=height,

@@ -30,6 +30,7 @@ from atlas_viewer.site.outline import (
     sweep_notes,
 )
 from atlas_viewer.site.pages.combinations import groups
+from atlas_viewer.site.pages.find import names
 from atlas_viewer.site.pages.random_classes import random_link
 from atlas_viewer.site.pieces import BLOCK, Page, Part
 from atlas_viewer.site.sprites import EXACT, Sprite
@@ -202,10 +203,8 @@ def _near(page: int, last: int) -> list[int]:
 
 def _write_names(layer: Layer, folder: Path) -> None:
     """The numbers and names of all units, as a script that a page loads when its filter is used."""
-    units = layer.units.tolist()
-    counted = len(units) if units == list(range(len(units))) else units
-    labels = list(layer.labels) if any(layer.labels) else []
-    data = json.dumps({"units": counted, "labels": labels}, separators=(",", ":"))
+    units, labels = names(layer)
+    data = json.dumps({"units": units, "labels": labels}, separators=(",", ":"))
     (folder / UNITS).write_text(f"atlasUnits({data});\n", encoding="utf-8")
 
 

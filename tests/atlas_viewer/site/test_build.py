@@ -223,6 +223,17 @@ def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tm
     assert json.loads(names.removeprefix("atlasUnits(").removesuffix(");\n"))["labels"][4] == "</title><script>"
 
 
+def test_of_many_classes_the_first_page_lists_some_and_the_search_has_all(sound_atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.pages.index.CLASSES", 2)
+    build(sound_atlas, tmp_path / "site")
+    page = Page(tmp_path / "site" / "index.html")
+    assert len([tag for tag, found in page.tags if tag == "a" and "data-name" in found]) == 2
+    assert "The first 2; 4 more are on the pages of their layer." in page.text
+    names = (tmp_path / "site" / "find.js").read_text(encoding="utf-8")
+    (layer,) = (one for one in json.loads(names.removeprefix("atlasFind(").removesuffix(");\n")) if one[0] == "fc8")
+    assert layer[2] == 6 and layer[3][4] == "</title><script>"
+
+
 def test_a_layer_that_has_no_pictures_yet_still_has_its_pages(damaged, tmp_path):
     file = damaged(lambda file: file.__delitem__("layers/conv1/ascent"))
     file.close()

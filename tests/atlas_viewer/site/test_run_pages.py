@@ -211,7 +211,7 @@ def change(path, what):
         pytest.param(lambda file: file["memorisation/toy/nearest"].__setitem__((0, 0, 0), 9), ("fc8",), marks=SLOW),
         (lambda file: file["combinations/pairs/member_activation"].__setitem__((0, 0, 0), 1.0), ()),
         pytest.param(lambda file: file["combinations/pairs"].attrs.__setitem__("balance", 0.75), (), marks=SLOW),
-        (lambda file: file["layers/conv1/dgn/toy/code_norm"].__setitem__((0, 0), 1.0), ("conv1",)),
+        (lambda file: file["layers/conv1/statistics/nearest"].__setitem__(0, 999), ("conv1",)),  # a unit, no image
         pytest.param(lambda file: file["priors/toy"].attrs.__setitem__("licence", "other"), (), marks=SLOW),
         (lambda file: file.__delitem__("priors/toy"), ("conv1", "mixed/3a", "fc8")),
         pytest.param(lambda file: file.__delitem__("combinations"), ("fc8",), marks=SLOW),

@@ -1,0 +1,109 @@
+"""The script of the pages, run by a browser: the search of all units, and the lens over a picture."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+
+import pytest
+from pages import CHROMIUM, browser
+
+from atlas_viewer.site.build import build
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at hand")
+SCRIPT = """
+const told = [], wait = (time) => new Promise((after) => setTimeout(after, time));
+const press = (key) => {
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+};
+(async () => {
+  try { %s } catch (error) { told.push(`${error}`); }
+  const out = Object.assign(document.createElement("pre"), { id: "told", textContent: JSON.stringify(told) });
+  document.body.append(out);
+})();
+"""
+
+
+@pytest.fixture(scope="module")
+def site(sound_atlas, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("script") / "site"
+    build(sound_atlas, folder)
+    return folder
+
+
+@pytest.fixture
+def driven(site, tmp_path):
+    """A function that opens a page, runs a script after that of the page, and returns what the script told."""
+
+    def drive(page: str, script: str) -> list:
+        there, aside = site / page, (site / page).with_name("driven.html")
+        said = there.read_text().replace("</head>", '<script src="driven.js" defer></script></head>')
+        aside.write_text(said)
+        aside.with_suffix(".js").write_text(SCRIPT % script)
+        try:
+            command = [*browser(tmp_path), "--dump-dom", aside.as_uri()]
+            dumped = subprocess.run(command, check=True, capture_output=True, timeout=90, text=True).stdout
+        finally:
+            aside.unlink()
+            aside.with_suffix(".js").unlink()
+        return json.loads(html.unescape(re.search('<pre id="told">(.*?)</pre>', dumped)[1]))
+
+    return drive
+
+
+LOOK = """
+press("g");
+const box = document.querySelector("#find input");
+for (const text of %s) {
+  box.value = text;
+  box.dispatchEvent(new Event("input"));
+  await wait(100);
+  const found = [...document.querySelectorAll("#found a")].map((link) => [link.textContent, link.getAttribute("href")]);
+  told.push([text, found, document.querySelector("#find [role=status]").textContent]);
+}
+"""
+
+
+def test_the_search_finds_addresses_layers_and_labels_from_any_page(driven):
+    exact, layer, number, label, plain, nothing = driven(
+        "conv1/index.html", LOOK % '["FC8:3", "conv", "3", "script", "sohne", "no such thing"]'
+    )
+    assert [href for _, href in exact[1]] == ["../fc8/3.html"]
+    assert layer[1] == [["conv1layer", "../conv1/index.html"]]
+    assert [href for _, href in number[1]] == [
+        "../fc8/3.html",
+        "../conv1/3.html",
+        "../mixed.3a/3.html",
+    ]  # a class first
+    assert [text for text, _ in label[1]] == ["</title><script>fc8:4"]  # a label is text, never markup
+    assert [href for _, href in plain[1]] == ["../fc8/1.html"]  # Söhne
+    assert nothing[1:] == [[], "Nothing is called “no such thing”."]
+
+
+def test_the_lens_shows_each_picture_in_turn_and_gives_the_place_back(driven):
+    (tiles, first, second, closed) = driven(
+        "conv1/0.html",
+        """
+const tiles = [...document.querySelectorAll(".closer")], lens = document.querySelector("#lens");
+const words = (query) => lens.querySelector(query).textContent;
+const wide = () => lens.querySelector(".tile").style.width;
+const shown = () => [lens.open, lens.querySelector("img").alt, wide(), words(".small")];
+await Promise.all(tiles.slice(0, 3).map((tile) => tile.querySelector("img").decode()));
+told.push([tiles.length, 0]);
+tiles[0].click();
+told.push(shown());
+press("ArrowRight");
+press("ArrowRight");
+told.push(shown());
+lens.close();
+await wait(500);
+told.push([lens.open, document.activeElement === tiles[2]]);
+""",
+    )
+    assert tiles[0] > 2
+    assert first[0] and second[0] and first[1] != second[1]
+    wide = int(re.search(r"(\d+) × \d+ pixels here", first[3])[1])
+    assert int(first[2].removesuffix("px")) % wide == 0  # each pixel is a square of whole pixels
+    assert closed == [False, True]
