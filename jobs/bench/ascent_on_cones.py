@@ -155,7 +155,8 @@ def original_loop(network: Network, layer: str, unit: int, steps: int) -> np.nda
         image = np.minimum(255.0, np.maximum(0.0, image + size.full_mean)) - size.full_mean
         given = torch.from_numpy(image[None].astype(np.float32)).requires_grad_()
         values = network.run(given, [layer, "prob"])
-        (gradient,) = torch.autograd.grad(values[layer][0, unit, row, column], given)
+        value = values[layer][0, unit]
+        (gradient,) = torch.autograd.grad(value if value.dim() == 0 else value[row, column], given)
         image = image + 100.0 * gradient[0].numpy()
         image *= 1 - 0.0001
         if step % 4 == 0:
