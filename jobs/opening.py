@@ -116,7 +116,9 @@ def open_priors(asked: DgnRequest | None, config: Config, network: object, card:
                 code = _image_code(prior, network, Path(settings.image).expanduser())
                 digest = hashlib.sha256(code.tobytes()).hexdigest()
                 codes[digest] = code
-            runs.append(RunRecord(name, described, settings, digest, config.seed, config.device))
+            runs.append(
+                RunRecord(name, described, settings, digest, config.seed, config.device, precision=config.precision)
+            )
     return OpenedPriors(opened, tuple(runs), codes)
 
 

@@ -13,7 +13,7 @@ from jobs.settings_reader import check_sample_count, plain, read_settings, typed
 from pipeline.errors import SettingsError
 from pipeline.methods.registry import METHODS
 from pipeline.request import Config, some_names
-from pipeline.settings import ClusterSettings, DeviceSettings, ModelSettings, check, check_choice
+from pipeline.settings import PRECISIONS, ClusterSettings, DeviceSettings, ModelSettings, check, check_choice
 
 LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and sample i adds i to the seed
 
@@ -72,7 +72,7 @@ def read_config(config: DictConfig, methods: tuple[str, ...] | None = None) -> C
         for method in methods:
             check_choice("methods", method, tuple(one.name for one in METHODS if one.requested))
     samples, seed = read_starts(config)
-    return Config(values, device, methods, samples, seed)
+    return Config(values, device, methods, samples, seed, read_precision(config, device.kind))
 
 
 def device_kind(wanted: str, cluster: str) -> str:
@@ -86,6 +86,28 @@ def device_kind(wanted: str, cluster: str) -> str:
     if wanted == "cuda" and not available and cluster != "ray":
         raise SettingsError("device: got cuda, but torch finds no GPU on this machine; use device=cpu or cluster=ray")
     return "cuda" if available or wanted == "cuda" else "cpu"
+
+
+def read_precision(config: DictConfig, kind: str) -> str:
+    """The precision of climbs, "float32" or "bf16".
+
+    With "auto" it is bf16 if this machine's device states that it is fast at it; nothing is measured. Raises
+    SettingsError for bf16 on a device without it, unless other machines compute.
+    """
+    wanted = typed(config.precision, str, "precision")
+    check_choice("precision", wanted, PRECISIONS)
+    if wanted == "float32":
+        return wanted
+    from pipeline.resources import computes_bf16
+
+    if wanted == "auto":
+        return "bf16" if computes_bf16(kind, fast=True) else "float32"
+    if config.cluster.kind != "ray" and not computes_bf16(kind, fast=False):
+        raise SettingsError(
+            f"precision: got bf16, and this machine's {'GPU' if kind == 'cuda' else 'CPU'} does not compute in it; use "
+            "precision=float32, or cluster=ray with machines that do"
+        )
+    return wanted
 
 
 def read_model(config: DictConfig) -> ModelSettings:

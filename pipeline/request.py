@@ -26,6 +26,7 @@ class Config:
     methods : names of the requested methods.
     samples : pictures of a unit in a setting.
     seed : seed of all random starts.
+    precision : of climbs, "float32" or "bf16".
     """
 
     values: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Config:
     methods: tuple[str, ...]
     samples: int
     seed: int
+    precision: str = "float32"
 
     def read(self, kind: type[T], section: str) -> T:
         """The settings of a section; dots separate nested sections."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.errors import SettingsError, nearest
 from pipeline.records import number
 
+PRECISIONS = ("float32", "bf16", "auto")
 DIRECTIONS = ("maximize", "minimize")
 # How a network may be given → the setting that names it.
 FORMS = {"caffe": "definition", "torch": "build", "timm": "timm", "torchvision": "torchvision", "huggingface": "repo"}
@@ -216,6 +217,7 @@ class DeviceSettings:
     macs_per_second : assumed speed of one task's share of the device, multiply-accumulates per second.
     channels_last : whether a GPU climbs with the channels of a pixel side by side in memory; None for the layout that
         suits the kind of device in single precision, which is this one on a CPU and the other on a GPU.
+    bf16_macs : multiply-accumulates of an item's forward pass from which climbs in bfloat16 are faster.
     """
 
     kind: str
@@ -225,6 +227,7 @@ class DeviceSettings:
     task_seconds: float
     macs_per_second: float
     channels_last: bool | None = number(absent=None)
+    bf16_macs: int = number(absent=20_000_000)
 
     def __post_init__(self) -> None:
         check_choice("device.kind", self.kind, ("cpu", "cuda"))
@@ -232,6 +235,14 @@ class DeviceSettings:
         check("devices.cpu.channels_last", layout, "null, a CPU always does", layout is None or self.kind == "cuda")
         for name in ("threads", "batch_bytes", "max_batch", "task_seconds", "macs_per_second"):
             check(f"device.{name}", getattr(self, name), "more than 0", getattr(self, name) > 0)
+        check("device.bf16_macs", self.bf16_macs, "0 or more", self.bf16_macs >= 0)
+
+    def precision(self, asked: str, macs: int) -> str:
+        """The precision of climbs, "float32" or "bf16", for items of so many multiply-accumulates a forward pass.
+
+        asked : "bf16" lowers only what gains by it.
+        """
+        return asked if macs >= self.bf16_macs else "float32"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from pipeline.settings import DeviceSettings
 PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
 # What estimates assume. These numbers cut no tasks, unlike `DeviceSettings.macs_per_second`, which tasks record.
 SPEED = {"cpu": 4.5e10, "cuda": 5.0e12}  # multiply-accumulates a second: a core, measured on CaffeNet's shape; assumed
+FASTER = {
+    "float32": 1.0,
+    "bf16": 3.0,
+}  # speed of climbs in a precision to that in float32; measured on CaffeNet's shape
 PER_STEP = {"cpu": 4e-5, "cuda": 2e-6}  # seconds of a step of one image besides these
 PER_VALUE = {"cpu": 3e-8, "cuda": 1e-10}  # seconds that a step takes for each value of the image: blur, norms, clipping
 DEFLATED_SHARE = 0.5  # size of synthesized pictures after deflate, as a share of the raw pixels
@@ -73,12 +77,17 @@ class Sizes:
 
     @classmethod
     def of(cls, device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
-        """Sizes by static costs.
+        """Sizes by static costs: as many items as fit in memory, rounded down to a power of two, a multiple of tiles.
+
+        The items of a micro-batch share each read of the weights, and give the products of small maps enough rows. So
+        a step of an item is the faster the larger the micro-batch is, up to about 16 in float32 and 32 in bfloat16, and
+        larger ones cost nothing but memory and the repeats of a request for few units (docs/benchmarks/climbing.md).
 
         item_macs : multiply-accumulates of one item.
         item_bytes : bytes of its maps in one forward pass.
         """
-        batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
+        fitting = max(1, device.batch_bytes // (PASSES_PER_STEP * item_bytes))
+        batch = min(device.max_batch, 1 << fitting.bit_length() - 1)
         batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
         return cls(batch, batch * batches)
 

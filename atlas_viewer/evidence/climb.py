@@ -15,6 +15,8 @@ from atlas_viewer.field import GENERAL, Attribute, Field, Group, Status
 
 MEASURE = Attribute("measure", "text", "what an activation is: the value of which layer, before or after what")
 REVISION = Attribute("revision", "int", "revision of the method's program that made the pictures", required=False)
+PRECISION = Attribute("precision", "text", "bf16 for pictures that climbed in bfloat16; none for float32. Stored "
+                      "activations are measured in float32, traces during the climb", required=False)  # fmt: skip
 SEED = Attribute("seed", "int", "seed of all random starts; each start follows from it and the picture's address")
 POSITION = (
     Attribute("row", "int", "row of the position that was maximized"),

@@ -15,6 +15,7 @@ from atlas_viewer.evidence.climb import (
     CUT,
     MEASURE,
     POSITION,
+    PRECISION,
     REASON,
     REVISION,
     SEED,
@@ -39,6 +40,7 @@ BY_PRIOR = (
     MEASURE,
     REVISION,
     SEED,
+    PRECISION,
 )
 RUN = Group(
     "/layers/<layer>/dgn/<run>",

@@ -3,48 +3,129 @@
 from __future__ import annotations
 
 import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from torch.nn import functional
 
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.bench.shapes import caffenet_shaped
 from jobs.console import compose_config
-from jobs.request import read_settings
-from pipeline.climb.attempts import Item, climb_items
+from jobs.request import read_device, read_settings
+from pipeline.climb.attempts import Climbed, Item, climb_items
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
-from pipeline.nets.cone import Cone
+from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
+from pipeline.resources import computes_bf16
+from pipeline.settings import DeviceSettings
+from pipeline.task import PASSES_PER_STEP, Sizes
 
-QUESTION = "unit-steps per second for conv3 of CaffeNet's shape, low_frequency, one thread each, in the same run"
-LAYER, BATCH = "conv3", 32
+QUESTION = (
+    "unit-steps per CPU second of one thread, CaffeNet's shape, low_frequency, the planner's micro-batches; a layer's "
+    "rates in turn"
+)
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc8")
+ITERATIONS = 120  # of a climb, whose start and measurements count too
+CPU = torch.device("cpu")
 
 
 def measure(short: bool) -> Figures:
-    """Measure both variants in turn; the ratio is the median of the pairs."""
+    """Measure every layer in float32 and, where it climbs so, in bf16; ratios are medians of pairs."""
     torch.set_num_threads(1)
-    network = caffenet_shaped()
-    config = compose_config("atlas", [])
-    style = read_settings(StyleSettings, {**config.style.low_frequency, "max_iter": 21}, "style")
+    network, config = caffenet_shaped(), compose_config("atlas", [])
+    style = read_settings(StyleSettings, config.style.low_frequency, "style")
     settings = read_settings(AscentSettings, config.ascent, "ascent")
-    cone = Cone(network, LAYER)
-    items = [Item(((unit, 1.0),), 0, style) for unit in range(BATCH)]
-    loop_steps, runs = (6, 3) if short else (20, 7)
+    device, figures, peaks = read_device(config, "cpu"), Figures(), {}
+    for precision in precisions(device, 1 << 60):
+        peaks[precision] = convolution_peak(precision)
+        figures.add(f"peak of a convolution, {precision}", peaks[precision] / 1e9, "billion multiply-accumulates/s")
+    for layer in LAYERS:
+        cone = layer_cone(network, layer, "window")
+        batch = micro_batch(device, cone.macs(), cone.map_bytes(), network.layer(layer).channels)
+        pixels = Pixels(cone, layer, 0, settings)
 
-    def ours() -> None:
-        pixels, shared = Pixels(cone, LAYER, 0, settings), {"trace_points": settings.trace_points, "batch": BATCH}
-        climb_items(cone, pixels, items, fresh_starts=settings.fresh_starts, device=torch.device("cpu"), **shared)
+        def climbed(precision: str, iterations: int, cone=cone, batch=batch, pixels=pixels) -> Climbed:
+            items = [Item(((unit, 1.0),), 0, replace(style, max_iter=iterations)) for unit in range(batch)]
+            return climb_items(
+                cone, pixels, items, fresh_starts=0, trace_points=settings.trace_points, batch=batch, device=CPU,
+                lowered=precision == "bf16",
+            )  # fmt: skip
 
-    fast, slow = seconds_in_turn(runs, ours, lambda: original_loop(network, LAYER, 0, loop_steps))
-    per_fast = [seconds / (BATCH * style.max_iter) for seconds in fast]
-    per_slow = [seconds / loop_steps for seconds in slow]
-    figures = Figures()
-    figures.add("on the cone, micro-batches of 32", 1 / statistics.median(per_fast), "unit-steps/s")
-    figures.add("one image at a time, fc8 included", 1 / statistics.median(per_slow), "unit-steps/s")
-    figures.add("ratio", median_ratio(per_slow, per_fast), "(target: at least 10)")
+        compare(
+            figures, layer, batch, precisions(device, cone.macs()), climbed,
+            lambda layer=layer: original_loop(network, layer, 0, 1),
+            PASSES_PER_STEP * cone.macs(), peaks, short,
+        )  # fmt: skip
     return figures
+
+
+def precisions(device: DeviceSettings, macs: int) -> tuple[str, ...]:
+    """The precisions to measure: float32, and bf16 if auto takes it here for so many multiply-accumulates."""
+    lowered = device.precision("bf16", macs) if computes_bf16("cpu", fast=True) else "float32"
+    return tuple(dict.fromkeys(("float32", lowered)))
+
+
+def micro_batch(device: DeviceSettings, macs: int, maps: int, units: int) -> int:
+    """The planner's micro-batch. macs, maps : multiply-accumulates and bytes of an item's forward pass."""
+    return Sizes.of(device, PASSES_PER_STEP * macs * ITERATIONS, maps).batch_of(units)
+
+
+def compare(
+    figures: Figures,
+    layer: str,
+    batch: int,
+    chosen: tuple[str, ...],
+    climbed: Callable[[str, int], Climbed],
+    one_step: Callable[[], object],
+    step_macs: int,
+    peaks: dict[str, float],
+    short: bool,
+) -> None:
+    """Add the figures of a layer.
+
+    climbed : precision, iterations → the climb of a micro-batch.
+    one_step : a step of one image, as the authors' program does it.
+    step_macs : multiply-accumulates of a step of an item.
+    peaks : precision → multiply-accumulates a second of a convolution.
+    """
+    steps, runs = 5, 3 if short else 7
+    works = [partial(climbed, one, iterations) for one in chosen for iterations in (1, steps)]
+    *ours, theirs = seconds_in_turn(runs, *works, one_step, clock=time.process_time)
+    full: dict[str, list[float]] = {}
+    for place, one in enumerate(
+        chosen
+    ):  # of one unit-step: a climb of one iteration has the start and the measurements
+        ends, some = ours[2 * place], ours[2 * place + 1]
+        steady = [max(0.0, (b - a) / (steps - 1)) for a, b in zip(ends, some, strict=True)]
+        full[one] = [(a + (ITERATIONS - 1) * b) / (ITERATIONS * batch) for a, b in zip(ends, steady, strict=True)]
+        rate = 1 / statistics.median(full[one])
+        words = f"{layer}, micro-batch of {batch}, {one}"
+        figures.add(words, rate, "unit-steps/s")
+        figures.add(f"{words}, to one image at a time", median_ratio(theirs, full[one]), "times")
+        figures.add(f"{words}, share of the peak", 100 * rate * step_macs / peaks[one], "%")
+    figures.add(f"{layer}, one image at a time", 1 / statistics.median(theirs), "unit-steps/s")
+    if len(full) == 2:
+        first, second = (climbed(one, 12 if short else 60).best.activation_float[:, 0] for one in chosen)
+        figures.add(f"{layer}, {chosen[1]} to {chosen[0]}", median_ratio(full[chosen[0]], full[chosen[1]]), "times")
+        figures.add(
+            f"{layer}, activation reached in {chosen[1]}", float(np.median(second / first)), f"of {chosen[0]}'s"
+        )
+
+
+def convolution_peak(precision: str) -> float:
+    """Multiply-accumulates a CPU second of a plain large convolution, 3 x 3 with 256 channels, forward."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    image = torch.randn(16, 256, 28, 28, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        (seconds,) = seconds_in_turn(9, lambda: functional.conv2d(image, weight), clock=time.process_time)
+    return 16 * 26 * 26 * weight.numel() / min(seconds)
 
 
 def original_loop(network: Network, layer: str, unit: int, steps: int) -> np.ndarray:
@@ -59,7 +140,8 @@ def original_loop(network: Network, layer: str, unit: int, steps: int) -> np.nda
         image = np.minimum(255.0, np.maximum(0.0, image + size.full_mean)) - size.full_mean
         given = torch.from_numpy(image[None].astype(np.float32)).requires_grad_()
         values = network.run(given, [layer, "prob"])
-        (gradient,) = torch.autograd.grad(values[layer][0, unit, row, column], given)
+        value = values[layer][0, unit]
+        (gradient,) = torch.autograd.grad(value if value.dim() == 0 else value[row, column], given)
         image = image + 100.0 * gradient[0].numpy()
         image *= 1 - 0.0001
         if step % 4 == 0:

@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
-import statistics
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
-from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
+from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, micro_batch, precisions
+from jobs.bench.figures import Figures
 from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.console import compose_config
 from jobs.request import read_config
 from pipeline.card import PriorCard
-from pipeline.climb.attempts import Item, climb_items
+from pipeline.climb.attempts import Climbed, Item, climb_items
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.request import read_dgn
 from pipeline.methods.dgn.settings import RunRecord
 from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
+from pipeline.priors.card import generator_costs
+from pipeline.priors.generator import Lowered
+from pipeline.task import PASSES_PER_STEP
 
-QUESTION = "unit-steps per second of DGN-AM, the published fc6 generator's and CaffeNet's shape, one thread, same run"
-LAYERS, BATCH, ENTRIES = ("conv3", "fc8"), 8, 4096
+QUESTION = (
+    "unit-steps of DGN-AM per CPU second of one thread, the published fc6 generator's and CaffeNet's shape, the "
+    "planner's micro-batches; a layer's rates in turn"
+)
+LAYERS, ENTRIES = ("conv3", "fc8"), 4096
 
 
 def measure(short: bool) -> Figures:
-    """Measure both variants in turn, for a hidden layer and the classes; the ratio is the median of the pairs."""
+    """Measure a hidden layer and the classes in float32 and, where auto takes it, in bf16."""
     torch.set_num_threads(1)
     network, prior = caffenet_shaped(), generator_shaped()
     prior.generator.to(memory_format=torch.channels_last)  # as in a task on a CPU
-    wanted = ["dgn.iterations=4", "dgn.trace_points=2", "dgn.fresh_starts=0", "device=cpu"]
-    config = read_config(compose_config("atlas", wanted))
-    settings, cpu = read_dgn(config).settings[""], torch.device("cpu")
+    lowered = SimpleNamespace(**{**vars(prior), "generator": Lowered(copy.deepcopy(prior.generator))})
+    config = read_config(compose_config("atlas", ["dgn.trace_points=2", "dgn.fresh_starts=0", "device=cpu"]))
+    settings = read_dgn(config).settings[""]
     real_codes = CodeRange(np.full(ENTRIES, 0.6, np.float32), np.full(ENTRIES, 3.7, np.float32), rectified=True)
-    card = PriorCard("bench", "", "", "", "fc6", (ENTRIES,), True, 256, 256, "BGR", macs=1, bytes=1)
-    run = RunRecord("bench", card, settings, None, 0, config.device)
-    items = [Item(((unit, 1.0),), 0, run) for unit in range(BATCH)]
-    figures = Figures()
+    prior_macs, prior_bytes = generator_costs(prior.generator, prior.code_shape)
+    card = PriorCard(
+        "bench", "", "", "", "fc6", (ENTRIES,), True, 256, 256, "BGR", macs=prior_macs, bytes=prior_bytes
+    )  # fmt: skip
+    run, figures = RunRecord("bench", card, settings, None, 0, config.device), Figures()
+    peaks = {one: convolution_peak(one) for one in precisions(config.device, 1 << 60)}
     for layer in LAYERS:
         cone = layer_cone(network, layer, "window")
-        codes = Codes(
-            Adapter(prior, network.preprocessing, cone.window, cpu, torch.float32), layer, run, real_codes, None
+        macs = cone.macs() + prior_macs
+        batch = micro_batch(config.device, macs, cone.map_bytes() + prior_bytes, network.layer(layer).channels)
+        full, half = (
+            Adapter(one, network.preprocessing, cone.window, CPU, torch.float32)  # type: ignore[arg-type]
+            for one in (prior, lowered)
         )
-        upper = real_codes.bounds(settings)[1]
+        codes = Codes(full, layer, run, real_codes, None, lowered=half)
+        upper = real_codes.bounds(settings)[1]  # type: ignore[index]
 
-        def ours(cone=cone, codes=codes) -> None:
-            climb_items(cone, codes, items, fresh_starts=0, trace_points=2, batch=BATCH, device=cpu, log_odds=True)
+        def climbed(precision: str, iterations: int, cone=cone, codes=codes, batch=batch) -> Climbed:
+            chosen = replace(run, settings=replace(settings, iterations=iterations))
+            items = [Item(((unit, 1.0),), 0, chosen) for unit in range(batch)]
+            return climb_items(
+                cone, codes, items, fresh_starts=0, trace_points=2, batch=batch, device=CPU, log_odds=True,
+                lowered=precision == "bf16",
+            )  # fmt: skip
 
-        def theirs(layer=layer, upper=upper) -> None:
-            original_loop(network, prior.generator, layer, 0, settings.iterations, upper)
-
-        fast, slow = seconds_in_turn(1 if short else 5, ours, theirs)
-        per_fast = [seconds / (BATCH * settings.iterations) for seconds in fast]
-        per_slow = [seconds / settings.iterations for seconds in slow]
-        figures.add(f"{layer}, on the cone, micro-batches of {BATCH}", 1 / statistics.median(per_fast), "unit-steps/s")
-        figures.add(f"{layer}, one image at a time", 1 / statistics.median(per_slow), "unit-steps/s")
-        figures.add(f"{layer}, ratio", median_ratio(per_slow, per_fast), "")
+        compare(
+            figures, layer, batch, precisions(config.device, macs), climbed,
+            lambda layer=layer, upper=upper: original_loop(network, prior.generator, layer, 0, 1, upper),
+            PASSES_PER_STEP * macs, peaks, short,
+        )  # fmt: skip
     return figures
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.climb.loop import NAN, OK, ZERO_GRADIENT, Climb, Evaluation, climb
+from pipeline.climb.loop import NAN, OK, ZERO_GRADIENT, Climb, Evaluation, Iterate, climb
 from pipeline.climb.objective import NO_UNIT, Objective
 from pipeline.climb.parameterization import Parameterization, Setting
 from pipeline.climb.seeds import StartKey
@@ -16,6 +16,9 @@ from pipeline.nets.cone import Cone
 from pipeline.units import Members
 
 MISSING, NEVER_ACTIVE = 0, 4  # further states of an item, as stored
+FRESH_BATCH = (
+    4  # items of a micro-batch of fresh starts: few items fail, and a full one would be repeats for the most part
+)
 PREFERENCE = {MISSING: 0, ZERO_GRADIENT: 1, NAN: 1, NEVER_ACTIVE: 2, OK: 3}  # a result replaces one with a lower number
 
 
@@ -93,34 +96,44 @@ def climb_items(
     balance: float = 0.0,
     log_odds: bool = False,
     dtype: torch.dtype = torch.float32,
+    lowered: bool = False,
 ) -> Climbed:
     """Run the climbs of all items, `batch` at a time, on the cone's device.
+
+    Fresh starts run FRESH_BATCH at a time, those of items without a gradient apart from the others: such a micro-batch
+    usually ends with its first iteration.
 
     cone : cone of the units' layer. The objective is the layer's own value, before any ReLU above it.
     fresh_starts : further starts for items whose gradient is zero from the start, whose values are not finite, or whose
         unit stays off behind a ReLU that can switch it off. An item with one iteration only evaluates, and is ok
         whether its unit is on or off.
     trace_points : points kept of each trace.
-    batch : items of a micro-batch. All micro-batches have this shape; the last is padded with repeats.
+    batch : items of a micro-batch. All micro-batches of first starts have this shape; the last is padded with repeats.
     balance, log_odds : see `Objective`.
     dtype : precision of the network.
+    lowered : climb in bfloat16, see `Cone.lowered` and `Parameterization.drawn`. The two iterates that are kept are
+        drawn and measured again in `dtype`; the trace is that of the climb.
     Raises torch.cuda.OutOfMemoryError if a micro-batch of one item does not fit.
     """
     members = max((len(item.members) for item in items), default=1)
-    task = _Task(cone, parameterization, members, trace_points, balance, log_odds, dtype, device)
+    climbing = cone.lowered() if lowered else cone
+    task = _Task(cone, climbing, parameterization, members, trace_points, balance, log_odds, dtype, device)
     result, halved = task.empty(items), 0
     waiting = sorted(range(len(items)), key=lambda at: (items[at].setting.iterations, repr(items[at].setting)))
     for attempt in range(fresh_starts + 1 if parameterization.several_starts else 1):
-        done = 0
-        while done < len(waiting):
-            chosen = waiting[done : done + batch]
-            outcome = task.attempted([items[at] for at in chosen], attempt, batch)
-            if outcome is None:
-                torch.cuda.empty_cache()
-                batch, halved = batch // 2, halved + 1
-                continue
-            _keep(result, chosen, outcome, attempt)
-            done += len(chosen)
+        size, groups = (batch, [waiting]) if attempt == 0 else (min(batch, FRESH_BATCH), _by_gradient(waiting, result))
+        for group in groups:
+            done = 0
+            while done < len(group):
+                chosen = group[done : done + size]
+                outcome = task.attempted([items[at] for at in chosen], attempt, size)
+                if outcome is None:
+                    torch.cuda.empty_cache()
+                    size, halved = size // 2, halved + 1
+                    continue
+                _keep(result, chosen, outcome, attempt)
+                done += len(chosen)
+        batch = size if attempt == 0 else batch
         waiting = [at for at in waiting if result.status[at] != OK]
     return replace(result, halved=halved)
 
@@ -138,11 +151,18 @@ def channels_last(image: torch.Tensor) -> torch.Tensor:
     return image.contiguous(memory_format=torch.channels_last) if image.device.type == "cpu" else image
 
 
+def _by_gradient(waiting: Sequence[int], result: Climbed) -> list[list[int]]:
+    """The items that wait for a fresh start, those without a gradient apart."""
+    without = [at for at in waiting if result.status[at] == ZERO_GRADIENT]
+    return [without, [at for at in waiting if result.status[at] != ZERO_GRADIENT]]
+
+
 @dataclass(frozen=True)
 class _Task:
-    """What all micro-batches share."""
+    """What all micro-batches share. cone : on which is measured; climbing : the same cone, on which is climbed."""
 
     cone: Cone
+    climbing: Cone
     parameterization: Parameterization
     members: int
     trace_points: int
@@ -191,28 +211,39 @@ class _Task:
         starts = [described.start(self._key(item, attempt), item.setting) for item in items]
         start = np.stack([*starts, *[starts[-1]] * (batch - len(items))])
         settings = [item.setting for item in repeats]
-        objective = Objective(
-            self.cone,
-            [(*item.members, *[(NO_UNIT, 0.0)] * (self.members - len(item.members))) for item in repeats],
-            [one.sign for one in settings],
-            balance=self.balance,
-            log_odds=self.log_odds,
-            device=self.device,
-        )
-
-        def evaluated(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return objective(channels_last(image.to(self.dtype)))
-
+        exact = self._evaluation(self.cone, repeats)
+        lowered = self.climbing is not self.cone
         climbed = climb(
             torch.from_numpy(start).to(self.device, described.dtype),
-            described.image,
-            evaluated,
+            described.drawn if lowered else described.image,
+            self._evaluation(self.climbing, repeats) if lowered else exact,
             described.steps(settings, self.device),
             settings,
             seed=described.seed,
             bound=described.bound,
         )
-        return self._result(items, climbed, evaluated)
+        if lowered and bool((climbed.ended == OK).any()):
+            last, best = (self._measured(iterate, exact) for iterate in (climbed.last, climbed.best))
+            climbed = replace(climbed, last=last, best=best)
+        return self._result(items, climbed, exact)
+
+    def _evaluation(self, cone: Cone, items: Sequence[Item]) -> Evaluation:
+        """Activations and objectives of images of the items, on a cone."""
+        objective = Objective(
+            cone,
+            [(*item.members, *[(NO_UNIT, 0.0)] * (self.members - len(item.members))) for item in items],
+            [item.setting.sign for item in items],
+            balance=self.balance,
+            log_odds=self.log_odds,
+            device=self.device,
+        )
+        return lambda image: objective(channels_last(image.to(self.dtype)))
+
+    @torch.no_grad()
+    def _measured(self, iterate: Iterate, evaluated: Evaluation) -> Iterate:
+        """An iterate of a lowered climb, with its image and activation in full precision."""
+        image = self.parameterization.image(iterate.parameters)
+        return replace(iterate, image=image, activation=evaluated(image)[0])
 
     def _key(self, item: Item, attempt: int) -> StartKey:
         described, ((unit, weight), *others) = self.parameterization, item.members
@@ -225,6 +256,8 @@ class _Task:
         count, result = len(items), self.empty(items)
         result.status[:] = climbed.ended[:count].cpu().numpy()
         good = result.status == OK
+        if not good.any():
+            return result
         preprocessing, mean = self.cone.network.preprocessing, self.cone.mean
         for into, iterate in ((result.last, climbed.last), (result.best, climbed.best)):
             image = iterate.image.nan_to_num()  # failed items may hold NaN

@@ -66,6 +66,10 @@ class Parameterization(ABC):
     def image(self, parameters: Tensor) -> Tensor:
         """The centred images (item, channel, row, column) under the cone's window; differentiable."""
 
+    def drawn(self, parameters: Tensor) -> Tensor:
+        """The images during a climb in bfloat16, float32; they may be less precise than `image`."""
+        return self.image(parameters)
+
     @abstractmethod
     def steps(self, settings: Sequence[Any], device: torch.device) -> Step:
         """The update of a micro-batch.

@@ -7,6 +7,7 @@ runs without padding. The value therefore equals that of the full image, also at
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from pipeline.nets.interval import Interval, Part
 from pipeline.nets.network import Layer, Network, is_gated, is_rectified
 from pipeline.nets.operators import InnerProduct, Softmax
-from pipeline.nets.portion import Step, part_bytes, part_macs, part_steps
+from pipeline.nets.portion import MULTIPLYING, Step, part_bytes, part_macs, part_steps
 from pipeline.nets.sliding import Convolution, padded
 from pipeline.nets.window import Intervals, Window, extent, needed_intervals, read_interval
 
@@ -65,13 +66,37 @@ class Cone:
         """Whether the layer is a softmax, so that its values are probabilities."""
         return isinstance(self.network.operator(self.layer.node), Softmax)
 
+    def lowered(self) -> Cone:
+        """The same cone with its products and sums in bfloat16, except for the last ones below the layer.
+
+        The last convolution or inner product on each way down from the layer, and what is above it, compute in float32,
+        so that activations and probabilities have all their digits. So do the scaling of the image, normalizations and
+        functions other than ReLUs. Images, gradients and activations are float32.
+        """
+        steps = {step.node: step for step in self.steps}
+        last, waiting = set(), [self.layer.node]
+        while waiting:
+            node = waiting.pop()
+            if node in steps and node not in last:
+                last.add(node)
+                if not isinstance(steps[node].operator, MULTIPLYING):
+                    waiting.extend(steps[node].parents)
+        lowered, after = [], set()  # after : nodes that depend on a product
+        for step in self.steps:
+            if isinstance(step.operator, MULTIPLYING) or not after.isdisjoint(step.parents):
+                after.add(step.node)
+            lowered.append(step.lowered() if step.node in after - last else step.raised())
+        other = copy.copy(self)
+        other.__dict__["steps"] = tuple(lowered)  # in place of the cached ones
+        return other
+
     def activations(self, image: Tensor, units: Tensor) -> Tensor:
         """The activation of each item's unit at the position, (batch,).
 
         image : centred, (batch, channel, row, column), the pixels of the window.
         units : (batch,), channel numbers.
         """
-        top, inputs = self.steps[-1], self._below(image)
+        top, inputs = self.steps[-1], self.steps[-1].converted(self._below(image))
         operator = top.operator
         if isinstance(operator, Convolution):
             return self._filters_times_patch(operator, inputs[0], units)
@@ -87,7 +112,7 @@ class Cone:
 
     def log_values(self, image: Tensor) -> Tensor:
         """The log-probabilities of all units of a softmax layer, (batch, unit), accurate also near probability 0."""
-        (below,) = self._below(image)
+        (below,) = self.steps[-1].converted(self._below(image))
         return torch.log_softmax(below, dim=1).flatten(1)
 
     def macs(self) -> int:
@@ -134,7 +159,7 @@ class FullPass(Cone):
         return self.values(image).gather(1, units[:, None])[:, 0]
 
     def values(self, image: Tensor) -> Tensor:
-        value = self.network.run(image, [self.layer.name])[self.layer.name]
+        value = self.steps[-1].run(self._below(image))
         return value if value.dim() == 2 else value[:, :, self.position[0], self.position[1]]
 
     def macs(self) -> int:

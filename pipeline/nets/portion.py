@@ -6,15 +6,32 @@ padding. The values therefore equal those of the whole map, also at borders and 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from pipeline.nets.graph import Graph
 from pipeline.nets.interval import Interval, Part
-from pipeline.nets.operators import Operator
+from pipeline.nets.operators import (
+    Affine,
+    Concat,
+    Identity,
+    InnerProduct,
+    OpenRelu,
+    Operator,
+    Relu,
+    Reshape,
+    Sum,
+)
+from pipeline.nets.sliding import Convolution, MaxPool
 from pipeline.nets.window import Intervals, extent, intervals_below, read_interval
+
+MULTIPLYING = (Convolution, InnerProduct)  # operators that lower precision makes faster
+_LOWERED = (*MULTIPLYING, Affine, Sum)  # operators that compute in bfloat16 in a lowered step
+_EITHER = (Relu, OpenRelu, MaxPool, Concat, Identity, Reshape)  # operators that only choose among their values
 
 Needs = tuple[Intervals, Intervals]  # node → its rows, node → its columns
 
@@ -27,6 +44,7 @@ class Step:
     rows, columns : what to compute, in terms of the first parent; only sliding operators use them, and these have one
         parent.
     channels : of the value.
+    dtype : type to which what it reads is converted; None for as it is.
     """
 
     node: str
@@ -36,6 +54,7 @@ class Step:
     rows: Part
     columns: Part
     channels: int
+    dtype: torch.dtype | None = None
 
     def inputs(self, values: dict[str, Tensor]) -> list[Tensor]:
         """What the node reads: cuts out of the parts that were computed for all readers of its parents."""
@@ -46,10 +65,24 @@ class Step:
         return read
 
     def run(self, inputs: list[Tensor]) -> Tensor:
+        inputs = self.converted(inputs)
         shape = len(self.rows.wanted), len(self.columns.wanted)
         if 0 in shape:  # the readers of this node read only padding
             return inputs[0].new_zeros(len(inputs[0]), self.channels, *shape)
         return self.operator.on_part(inputs, self.rows, self.columns)
+
+    def converted(self, inputs: list[Tensor]) -> list[Tensor]:
+        return inputs if self.dtype is None else [x.to(self.dtype) for x in inputs]
+
+    def lowered(self) -> Step:
+        """The step in bfloat16 if it gains by it; one that only passes values on takes them as they come."""
+        if isinstance(self.operator, _LOWERED):
+            return replace(self, operator=copy.deepcopy(self.operator).bfloat16(), dtype=torch.bfloat16)
+        return self if isinstance(self.operator, _EITHER) else self.raised()
+
+    def raised(self) -> Step:
+        """The step in float32, whatever the steps below it compute in."""
+        return replace(self, dtype=torch.float32)
 
 
 def part_steps(graph: Graph, nodes: Sequence[str], needs: Needs) -> tuple[Step, ...]:

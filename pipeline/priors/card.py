@@ -15,7 +15,7 @@ from pipeline.priors.prior import Prior
 
 def prior_card(prior: Prior) -> PriorCard:
     """Return the card that a plan stores of a prior."""
-    macs, kept = _costs(prior)
+    macs, kept = generator_costs(prior.generator, prior.code_shape)
     return PriorCard(
         name=prior.name,
         digest=prior.digest,
@@ -32,19 +32,19 @@ def prior_card(prior: Prior) -> PriorCard:
     )
 
 
-def _costs(prior: Prior) -> tuple[int, int]:
-    """Multiply-accumulates of the generator's forward pass with one code, and bytes of its modules' outputs."""
+def generator_costs(generator: nn.Module, code_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-accumulates of a generator's forward pass with one code, and bytes of its modules' outputs."""
     sizes: list[int] = []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor):
             sizes.append(4 * output.numel())
 
-    parts = [part for part in prior.generator.modules() if not any(True for _ in part.children())]
+    parts = [part for part in generator.modules() if not any(True for _ in part.children())]
     hooks = [part.register_forward_hook(note) for part in parts]
     try:
         with torch.no_grad(), _Operations() as counter:
-            prior.generator(torch.zeros(1, *prior.code_shape))
+            generator(torch.zeros(1, *code_shape))
     finally:
         for hook in hooks:
             hook.remove()

@@ -208,3 +208,14 @@ class Generator(nn.Module):
                 module.initialise(self.shape.slope)
         with torch.no_grad():
             self.last.weight *= 0.3  # otherwise the tanh is saturated at the start
+
+
+class Lowered(nn.Module):
+    """A generator that computes in bfloat16; codes and images are float32."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator.bfloat16()
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.generator(code.bfloat16()).float()

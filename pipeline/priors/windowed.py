@@ -19,7 +19,7 @@ from pipeline.nets.operators import InnerProduct, Operator, Pointwise, Power, Re
 from pipeline.nets.portion import Portion
 from pipeline.nets.rearranging import Resize
 from pipeline.nets.sliding import Convolution
-from pipeline.priors.generator import Generator
+from pipeline.priors.generator import Generator, Lowered
 from pipeline.priors.operators import NeighbourMean, Notch, SubPixels
 
 
@@ -33,6 +33,9 @@ def windowed(
     rows, columns : inside the images.
     The values are those of the generator itself but for rounding; for whole images it is the generator itself.
     """
+    if isinstance(generator, Lowered):
+        draw = windowed(generator.generator, code_shape, rows, columns)
+        return lambda code: draw(code.bfloat16()).float()
     graph = generator_graph(generator, code_shape)
     whole = None if graph is None else tuple(Interval(0, size) for size in graph.shape(graph.output)[1:])
     if graph is None or whole == (rows, columns):

@@ -220,6 +220,11 @@ def cut_sides(layer: LayerCard) -> list[int]:
     return [top - opened[0], left - opened[1], opened[2] - bottom, opened[3] - right]
 
 
+def stated_precision(precision: str) -> dict[str, object]:
+    """The attribute of pictures that did not climb in float32."""
+    return {} if precision == "float32" else {"precision": precision}
+
+
 def sweep_attributes(plan: Plan, method: str, name: str) -> dict[str, object]:
     """The position of a setting in a sweep, as attributes; empty if it belongs to none."""
     place = plan.sweep.get(method, {}).get(name)

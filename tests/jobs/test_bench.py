@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from pkgutil import iter_modules
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 from PIL import Image
 
 import jobs.bench
-from jobs.bench import memory
+from jobs.bench import ascent_on_cones, memory
 from jobs.bench.__main__ import NO_QUESTIONS, main
+from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
 
 
@@ -59,6 +61,25 @@ def test_curves_are_drawn_where_they_lie(tmp_path):
 
 def test_the_picture_of_the_docs_is_small():
     assert (Path(__file__).parents[2] / "docs" / "mining-memory.png").stat().st_size < 60_000
+
+
+def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_at_a_time():
+    figures, asked = Figures(), []
+
+    def climbed(precision: str, iterations: int) -> SimpleNamespace:
+        asked.append((precision, iterations))
+        reached = np.full((8, 1), 3.0 if precision == "bf16" else 4.0)
+        return SimpleNamespace(best=SimpleNamespace(activation_float=reached), spent=sum(range(20_000 * iterations)))
+
+    chosen, peaks = ("float32", "bf16"), {"float32": 1e9, "bf16": 8e9}
+    ascent_on_cones.compare(figures, "fc", 8, chosen, climbed, lambda: sum(range(200_000)), 10, peaks, short=True)
+    rows = {name: value for name, value, _ in figures.rows}
+    assert rows["fc, activation reached in bf16"] == 0.75
+    for one in chosen:
+        rate = rows[f"fc, micro-batch of 8, {one}"]
+        assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
+        assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
+    assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from cards import asking_styles, network_card, small_plan, style_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.console import compose_config
+from jobs.request import read_device
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.settings import StyleRecord
 from pipeline.methods.ascent.task import ascent_tasks
@@ -16,6 +18,7 @@ from pipeline.methods.memorisation.task import settings_of
 from pipeline.methods.registry import read_plan, together
 from pipeline.plan import Plan
 from pipeline.records import of_record, to_record
+from pipeline.task import Sizes
 
 UNITS = st.sets(st.integers(0, 19), min_size=1).map(lambda units: tuple(sorted(units)))
 
@@ -85,6 +88,36 @@ def test_micro_batches_of_a_task_have_equal_rounds():
     for task in ascent_tasks(small_plan(1)):
         assert task.batch <= task.style.device.max_batch
         assert -(-len(task.units) // task.batch) * task.batch - len(task.units) < task.batch
+
+
+CAFFENET = {"conv3": (33_494_528, 740_000), "conv5": (150_220_000, 2_430_000), "fc8": (720_310_000, 6_860_000)}
+
+
+@pytest.mark.parametrize(("layer", "least"), [("conv3", 32), ("conv5", 32), ("fc8", 16)])
+def test_micro_batches_share_the_reads_of_the_weights(layer, least):
+    """The costs are those of CaffeNet's layers; the generator's are those of the published one for fc6."""
+    device = read_device(compose_config("atlas", []), "cpu")
+    macs, maps = CAFFENET[layer]
+    assert Sizes.of(device, 3 * 1000 * macs, maps).batch >= least
+    through_generator = Sizes.of(device, 3 * 200 * (macs + 1_006_632_960), maps + 10_731_520)
+    assert through_generator.batch >= 8
+    assert through_generator.block == through_generator.batch  # a killed task loses one micro-batch
+
+
+@pytest.mark.parametrize(("layer", "precision"), [("conv1", "float32"), ("fc8", "bf16")])
+def test_layers_with_large_cones_climb_in_bf16_and_their_tasks_say_so(layer, precision):
+    device = replace(style_record().device, bf16_macs=2000)
+    card = network_card()
+    layers = tuple(replace(one, macs={"window": 2000}) if one.name == "fc8" else one for one in card.layers)
+    style = replace(style_record(), device=device, precision="bf16")
+    (task,) = ascent_tasks(asking_styles({layer: (0,)}, [style], 1, replace(card, layers=layers)))
+    assert task.precision == precision
+    assert task.record().get("precision", "float32") == precision
+
+
+def test_float32_leaves_no_trace_in_records():
+    assert "precision" not in style_record().record() and "bf16_macs" not in style_record().record()["device"]
+    assert replace(style_record(), precision="bf16").record()["precision"] == "bf16"
 
 
 def test_the_same_name_with_other_numbers_is_refused_and_the_difference_named():

@@ -18,7 +18,7 @@ SMALL = ("status", "attempt", "stopped", "trace")
 def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
     """The shard of a task of gradient ascent."""
     record = task.style
-    device = prepare(record.device)
+    device = prepare(record.device, task.precision)
     network = placed(resources.network, device, record.device.channels_last)
     cone = layer_cone(network, task.layer, record.ascent.canvas)
     climbed = climb_items(
@@ -29,6 +29,7 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
         trace_points=record.ascent.trace_points,
         batch=task.batch,
         device=device,
+        lowered=task.precision == "bf16",
     )
     return encode_shard(task.record(), _arrays(climbed), {"halved": climbed.halved, "packages": package_versions()})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.card import LayerCard
 from pipeline.errors import SettingsError
 from pipeline.plan import NamedSettings
 from pipeline.records import number, transforms
@@ -214,16 +215,24 @@ class AscentSettings:
 
 @dataclass(frozen=True)
 class StyleRecord(NamedSettings):
-    """Everything that decides a style's pictures: its numbers, the shared settings, the seed and the device's sizes."""
+    """Everything that decides a style's pictures: its numbers, the shared settings, the seed and the device's sizes.
+
+    precision : "float32", or "bf16" for bfloat16 in layers whose cones are large enough.
+    """
 
     style: StyleSettings
     ascent: AscentSettings
     seed: int
     device: DeviceSettings
+    precision: str = number(absent="float32")
 
     @property
     def name(self) -> str:
         return self.style.name
+
+    def climbs(self, layer: LayerCard) -> str:
+        """The precision in which units of a layer climb."""
+        return self.device.precision(self.precision, layer.macs[self.ascent.canvas])
 
     def clash(self, changes: list[str], swept: bool) -> str:
         rename = "" if swept else f"give this variant a name of its own by style.{self.name}.name=…, or "

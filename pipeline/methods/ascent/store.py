@@ -18,6 +18,7 @@ from pipeline.store.merging import Merge, Writer
 from pipeline.store.pictures import (
     cut_sides,
     held_parts,
+    stated_precision,
     sweep_attributes,
     write_setting,
 )
@@ -91,6 +92,7 @@ def _attributes(plan: Plan, layer: LayerCard, record: StyleRecord) -> dict[str, 
         "cut": cut_sides(layer) if ascent.canvas == "window" else [0, 0, 0, 0],
         "seed": record.seed,
         "device": record.device.kind,
+        **stated_precision(record.climbs(layer)),
         **numbers,
         **shared,
         **sweep_attributes(plan, "ascent", style.name),

@@ -12,10 +12,10 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, PER_STEP, PER_VALUE, SPEED, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, PER_VALUE, SPEED, Sizes, Task, blocks
 from pipeline.work import Work
 
-ASCENT_REVISION = 2  # raise it when the numbers that gradient ascent computes change
+ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class AscentTask(Task):
 
     model : digest of the network.
     batch : items of a micro-batch.
+    precision : of the climbs, "float32" or "bf16".
     macs : multiply-accumulates of the whole task.
     """
 
@@ -34,6 +35,7 @@ class AscentTask(Task):
     style: StyleRecord
     batch: int
     macs: int
+    precision: str = "float32"
 
     method = "ascent"
     given_back = True
@@ -45,7 +47,7 @@ class AscentTask(Task):
     @property
     def seconds(self) -> float:
         kind, steps = self.style.device.kind, self.count * self.style.style.max_iter
-        return self.macs / SPEED[kind] + steps * PER_STEP[kind]
+        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -61,6 +63,7 @@ class AscentTask(Task):
             "sample": self.sample,
             "style": self.style.record(),
             "batch": self.batch,
+            **({} if self.precision == "float32" else {"precision": self.precision}),
         }
 
 
@@ -75,7 +78,7 @@ class Ascent(Method):
         for name in some_names(config.values, "styles", "low_frequency"):
             check_choice("styles", name, tuple(config.values["style"]))
             style = config.read(StyleSettings, f"style.{name}")
-            styles.append(StyleRecord(style, shared, config.seed, config.device))
+            styles.append(StyleRecord(style, shared, config.seed, config.device, precision=config.precision))
         check_distinct(tuple(styles))
         return tuple(styles)
 
@@ -88,7 +91,13 @@ class Ascent(Method):
         shared = config.read(AscentSettings, "ascent")
         style = replace(config.read(StyleSettings, f"style.{base}"), max_iter=iterations)
         return tuple(
-            StyleRecord(replace(style, name=one.name, **one.changes), shared, config.seed, config.device)
+            StyleRecord(
+                replace(style, name=one.name, **one.changes),
+                shared,
+                config.seed,
+                config.device,
+                precision=config.precision,
+            )
             for one in settings
         )
 
@@ -132,7 +141,8 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
         sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
         for units in blocks(asked, min(layer.channels, sizes.block)):
             batch = sizes.batch_of(layer.channels)
-            tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, macs * len(units)))
+            total = macs * len(units)
+            tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, total, record.climbs(layer)))
     return tuple(tasks)
 
 

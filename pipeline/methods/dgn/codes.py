@@ -61,13 +61,15 @@ class Codes(Parameterization):
         real_codes: CodeRange,
         image_code: np.ndarray | None,
         dtype: torch.dtype = torch.float32,
+        lowered: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """
         adapter : codes → centred images.
         layer : name of the units' layer; it is part of the key of a start.
         image_code : (entry,), code of the start image, or None.
+        lowered : the adapter with its generator in bfloat16, for a climb in bfloat16; None for the same adapter.
         """
-        self._adapter = adapter
+        self._adapter, self._lowered = adapter, adapter if lowered is None else lowered
         self.dtype, self.seed, self.layer = dtype, record.seed, layer
         self.several_starts = record.settings.drawn
         self.kept_shape = (real_codes.mean.size,)
@@ -75,6 +77,9 @@ class Codes(Parameterization):
 
     def image(self, parameters: Tensor) -> Tensor:
         return self._adapter(parameters)
+
+    def drawn(self, parameters: Tensor) -> Tensor:
+        return self._lowered(parameters)
 
     def start(self, key: StartKey, setting: RunRecord) -> np.ndarray:
         return start_code(key, setting.settings, self._codes, self._image_code)

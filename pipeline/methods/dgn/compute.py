@@ -19,18 +19,23 @@ from pipeline.store.shard import Pieces, encode_shard
 def compute_dgn(task: DgnTask, resources: Resources) -> bytes:
     """The shard of a task of DGN-AM."""
     run = task.run
-    device = prepare(run.device)
-    network = placed(resources.network, device, run.device.channels_last)
-    prior = placed_prior(resources.prior(run.prior), device, run.device.channels_last)
+    layout, device = run.device.channels_last, prepare(run.device, task.precision)
+    network, prior = placed(resources.network, device, layout), resources.prior(run.prior)
     cone = layer_cone(network, task.layer, "window")
+
+    def adapter(precision: str) -> Adapter:
+        generating = placed_prior(prior, device, layout, precision)
+        return Adapter(generating, network.preprocessing, cone.window, device, torch.float32)
+
     climbed = climb_items(
         cone,
         Codes(
-            Adapter(prior, network.preprocessing, cone.window, device, torch.float32),
+            adapter("float32"),
             task.layer,
             run,
             CodeRange(prior.code_mean, prior.code_deviation, prior.rectified),
             None if run.start_code is None else resources.start_codes[run.start_code],
+            lowered=None if task.precision == "float32" else adapter(task.precision),
         ),
         [Item(members, task.sample, run) for members in task.items],
         fresh_starts=run.settings.fresh_starts,
@@ -39,6 +44,7 @@ def compute_dgn(task: DgnTask, resources: Resources) -> bytes:
         device=device,
         balance=task.balance,
         log_odds=True,
+        lowered=task.precision == "bf16",
     )
     return encode_shard(task.record(), _arrays(climbed), {"halved": climbed.halved, "packages": package_versions()})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.card import PriorCard
+from pipeline.card import LayerCard, PriorCard
 from pipeline.errors import SettingsError
 from pipeline.plan import NamedSettings
 from pipeline.records import number, transforms
@@ -146,7 +146,11 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunRecord(NamedSettings):
-    """Everything that decides a run's pictures. start_code : SHA-256 of the code of the start image, or None."""
+    """Everything that decides a run's pictures.
+
+    start_code : SHA-256 of the code of the start image, or None.
+    precision : "float32", or "bf16" for bfloat16 in layers whose cones, with the generator, are large enough.
+    """
 
     name: str
     prior: PriorCard
@@ -154,6 +158,11 @@ class RunRecord(NamedSettings):
     start_code: str | None
     seed: int
     device: DeviceSettings
+    precision: str = number(absent="float32")
+
+    def climbs(self, layer: LayerCard) -> str:
+        """The precision in which units of a layer climb."""
+        return self.device.precision(self.precision, layer.macs["window"] + self.prior.macs)
 
     # `pipeline.climb.parameterization.Setting`
     @property

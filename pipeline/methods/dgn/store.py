@@ -26,6 +26,7 @@ from pipeline.store.pictures import (
     counted,
     cut_sides,
     held_parts,
+    stated_precision,
     sweep_attributes,
     unchanged,
     write_setting,
@@ -245,6 +246,7 @@ def _attributes(layer: LayerCard, run: RunRecord) -> dict[str, object]:
         "measure": layer.measure,
         "seed": run.seed,
         "device": run.device.kind,
+        **stated_precision(run.climbs(layer)),
         **({} if run.start_code is None else {"start_code": run.start_code}),
         **settings,
     }

@@ -16,7 +16,7 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, PASSES_PER_STEP, PER_STEP, SPEED, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, SPEED, Sizes, Task, blocks
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
@@ -32,6 +32,7 @@ class DgnTask(Task):
     items : of each, its units with weights; several units are excited together.
     balance : γ of the penalty on the difference of their activations.
     batch : items of a micro-batch.
+    precision : of the climbs, "float32" or "bf16".
     macs : multiply-accumulates of the whole task.
     """
 
@@ -43,6 +44,7 @@ class DgnTask(Task):
     balance: float
     batch: int
     macs: int
+    precision: str = "float32"
 
     method = "dgn"
     given_back = True
@@ -54,7 +56,7 @@ class DgnTask(Task):
     @property
     def seconds(self) -> float:
         kind, steps = self.run.device.kind, self.count * self.run.settings.iterations
-        return self.macs / SPEED[kind] + steps * PER_STEP[kind]
+        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -71,6 +73,7 @@ class DgnTask(Task):
             "search": self.run.record(),
             "balance": self.balance,
             "batch": self.batch,
+            **({} if self.precision == "float32" else {"precision": self.precision}),
         }
 
 
@@ -261,7 +264,7 @@ def _task(
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
     batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items)
-    return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs)
+    return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs, run.climbs(layer))
 
 
 def _estimate(

@@ -221,7 +221,22 @@ def test_pairs_stop_where_their_sum_has_no_gradient(cone, style, settings):
 def test_fresh_starts_are_for_the_failed_items_alone(cone, style, settings):
     cone.weight[2] = 0
     run(cone, items_of(style()), settings, batch=7)
-    assert len(cone.calls) == (8 + 2) + 2 * (1 + 2)  # a failed micro-batch stops at once and is measured
+    assert cone.calls == [7] * (8 + 2) + [4] * 2  # a fresh start without a gradient stops at once; nothing is measured
+
+
+def test_fresh_starts_run_in_small_micro_batches_and_those_without_a_gradient_end_by_themselves(cone, style, settings):
+    cone.gates = True
+    cone.bias[1], cone.weight[2] = -1e6, 0
+    run(cone, items_of(style()), settings, batch=7)
+    assert cone.calls == [7] * (8 + 2) + ([4] + [4] * (8 + 2)) * 2
+
+
+def test_an_item_that_starts_afresh_does_not_depend_on_the_others(cone, style, settings):
+    cone.gates = True
+    cone.bias[:5] = -1e6
+    every, alone = run(cone, items_of(style()), settings), run(cone, items_of(style(), [3]), settings)
+    assert alone.status.tolist() == [NEVER_ACTIVE]
+    assert_same(alone, every, order=[3])
 
 
 def test_what_is_not_a_number_ends_as_nan(cone, style, settings):
@@ -305,6 +320,21 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(cone, style, settings):
     cone.activations = broken
     with pytest.raises(RuntimeError, match="shapes"):
         run(cone, items_of(style()), settings)
+
+
+def test_a_lowered_climb_is_measured_again_in_full_precision(cone, style, settings):
+    half = replace(cone, calls=[])
+    half.lowered = lambda: replace(cone, weight=cone.weight.bfloat16().float(), calls=[])
+    result = climb_items(
+        half, Pixels(half, "conv1", 0, settings), items_of(style()), fresh_starts=0, trace_points=4, batch=4,
+        device=torch.device("cpu"), lowered=True,
+    )  # fmt: skip
+    exact = climb_pixels(cone, items_of(style()), settings)
+    assert half.calls == [4] * 8  # two micro-batches, whose two iterates are measured before and after rounding
+    np.testing.assert_allclose(result.best.activation_float, exact.best.activation_float, rtol=0.02)
+    centred = torch.from_numpy(cone.network.preprocessing.centred(result.best.pixels, cone.mean))
+    np.testing.assert_array_equal(result.best.activation[:, 0], cone.activations(centred, torch.arange(7)).numpy())
+    assert (result.best.activation_float[:, 0] != result.trace[:, -1]).any()  # the trace is that of the climb
 
 
 def test_trace_keeps_first_and_last_iteration():

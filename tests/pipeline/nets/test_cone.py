@@ -41,6 +41,43 @@ def test_cone_gives_the_full_images_activation_and_gradient(name):
             assert relative(cone.values(part)[torch.arange(3), units], expected) < 1e-10
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("kind", [Cone, FullPass])
+def test_a_lowered_cone_is_the_same_function_to_the_digits_of_bfloat16(name, kind):
+    network = NETWORKS[name]()
+    size = network.preprocessing
+    torch.manual_seed(1)
+    images = torch.randn(3, size.channels, size.height, size.width) * 30
+    for layer in network.layers.values():
+        cone, units = kind(network, layer.name), torch.tensor([0, layer.channels - 1, layer.channels // 2])
+        at, results = cone.window, []
+        for one in (cone, cone.lowered()):
+            part = images[:, :, at.top : at.bottom, at.left : at.right].clone().requires_grad_()
+            value = one.activations(part, units)
+            results += [value, *torch.autograd.grad(value.sum(), part), one.values(part)]
+        assert {result.dtype for result in results} == {torch.float32}
+        value, slope, values, lowered, lowered_slope, lowered_values = results
+        assert relative(lowered, value) < 0.05 and relative(lowered_values, values) < 0.05, layer.name
+        likeness = torch.nn.functional.cosine_similarity(lowered_slope.flatten(), slope.flatten(), dim=0)
+        assert likeness > 0.97 or slope.abs().max() < 1e-12, (layer.name, likeness)
+
+
+def test_a_lowered_cone_keeps_what_is_last_below_its_layer_in_float32_and_the_cone_as_it_is():
+    network = NETWORKS["caffenet_like"]()
+    cone = Cone(network, "prob")
+    lowered = cone.lowered()
+    types = {step.node: step.dtype for step in lowered.steps}
+    assert types["fc6"] == types["prob"] == torch.float32  # logits and probabilities
+    assert types["conv1"] == types["conv2"] == types["conv3"] == torch.bfloat16
+    assert types["norm1"] == torch.float32  # its squares need the digits
+    assert types["relu1"] is types["pool1"] is None
+    assert all(step.dtype is None for step in cone.steps)
+    assert all(parameter.dtype == torch.float32 for parameter in network.graph.parameters())
+    first = Cone(network, "conv1").lowered()
+    image = torch.randn(2, 3, first.window.height, first.window.width)
+    assert torch.equal(first.values(image), Cone(network, "conv1").values(image))  # nothing is left to lower
+
+
 def test_cone_needs_less_than_the_full_pass_and_says_so():
     network = NETWORKS["caffenet_like"]()
     cone, full = Cone(network, "conv2"), FullPass(network, "conv2")
