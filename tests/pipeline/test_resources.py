@@ -74,8 +74,8 @@ def test_a_generator_is_placed_once_in_each_precision():
 
     torch.manual_seed(0)
     prior, device = Prior(torch.nn.Linear(6, 5)), torch.device("cpu")
-    full, lowered = (placed_prior(prior, device, precision) for precision in ("float32", "bf16"))
-    assert placed_prior(prior, device, "bf16") is lowered and placed_prior(prior, device) is full
+    full, lowered = (placed_prior(prior, device, precision=precision) for precision in ("float32", "bf16"))
+    assert placed_prior(prior, device, precision="bf16") is lowered and placed_prior(prior, device) is full
     assert isinstance(lowered.generator, Lowered)
     code = torch.rand(3, 6)
     images = full.generator(code), lowered.generator(code)
