@@ -61,7 +61,7 @@ def computing(place: Place) -> Iterator[None]:
     """Let tasks compute on the device."""
     kept = [module.prepare for module in COMPUTING]
     for module in COMPUTING:
-        module.prepare = lambda settings, prepare=module.prepare: (prepare(settings), place.device)[1]
+        module.prepare = lambda *given, prepare=module.prepare: (prepare(*given), place.device)[1]
     try:
         with place.entered():
             yield
