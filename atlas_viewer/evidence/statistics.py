@@ -42,22 +42,25 @@ def _spread(what: str, over: str, required: bool) -> tuple[Field, ...]:
 STATISTICS = Group(
     "/layers/<layer>/statistics",
     "the activations of each unit over the whole dataset; arrays called image_ count an image's largest activation, "
-    "those called position_ every position",
+    "those called position_ every position of the images of a sample",
     (
         MEASURE,
         Attribute("redundancy_threshold", "float", "correlation (magnitude) above which two units count as redundant"),
         Attribute("sample", "int", "images that correlations are taken over, chosen by hash", required=False),
+        Attribute("position_sample", "int",
+                  "images whose positions are counted, chosen by hash; all images where a layer has one position",
+                  required=False),
         Attribute("revision", "int", "revision of the program that mined the images", required=False),
     ),
     (
         *_spread("image", "of the per-image maxima", True),
-        *_spread("position", "of the values at all positions of all images", False),
+        *_spread("position", "of the values at all positions of the images whose positions are counted", False),
         Field("edge", "f4", ("edge",),
               "edges of the histograms' bins, rising, one more than bins: a fixed signed logarithmic grid; the "
               "outermost may be infinite", "activation"),
         Field("quantile", "f4", ("quantile",), "which quantiles are stored, rising", "share"),
         Field("active_images", "f8", ("unit",), "share of the images whose maximum is above zero", "share"),
-        Field("active_positions", "f8", ("unit",), "share of the positions whose value is above zero", "share",
+        Field("active_positions", "f8", ("unit",), "share of these positions whose value is above zero", "share",
               required=False),
         Field("not_a_number", "i8", ("unit",), "images left out because a value was NaN", "images",
               required=False),
@@ -85,7 +88,8 @@ GROUPS = (STATISTICS,)
 class Statistics:
     """The statistics of one layer. Arrays begin with (unit,); row i belongs to unit units[i].
 
-    Arrays called image_ count the per-image maxima, those called position_ the values at all positions.
+    Arrays called image_ count the per-image maxima, those called position_ the values at all positions of the images of
+    a sample.
 
     layer : the group of the layer; in an atlas of parts, `group` is in another file.
     """
@@ -172,6 +176,12 @@ class Statistics:
         """Share of the positions that the unit is active at; NaN where it was not computed."""
         share = self.get("active_positions")
         return np.full(len(self.units), np.nan) if share is None else share
+
+    @property
+    def position_sample(self) -> int | None:
+        """How many images have their positions counted; None for all."""
+        sample = self.group.attrs.get("position_sample")
+        return None if sample is None or sample >= self.count.max(initial=0) else int(sample)
 
     @cached_property
     def dead(self) -> np.ndarray:

@@ -6,6 +6,7 @@ import colorsys
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -53,6 +54,7 @@ _SHAPES: dict[str, tuple[Callable[[Pen, np.random.Generator], None], str]] = {
     "umbrella": (shapes.umbrella, "red"),
 }
 CLASSES: tuple[str, ...] = tuple(_SHAPES)
+_HSV = {name: colorsys.rgb_to_hsv(*(level / 255 for level in colour)) for name, colour in COLOURS.items()}
 
 
 def draw(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, int]:
@@ -112,20 +114,24 @@ def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
     shape, main = _SHAPES[CLASSES[label]]
     ink = _ink(rng)
     background_colour = _background_colour(rng, away_from=ink.colours[main])
-    background = _background(rng, background_colour, size)
     large = size * _OVERSAMPLING
-    canvas = Image.fromarray(background).resize((large, large), Image.Resampling.BILINEAR)
+    canvas = _canvas(rng, background_colour, size, large)
     _clutter(canvas, rng, pieces=int(rng.integers(0, 7)), reach=0.13, anywhere=True)
-    before = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
+    before = canvas.reduce(_OVERSAMPLING)
     shape(Pen(canvas, pose=_pose(rng, large), ink=ink), rng)
-    drawn = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
-    textured = drawn + _texture(rng, size) * (np.abs(drawn - before).max(axis=2, keepdims=True) > 12)
+    small = canvas.reduce(_OVERSAMPLING)
+    texture = _texture(rng, size)
+    kind = np.float64 if texture is None else np.float32  # so that the drawings of before keep their last bits
+    if texture is not None:
+        texture *= _differ(np.asarray(before), np.asarray(small))
     if rng.random() < 0.35:  # occlude a part of the thing
-        canvas = Image.fromarray(_to_bytes(textured)).resize((large, large), Image.Resampling.NEAREST)
+        if texture is not None:
+            small, texture = Image.fromarray(_added(small, kind, texture)), None
+        canvas = small.resize((large, large), Image.Resampling.NEAREST)
         _clutter(canvas, rng, pieces=int(rng.integers(1, 3)), reach=0.1, anywhere=False)
-        textured = np.asarray(canvas.reduce(_OVERSAMPLING), dtype=np.float32)
-    grain = rng.standard_normal((size, size, 1), dtype=np.float32) * np.float32(rng.uniform(0, 7))
-    return _to_bytes(textured + grain)
+        small, kind = canvas.reduce(_OVERSAMPLING), np.float32
+    grain = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(0, 7))
+    return _added(small, kind, *(level for level in (texture, grain) if level is not None))
 
 
 def _ink(rng: np.random.Generator) -> Ink:
@@ -134,9 +140,8 @@ def _ink(rng: np.random.Generator) -> Ink:
     shift = rng.uniform(-0.035, 0.035)
     names = list(COLOURS)
     colours: dict[str, Colour] = {}
-    for name in names:
-        hue, saturation, value = colorsys.rgb_to_hsv(*(level / 255 for level in COLOURS[name]))
-        jitter = rng.uniform(-1, 1, 3)
+    for name, jitter in zip(names, rng.uniform(-1, 1, (len(names), 3)).tolist(), strict=True):
+        hue, saturation, value = _HSV[name]
         colours[name] = _rgb(
             hue + shift + 0.015 * jitter[0],
             saturation * (0.9 + 0.15 * jitter[1]),
@@ -164,14 +169,14 @@ def _background_colour(rng: np.random.Generator, *, away_from: Colour) -> Colour
     return (70, 80, 110) if light else (235, 240, 240)
 
 
-def _background(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarray:
-    """A plain, shaded, striped or blotched background, (row, column, RGB) uint8."""
+def _canvas(rng: np.random.Generator, colour: Colour, size: int, large: int) -> Image.Image:
+    """A plain, shaded, striped or blotched background of `large` rows and columns, enlarged from `size`."""
     base = np.array(colour, dtype=np.float32)
     kind = int(rng.integers(5))
     if kind == 0:
-        return np.broadcast_to(base.astype(np.uint8), (size, size, 3)).copy()
+        return Image.new("RGB", (large, large), colour)
     other = base + rng.uniform(-1, 1, 3).astype(np.float32) * np.float32(rng.uniform(25, 60))
-    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+    rows, columns = (grid / size - 0.5 for grid in _grid(size))
     angle = rng.uniform(0, 2 * math.pi)
     along = math.cos(angle) * columns + math.sin(angle) * rows
     if kind in (1, 2):
@@ -182,7 +187,16 @@ def _background(rng: np.random.Generator, colour: Colour, size: int) -> np.ndarr
         coarse = int(rng.integers(4, 16))
         blotches = Image.fromarray(rng.integers(0, 256, (coarse, coarse), dtype=np.uint8))
         share = np.asarray(blotches.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
-    return _to_bytes(base + (other - base) * share[:, :, None])
+    levels = np.empty((size, size, 3), np.uint8)
+    for channel, (first, step) in enumerate(zip(base, other - base, strict=True)):
+        levels[:, :, channel] = _to_bytes(first + step * share)
+    return Image.fromarray(levels).resize((large, large), Image.Resampling.BILINEAR)
+
+
+@lru_cache(maxsize=8)
+def _grid(size: int) -> np.ndarray:
+    """Numbers of row and of column, float32 (2, row, column)."""
+    return np.mgrid[0:size, 0:size].astype(np.float32)
 
 
 def _pose(rng: np.random.Generator, large: int) -> Pose:
@@ -232,21 +246,42 @@ def _clutter(canvas: Image.Image, rng: np.random.Generator, *, pieces: int, reac
             pen.rectangle((x - half, y - flat, x + half, y + flat), fill=colour)
 
 
-def _texture(rng: np.random.Generator, size: int) -> np.ndarray | float:
-    """The texture to add to the thing, (row, column, 1): hatching or blotches; 0.0 for none."""
+def _texture(rng: np.random.Generator, size: int) -> np.ndarray | None:
+    """The texture to add to the thing, float32 (row, column): hatching or blotches; None for none."""
     kind = rng.random()
     strength = rng.uniform(6, 20)
     if kind < 0.5:
-        return 0.0
+        return None
     if kind < 0.75:
-        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+        rows, columns = _grid(size)
         angle = rng.uniform(0, math.pi)
         wave = np.sin((math.cos(angle) * columns + math.sin(angle) * rows) * rng.uniform(0.5, 1.8))
-        return (strength * wave)[:, :, None].astype(np.float32)
+        return (strength * wave).astype(np.float32)
     coarse = int(rng.integers(6, 24))
     blotches = Image.fromarray(rng.integers(0, 256, (coarse, coarse), dtype=np.uint8))
     smooth = np.asarray(blotches.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
-    return ((smooth - 127.5) * np.float32(strength / 64))[:, :, None]
+    return (smooth - 127.5) * np.float32(strength / 64)
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two images (row, column, RGB) uint8 differ by more than 12 levels in a channel, bool (row, column)."""
+    apart = np.maximum(a, b) - np.minimum(a, b) > 12
+    return apart[:, :, 0] | apart[:, :, 1] | apart[:, :, 2]
+
+
+def _added(image: Image.Image, kind: type, *levels: np.ndarray) -> np.ndarray:
+    """An image with levels (row, column) added to each channel, one after the other, (row, column, RGB) uint8.
+
+    kind : type of the sums.
+    """
+    pixels = np.asarray(image)
+    total = np.empty_like(pixels)
+    for channel in range(3):  # a channel at a time: long vectors in place of threes
+        sums = pixels[:, :, channel].astype(kind)
+        for one in levels:
+            sums += one
+        total[:, :, channel] = _to_bytes(sums)
+    return total
 
 
 def _to_bytes(levels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.nets.preprocessing import Preprocessing
+from pipeline.nets.preprocessing import ORDERS, Preprocessing
 
 Batch = tuple[np.ndarray, np.ndarray, int]  # numbers (n,), RGB uint8 pixels (batch, row, column, rgb), n
 
@@ -21,14 +21,27 @@ def centred(
     """
     if preprocessing.order == "L":
         return torch.from_numpy(preprocessing.centred(pixels)).to(device)
-    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-    if preprocessing.order == "BGR":
-        levels = levels.flip(1)
-    mean = torch.from_numpy(preprocessing.full_mean.copy()).to(device)
-    images = torch.empty(levels.shape, device=device, memory_format=torch.channels_last) if into is None else into
-    if (preprocessing.mean.astype(np.float32) == preprocessing.mean).all():  # then single precision is as exact
-        mean = mean.float()[None].contiguous(memory_format=torch.channels_last)  # side by side, as the images are
-        for image, level in zip(images, levels, strict=True):  # one at a time stays in the caches
-            image.copy_(level).sub_(mean[0])
+    order, mean = ORDERS[preprocessing.order], preprocessing.full_mean
+    single = mean.astype(np.float32)
+    narrow = bool((single == mean).all())  # then single precision is as exact
+    count, height, width, channels = pixels.shape
+    shape = (count, channels, height, width)
+    images = torch.empty(shape, device=device, memory_format=torch.channels_last) if into is None else into
+    if device.type == "cpu" and narrow:
+        beside = np.ascontiguousarray(np.moveaxis(single, 0, -1))
+        np.subtract(_ordered(pixels, order), beside, out=images.permute(0, 2, 3, 1).numpy())
         return images
-    return images.copy_(levels.double().sub_(mean))
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)[:, list(order)]
+    if narrow:
+        return images.copy_(levels).sub_(torch.from_numpy(single).to(device))
+    return images.copy_(levels.double().sub_(torch.from_numpy(mean.copy()).to(device)))
+
+
+def _ordered(pixels: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """Pixels (…, rgb) with their channels in another order. A pass a channel is faster than indexing three bytes."""
+    if order == (0, 1, 2):
+        return pixels
+    turned = np.empty_like(pixels)
+    for channel, place in enumerate(order):
+        turned[..., channel] = pixels[..., place]
+    return turned

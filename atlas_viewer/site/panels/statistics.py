@@ -107,7 +107,11 @@ def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str]
     facts.append(("Range", " to ".join(ends)))
     facts.append((f"Active {noun}s", captions.percent(float(statistics.active_images[row]))))
     if np.isfinite(statistics.active_positions[row]):
-        facts.append(("Active positions", captions.percent(float(statistics.active_positions[row]))))
+        sample = statistics.position_sample
+        where = (
+            "Active positions" if sample is None else f"Active positions in a sample of {captions.count(sample, noun)}"
+        )
+        facts.append((where, captions.percent(float(statistics.active_positions[row]))))
     return tuple(facts)
 
 

@@ -18,7 +18,8 @@ from pipeline.planned_images import read_batches, read_images
 from pipeline.resources import Resources, package_versions, placed, prepare
 from pipeline.store.shard import Pieces, encode_shard
 
-MINE_AHEAD = 1  # threads that decode while the network runs on the previous batch
+# Threads that decode while the network runs on the previous batch: a GPU outruns one of them many times.
+MINE_AHEAD = {"cpu": 1, "cuda": 8}
 TOLERANCE = 1e-3  # of the task's largest activation: in float32 a cone is not bit-identical to the whole pass
 
 
@@ -38,6 +39,7 @@ def compute_mining(task: MineTask, resources: Resources) -> bytes:
             tops.k, tops.smallest, tops.own_class and dataset.ordered, tops.quantiles, tops.positions
         ),
         sample=_sample(resources, tops.sample, images),
+        position_sample=_sample(resources, tops.position_images(dataset.images), images),
         labels={image: int(index.labels[image]) for image in images if index.labels[image] >= 0},
         classes=len(dataset.classes),
         device=device,
@@ -50,7 +52,7 @@ def compute_mining(task: MineTask, resources: Resources) -> bytes:
 
 
 def _sample(resources: Resources, count: int, images: range) -> set[int]:
-    """The images that belong to the sample for quantiles and correlations."""
+    """The images of a block that belong to a sample of the whole dataset."""
     chosen = resources.source.index.sample(count)
     low, high = np.searchsorted(chosen, [images.start, images.stop])
     return set(chosen[low:high].tolist())
@@ -59,8 +61,8 @@ def _sample(resources: Resources, count: int, images: range) -> set[int]:
 def _batches(
     task: MineTask, resources: Resources, skipped: list[Skipped]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    dataset = task.mining.dataset
-    for batch in read_batches(dataset, resources, task.start, task.stop, task.batch, MINE_AHEAD, skipped):
+    dataset, ahead = task.mining.dataset, MINE_AHEAD[task.mining.device.kind]
+    for batch in read_batches(dataset, resources, task.start, task.stop, task.batch, ahead, skipped):
         yield np.array(batch.images, np.int64), batch.pixels, batch.count
 
 

@@ -37,11 +37,12 @@ class Counter:
         self._raw = torch.zeros(RAW, channels, dtype=torch.int64, device=device)
         self._places: dict[tuple[int, int], Tensor] = {}
 
-    def add(self, values: Tensor, scratch: Tensor) -> None:
+    def add(self, values: Tensor, scratch: Tensor, first: int = 0) -> None:
         """Count values; NaN is not counted.
 
         values : float32 (row, column, channel), channels adjacent in memory.
         scratch : float16 of one dimension, at least as large as the values of 128 channels; overwritten.
+        first : number of the first of these channels.
         """
         rows, columns, channels = values.shape
         for start in range(0, channels, _GROUP):
@@ -54,8 +55,7 @@ class Counter:
             key >>= 8
             key *= wide  # the counters of a bin are adjacent over the channels, so consecutive values count in
             key += self._first(columns, wide)  # different counters near in memory; writes to the same one would wait
-            counts = torch.bincount(key.view(-1), minlength=wide * RAW)
-            self._raw[:, start : start + wide] += counts.view(RAW, wide)
+            self._raw[:, first + start : first + start + wide] += self._counted(key.view(-1), wide).view(RAW, wide)
 
     def counts(self) -> np.ndarray:
         """The counts, int64 (channel, bin)."""
@@ -63,6 +63,13 @@ class Counter:
         negative, positive = raw[:, :_SIDE], raw[:, RAW // 2 : RAW // 2 + _SIDE]
         zero = raw[:, RAW // 2 - 1 : RAW // 2] + raw[:, RAW - 1 :]  # of +0 and of −0
         return np.concatenate([negative[:, ::-1], zero, positive], axis=1)
+
+    def _counted(self, key: Tensor, wide: int) -> Tensor:
+        """How often each counter is hit. Off the CPU, bincount would wait for the device to learn the largest key."""
+        if key.device.type == "cpu":
+            return torch.bincount(key, minlength=wide * RAW)
+        counts = torch.zeros(wide * RAW, dtype=torch.int64, device=key.device)
+        return counts.scatter_add_(0, key.long(), torch.ones((), dtype=torch.int64, device=key.device).expand(len(key)))
 
     def _first(self, columns: int, wide: int) -> Tensor:
         """The counter of bin 0 for each value of a row, int16 (column · channel,)."""

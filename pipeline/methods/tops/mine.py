@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from pipeline.methods.tops import moments, topk
 from pipeline.methods.tops.blocks import RELU, BlockResult, LayerBlock, joined, rectified_parts
 from pipeline.methods.tops.derivation import Derivation, derive
-from pipeline.methods.tops.histogram import Counter
-from pipeline.methods.tops.moments import Moments
-from pipeline.methods.tops.reading import MapReader, Reading
-from pipeline.methods.tops.topk import Hits
+from pipeline.methods.tops.positions import Memory, Positions
+from pipeline.methods.tops.reading import Readings
+from pipeline.methods.tops.tally import Images, Tally
 from pipeline.nets.device_images import Batch, centred
-from pipeline.nets.network import Network, is_gated, is_rectified, stream
+from pipeline.nets.network import Layer, Network, is_gated, is_rectified, stream
 
-_HELD = 1 << 22  # maximum number of readings held before they are merged: 84 MB
+_HELD = 1 << 22  # maximum number of readings held before they are merged: 34 MB
 _FEWEST, _MOST = 256, 2048  # minimum and maximum number of images held
+_TILE = 1 << 19  # readings merged at a time: 2 MB, about a core's cache
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ def mine_block(
     *,
     settings: MineSettings,
     sample: Collection[int],
+    position_sample: Collection[int],
     labels: Mapping[int, int],
     classes: int,
     device: torch.device,
@@ -56,6 +56,7 @@ def mine_block(
     network : on the device.
     batches : (numbers, pixels, count) of one shape; images beyond `count` are padding. No image comes twice.
     sample : numbers of the images whose maxima are kept for quantiles and correlations.
+    position_sample : numbers of the images whose positions are counted; all images are, in layers of one position.
     labels : image number → class; an image may have none.
     classes : number of classes.
 
@@ -64,199 +65,136 @@ def mine_block(
     Source: Yosinski et al. 2015, section 2, and their program: one candidate per image, the maximum's first position.
     Departure: ties are ordered by image and position, and small values are kept too.
     """
-    plan = derive(network, layers)
-    mined = [name for name in layers if not plan.joins(name)]
-    chunk = _Chunk(sample, labels, sum(network.layer(name).channels for name in mined))
-    miners = {name: _LayerMiner(network, name, settings, classes, chunk.size) for name in mined}
-    reader, images = MapReader(device), None
+    plan, images = derive(network, layers), None
     with torch.inference_mode():
+        mined = _Mined(network, plan, settings, classes, device, (sample, position_sample, labels))
         for numbers, pixels, count in batches:
-            if len(chunk) + count > chunk.size:
-                _flush(miners, plan, chunk)
+            start, chosen = mined.take(numbers[:count])
             images = centred(network.preprocessing, pixels, device, into=images)
-            start = chunk.take(numbers[:count])
             for name, maps in stream(network, images, plan.measured):
-                miner, relu = miners[name], miners.get(plan.relu_of.get(name, ""))
-                over = None if relu is None else relu.next_rows(start, count)
-                reader.read(maps[:count], miner.next_rows(start, count), over, miner.counter(device))
-        _flush(miners, plan, chunk)
-    return _finish(network, layers, miners, plan)
+                value = mined.readings.read(name, maps[:count], start)
+                if chosen is not None and name in mined.positions:
+                    mined.positions[name].add(maps, value, chosen)
+        mined.merge()
+        return _finish(network, layers, mined, plan)
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Numbers of images, their classes (−1 for none) and whether they are in the sample; all (image,)."""
+class _Mined:
+    """What was mined so far, and the readings of the images that wait to be merged.
 
-    numbers: np.ndarray
-    labels: np.ndarray
-    sampled: np.ndarray
+    Their number depends on the units only: it decides the last bits.
 
+    readings : of the measured layers.
+    positions : measured layer → the values at its positions, unless they are the maxima or not requested.
+    """
 
-class _Chunk:
-    """The images whose readings wait to be merged. Their number depends on the units only: it decides the last bits."""
+    def __init__(
+        self,
+        network: Network,
+        plan: Derivation,
+        settings: MineSettings,
+        classes: int,
+        device: torch.device,
+        about: tuple[Collection[int], Collection[int], Mapping[int, int]],
+    ) -> None:
+        """about : sample, position_sample and labels, as for `mine_block`."""
+        self._sample, self._position_sample, self._labels = about
+        self._numbers: list[int] = []
+        self._settings, self._relu_of = settings, plan.relu_of
+        measured = {name: network.layer(name) for name in plan.measured}
+        rectified = {relu: network.layer(relu) for relu in plan.relu_of.values()}
+        units = sum(layer.channels for layer in (*measured.values(), *rectified.values()))
+        self._size = min(max(_HELD // units, _FEWEST), _MOST)
+        self.readings = Readings({name: layer.channels for name, layer in measured.items()}, self._size, device)
+        memory, maps = Memory(device), {name: layer for name, layer in measured.items() if layer.spatial}
+        self.positions = {
+            name: Positions(layer.channels, layer.width, memory, rectified=name in plan.relu_of)
+            for name, layer in (maps.items() if settings.positions else ())
+        }
+        self.tallies = {
+            name: _tally(layer, name not in rectified, network, settings, classes)
+            for name, layer in {**measured, **rectified}.items()
+        }
 
-    def __init__(self, sample: Collection[int], labels: Mapping[int, int], units: int) -> None:
-        self._sample, self._labels, self._numbers = sample, labels, []
-        self.size = min(max(_HELD // units, _FEWEST), _MOST)
+    def take(self, numbers: np.ndarray) -> tuple[int, torch.Tensor | None]:
+        """Add the images of a batch, after merging those that wait if there is no room.
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+        Returns the row of the first one's readings, and the places in the batch of those whose positions are counted;
+        None for none.
+        """
+        if len(self._numbers) + len(numbers) > self._size:
+            self.merge()
+        if len(numbers) > self._size:
+            raise ValueError(f"mining: batch of {len(numbers)} images, expected at most {self._size}")
+        start, images = len(self._numbers), [int(number) for number in numbers]
+        self._numbers += images
+        chosen = [place for place, image in enumerate(images) if image in self._position_sample]
+        return start, torch.tensor(chosen) if chosen and self.positions else None
 
-    def take(self, numbers: np.ndarray) -> int:
-        """Add images; return the row of the first."""
-        if len(numbers) > self.size:
-            raise ValueError(f"mining: batch of {len(numbers)} images, expected at most {self.size}")
-        start = len(self._numbers)
-        self._numbers += [int(number) for number in numbers]
-        return start
-
-    def empty(self) -> _Images:
-        """Return the waiting images, and remove them."""
+    def merge(self) -> None:
+        """Merge the waiting readings, and remove them."""
         numbers, self._numbers = self._numbers, []
-        return _Images(
+        images = Images.of(
             np.array(numbers, np.int64),
             np.array([self._labels.get(number, -1) for number in numbers], np.int64),
             np.array([number in self._sample for number in numbers], bool),
         )
+        value, place = self.readings.taken(len(numbers))
+        for name, at in self.readings.columns.items():
+            relu = self._relu_of.get(name)
+            for tile in _tiles(at, max(len(numbers), 1)):
+                units, read = slice(tile.start - at.start, tile.stop - at.start), (value[:, tile], place[:, tile])
+                self.tallies[name].add(images, *read, units)
+                if relu is not None:
+                    over = np.maximum(read[0], 0), np.where(read[0] > 0, read[1], 0)  # passes NaN on
+                    self.tallies[relu].add(images, *over, units)
 
-
-class _LayerMiner:
-    """The hits and statistics of one layer so far, and working memory for one chunk of images."""
-
-    def __init__(self, network: Network, name: str, settings: MineSettings, classes: int, images: int) -> None:
-        layer = network.layer(name)
-        self._settings, self._width, self._area = settings, layer.width, layer.height * layer.width
-        self._gated = _has_off(network, name)
-        units = layer.channels
-        self._reading = Reading.blank(images, units)
-        self._counter: Counter | None = None
-        self._maxima_counter = Counter(units, torch.device("cpu"))
-        self._largest = Hits.empty(units, settings.k)
-        self._smallest = Hits.empty(units, settings.k) if settings.smallest else None
-        best_of_own = settings.own_class and name == network.class_layer and units == classes
-        self._own_class = Hits.empty(units, settings.k) if best_of_own else None
-        self._not_a_number, self._active = np.zeros(units, np.int64), np.zeros(units, np.int64)
-        self._maxima = Moments.empty(units)
-        self._positions = Moments.empty(units) if settings.positions else None
-        self._class_counts, self._class_sums = np.zeros((classes, units), np.int64), np.zeros((classes, units))
-        self._sample: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def next_rows(self, start: int, count: int) -> Reading:
-        """The memory for the readings of the chunk's next images."""
-        return self._reading.rows(start, start + count)
-
-    def counter(self, device: torch.device) -> Counter | None:
-        """The counter of the values at all positions; None if they are not requested, or are the maxima."""
-        if self._counter is None and self._settings.positions and self._area > 1:
-            self._counter = Counter(len(self._active), device)
-        return self._counter
-
-    def merge(self, images: _Images, *, derived: bool) -> None:
-        """Add the readings of the images. derived : whether histogram and sample follow from another layer."""
-        reading, k = self._reading.rows(0, len(images.numbers)), self._settings.k
-        value, place = reading.value, reading.place
-        common = (images.numbers, place, self._width, k)
-        self._largest = topk.merge(self._largest, topk.best_images(value, *common), k)
-        if self._smallest is not None:
-            few = topk.best_images(value, *common, smallest=True)
-            self._smallest = topk.merge(self._smallest, few, k, smallest=True)
-        if self._own_class is not None:
-            self._own_class = topk.merge(self._own_class, topk.best_of_own_class(value, *common, images.labels), k)
-        self._add_moments(reading)
-        self._add_classes(value, images.labels)
-        if not derived:
-            maxima = torch.from_numpy(value)[None]
-            self._maxima_counter.add(maxima, torch.empty(maxima.numel(), dtype=torch.float16))
-            self._keep_sample(images, reading)
-
-    def block(self, derived: Mapping[str, np.ndarray | None] | None) -> LayerBlock:
-        """The layer's block. derived : the fields that follow from another layer."""
-        present = np.flatnonzero(self._class_counts.any(axis=1))
-        counts = self._class_counts[present]
-        if not self._not_a_number.any():
-            counts = counts[:, :1]
-        fields: dict[str, np.ndarray | None]
-        if derived is not None:
-            fields = dict(derived)
+    def block(self, network: Network, name: str, below: LayerBlock | None = None) -> LayerBlock:
+        """The block of a layer. below : of a ReLU's layer, the block of the layer below it."""
+        tally, source = self.tallies[name], name
+        if below is None:
+            derived = tally.distribution()
         else:
-            images, values, places = (np.concatenate(parts) for parts in zip(*self._sample, strict=True))
-            fields = {
-                "maxima_counts": self._maxima_counter.counts(),
-                "position_counts": self._position_counts(),
-                "sample_images": images,
-                "sample_values": values,
-                "sample_places": places,
-            }
+            derived = rectified_parts(below)
+            (source,) = (measured for measured, relu in self._relu_of.items() if relu == name)
+        positions, everywhere = None, self.positions.get(source)
+        if self._settings.positions:
+            positions = tally.maxima if everywhere is None else everywhere.moments(rectified=below is not None)
+        if below is None:
+            counts = derived["maxima_counts"] if everywhere is None else everywhere.counts()
+            derived["position_counts"] = counts if self._settings.positions else None
         return LayerBlock(
-            width=self._width,
-            gated=self._gated,
-            largest=self._largest,
-            smallest=self._smallest,
-            own_class=self._own_class,
-            not_a_number=self._not_a_number,
-            active=self._active,
-            maxima=self._maxima,
-            positions=self._positions if self._area > 1 or self._positions is None else self._maxima,
-            classes=present,
-            class_counts=counts,
-            class_sums=self._class_sums[present],
-            **fields,
+            width=network.layer(name).width,
+            gated=_has_off(network, name),
+            positions=positions,
+            **tally.fields(),
+            **derived,
         )
 
-    def _position_counts(self) -> np.ndarray | None:
-        if not self._settings.positions:
-            return None
-        return self._maxima_counter.counts() if self._counter is None else self._counter.counts()
 
-    def _add_moments(self, reading: Reading) -> None:
-        value = reading.value
-        good = ~np.isnan(value)
-        self._not_a_number += len(value) - good.sum(axis=0)
-        self._active += (value > 0).sum(axis=0)
-        with np.errstate(invalid="ignore"):  # the spread of infinities is NaN
-            single = moments.of_groups(value, np.zeros_like(value), value, value, good=good, size=1)
-            self._maxima = moments.merge(self._maxima, single)
-            if self._positions is not None and self._area > 1:
-                parts = (reading.mean, reading.squares, reading.least, value)
-                self._positions = moments.merge(self._positions, moments.of_groups(*parts, good=good, size=self._area))
-
-    def _add_classes(self, value: np.ndarray, labels: np.ndarray) -> None:
-        order = np.argsort(labels, kind="stable")
-        order = order[np.searchsorted(labels[order], 0) :]
-        if not len(order):
-            return
-        present, starts = np.unique(labels[order], return_index=True)
-        ours = value[order].astype(np.float64)
-        good = ~np.isnan(ours)
-        if good.all():
-            self._class_sums[present] += np.add.reduceat(ours, starts, axis=0)
-            self._class_counts[present] += np.diff(starts, append=len(order))[:, None]
-            return
-        self._class_sums[present] += np.add.reduceat(np.where(good, ours, 0.0), starts, axis=0)
-        self._class_counts[present] += np.add.reduceat(good.astype(np.int64), starts, axis=0)
-
-    def _keep_sample(self, images: _Images, reading: Reading) -> None:
-        chosen = images.sampled
-        narrow = np.uint16 if self._area <= 1 << 16 else np.int32
-        self._sample.append((images.numbers[chosen], reading.value[chosen], reading.place[chosen].astype(narrow)))
+def _tiles(columns: slice, images: int) -> Iterator[slice]:
+    """Cut columns, so that the readings of a part fit the cache."""
+    step = max(64, _TILE // images)
+    for start in range(columns.start, columns.stop, step):
+        yield slice(start, min(start + step, columns.stop))
 
 
-def _flush(miners: Mapping[str, _LayerMiner], plan: Derivation, chunk: _Chunk) -> None:
-    images = chunk.empty()
-    for name, miner in miners.items():
-        miner.merge(images, derived=name in plan.sources)
+def _tally(layer: Layer, measured: bool, network: Network, settings: MineSettings, classes: int) -> Tally:
+    own = settings.own_class and layer.name == network.class_layer and layer.channels == classes
+    return Tally(
+        layer.channels, layer.height, layer.width, settings.k, classes,
+        smallest=settings.smallest, own_class=own, distribution=measured,
+    )  # fmt: skip
 
 
-def _finish(
-    network: Network, layers: Sequence[str], miners: Mapping[str, _LayerMiner], plan: Derivation
-) -> BlockResult:
+def _finish(network: Network, layers: Sequence[str], mined: _Mined, plan: Derivation) -> BlockResult:
     """The blocks of all layers, in the requested order; derived layers are computed from the measured ones."""
     done: dict[str, LayerBlock] = {}
     for name in plan.measured:
-        done[name] = miners[name].block(None)
+        done[name] = mined.block(network, name)
     for name, source in plan.sources.items():  # in the order of the graph
         if source.rule == RELU:
-            done[name] = miners[name].block(rectified_parts(done[source.layers[0]]))
+            done[name] = mined.block(network, name, done[source.layers[0]])
         else:
             done[name] = joined([done[part] for part in source.layers], gated=_has_off(network, name))
     return BlockResult({name: done[name] for name in layers}, dict(plan.sources))

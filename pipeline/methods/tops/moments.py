@@ -27,8 +27,13 @@ class Moments:
 
     @classmethod
     def empty(cls, units: int) -> Moments:
-        zero = np.zeros(units)
-        return cls(np.zeros(units, np.int64), zero, zero, np.full(units, np.inf), np.full(units, -np.inf))
+        return cls(
+            np.zeros(units, np.int64),
+            np.zeros(units),
+            np.zeros(units),
+            np.full(units, np.inf),
+            np.full(units, -np.inf),
+        )
 
     @classmethod
     def join(cls, parts: list[Moments]) -> Moments:
@@ -41,29 +46,28 @@ class Moments:
         return np.divide(self.squares, self.count, out=np.full(len(self.count), np.nan), where=self.count > 0)
 
 
-def of_groups(
-    mean: np.ndarray, squares: np.ndarray, least: np.ndarray, most: np.ndarray, *, good: np.ndarray, size: int
-) -> Moments:
-    """The moments of groups of `size` values each (the positions of an image), given those of every group.
+def of_values(values: np.ndarray, good: np.ndarray | None) -> Moments:
+    """The moments of values, float32 or float64 (image, unit).
 
-    mean, squares, least, most : (group, unit).
-    good : bool (group, unit), the groups that count.
+    good : bool (image, unit), the values that count; None for all.
     """
-    count = good.sum(axis=0)
-    if not good.all():
-        mean, squares = np.where(good, mean, 0.0), np.where(good, squares, 0.0)
-        least, most = np.where(good, least, np.inf), np.where(good, most, -np.inf)
-    mean = mean.astype(np.float64)
-    middle = mean.sum(axis=0) / np.maximum(count, 1)
-    apart = np.subtract(mean, middle, out=mean)
-    if not good.all():
+    apart = values.astype(np.float64)
+    if good is None:
+        count = np.full(values.shape[1], len(values))
+    else:
+        count, apart[~good] = good.sum(axis=0), 0.0
+    mean = apart.sum(axis=0) / np.maximum(count, 1)
+    apart -= mean
+    low = high = values
+    if good is not None:
         apart[~good] = 0.0
+        low, high = np.where(good, values, np.inf), np.where(good, values, -np.inf)
     return Moments(
-        count * size,
-        middle,
-        squares.sum(axis=0, dtype=np.float64) + size * np.einsum("gu,gu->u", apart, apart),
-        least.min(axis=0, initial=np.inf).astype(np.float64),
-        most.max(axis=0, initial=-np.inf).astype(np.float64),
+        count,
+        mean,
+        np.einsum("iu,iu->u", apart, apart),
+        low.min(axis=0, initial=np.inf).astype(np.float64),
+        high.max(axis=0, initial=-np.inf).astype(np.float64),
     )
 
 

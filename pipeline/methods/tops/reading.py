@@ -1,91 +1,86 @@
-"""Reduce a batch of a layer's maps: each map's largest value, its place, and the map's moments."""
+"""Readings of maps: each map's largest value and its first place, kept on the device until they are merged."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from pipeline.methods.tops.histogram import Counter
-from pipeline.methods.tops.positions import Memory, first_of, least_of, spread_of
-
-_SLICE = {"cpu": 3 << 17, "cuda": 1 << 27}  # values reduced at a time: 1.5 MB, about a core's cache; half a GB
+from torch.nn import functional
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Extremes, place and moments of every map, (image, unit), in memory that the caller provides.
+class Readings:
+    """The readings of the images that wait to be merged, (image, unit), the units of all layers side by side.
 
-    value : float32, the spatial maximum, NaN if any value is.
-    place : int32, row · width + column of the maximum's first position.
-    least, mean, squares : float32, minimum, mean and Σ (x − mean)²; only filled if statistics of positions are
-        requested.
+    They stay on the device of the maps, so that a GPU is waited for once for many batches.
     """
 
-    value: np.ndarray
-    place: np.ndarray
-    least: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def blank(cls, images: int, units: int) -> Reading:
-        arrays = [np.zeros((images, units), np.float32) for _ in range(5)]
-        arrays[1] = np.zeros((images, units), np.int32)
-        return cls(*arrays)
-
-    def rows(self, start: int, stop: int) -> Reading:
-        """A view of the images start … stop−1."""
-        arrays = (self.value, self.place, self.least, self.mean, self.squares)
-        return Reading(*(array[start:stop] for array in arrays))
-
-
-class MapReader:
-    """Reduces maps on their device. All layers share its working memory."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._slice = _SLICE["cpu" if device.type == "cpu" else "cuda"]
-        self._memory = Memory(device)
-
-    def read(self, maps: Tensor, into: Reading, rectified: Reading | None, counter: Counter | None) -> None:
-        """Reduce maps, which stay unchanged.
-
-        maps : (image, unit, row, column) or (image, unit), in any memory format.
-        into : receives the reading.
-        rectified : receives the reading of the same maps after a ReLU.
-        counter : counts all values; None if neither counts nor moments are requested.
+    def __init__(self, units: Mapping[str, int], images: int, device: torch.device) -> None:
         """
-        beside = maps.permute(0, 2, 3, 1) if maps.dim() == 4 else maps[:, None, None, :]
-        step = max(1, self._slice // maps[0].numel())
-        for start in range(0, len(maps), step):
-            part = beside[start : start + step]
-            part = part if part.is_contiguous() else self._like("turned", part).copy_(part)
-            over = None if rectified is None else rectified.rows(start, start + step)
-            self._read(part, into.rows(start, start + step), over, counter)
+        units : layer → number of its units, in the order of their columns.
+        images : maximum number of images.
+        """
+        self.columns: dict[str, slice] = {}
+        at = 0
+        for name, count in units.items():
+            self.columns[name] = slice(at, at + count)
+            at += count
+        self._value = torch.zeros(images, at, device=device)
+        self._place = torch.zeros(images, at, dtype=torch.int32, device=device)
 
-    def _read(self, part: Tensor, rows: Reading, over: Reading | None, counter: Counter | None) -> None:
-        """Reduce maps (image, row, column, unit), channels adjacent in memory."""
-        rows.value[:], rows.place[:] = first_of(part, self._memory)
-        np.add(rows.value, np.float32(0), out=rows.value)  # −0 becomes 0
-        if over is not None:
-            np.maximum(rows.value, 0, out=over.value)  # passes NaN on
-            over.place[:] = np.where(rows.value > 0, rows.place, 0)
-        if counter is None:
-            return
-        images, height, width, units = part.shape
-        bad = np.isnan(rows.value)
-        if bad.any():  # counts and moments leave such maps out
-            part = part.masked_fill(torch.from_numpy(bad).to(part.device)[:, None, None, :], float("nan"))
-        half = self._memory.of("half", images * height * width * min(units, 128), torch.float16)
-        counter.add(part.view(-1, width, units), half)
-        rows.least[:] = least_of(part)
-        other = self._like("apart", part)
-        rows.mean[:], rows.squares[:] = spread_of(part, other)
-        if over is not None:
-            np.maximum(rows.least, 0, out=over.least)
-            over.mean[:], over.squares[:] = spread_of(torch.clamp(part, min=0, out=other), other)
+    def read(self, name: str, maps: Tensor, start: int) -> Tensor:
+        """Read the maps of a layer, (image, unit, row, column) or (image, unit), into the rows from `start` on.
 
-    def _like(self, use: str, part: Tensor) -> Tensor:
-        return self._memory.of(use, part.numel(), torch.float32).view(part.shape)
+        Returns each map's largest value, (image, unit).
+        """
+        rows, at = slice(start, start + len(maps)), self.columns[name]
+        value, place = first_of(maps)
+        torch.add(value, 0, out=self._value[rows, at])  # −0 becomes 0
+        if place is not None:
+            self._place[rows, at] = place
+        return value
+
+    def taken(self, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """The readings of the first images: the largest value, float32, NaN if any value is; its place, int32.
+
+        The place is row · width + column of the first position; any position for NaN. On a CPU both are views.
+        """
+        return self._value[:images].cpu().numpy(), self._place[:images].cpu().numpy()
+
+
+def first_of(maps: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Each map's largest value, NaN if it contains any, and its first place, both (image, unit).
+
+    maps : (image, unit, row, column) or (image, unit), in any memory format.
+    The place is None for maps of one position.
+    """
+    if maps.dim() == 2 or maps.shape[2] * maps.shape[3] == 1:
+        return maps.flatten(1), None
+    beside = maps.contiguous(memory_format=torch.channels_last)
+    return (first_on_host if maps.device.type == "cpu" else first_on_device)(beside)
+
+
+def first_on_host(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """`first_of` on a CPU: pooling finds value and place in one pass, many channels at a time."""
+    value, place = functional.max_pool2d(maps, maps.shape[2:], return_indices=True)
+    return value.flatten(1), place.flatten(1)
+
+
+def first_on_device(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """`first_of` on other devices, where pooling gives one thread the whole map.
+
+    Positions are numbered in descending order, and the largest number at which the value is the maximum is the first
+    place.
+    """
+    height, width = maps.shape[2:]
+    value = maps.amax(dim=(2, 3))
+    left = ((maps == value[:, :, None, None]) * _falling(height, width, maps.device)).amax(dim=(2, 3))
+    return value, (height * width - left).clamp_(max=height * width - 1)  # NaN does not equal itself
+
+
+@lru_cache(maxsize=64)  # one entry for each size of map in a network
+def _falling(height: int, width: int, device: torch.device) -> Tensor:
+    """Positions of a map numbered from height · width down to 1, int32 (row, column)."""
+    return torch.arange(height * width, 0, -1, dtype=torch.int32, device=device).view(height, width)

@@ -145,13 +145,12 @@ def _statistics(statistics: LayerStatistics, labelled: bool) -> dict[str, np.nda
     arrays = _spread("image", statistics.maxima)
     if statistics.positions is not None:
         arrays |= _spread("position", statistics.positions)
-    whole = statistics.maxima if statistics.positions is None else statistics.positions
     arrays |= {
         "edge": EDGES.astype(np.float32),
         "quantile": np.array(LEVELS, np.float32),
         "not_a_number": statistics.not_a_number,
         "dead": statistics.dead,
-        "never_varies": whole.moments.least >= whole.moments.most,
+        "never_varies": statistics.never_varies,
         "redundant_unit": statistics.redundant_unit,
         "redundant_correlation": statistics.correlation.astype(np.float32),
         "nearest": statistics.nearest,

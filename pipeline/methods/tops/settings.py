@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline.dataset_settings import DatasetRecord
@@ -10,6 +11,7 @@ from pipeline.records import number
 from pipeline.settings import DeviceSettings, check, check_choice
 
 REDUNDANT = 0.98  # |correlation| above which two units count as redundant
+FEWEST_POSITIONS = 64  # images whose positions are counted at least
 RULES = ("deconvnet", "gradient", "guided")
 
 
@@ -19,6 +21,8 @@ class TopsSettings:
 
     k, smallest, own_class, quantiles, positions : see `pipeline.methods.tops.mine.MineSettings`.
     sample : maximum number of images from which quantiles and correlations are computed.
+    position_share : share of the images from whose maps the statistics of all positions are computed; see
+        `position_images`.
     rules : back-projections of the best images, some of "deconvnet", "gradient", "guided".
     whole_image_rules : the same for layers whose window is (nearly) the whole image.
     lrn : "derivative", or "ignore" to pass deconvnet's signal through normalization unchanged.
@@ -37,10 +41,12 @@ class TopsSettings:
     lrn: str
     pixels: str
     batch: int
+    position_share: float = number(absent=1.0)
 
     def __post_init__(self) -> None:
         check("tops.k", self.k, "1 or more", self.k >= 1)
         check("tops.sample", self.sample, "2 or more", self.sample >= 2)
+        check("tops.position_share", self.position_share, "(0, 1]", 0 < self.position_share <= 1)
         check("tops.batch", self.batch, "1 or more", self.batch >= 1)
         for rule in (*self.rules, *self.whole_image_rules):
             check_choice("tops.rules", rule, RULES)
@@ -50,7 +56,14 @@ class TopsSettings:
     def mined(self) -> dict[str, object]:
         """The fields that decide the pass over the dataset."""
         names = ("k", "smallest", "own_class", "quantiles", "positions", "sample")
-        return {name: getattr(self, name) for name in names}
+        share = {} if self.position_share == 1 else {"position_share": self.position_share}  # as in records of before
+        return {name: getattr(self, name) for name in names} | share
+
+    def position_images(self, images: int) -> int:
+        """How many of a dataset's images have their positions counted: their share, within limits unless it is 1."""
+        if self.position_share == 1:
+            return images
+        return min(images, max(FEWEST_POSITIONS, min(self.sample, math.ceil(self.position_share * images))))
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,12 @@ class LayerStatistics:
     """The statistics of a layer's units over a dataset.
 
     maxima : distribution of the per-image spatial maxima.
-    positions : distribution of the values at all positions, or None if not requested; its active share counts values up
-        to 2⁻²⁵ as zero.
+    positions : distribution of the values at all positions of the images whose positions were counted, or None if not
+        requested; its active share counts values up to 2⁻²⁵ as zero.
     not_a_number : int64 (unit,), number of images left out because of NaN.
     dead : bool (unit,), whether the unit is constant, or (if zero or less means off) off in every image.
+    never_varies : bool (unit,), whether it has one value at every position that was counted, and as the maximum of every
+        image.
     nearest : int32 (unit,), the unit with the largest |correlation|, −1 for none.
     correlation : float32 (unit,), correlation with that unit.
     redundant_unit : int32 (unit,), `nearest` where |correlation| ≥ REDUNDANT, else −1.
@@ -54,6 +56,7 @@ class LayerStatistics:
     positions: Distribution | None
     not_a_number: np.ndarray
     dead: np.ndarray
+    never_varies: np.ndarray
     nearest: np.ndarray
     correlation: np.ndarray
     redundant_unit: np.ndarray
@@ -179,7 +182,8 @@ class _Total:
         positions = None
         if "position_counts" in self._sums:
             positions = _spread(self._positions, self._sums["position_counts"])
-        everywhere = self._maxima if positions is None else self._positions
+        everywhere = self._maxima if positions is None else self._positions  # perhaps of a part of the images
+        never_varies = np.minimum(everywhere.least, self._maxima.least) >= self._maxima.most
         nearest, correlation = redundant_units(sample)
         counts = self._class_counts.T  # (unit or 1, class)
         mean = np.divide(self._class_sums.T, counts, out=np.full(self._class_sums.T.shape, np.nan), where=counts > 0)
@@ -187,7 +191,8 @@ class _Total:
             maxima=replace(maxima, active=share),
             positions=positions,
             not_a_number=self._sums["not_a_number"],
-            dead=(everywhere.least >= everywhere.most) | (self._gated & (self._maxima.most <= 0)),
+            dead=never_varies | (self._gated & (self._maxima.most <= 0)),
+            never_varies=never_varies,
             nearest=nearest,
             correlation=correlation,
             redundant_unit=np.where(np.abs(np.nan_to_num(correlation)) >= REDUNDANT, nearest, -1).astype(np.int32),

@@ -79,6 +79,10 @@ class HitsWriter(Writer):
     def _write_statistics(self, layer: LayerCard, group: str, arrays: LayerArrays, units: Sequence[int]) -> None:
         merge, tops = self.merge, mining_of(self.merge.plan).tops
         about = {"measure": layer.measure, "redundancy_threshold": REDUNDANT, "sample": tops.sample}
+        images = mining_of(merge.plan).dataset.images
+        if tops.positions:
+            one = layer.height * layer.width == 1
+            about["position_sample"] = images if one else tops.position_images(images)
         about["revision"] = MINE_REVISION
         root, path = STATISTICS.at(layer=group), merge.held.layer_groups.get(layer.name)
         held = None if path is None else merge.held.group(f"{path}/statistics")

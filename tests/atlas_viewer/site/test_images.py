@@ -102,6 +102,16 @@ def test_a_picture_is_compared_with_the_best_image(write_atlas, tmp_path):
     assert '<p class="ratio below">1.00 × the best image</p>' in page
 
 
+def test_the_page_says_that_positions_are_counted_in_a_sample(write_atlas, tmp_path):
+    write_atlas(tmp_path / "a.h5", mined=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["layers/conv1/statistics"].attrs["position_sample"] = 2
+        file["layers/fc8/statistics"].attrs["position_sample"] = 10**6  # of one position: all images
+    build(tmp_path / "a.h5", tmp_path / "site")
+    assert "Active positions in a sample of 2 images25.0" in text(tmp_path / "site" / "conv1" / "1.html")
+    assert "in a sample of" not in text(tmp_path / "site" / "fc8" / "1.html")
+
+
 def test_statistics_stand_on_the_page(site):
     said = text(site / "conv1" / "1.html")
     assert "best image 40.00" in said and "Most selective classes" in said

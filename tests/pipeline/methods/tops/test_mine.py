@@ -53,7 +53,7 @@ class Case:
 
     def mine(self, start: int, stop: int, settings: MineSettings = ALL, **changes) -> BlockResult:
         asked = {"layers": self.layers, "classes": 4, "labels": {n: n % 4 for n in range(len(self.pixels))}}
-        asked |= {"sample": range(len(self.pixels))} | changes
+        asked |= {"sample": range(len(self.pixels)), "position_sample": range(len(self.pixels))} | changes
         layers = asked.pop("layers")
         return mine_block(self.network, layers, self.batches(start, stop), settings=settings, device=CPU, **asked)
 

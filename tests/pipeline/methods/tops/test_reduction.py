@@ -65,10 +65,11 @@ def mined() -> list[BlockResult]:
     size, random = network.preprocessing, np.random.default_rng(1)
     pixels = random.integers(0, 256, (COUNT, 1, size.height, size.width, 3), np.uint8)
     settings = MineSettings(k=K, smallest=True, own_class=True, quantiles=True, positions=True)
+    asked = {"settings": settings, "sample": range(COUNT), "position_sample": range(COUNT), "classes": CLASSES}
     return [
         mine_block(
-            network, LAYERS, [(np.array([number]), pixels[number], 1)], settings=settings, sample=range(COUNT),
-            labels={number: number % CLASSES}, classes=CLASSES, device=torch.device("cpu"),
+            network, LAYERS, [(np.array([number]), pixels[number], 1)], labels={number: number % CLASSES},
+            device=torch.device("cpu"), **asked,
         )
         for number in range(COUNT)
     ]  # fmt: skip

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.methods.tops import histogram, statistics
 from pipeline.methods.tops.blocks import LayerBlock
 from pipeline.methods.tops.histogram import BINS, ZERO
-from pipeline.methods.tops.moments import of_groups
+from pipeline.methods.tops.moments import of_values
 from pipeline.methods.tops.statistics import LEVELS, LayerResult, quantile_images, reduce, selective_classes
 from pipeline.methods.tops.topk import best_images
 
@@ -19,7 +21,6 @@ def block(
     """The block of maps (image, unit, position), its fields by plain NumPy. Image n is of class n mod 4."""
     maxima, places = maps.max(axis=2), maps.argmax(axis=2).astype(np.int32)
     chosen = np.ones(len(images), bool) if sampled is None else np.isin(images, sampled)
-    good = np.ones(maxima.shape, bool)
     classes, row = np.unique(images % 4, return_inverse=True)
     sums = np.stack([maxima[row == at].sum(axis=0, dtype=np.float64) for at in range(len(classes))])
     return LayerBlock(
@@ -30,8 +31,8 @@ def block(
         own_class=None,
         not_a_number=np.zeros(maps.shape[1], np.int64),
         active=(maxima > 0).sum(axis=0),
-        maxima=of_groups(maxima, maxima * 0, maxima, maxima, good=good, size=1),
-        positions=of_groups(maps.mean(axis=2), maps.var(axis=2) * AREA, maps.min(axis=2), maxima, good=good, size=AREA),
+        maxima=of_values(maxima, None),
+        positions=of_values(maps.swapaxes(1, 2).reshape(-1, maps.shape[1]), None),
         maxima_counts=counted(maxima[:, :, None]),
         position_counts=counted(maps),
         classes=classes,
@@ -105,6 +106,18 @@ def test_redundant_units_are_named_and_constant_units_have_none(maps):
 def test_a_dead_unit_is_off_everywhere_or_never_varies(maps, gated, dead):
     maps[:, 1] += 100  # never off
     assert np.flatnonzero(whole(maps, gated=gated).statistics.dead).tolist() == dead
+
+
+def test_a_unit_that_varies_in_an_image_whose_positions_are_not_counted_varies(maps):
+    few = maps[:2].copy()
+    few[:, 0] = 7.0  # constant in the images that are counted
+    images = np.arange(len(maps))
+    parts = block(maps, images), block(few, images[:2])
+    found = reduce(
+        [replace(parts[0], positions=parts[1].positions)], k=K, classes=CLASSES, quantile_hits=False
+    ).statistics
+    assert found.never_varies.tolist() == [False, False, False, True, False]
+    assert not found.dead[0]
 
 
 def test_class_means_and_the_most_selective_classes(maps):
