@@ -75,7 +75,7 @@ def layout() -> None:
     with Watch():
         for wanted in (True, None):
             weight = placed(net, DEVICE, wanted).operator("conv1").weight
-            drawing = placed_prior(prior, DEVICE, wanted).generator.last.weight
+            drawing = placed_prior(prior, DEVICE, channels_last=wanted).generator.last.weight
             for filters in (weight, drawing):
                 assert filters.is_contiguous(memory_format=torch.channels_last) == bool(wanted)
                 assert filters.device == DEVICE
