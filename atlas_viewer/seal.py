@@ -60,6 +60,11 @@ def seal_file(path: Path) -> None:
         file.attrs[CONTENT] = content
 
 
+def is_sealed(file: h5py.File) -> bool:
+    """Whether an atlas has seals: its content is stated."""
+    return CONTENT in file.attrs
+
+
 def group_digest(group: h5py.Group, kind: Group) -> str:
     """SHA-256, in hexadecimal, of a group's attributes and of its datasets in the order of the schema.
 

@@ -60,14 +60,15 @@ def stored_plan(out: Path) -> Plan:
     return plan
 
 
-def open_work(plan: Plan, out: Path, resources: Resources | None = None) -> Work:
+def open_work(plan: Plan, out: Path, resources: Resources | None = None, *, read_only: bool = False) -> Work:
     """The work of a plan in an atlas folder: what the atlas there holds needs no task.
 
     resources : what tasks read; None to use stored results only.
+    read_only : whether nothing in the folder may change, damaged shards included.
     """
     from pipeline.store.held import HeldAtlas
 
-    shards, atlas = ShardFolder(out / "shards"), out / "atlas.h5"
+    shards, atlas = ShardFolder(out / "shards", read_only=read_only), out / "atlas.h5"
     with HeldAtlas.open(atlas) as held:
         left = plan.without(registry.held_units(plan, held))
     return Work(plan, shards, atlas, left, resources)

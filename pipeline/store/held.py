@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,6 +150,21 @@ class HeldPictures:
         _, there, here = np.intersect1d(np.asarray(keys), self.keys, return_indices=True)
         return there, here
 
+    def shows(self, failures: Iterable[tuple[Iterable[int], int, str]]) -> bool:
+        """Whether the pictures of failed tasks are marked so, with the reason; those made before stay as they are.
+
+        failures : (rows, sample, reason) of each task, in the order in which they are written.
+        """
+        wanted: dict[int, str] = {}
+        for rows, sample, reason in failures:
+            for row in rows:
+                if self.status[row, sample] == Status.missing:
+                    return False
+                if self.status[row, sample] == Status.failed:
+                    wanted[row] = reason
+        reasons = self.group["reason"].asstr()[...] if wanted and "reason" in self.group else {}
+        return all(row < len(reasons) and reasons[row] == reason for row, reason in wanted.items())
+
     def small(self, name: str) -> np.ndarray | None:
         """A whole array, or None if it was not recorded."""
         return self.group[name][...] if name in self.group else None
@@ -159,12 +174,19 @@ class HeldPictures:
         return chunk_table(self.group[field.name], field.picture_axes)
 
 
-def check_revision(group: h5py.Group, revision: int) -> None:
-    """Raise OutputError if another revision made a group: its numbers would be mixed with others, or be lost."""
-    made_by = group.attrs.get("revision")
+def check_revision(
+    group: h5py.Group, revision: int, attribute: str = "revision", absent: int | None = None, noun: str = "method"
+) -> None:
+    """Raise OutputError if another revision made a group: its numbers would be mixed with others, or be lost.
+
+    attribute : the one that states the revision.
+    absent : the revision that is meant where the group lacks the attribute.
+    noun : what the revision is of.
+    """
+    made_by = group.attrs.get(attribute, absent)
     if made_by != revision:
         raise OutputError(
-            f"{group.file.filename}: {group.name} was computed by revision {made_by} of its method, which gives other "
+            f"{group.file.filename}: {group.name} was computed by revision {made_by} of its {noun}, which gives other "
             f"numbers than revision {revision} of this program; go on with the program of then, or choose another "
             f"folder with OUT=…"
         )
