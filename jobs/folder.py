@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from jobs.run_log import RunLogFile, write_event
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, disk_fault
 from pipeline.methods import registry
 from pipeline.plan import Plan
 from pipeline.store.merging import MergeReport
@@ -162,7 +162,9 @@ def output(out: Path, config: DictConfig):
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder with OUT=…")
+    fault = disk_fault(error)
+    remedy = "choose another folder with OUT=…" if fault is None else fault.remedy
+    return OutputError(f"{out}: cannot be written ({error.strerror}); {remedy}")
 
 
 def _hold(lock: TextIO, out: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
 from atlas_viewer.field import GENERAL, Field, Group, Status
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, disk_fault, of_hdf5
 from pipeline.work import KnownImage
 
 UNFINISHED = (Status.missing, Status.failed)
@@ -38,18 +38,16 @@ class HeldAtlas:
         except FileNotFoundError:
             yield cls(None)
             return
-        except OSError as error:
-            raise OutputError(
-                f"{path}: damaged ({error}), and its results may be nowhere else; move it away to compute them again, "
-                f"or put a whole copy in its place"
-            ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreadable(path, error) from None
         with file:
             if file.attrs.get("version") != format.VERSION:
                 raise OutputError(
                     f"{path}: schema {file.attrs.get('version')}, this program writes {format.VERSION}; move the file "
                     f"away to make it again from its shards, as far as it has any, or choose another folder with OUT=…"
                 )
-            yield cls(file)
+            with reading(path):
+                yield cls(file)
 
     @cached_property
     def layer_groups(self) -> dict[str, str]:
@@ -172,6 +170,29 @@ class HeldPictures:
     def table(self, field: Field) -> ChunkTable:
         """Where the pictures of a field are."""
         return chunk_table(self.group[field.name], field.picture_axes)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors that HDF5 raises for an atlas into OutputErrors."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        if of_hdf5(error):
+            raise _unreadable(path, error) from error
+        raise
+
+
+def _unreadable(path: Path, error: Exception) -> OutputError:
+    fault = disk_fault(error)
+    if fault is not None:  # which says nothing about the file
+        return OutputError(f"{fault.path or path}: cannot be read ({fault.reason}); {fault.remedy}")
+    return OutputError(
+        f"{path}: damaged ({error}), and its results may be nowhere else; move it away to compute them again, "
+        f"or put a whole copy in its place"
+    )
 
 
 def check_revision(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import OutputError, ShardError
+from pipeline.errors import OutputError, ShardError, disk_fault
 
 MAGIC = b"ATLASHRD"
 _LENGTH, _PROOF = 8, 32
@@ -264,4 +264,6 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose OUT=…") from error
+        fault = disk_fault(error)
+        remedy = "choose another folder with OUT=…" if fault is None else fault.remedy
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error

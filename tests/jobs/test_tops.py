@@ -327,9 +327,7 @@ def test_back_projections_that_fail_are_stated_once(tmp_path, monkeypatch):
 def test_back_projections_of_another_revision_are_refused(drawn, tmp_path, monkeypatch):
     for module in (task, held, store):
         monkeypatch.setattr(module, "BACKPROJECT_REVISION", 2)
-    with pytest.raises(
-        OutputError, match="largest was computed by revision 1 of its back-projections"
-    ):
+    with pytest.raises(OutputError, match="largest was computed by revision 1 of its back-projections"):
         make(drawn, *DRAWINGS)
     photos(tmp_path / "photos", good=12, bad=0)
     assert make(tmp_path / "out", *folder_of(tmp_path / "photos")) == 0
