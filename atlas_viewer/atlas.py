@@ -8,7 +8,6 @@ with Atlas("atlas.h5") as atlas:
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.errors import AtlasError, FormatError, MissingError, nearest
+from atlas_viewer.errors import AtlasError, FormatError, MissingError, disk_fault, nearest, of_hdf5
 from atlas_viewer.evidence.combinations import Combinations
 from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.memorisation import Memorisation
@@ -48,10 +47,14 @@ class Atlas:
         self._layer = lru_cache(_KEPT_LAYERS)(self._open_layer)
         if not self.path.is_file():
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
-        if not h5py.is_hdf5(self.path):
-            raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
         try:
+            with open(self.path, "rb") as file:
+                file.read(1)  # is_hdf5 takes a file that cannot be read for another format
+            if not h5py.is_hdf5(self.path):
+                raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
             self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
+        except FormatError:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
             raise _damaged(self.path, error) from None
         try:
@@ -81,7 +84,7 @@ class Atlas:
         """Raise FormatError if the file is why reading ended with an error: if HDF5 says so, or a check of it does."""
         if not self.file.id.valid:
             return
-        if _of_hdf5(error):
+        if of_hdf5(error):
             raise _damaged(self.path, error) from error
         try:
             faults = check(self.file)
@@ -285,13 +288,10 @@ class Atlas:
         return str(self.file[path].asstr()[()])
 
 
-def _of_hdf5(error: Exception) -> bool:
-    """Whether h5py raised the error."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and "h5py" in Path(frames[-1].filename).parts
-
-
 def _damaged(path: Path, error: Exception) -> FormatError:
+    fault = disk_fault(error)
+    if fault is not None:  # which says nothing about the file
+        return FormatError(f"atlas {path}: cannot be read ({fault.reason}); see to the disk, or read a copy elsewhere")
     return FormatError(f"atlas {path}: damaged ({error}); {_MEND}")
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
+import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 LONGEST_MESSAGE = 2000  # letters: more than any message needs, unless it repeats what a damaged file or a user gave
 LONGEST_NAME = 200  # letters of a name that nearest names are sought for: the search is quadratic
@@ -26,6 +32,56 @@ class FormatError(AtlasError, ValueError):
 
 class MissingError(AtlasError, LookupError):
     """A layer, unit, style or other name that is not in the atlas."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FAILING = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+_NUMBER = re.compile(r"errno = (\d+)")  # as HDF5 states it
+_FILE = re.compile(r"name = '([^']+)'")
+
+
+@dataclass(frozen=True)
+class DiskFault:
+    """What a disk did that is full or fails.
+
+    path : the file, or empty where the error does not name it.
+    reason : in the words of the operating system.
+    remedy : what to do.
+    """
+
+    path: str
+    reason: str
+    remedy: str
+
+
+def disk_fault(error: BaseException) -> DiskFault | None:
+    """The fault of a disk for which an exception was raised, itself or while another one was handled; None for others.
+
+    h5py raises errors of several built-in types, with the number in their text.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError | RuntimeError | KeyError | ValueError):
+            text = str(seen)
+            found = _NUMBER.search(text)
+            number = getattr(seen, "errno", None) or (int(found[1]) if found else None)
+            if number in _FULL or number in _FAILING:
+                named = _FILE.search(text)
+                path = getattr(seen, "filename", None) or (named[1] if named else "")
+                remedy = (
+                    "free space, or choose another folder with OUT=…; the same command continues"
+                    if number in _FULL
+                    else "see to the disk, or choose another folder with OUT=…; the same command continues"
+                )
+                return DiskFault(str(path), os.strerror(number), remedy)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def of_hdf5(error: BaseException) -> bool:
+    """Whether h5py raised the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "h5py" in Path(frames[-1].filename).parts
 
 
 def one_line(text: str) -> str:

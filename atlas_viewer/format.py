@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-
 from atlas_viewer.evidence.numbers import NUMBERS
 from atlas_viewer.evidence.registry import GROUPS
 from atlas_viewer.field import FIXED_AXES, Attribute, Field, Group, Status
+from atlas_viewer.written_file import WrittenFile
 
 FORMAT = "visualization atlas"
 VERSION = 2
@@ -125,9 +124,9 @@ UNLINKED = (ROOT, PREPROCESSING, NETWORK, LAYERS, GRAPH, LAYER, UNITS, NUMBERS) 
 LONGEST_NAME = 200  # bytes of a group's name: file systems take 255, and ~2 or .tops.csv may follow
 
 
-def create(path: Path | str) -> h5py.File:
+def create(path: Path | str) -> WrittenFile:
     """Create an empty file, open for writing, in which equal content gives equal bytes: no creation order, no times."""
-    return h5py.File(path, "w", libver=("earliest", "v110"), track_order=False)
+    return WrittenFile(path, "w", libver=("earliest", "v110"), track_order=False)
 
 
 def group_name(layer: str) -> str:

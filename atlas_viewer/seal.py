@@ -15,6 +15,7 @@ import numpy as np
 
 from atlas_viewer.field import Group
 from atlas_viewer.format import LAYER, SCHEMA, UNLINKED
+from atlas_viewer.written_file import WrittenFile
 
 SEAL, CONTENT = "seal", "content"
 UNSEALED = (SEAL, CONTENT, "default")  # attributes that a seal does not cover: itself, and what follows from all groups
@@ -47,7 +48,7 @@ def seal_file(path: Path) -> None:
     """
     with h5py.File(path, "r") as file:
         way = _way_to_picture(file)
-    with h5py.File(path, "r+", libver=("earliest", "v110")) as file:
+    with WrittenFile(path, "r+", libver=("earliest", "v110")) as file:
         for place, (name, nexus) in enumerate(zip(way, _CLASSES, strict=False)):
             group = file["/" + "/".join(way[:place])]
             group.attrs["NX_class"], group.attrs["default"] = nexus, name
@@ -56,8 +57,13 @@ def seal_file(path: Path) -> None:
                 seal(group, kind)
     with h5py.File(path, "r") as file:
         content = content_digest(file)
-    with h5py.File(path, "r+", libver=("earliest", "v110")) as file:
+    with WrittenFile(path, "r+", libver=("earliest", "v110")) as file:
         file.attrs[CONTENT] = content
+
+
+def is_sealed(file: h5py.File) -> bool:
+    """Whether an atlas has seals: its content is stated."""
+    return CONTENT in file.attrs
 
 
 def group_digest(group: h5py.Group, kind: Group) -> str:

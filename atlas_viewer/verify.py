@@ -18,6 +18,7 @@ from atlas_viewer.seal import CONTENT, SEAL, content_digest, group_digest, group
 from atlas_viewer.validator import check
 
 REMEDY = "put a whole copy of the atlas in its place, or compute it again in another folder"
+SEALING = "make pack with the same OUT writes it with seals, which show damage from then on"
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError)  # what h5py raises where a file is damaged
 
 
@@ -34,19 +35,25 @@ def faults(atlas_file: Path | str) -> Iterator[str]:
         except UNREADABLE as error:
             yield f"/: cannot be read whole ({error}); {REMEDY}"
             return
+        sealed = any(SEAL in group.attrs for _, group, _ in there)
+        if not sealed:
+            yield f"/: has no seals, so damage to its numbers cannot be found; {SEALING}"
         for path, group, kind in there:
             try:
-                yield from _group_faults(path, group, kind, chunks)
+                yield from _group_faults(path, group, kind, chunks, sealed)
             except UNREADABLE as error:
                 yield f"{path}: cannot be read ({error}); {REMEDY}"
-        if file.attrs.get(CONTENT) != content_digest(file):
+        if sealed and file.attrs.get(CONTENT) != content_digest(file):
             yield f"/: the seals of its groups are not those that it was completed with; {REMEDY}"
 
 
-def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles) -> Iterator[str]:
+def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles, sealed: bool) -> Iterator[str]:
+    """Faults of one group. sealed : whether the groups of the atlas have seals."""
     for field in kind.fields:
         if field.by_picture and field.name in group:
             yield from _picture_faults(f"{path}/{field.name}", field, group, chunks)
+    if not sealed:
+        return
     if SEAL not in group.attrs:
         yield f"{path}: has no seal, so damage cannot be found; {REMEDY}"
     elif group.attrs[SEAL] != group_digest(group, kind):

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.errors import AtlasError, SettingsError, nearest, one_line
+from pipeline.errors import AtlasError, SettingsError, disk_fault, nearest, one_line
 from pipeline.settings import safe_name
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -60,22 +60,38 @@ def run_job(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _sigterm_stops():
+        with _one_line_of_errors(spelled), _sigterm_stops():
             sys.exit(_run(job, config, doc, arguments, program))
-    except AtlasError as error:
-        print(f"error: {spelled(str(error))}", file=sys.stderr)
-        sys.exit(REFUSED)
     except KeyboardInterrupt:
         print("\nstopped; finished work is kept, and the same command continues from there", file=sys.stderr)
         sys.exit(STOPPED)
     except BrokenPipeError:  # the reader of the output has closed it (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+
+
+@contextmanager
+def _one_line_of_errors(spelled: Callable[[str], str] = str) -> Iterator[None]:
+    """Print an error that the user can fix on one line, and exit; faults of disks are among these.
+
+    spelled : an error's text → the same, with commands as the user types them.
+    """
+    try:
+        yield
+    except AtlasError as error:
+        line = str(error)
+    except Exception as error:
+        fault = disk_fault(error)
+        if fault is not None:
+            line = f"{fault.path or 'the disk'}: {fault.reason}; {fault.remedy}"
+        elif isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            line = f"{error.filename}: {error.strerror}; give another path"
+        else:
             raise
-        print(f"error: {one_line(str(error.filename))}: {error.strerror}; give another path", file=sys.stderr)
-        sys.exit(REFUSED)
+    else:
+        return
+    print(f"error: {spelled(one_line(line))}", file=sys.stderr)
+    sys.exit(REFUSED)
 
 
 @contextmanager
@@ -93,11 +109,8 @@ def _sigterm_stops() -> Iterator[None]:
 
 def run_program(main: Callable[[Sequence[str]], int]) -> None:
     """Call main(arguments) and exit with its code; an error that the user can fix is printed on one line."""
-    try:
+    with _one_line_of_errors():
         sys.exit(main(sys.argv[1:]))
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
 
 
 def _run(job: Callable[[DictConfig], int], config: str, doc: str, arguments: list[str], program: str) -> int:

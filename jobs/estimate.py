@@ -70,7 +70,7 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
 
 def estimate(plan: Plan, out: Path) -> list[Estimate]:
     """Lines for what is left to compute of a plan, as far as the results in its folder show."""
-    work = open_work(plan, out)
+    work = open_work(plan, out, read_only=True)
     stored = {path.stem for path in work.shards.folder.glob("[0-9a-f][0-9a-f]/*.shard")}
     lines: list[Estimate] = []
     for method in METHODS:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from jobs.run_log import RunLogFile, write_event
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, disk_fault
 from pipeline.methods import registry
 from pipeline.plan import Plan
 from pipeline.store.merging import MergeReport
@@ -60,14 +60,15 @@ def stored_plan(out: Path) -> Plan:
     return plan
 
 
-def open_work(plan: Plan, out: Path, resources: Resources | None = None) -> Work:
+def open_work(plan: Plan, out: Path, resources: Resources | None = None, *, read_only: bool = False) -> Work:
     """The work of a plan in an atlas folder: what the atlas there holds needs no task.
 
     resources : what tasks read; None to use stored results only.
+    read_only : whether nothing in the folder may change, damaged shards included.
     """
     from pipeline.store.held import HeldAtlas
 
-    shards, atlas = ShardFolder(out / "shards"), out / "atlas.h5"
+    shards, atlas = ShardFolder(out / "shards", read_only=read_only), out / "atlas.h5"
     with HeldAtlas.open(atlas) as held:
         left = plan.without(registry.held_units(plan, held))
     return Work(plan, shards, atlas, left, resources)
@@ -163,7 +164,9 @@ def output(out: Path, config: DictConfig):
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder with OUT=…")
+    fault = disk_fault(error)
+    remedy = "choose another folder with OUT=…" if fault is None else fault.remedy
+    return OutputError(f"{out}: cannot be written ({error.strerror}); {remedy}")
 
 
 def _hold(lock: TextIO, out: Path) -> None:

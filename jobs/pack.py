@@ -14,6 +14,7 @@ from jobs.request import read_out
 
 def pack(config: DictConfig) -> int:
     """Pack the atlas in a folder; return the exit code."""
+    from atlas_viewer.seal import is_sealed
     from pipeline.store.held import HeldAtlas
     from pipeline.store.publishing import is_open, pack_atlas, size_of
 
@@ -22,8 +23,8 @@ def pack(config: DictConfig) -> int:
     with output(out, config):
         atlas = out / "atlas.h5"
         with HeldAtlas.open(atlas) as held:
-            opened = is_open(held.file)
-        if opened:
+            complete = not is_open(held.file) and is_sealed(held.file)
+        if not complete:
             with tqdm(total=size_of(atlas), desc="pack", unit="B", unit_scale=True, disable=None) as bar:
                 pack_atlas(atlas, advance=bar.update)
     print(f"{atlas}: one whole file, {atlas.stat().st_size / 1e6:.1f} MB", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,10 @@ class RunLogFile(logging.FileHandler):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / f"{datetime.now():%Y-%m-%d-%H%M%S}{SUFFIX}", encoding="utf-8")
         self.setFormatter(JsonLines())
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

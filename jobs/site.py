@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from jobs.console import DONE, run_job
 from jobs.request import read_out
 from jobs.settings_reader import read_settings
-from pipeline.errors import OutputError
+from pipeline.errors import AtlasError, OutputError, disk_fault
 from pipeline.settings import check
 
 MEGABYTES = 400  # of memory that a process may need
@@ -50,7 +50,15 @@ def build_pages(out: Path, settings: SiteSettings) -> None:
     if not (out / "atlas.h5").is_file():
         raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another with OUT=…")
     workers = settings.workers if settings.workers is not None else fitting_workers()
-    build(out / "atlas.h5", out / "site", workers=workers, full=settings.full)
+    try:
+        build(out / "atlas.h5", out / "site", workers=workers, full=settings.full)
+    except Exception as error:
+        fault = None if isinstance(error, AtlasError) else disk_fault(error)
+        if fault is None:
+            raise
+        raise OutputError(
+            f"{out}/site: the pages cannot be written ({fault.reason}), those of before stay; {fault.remedy}"
+        ) from error
 
 
 def fitting_workers() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas_viewer.errors import AtlasError, FormatError, MissingError, nearest, one_line
+from atlas_viewer.errors import AtlasError, FormatError, MissingError, disk_fault, nearest, of_hdf5, one_line
 
 __all__ = [
     "AtlasError",
@@ -19,7 +19,9 @@ __all__ = [
     "TrainingError",
     "UnitError",
     "WeightsError",
+    "disk_fault",
     "nearest",
+    "of_hdf5",
     "one_line",
 ]
 

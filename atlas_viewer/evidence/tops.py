@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KINDS = ("largest", "quantile", "smallest", "class")  # of hits, as pages show them
 RULES = ("deconvnet", "guided", "gradient")  # back-projections, as pages show them
+BACKPROJECTED = "backprojection_revision"
 ZERO_BYTE = 128  # the stored byte of a back-projection of zero
 
 COLUMNS = ("layer", "unit", "label", "kind", "rank", "activation", "number", "key", "class", "row", "column")
@@ -53,6 +54,8 @@ TOPS = Group(
         Attribute("height", "int", "height of a frame in pixels: of the layer's whole window, at most the image's"),
         Attribute("width", "int", "width of a frame in pixels"),
         Attribute("revision", "int", "revision of the program that mined the images", required=False),
+        Attribute(BACKPROJECTED, "int", "revision of the program that projected the hits back; absent for 1",
+                  required=False),
         Attribute("lrn", "text",
                   "how deconvnet passes local response normalization: derivative, or ignore (as it is)",
                   required=False),

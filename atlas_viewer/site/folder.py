@@ -22,6 +22,8 @@ def replacing(out: Path, pages: bool = True) -> Iterator[Path]:
     """
     _refuse_foreign(out)
     new, old = out.with_name(out.name + ".building"), out.with_name(out.name + ".replaced")
+    if (old / MARK).is_file() and not out.exists():  # a build was stopped between its last two steps
+        old.rename(out)
     for left in (new, old):
         _refuse_foreign(left)
         shutil.rmtree(left, ignore_errors=True)  # of a build that was stopped
@@ -34,9 +36,15 @@ def replacing(out: Path, pages: bool = True) -> Iterator[Path]:
     except BaseException:  # also when stopped by hand: nothing half-made stays
         shutil.rmtree(new, ignore_errors=True)
         raise
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
+    try:
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    except OSError:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

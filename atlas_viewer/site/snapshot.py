@@ -81,6 +81,6 @@ def _names_beside(path: Path, parent: Path) -> list[str]:
     try:
         with h5py.File(path, "r") as file:
             walk(file)
-    except OSError:
+    except (OSError, RuntimeError, KeyError, ValueError):
         return []
     return [os.path.normpath(parent / name) for name in names if not os.path.isabs(name)]

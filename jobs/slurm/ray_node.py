@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from jobs.console import DONE, GAPS, run_program
 from jobs.slurm.ports import Ports, taken_ports
-from pipeline.errors import AtlasError
 
 # A socket's path has at most 107 bytes; Ray adds r/session_2026-01-31_12-59-59_999999_4194304/sockets/plasma_store
 LONGEST_FOLDER = 107 - 72
@@ -163,11 +163,14 @@ class RayNode:
         return "\n".join(said)
 
 
-def main() -> int:
-    """Run this node's Ray until the input ends. Returns 1 if Ray could not be kept running."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run this node's Ray until the input ends. Returns GAPS if Ray could not be kept running."""
     stopped = selectors.DefaultSelector()
     stopped.register(sys.stdin.fileno(), selectors.EVENT_READ)
-    said = json.loads(_line(sys.stdin.fileno()))
+    line = _line(sys.stdin.fileno())
+    if not line:  # the job was over before it said anything
+        return DONE
+    said = json.loads(line)
     given = share(os.environ)
     with private_folder() as folder, taken_ports(said["job"], given.cpus) as ports:
         environment = with_token(os.environ, write_token(folder, said["token"]))
@@ -181,13 +184,13 @@ def main() -> int:
                         ready = True
                         print(f"ready: {given.name}, {given.cpus} CPUs, {given.gpus} GPUs", flush=True)
                     if stopped.select(0.5) and not os.read(sys.stdin.fileno(), 4096):
-                        return 0
+                        return DONE
             finally:
                 words = node.last_words()
                 node.stop()
             print(f"{given.name}: Ray ended (start {start + 1} of {STARTS}); its last lines:\n{words}", flush=True)
             time.sleep(min(5 * 2**start, 30))
-    return 1
+    return GAPS
 
 
 def _line(descriptor: int) -> str:
@@ -202,9 +205,5 @@ def _line(descriptor: int) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder is removed
-    try:
-        sys.exit(main())
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # so that the folder is removed
+    run_program(main)

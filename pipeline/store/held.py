@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy as np
 from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
 from atlas_viewer.field import GENERAL, Field, Group, Status
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, disk_fault, of_hdf5
 from pipeline.work import KnownImage
 
 UNFINISHED = (Status.missing, Status.failed)
@@ -38,18 +38,16 @@ class HeldAtlas:
         except FileNotFoundError:
             yield cls(None)
             return
-        except OSError as error:
-            raise OutputError(
-                f"{path}: damaged ({error}), and its results may be nowhere else; move it away to compute them again, "
-                f"or put a whole copy in its place"
-            ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreadable(path, error) from None
         with file:
             if file.attrs.get("version") != format.VERSION:
                 raise OutputError(
                     f"{path}: schema {file.attrs.get('version')}, this program writes {format.VERSION}; move the file "
                     f"away to make it again from its shards, as far as it has any, or choose another folder with OUT=…"
                 )
-            yield cls(file)
+            with reading(path):
+                yield cls(file)
 
     @cached_property
     def layer_groups(self) -> dict[str, str]:
@@ -150,6 +148,21 @@ class HeldPictures:
         _, there, here = np.intersect1d(np.asarray(keys), self.keys, return_indices=True)
         return there, here
 
+    def shows(self, failures: Iterable[tuple[Iterable[int], int, str]]) -> bool:
+        """Whether the pictures of failed tasks are marked so, with the reason; those made before stay as they are.
+
+        failures : (rows, sample, reason) of each task, in the order in which they are written.
+        """
+        wanted: dict[int, str] = {}
+        for rows, sample, reason in failures:
+            for row in rows:
+                if self.status[row, sample] == Status.missing:
+                    return False
+                if self.status[row, sample] == Status.failed:
+                    wanted[row] = reason
+        reasons = self.group["reason"].asstr()[...] if wanted and "reason" in self.group else {}
+        return all(row < len(reasons) and reasons[row] == reason for row, reason in wanted.items())
+
     def small(self, name: str) -> np.ndarray | None:
         """A whole array, or None if it was not recorded."""
         return self.group[name][...] if name in self.group else None
@@ -159,12 +172,42 @@ class HeldPictures:
         return chunk_table(self.group[field.name], field.picture_axes)
 
 
-def check_revision(group: h5py.Group, revision: int) -> None:
-    """Raise OutputError if another revision made a group: its numbers would be mixed with others, or be lost."""
-    made_by = group.attrs.get("revision")
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors that HDF5 raises for an atlas into OutputErrors."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        if of_hdf5(error):
+            raise _unreadable(path, error) from error
+        raise
+
+
+def _unreadable(path: Path, error: Exception) -> OutputError:
+    fault = disk_fault(error)
+    if fault is not None:  # which says nothing about the file
+        return OutputError(f"{fault.path or path}: cannot be read ({fault.reason}); {fault.remedy}")
+    return OutputError(
+        f"{path}: damaged ({error}), and its results may be nowhere else; move it away to compute them again, "
+        f"or put a whole copy in its place"
+    )
+
+
+def check_revision(
+    group: h5py.Group, revision: int, attribute: str = "revision", absent: int | None = None, noun: str = "method"
+) -> None:
+    """Raise OutputError if another revision made a group: its numbers would be mixed with others, or be lost.
+
+    attribute : the one that states the revision.
+    absent : the revision that is meant where the group lacks the attribute.
+    noun : what the revision is of.
+    """
+    made_by = group.attrs.get(attribute, absent)
     if made_by != revision:
         raise OutputError(
-            f"{group.file.filename}: {group.name} was computed by revision {made_by} of its method, which gives other "
+            f"{group.file.filename}: {group.name} was computed by revision {made_by} of its {noun}, which gives other "
             f"numbers than revision {revision} of this program; go on with the program of then, or choose another "
             f"folder with OUT=…"
         )

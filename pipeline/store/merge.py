@@ -16,7 +16,7 @@ from atlas_viewer import format
 from atlas_viewer.evidence.numbers import NUMBERS
 from atlas_viewer.seal import seal_file
 from pipeline.card import LayerCard
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, disk_fault
 from pipeline.methods.registry import METHODS
 from pipeline.records import UNSET, numbers
 from pipeline.store.held import HeldAtlas
@@ -44,8 +44,13 @@ def merge(
         return _merge(work, target, settings, advance, WHOLE_BELOW if whole_below is None else whole_below)
     except OutputError:
         raise
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error}); free space or choose OUT=…") from error
+    except Exception as error:  # h5py raises errors of several types where it cannot read or write
+        fault = disk_fault(error)
+        if fault is not None:
+            raise OutputError(f"{target}: cannot be written ({fault.reason}); {fault.remedy}") from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{target}: cannot be written ({error}); choose another folder with OUT=…") from error
+        raise
 
 
 def _merge(work: Work, target: Path, settings: str, advance: Callable[[int], None], whole_below: float) -> MergeReport:

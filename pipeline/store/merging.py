@@ -65,8 +65,13 @@ class Merge:
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """Ids of the tasks that have a shard, or a record of their failure."""
+        """Ids of the tasks that have a shard."""
         return self.work.shards.present()
+
+    @cached_property
+    def failed(self) -> frozenset[str]:
+        """Ids of the tasks that have a record of their failure, and no shard."""
+        return self.work.shards.failed() - self.present
 
     @cached_property
     def images(self) -> dict[int, KnownImage]:
@@ -75,8 +80,13 @@ class Merge:
         return self.work.images if complete else {**self.held.images, **self.work.images}
 
     def news(self, tasks: Iterable[Task]) -> list[Task]:
-        """The tasks with a result, or a reason for none, that is not in the atlas yet."""
+        """The tasks with a result that is not in the atlas yet."""
         return [task for task in tasks if task.id in self.present]
+
+    def failures(self, tasks: Iterable[Task]) -> dict[Task, str]:
+        """Task → reason, for those that have no result because they failed."""
+        reasons = {task: self.work.shards.reason(task.id) for task in tasks if task.id in self.failed}
+        return {task: reason for task, reason in reasons.items() if reason is not None}
 
     def shard(self, task: Task) -> tuple[Shard | None, str | None]:
         """(shard, None) of a task; (None, reason) if it failed; (None, None) if it is missing."""

@@ -217,6 +217,7 @@ class _PictureFile:
         if at == len(dataset):
             dataset.resize(2 * at + 16, axis=0)
         dataset.id.write_direct_chunk((at,) + (0,) * (dataset.ndim - 1), chunk)
+        self._file.check()
         self._hash.update(chunk)
         self._counts[kind.name] = at + 1
         return at

@@ -147,10 +147,12 @@ def write_setting(
     """
     plan, root = merge.plan, kind.at(**names)
     units, asked = plan.layer_units(layer.name), asked_pictures(plan, method, layer.name, setting)
-    if unchanged(held, about, units, asked.shape[1]) and not merge.news(tasks):
+    rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
+    failed = merge.failures(tasks).items()
+    failures = [([rows[unit] for unit in tasks[task]], task.sample, reason) for task, reason in failed]
+    if unchanged(held, about, units, grid[1]) and not merge.news(tasks) and held.shows(failures):
         merge.keep(root, held.group)
         return counted(held.status, asked, merge.report)
-    rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
     small = {name: np.full(grid, value, dtype) for name, (value, dtype) in arrays.items()}
     small["trace"] = np.full((*grid, points), np.nan, np.float32)
     trace_step = np.full(points, -1, np.int32) if held is None else held.small("trace_step")

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 
 from atlas_viewer import format
-from pipeline.store.held import HeldAtlas
+from pipeline.store.held import HeldAtlas, reading
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.store.whole import write_whole_atlas
@@ -92,7 +92,7 @@ def pack_atlas(
     target = linked if target is None else target
     whole = target.with_name(f".{target.name}.part")
     try:
-        with h5py.File(linked, "r") as opened:
+        with h5py.File(linked, "r") as opened, reading(linked):
             write_whole_atlas(opened, whole, advance)
         _replace(whole, target, shards, merged)
     finally:

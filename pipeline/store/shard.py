@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import OutputError, ShardError
+from pipeline.errors import OutputError, ShardError, disk_fault
 
 MAGIC = b"ATLASHRD"
 _LENGTH, _PROOF = 8, 32
@@ -133,10 +133,11 @@ class ShardFolder:
     """The shards of one atlas: one file per task, named by its id. A file gets this name only when complete.
 
     written : bytes of the shards that were stored through this object.
+    read_only : whether bad shards stay where they are, because only a run may change the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder, self.read_only = folder, read_only
         self.written = 0
 
     def path(self, task_id: str) -> Path:
@@ -168,7 +169,8 @@ class ShardFolder:
         try:
             return self.read(task_id, record)
         except ShardError as error:
-            problems.append(f"{error} (kept as {self.set_aside(task_id).name})")
+            aside = "" if self.read_only else f" (kept as {self.set_aside(task_id).name})"
+            problems.append(f"{error}{aside}")
             return None
 
     def set_aside(self, task_id: str) -> Path:
@@ -179,8 +181,15 @@ class ShardFolder:
         return aside
 
     def present(self) -> frozenset[str]:
-        """Ids of the tasks that have a shard, or a record of why they failed."""
-        found = (path.stem for path in self.folder.glob("[0-9a-f][0-9a-f]/*") if path.suffix in (".shard", ".failed"))
+        """Ids of the tasks that have a shard."""
+        return self._named(".shard")
+
+    def failed(self) -> frozenset[str]:
+        """Ids of the tasks that have a record of why they failed."""
+        return self._named(".failed")
+
+    def _named(self, suffix: str) -> frozenset[str]:
+        found = (path.stem for path in self.folder.glob(f"[0-9a-f][0-9a-f]/*{suffix}"))
         return frozenset(name for name in found if not name.startswith("."))
 
     def bytes(self) -> int:
@@ -255,4 +264,6 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose OUT=…") from error
+        fault = disk_fault(error)
+        remedy = "choose another folder with OUT=…" if fault is None else fault.remedy
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error

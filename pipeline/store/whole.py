@@ -12,6 +12,7 @@ from atlas_viewer import format
 from atlas_viewer.chunks import ChunkFiles, chunk_table
 from atlas_viewer.field import GENERAL, Group
 from atlas_viewer.seal import seal_all, seal_file
+from atlas_viewer.written_file import WrittenFile
 
 
 def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], None]) -> None:
@@ -29,7 +30,9 @@ def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], 
     seal_file(target)
 
 
-def _copy(kind: Group, group: h5py.Group, file: h5py.File, chunks: ChunkFiles, advance: Callable[[int], None]) -> None:
+def _copy(
+    kind: Group, group: h5py.Group, file: WrittenFile, chunks: ChunkFiles, advance: Callable[[int], None]
+) -> None:
     attributes = {name: _plain(group.attrs[name]) for name in group.attrs if name not in GENERAL}
     copy = kind.create_at(file, group.name, attributes)
     for field in kind.fields:
@@ -44,6 +47,7 @@ def _copy(kind: Group, group: h5py.Group, file: h5py.File, chunks: ChunkFiles, a
         for at in zip(*np.nonzero(table.source >= 0), strict=True):
             chunk = chunks.read(table.sources[table.source[at]], int(table.place[at]))
             written.id.write_direct_chunk((*map(int, at), *(0,) * field.picture_axes), chunk)
+            file.check()
             advance(len(chunk))
 
 

@@ -147,6 +147,17 @@ def test_pictures_of_a_virtual_dataset_are_verified_in_their_sources(copy, tmp_p
     assert [fault.split(":")[0] for fault in faults(copy) if "pixels[" in fault] == [f"{STYLE_PATH}/pixels[4, 1]"]
 
 
+def test_an_atlas_without_seals_is_one_line_that_says_how_to_seal_it(copy):
+    with h5py.File(copy, "r+") as file:
+        for _, group, _ in groups(file):
+            del group.attrs["seal"]
+        del file.attrs["content"]
+    (fault,) = faults(copy)
+    assert fault.startswith("/: has no seals") and "make pack with the same OUT writes it with seals" in fault
+    flip(copy, f"{STYLE_PATH}/pixels", (3, 1), 50)
+    assert [fault.split(":")[0] for fault in faults(copy)] == ["/", f"{STYLE_PATH}/pixels[3, 1]"]
+
+
 def test_viewers_are_led_to_the_first_style_of_the_class_layer(generated_atlas):
     with h5py.File(generated_atlas) as file:
         group, way = file["/"], []

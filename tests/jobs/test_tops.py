@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atlas_viewer.evidence.tops import BACKPROJECTED
 from atlas_viewer.validator import check
 from jobs import estimate
 from jobs.atlas import atlas
@@ -20,8 +21,10 @@ from jobs.score import score
 from pipeline.data import image_files
 from pipeline.data.decoding import BadImage
 from pipeline.errors import DataError, OutputError
-from pipeline.methods.tops.result import settled
-from pipeline.methods.tops.task import MineTask, mine_tasks
+from pipeline.methods.tops import held, store, task
+from pipeline.methods.tops.result import images_record, settled
+from pipeline.methods.tops.task import BackprojectTask, MineTask, mine_tasks
+from pipeline.records import record_digest
 from pipeline.store.shard import ShardFolder
 from pipeline.task import Task
 
@@ -302,3 +305,50 @@ def test_a_refused_dataset_does_not_bind_the_atlas(tmp_path):
     for bad in root.glob("bad*"):
         bad.unlink()
     assert make(tmp_path / "mended", *folder_of(root)) == 0
+
+
+def test_back_projections_that_fail_are_stated_once(tmp_path, monkeypatch):
+    from pipeline.methods.tops import compute
+
+    def fails(task, resources):
+        raise ArithmeticError("no gradient")
+
+    photos(tmp_path / "photos", good=12, bad=0)
+    monkeypatch.setitem(compute.COMPUTE, BackprojectTask, fails)
+    out, written = tmp_path / "out", []
+    for _ in range(2):
+        assert make(out, *folder_of(tmp_path / "photos")) == 1
+        written.append((out / "atlas.h5").stat().st_mtime_ns)
+    assert written[0] == written[1]
+    with h5py.File(out / "atlas.h5") as file:
+        assert set(file["layers/fc8/tops/largest/reason"].asstr()[...]) == {"ArithmeticError: no gradient"}
+
+
+def test_back_projections_of_another_revision_are_refused(drawn, tmp_path, monkeypatch):
+    for module in (task, held, store):
+        monkeypatch.setattr(module, "BACKPROJECT_REVISION", 2)
+    with pytest.raises(OutputError, match="largest was computed by revision 1 of its back-projections"):
+        make(drawn, *DRAWINGS)
+    photos(tmp_path / "photos", good=12, bad=0)
+    assert make(tmp_path / "out", *folder_of(tmp_path / "photos")) == 0
+    with h5py.File(tmp_path / "out" / "atlas.h5") as file:
+        assert check(file) == []
+        assert {name: one.attrs.get(BACKPROJECTED) for name, one in file["layers/fc8/tops"].items()} == {
+            "largest": 2, "quantile": None, "smallest": None
+        }  # fmt: skip
+    for module in (task, held, store):
+        monkeypatch.setattr(module, "BACKPROJECT_REVISION", 1)
+    with pytest.raises(OutputError, match="by revision 2 of its back-projections"):
+        make(tmp_path / "out", *folder_of(tmp_path / "photos"))
+
+
+def test_a_plan_leaves_a_damaged_shard_where_it_is(drawn, tmp_path, capsys):
+    shutil.copy(drawn / "plan.json", tmp_path)
+    shards = ShardFolder(tmp_path / "shards")
+    mined = mine_tasks(read_plan(tmp_path))
+    for record in (images_record(mined), mined[0].record()):
+        shards.write(record_digest(record), b"damaged")
+    before = sorted(tmp_path.rglob("*"))
+    assert make(tmp_path, *DRAWINGS, "plan=true") == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "best images" in capsys.readouterr().out

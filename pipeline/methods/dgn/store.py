@@ -151,7 +151,10 @@ class CombinationsWriter(Writer):
         about = {"name": asked.name, "layer": layer.name, "balance": asked.balance, **_attributes(layer, asked.run)}
         keys, held = range(len(asked.items)), held_combinations(asked, merge.held)
         grid = np.ones((len(keys), asked.samples), bool)
-        if unchanged(held, about, keys, asked.samples) and not merge.news(tasks):
+        rows = {items: row for row, items in enumerate(asked.items)}
+        failed = merge.failures(tasks).items()
+        failures = [([rows[items] for items in task.items], task.sample, reason) for task, reason in failed]
+        if unchanged(held, about, keys, asked.samples) and not merge.news(tasks) and held.shows(failures):
             merge.keep(root, held.group)
             counted(held.status, grid, merge.report)
             return
@@ -164,7 +167,6 @@ class CombinationsWriter(Writer):
                 "stopped": np.full(grid.shape, -1, np.int32),
             }
             writer = _CombinedWriter(part, COMBINATION, group, keys, grid, chunked, small, held)
-            rows = {items: row for row, items in enumerate(asked.items)}
             for task in tasks:
                 shard, reason = merge.shard(task)
                 addresses = [f"{asked.name}:{'+'.join(str(unit) for unit, _ in items)}" for items in task.items]

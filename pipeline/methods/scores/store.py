@@ -38,9 +38,9 @@ class ScoresWriter(Writer):
                     for name in merge.plan.layer_names(method.name, layer)]  # fmt: skip
         names, root = format.group_names(settings), JUDGE.at(layer=layer_group, judge=judge_group)
         tasks = [task for task in tasks if self._is_current(task.asked)]
-        groups = {names[task.asked.setting] for task in tasks}
-        complete = held is not None and groups == {name for name, one in held.items() if isinstance(one, h5py.Group)}
-        if complete and all(scores[task.asked] is not None for task in tasks) and not merge.news(tasks):
+        groups = {names[task.asked.setting] for task in tasks if scores[task.asked] is not None}
+        same = held is not None and groups == {name for name, one in held.items() if isinstance(one, h5py.Group)}
+        if same and not merge.news(tasks):
             merge.keep(root, held)
             return
         results = [(task, scores[task.asked] or self.merge.shard(task)[0]) for task in tasks]

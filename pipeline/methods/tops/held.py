@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.statistics import STATISTICS
-from atlas_viewer.evidence.tops import TOPS
+from atlas_viewer.evidence.tops import BACKPROJECTED, RULES, TOPS
 from atlas_viewer.field import Field
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, hit_images
-from pipeline.methods.tops.task import MINE_REVISION, Hit, mining_of, top_units
+from pipeline.methods.tops.task import BACKPROJECT_REVISION, MINE_REVISION, Hit, mining_of, top_units
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas, check_revision
 
@@ -135,11 +135,13 @@ def hit_numbers(held: HeldAtlas, group: h5py.Group) -> np.ndarray:
 
 
 def held_hits(held: HeldAtlas, layer: str, kind: str) -> h5py.Group | None:
-    """The hits of a kind in a layer. Raises OutputError if another revision found them."""
+    """The hits of a kind in a layer. Raises OutputError if another revision found them or projected them back."""
     path = held.layer_groups.get(layer)
     group = None if path is None else held.group(f"{path}/tops/{kind}")
     if group is not None:
         check_revision(group, MINE_REVISION)
+        if any(rule in group for rule in RULES):
+            check_revision(group, BACKPROJECT_REVISION, BACKPROJECTED, absent=1, noun="back-projections")
     return group
 
 

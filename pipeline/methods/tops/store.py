@@ -10,12 +10,13 @@ import numpy as np
 from atlas_viewer.chunks import chunk_table
 from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
-from atlas_viewer.evidence.tops import TOPS
+from atlas_viewer.evidence.tops import BACKPROJECTED, TOPS
 from pipeline.card import LayerCard
 from pipeline.methods.tops.held import held_backprojections, held_hits, hit_numbers, result_of
 from pipeline.methods.tops.result import DatasetResult, LayerArrays, settled
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.task import (
+    BACKPROJECT_REVISION,
     MINE_REVISION,
     BackprojectTask,
     ImagesTask,
@@ -55,8 +56,11 @@ class HitsWriter(Writer):
             image = np.vectorize(lambda number: self._row.get(number, -1), otypes=[np.int32])(fields["image"][rows])
             image[absent] = -1
             root, given = TOPS.at(layer=group, kind=kind), {"kind": kind, **about}
-            held = held_hits(merge.held, layer.name, kind)
-            news = kind == "largest" and merge.news(self._tasks.get(layer.name, ()))
+            held, news, reasons = held_hits(merge.held, layer.name, kind), False, {}
+            if kind == "largest":
+                tasks, given = self._tasks.get(layer.name, ()), given | self._revision(layer)
+                reasons = self._without_result(layer, tasks)
+                news = bool(merge.news(tasks)) or not _states(held, units, reasons)
             values = {"image": image, "activation": np.where(absent[:, None], np.nan, fields["activation"][rows])}
             if not news and _same(merge.held, held, given, layer.name, units, values):
                 merge.keep(root, held)
@@ -72,7 +76,7 @@ class HitsWriter(Writer):
                 if kind == "quantile":
                     TOPS["quantile"].write(stored, np.linspace(1, 0, image.shape[1]).astype(np.float32))
                 if kind == "largest":
-                    self._write_backprojections(part, stored, held, layer, units, image.shape[1])
+                    self._write_backprojections(part, stored, held, layer, units, image.shape[1], reasons)
         self._write_statistics(layer, group, arrays, units)
         return []
 
@@ -107,11 +111,11 @@ class HitsWriter(Writer):
         layer: LayerCard,
         units: Sequence[int],
         ranks: int,
+        reasons: Mapping[int, str],
     ) -> None:
         place = {unit: row for row, unit in enumerate(units)}
         arrays: dict[str, ChunkArray] = {}
         scales: dict[str, np.ndarray] = {}
-        reasons = [""] * len(units)
         (height, width), rules = self._result.layers[layer.name].frame, layer_rules(self.merge.plan, layer)
         for rule in rules:
             sizes = {"unit": len(units), "rank": ranks, "y": height, "x": width}
@@ -125,9 +129,10 @@ class HitsWriter(Writer):
                 arrays[rule].take(rows, chunk_table(held[rule], TOPS[rule].picture_axes), held_rows)
                 scales[rule][rows] = held[f"{rule}_scale"][...][held_rows]
         for task in self._tasks.get(layer.name, ()):
-            shard, reason = self.merge.shard(task)
+            shard, _ = self.merge.shard(task)
             if shard is None:
-                self._note_missing(task, reason, place, reasons)
+                if task.id in self.merge.present:  # it is damaged
+                    self.merge.report.missing += len(task.hits)
                 continue
             for rule in task.rules:
                 scale, rank, before = shard.array(f"{rule}_scale"), 0, None
@@ -138,22 +143,41 @@ class HitsWriter(Writer):
                     scales[rule][row, rank] = scale[index]
         for rule, values in scales.items():
             TOPS[f"{rule}_scale"].write(stored, values)
-        TOPS["reason"].write(stored, reasons)
+        TOPS["reason"].write(stored, [reasons.get(unit, "") for unit in units])
 
-    def _note_missing(
-        self, task: BackprojectTask, reason: str | None, place: dict[int, int], reasons: list[str]
-    ) -> None:
-        report, path = self.merge.report, self.merge.held.layer_groups.get(task.layer)
-        held = None if path is None else self.merge.held.group(f"{path}/tops/largest")
-        if {*task.units} <= held_backprojections(held, task.rules, self.merge.held.units(task.layer)):
-            return  # merged before
-        if reason is None:
-            report.missing += len(task.hits)
-            return
-        report.failed += len(task.hits)
-        for unit in task.units:
-            reasons[place[unit]] = reason
-            report.reasons[f"{task.layer}:{unit}"] = reason
+    def _revision(self, layer: LayerCard) -> dict[str, int]:
+        """The attribute that states the revision of the back-projections; none for revision 1, or without any."""
+        if BACKPROJECT_REVISION == 1 or not layer_rules(self.merge.plan, layer):
+            return {}
+        return {BACKPROJECTED: BACKPROJECT_REVISION}
+
+    def _without_result(self, layer: LayerCard, tasks: Sequence[BackprojectTask]) -> dict[int, str]:
+        """Count the back-projections that are missing or failed; return unit → reason of those that failed."""
+        merge, path = self.merge, self.merge.held.layer_groups.get(layer.name)
+        held = None if path is None else merge.held.group(f"{path}/tops/largest")
+        failed, reasons = merge.failures(tasks), {}
+        for task in tasks:
+            if task.id in merge.present:
+                continue
+            if {*task.units} <= held_backprojections(held, task.rules, merge.held.units(layer.name)):
+                continue  # merged before
+            if task not in failed:
+                merge.report.missing += len(task.hits)
+                continue
+            merge.report.failed += len(task.hits)
+            for unit in task.units:
+                reasons[unit] = merge.report.reasons[f"{layer.name}:{unit}"] = failed[task]
+        return reasons
+
+
+def _states(held: h5py.Group | None, units: Sequence[int], reasons: Mapping[int, str]) -> bool:
+    """Whether the hits that an atlas holds state these reasons. units : of its rows."""
+    if not reasons:
+        return True
+    if held is None or "reason" not in held or len(held["reason"]) != len(units):
+        return False
+    stated = dict(zip(units, held["reason"].asstr()[...], strict=True))
+    return all(stated[unit] == reason for unit, reason in reasons.items())
 
 
 def _result(merge: Merge) -> DatasetResult | None:
@@ -211,6 +235,10 @@ class ImagesWriter(Writer):
             and not merge.news(tasks)
         ):
             merge.keep(root, held)
+            at = {number: row for row, number in enumerate(referred)}
+            self._count_missing(
+                held["images/placement"][...], [at[number] for task in tasks for number in task.numbers]
+            )
             return
         with merge.parts.part(root) as part:
             group = DATASET.create(part.file, about)
@@ -242,13 +270,17 @@ class ImagesWriter(Writer):
             shard, _ = self.merge.shard(task)
             rows = [row[number] for number in task.numbers]
             if shard is None:
-                self.merge.report.missing += int(np.isnan(placement[rows, 0]).sum())
+                self._count_missing(placement, rows)
                 continue
             placement[rows], size[rows] = shard.array("placement"), shard.array("size")
             for index, at in enumerate(rows):
                 pixels.write((at,), shard.chunk("pixels", index))
         IMAGES["placement"].write(images, placement)
         IMAGES["size"].write(images, size)
+
+    def _count_missing(self, placement: np.ndarray, rows: Sequence[int]) -> None:
+        """Count the images in these rows that have no pixels. placement : of all rows."""
+        self.merge.report.missing += int(np.isnan(placement[rows, 0]).sum())
 
 
 WRITERS = {"tops": HitsWriter, "images": ImagesWriter}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.fuzz.kind import Kind
 from tests.fuzz.kinds.archives import Archives, Members
-from tests.fuzz.kinds.atlas_files import AtlasFiles
+from tests.fuzz.kinds.atlas_files import AtlasFiles, OpenAtlases, Pages
 from tests.fuzz.kinds.caffe_files import CaffeHdf5, Caffemodels, Definitions, Means
 from tests.fuzz.kinds.images import Images
 from tests.fuzz.kinds.label_files import Labels, Lists
@@ -29,6 +29,8 @@ KINDS: dict[str, type[Kind]] = {
     "shard": Shards,
     "plan": Plans,
     "atlas": AtlasFiles,
+    "open_atlas": OpenAtlases,
+    "pages": Pages,
     "units": Addresses,
     "overrides": Overrides,
 }

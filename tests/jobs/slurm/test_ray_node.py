@@ -7,6 +7,8 @@ import stat
 
 import pytest
 
+from jobs.console import DONE, REFUSED, run_program
+from jobs.slurm import ray_node
 from jobs.slurm.ports import Ports
 from jobs.slurm.ray_node import (
     LONGEST_FOLDER,
@@ -19,6 +21,7 @@ from jobs.slurm.ray_node import (
     with_token,
     write_token,
 )  # fmt: skip
+from pipeline.errors import SettingsError
 
 PORTS = Ports({"port": 1, "node-manager-port": 2, "dashboard-port": 3}, (7, 8, 9))
 
@@ -102,3 +105,29 @@ def test_the_head_begins_a_cluster_and_the_others_join_it(tmp_path):
     worker = start_command(given, PORTS, tmp_path, None, "10.0.0.1:1")
     assert "--address=10.0.0.1:1" in worker
     assert not [word for word in worker if word.startswith(("--port=", "--dashboard-port", "--head"))]
+
+
+def test_a_node_without_ports_ends_in_one_line(monkeypatch, capsys):
+    """As every other program ends on an error that a user can fix."""
+
+    def none_free(job, cpus):
+        raise SettingsError("ports: none are free")
+
+    reading, writing = os.pipe()
+    os.write(writing, b'{"job": 1}\n')
+    with os.fdopen(reading) as given:
+        monkeypatch.setattr("sys.stdin", given)
+        monkeypatch.setattr(ray_node, "taken_ports", none_free)
+        with pytest.raises(SystemExit) as ended:
+            run_program(ray_node.main)
+    os.close(writing)
+    assert ended.value.code == REFUSED
+    assert capsys.readouterr().err == "error: ports: none are free\n"
+
+
+def test_a_node_of_a_job_that_is_over_does_nothing(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading) as given:
+        monkeypatch.setattr("sys.stdin", given)
+        assert ray_node.main() == DONE

@@ -159,6 +159,26 @@ def test_who_reads_an_atlas_while_it_is_packed_sees_it_as_it_was(tmp_path):
     assert not (tmp_path / "parts").exists()
 
 
+@pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
+def test_what_failed_is_written_once_and_again_for_another_reason(tmp_path, whole_below):
+    plan = asking((1, 2), samples=2)
+    for reason in ("no room", "no gradient"):
+        for _ in range(2):
+            before, work = files(tmp_path), opened(plan, tmp_path)
+            failed, *others = ascent_tasks(plan)
+            work.shards.write_reason(failed.id, reason)
+            for task in {*others} & {*work.tasks["ascent"]}:
+                work.shards.write(task.id, fake_shard(task))
+            report = merge(work, tmp_path / "atlas.h5", "a: 1", lambda _: None, whole_below)
+            assert (report.failed, report.statuses["ok"]) == (len(failed.units), sum(task.count for task in others))
+            with h5py.File(tmp_path / "atlas.h5") as file:
+                stated = file["layers/conv1/ascent/plain/reason"].asstr()[...].tolist()
+            assert stated == [reason if unit in failed.units else "" for unit in (1, 2)]
+        assert {name: at for name, at in files(tmp_path).items() if not name.endswith(".failed")} == {
+            name: at for name, at in before.items() if not name.endswith(".failed")
+        }
+
+
 @pytest.mark.parametrize("where", ["/", "layers/conv1/ascent/plain"])
 def test_what_another_program_wrote_is_neither_mixed_nor_lost(tmp_path, where):
     grow(asking((1, 2)), tmp_path, WHOLE)
