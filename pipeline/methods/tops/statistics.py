@@ -43,8 +43,8 @@ class LayerStatistics:
         requested; its active share counts values up to 2⁻²⁵ as zero.
     not_a_number : int64 (unit,), number of images left out because of NaN.
     dead : bool (unit,), whether the unit is constant, or (if zero or less means off) off in every image.
-    never_varies : bool (unit,), whether it has one value at every position that was counted, and as the maximum of
-        every image.
+    never_varies : bool (unit,), whether it has one value at every position that was counted and as every image's
+        maximum.
     nearest : int32 (unit,), the unit with the largest |correlation|, −1 for none.
     correlation : float32 (unit,), correlation with that unit.
     redundant_unit : int32 (unit,), `nearest` where |correlation| ≥ REDUNDANT, else −1.

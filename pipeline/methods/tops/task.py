@@ -24,7 +24,7 @@ IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
 # What estimates assume, measured on CaffeNet's shape and photos.
-MINING_SHARE = 1.6  # time of forward pass and readings, as a share of the forward pass
+MINING_SHARE = 1.2  # time of forward pass and readings, as a share of the forward pass
 DECODE_SECONDS = 0.004  # of a photo of ImageNet's size
 IMAGE_SECONDS = 0.01  # to decode a photo and to deflate its pixels
 PROJECTION_SECONDS = 0.01  # of a back-projection besides its multiply-accumulates
