@@ -41,7 +41,7 @@ VALUES = (
 )
 SCHEMA = (
     "atlas_viewer.errors atlas_viewer.field atlas_viewer.format atlas_viewer.evidence atlas_viewer.seal "
-    "atlas_viewer.chunks atlas_viewer.written_file"
+    "atlas_viewer.chunks atlas_viewer.written_file atlas_viewer.validator"
 )
 WORK = f"{VALUES} pipeline.work pipeline.store.shard"
 METHOD_VALUES = "pipeline.methods.method pipeline.methods.*.settings pipeline.methods.*.task pipeline.methods.*.request"

@@ -14,7 +14,8 @@ import numpy as np
 from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
 from atlas_viewer.field import GENERAL, Field, Group, Status
-from pipeline.errors import OutputError, disk_fault, of_hdf5
+from atlas_viewer.validator import check
+from pipeline.errors import AtlasError, OutputError, disk_fault, of_hdf5
 from pipeline.work import KnownImage
 
 UNFINISHED = (Status.missing, Status.failed)
@@ -46,7 +47,7 @@ class HeldAtlas:
                     f"{path}: schema {file.attrs.get('version')}, this program writes {format.VERSION}; move the file "
                     f"away to make it again from its shards, as far as it has any, or choose another folder with OUT=…"
                 )
-            with reading(path):
+            with reading(path, file):
                 yield cls(file)
 
     @cached_property
@@ -173,16 +174,26 @@ class HeldPictures:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn errors that HDF5 raises for an atlas into OutputErrors."""
+def reading(path: Path, file: h5py.File) -> Iterator[None]:
+    """Turn errors into OutputErrors whose reason is the atlas that is read: HDF5 cannot read it, or it is unsound."""
     try:
         yield
-    except OutputError:
+    except AtlasError:
         raise
     except Exception as error:
         if of_hdf5(error):
             raise _unreadable(path, error) from error
+        fault = _first_fault(file) if disk_fault(error) is None else None
+        if fault is not None:
+            raise _unreadable(path, ValueError(fault)) from error
         raise
+
+
+def _first_fault(file: h5py.File) -> str | None:
+    try:
+        return next(iter(check(file)), None)
+    except Exception as error:
+        return str(error)
 
 
 def _unreadable(path: Path, error: Exception) -> OutputError:

@@ -92,7 +92,7 @@ def pack_atlas(
     target = linked if target is None else target
     whole = target.with_name(f".{target.name}.part")
     try:
-        with h5py.File(linked, "r") as opened, reading(linked):
+        with h5py.File(linked, "r") as opened, reading(linked, opened):
             write_whole_atlas(opened, whole, advance)
         _replace(whole, target, shards, merged)
     finally:

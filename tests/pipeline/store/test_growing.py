@@ -200,6 +200,21 @@ def test_a_damaged_atlas_is_not_written_over(tmp_path):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["activation", "pixels_digest"])
+def test_an_unsound_atlas_is_neither_packed_nor_added_to(tmp_path, name):
+    """By arrays of another shape, of which HDF5 itself says nothing."""
+    grow(asking((1, 2)), tmp_path)
+    (part,) = (path for path in (tmp_path / "parts").iterdir() if "pixels" not in h5py.File(path))
+    with h5py.File(part, "r+") as file:
+        del file[f"layers/conv1/ascent/plain/{name}"]
+        file[f"layers/conv1/ascent/plain/{name}"] = np.zeros((3, 3, 3), np.float32)
+    before = files(tmp_path)
+    for work in (lambda: pack_atlas(tmp_path / "atlas.h5"), lambda: grow(asking((1, 2, 3)), tmp_path)):
+        with pytest.raises(OutputError, match=f"atlas.h5: damaged .*{name}"):
+            work()
+    assert {name: at for name, at in files(tmp_path).items() if not name.startswith("shards")} == before
+
+
 CALLS = ((os, "fsync"), (os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (Path, "replace"),
          (Path, "unlink"), (h5py.File, "close"), (h5py.Group, "create_dataset"), (h5py.Group, "require_group"),
          (os, "rmdir"))  # fmt: skip
