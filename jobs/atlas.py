@@ -52,24 +52,24 @@ def atlas(config: DictConfig) -> int:
         print(describe(together(read_plan(asked.out), plan), asked.cluster, asked.config.device, asked.out))
         return DONE
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
+        before = read_plan(asked.out)
+        plan = together(before, plan)
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
-        run, merged = grow(plan, asked, resources, places)
+        run, merged = grow(before, plan, asked, resources, places)
         if asked.pages:
             build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)
 
 
 def grow(
-    plan: Plan, asked: AtlasRequest, resources: Resources, places: Callable[[], Cluster]
+    before: Plan | None, plan: Plan, asked: AtlasRequest, resources: Resources, places: Callable[[], Cluster]
 ) -> tuple[Execution, MergeReport]:
     """Compute what the atlas in a folder lacks of a plan, and merge it; return what was done.
 
-    plan : of the request alone; what the folder has already been asked for stays in its plan.
+    before : the folder's plan until now; plan : together with what is requested.
     """
-    before = read_plan(asked.out)
-    plan = together(before, plan)
     if before is not None and before.record() != plan.record():
         merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
     short = shortage(plan, asked.out, 0) if asked.check_disk else None

@@ -119,6 +119,8 @@ def render(
 ) -> Any:
     """A picture of DGN-AM, drawn again from its stored code: uint8 (y, x, rgb).
 
+    A code alone is drawn as in its micro-batch but for the last bits, so that few values differ, by one level.
+
     atlas : open, or its path.
     unit : its address, or a unit of the open atlas.
     run : name of the run; None for the leading one.

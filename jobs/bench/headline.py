@@ -30,6 +30,7 @@ from jobs.bench.figures import Figures
 from jobs.cluster import Cluster, Notify, ignore, on_demand
 from jobs.console import compose_config
 from jobs.dispatch import TaskQueue
+from jobs.folder import read_plan
 from jobs.opening import OpenedPriors, open_images
 from jobs.outcome import Compute, Outcome
 from jobs.request import read_request
@@ -39,6 +40,7 @@ from pipeline.compute import compute
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import AscentTask
 from pipeline.methods.dgn.settings import RunRecord
+from pipeline.methods.registry import together
 from pipeline.methods.tops.compute import compute_backprojections
 from pipeline.methods.tops.task import BackprojectTask
 from pipeline.nets.network_card import network_card
@@ -126,10 +128,11 @@ class Atlas:
         priors, tops = self._priors(asked), asked.section("tops")
         source = open_images(None if tops is None else tops.dataset, asked.model, self.card)
         opened = {"priors": priors, "source": source}
-        plan = requested(Request(asked.config, self.card, units, asked.asked, opened))
+        before = read_plan(self.out)
+        plan = together(before, requested(Request(asked.config, self.card, units, asked.asked, opened)))
         resources = Resources(self._network, source, priors.by_digest())
         with on_demand(asked.cluster, asked.config.device) as places:
-            _, merged = grow(plan, asked, resources, lambda: Pooled(places()))
+            _, merged = grow(before, plan, asked, resources, lambda: Pooled(places()))
         if merged.failed or merged.missing:
             raise OutputError(f"{merged.failed} pictures failed, {merged.missing} are missing")
         self.pictures = merged.pictures

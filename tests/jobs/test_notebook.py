@@ -164,7 +164,13 @@ def test_a_picture_is_drawn_again_from_its_code(stored, run, address):
 def test_the_leading_run_of_a_path_or_of_a_unit_is_drawn(stored):
     expected = stored.unit("fc8:house").run("doodlenet_fc6").pixels[0]
     for where, unit in ((stored.path, "fc8:house"), (str(stored.path), "fc8:15"), (stored, stored.unit("fc8:house"))):
-        np.testing.assert_array_equal(render(where, unit), expected)
+        assert_same_picture(render(where, unit), expected)
+
+
+def assert_same_picture(drawn: np.ndarray, stored: np.ndarray) -> None:
+    """Equal but for last bits before rounding: a code alone, or in a micro-batch with others."""
+    apart = np.abs(drawn.astype(int) - stored)
+    assert apart.max() <= 1 and (apart > 0).mean() < 1e-3
 
 
 def test_a_prior_is_an_option_a_folder_or_open(stored):

@@ -10,7 +10,7 @@ import atlas_viewer.site
 from atlas_viewer.site import pieces
 
 SITE = Path(atlas_viewer.site.__file__).parent
-APART = {"networks", "training"}  # pages that other commands write
+APART = {"difference", "networks", "training"}  # pages that other commands write
 
 
 def modules(folder: str) -> set[str]:

@@ -19,11 +19,24 @@ from pipeline.methods.tops.result import tops_record
 from pipeline.methods.tops.task import mine_tasks, top_units
 from pipeline.plan import Plan, SweepPlace
 from pipeline.records import record_digest
-from pipeline.task import Task
+from pipeline.settings import DeviceSettings
+from pipeline.task import PASSES_PER_STEP, Sizes, Task
 
-pytestmark = pytest.mark.usefixtures("revisions_of_literal_ids")
+pytestmark = pytest.mark.usefixtures("revisions_of_literal_ids", "sizes_of_literal_ids")
 # A plan of version 1 with all methods, and the ids of the tasks that the program of that version cut from it.
 STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
+
+
+@pytest.fixture
+def sizes_of_literal_ids(monkeypatch) -> None:
+    """Micro-batches were as large as fitted in memory, and not a power of two."""
+
+    def of(device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
+        batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
+        batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
+        return Sizes(batch, batch * batches)
+
+    monkeypatch.setattr(Sizes, "of", of)
 
 
 @pytest.fixture(scope="module")
