@@ -31,20 +31,21 @@ from atlas_viewer.unit_list import unit_frame
 from atlas_viewer.validator import check
 
 _MEND = "put a whole copy in its place, or move it away, and make atlas with the same OUT computes it again"
-_KEPT_LAYERS = 16  # with the arrays that were read of them: tens of megabytes for layers of thousands of units
+KEPT_LAYERS = 16  # with the arrays that were read of them: tens of megabytes for layers of thousands of units
 CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
 class Atlas:
     """An open atlas. Close it, or use it in a `with`, which also explains errors of reading (`__exit__`).
 
+    kept : layers, the last ones used, that are kept with what was read of them.
     Raises MissingError for a file that does not exist, FormatError for one that is not an atlas, is damaged or
     has another version.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, kept: int = KEPT_LAYERS) -> None:
         self.path = Path(path)
-        self._layer = lru_cache(_KEPT_LAYERS)(self._open_layer)
+        self._layer = lru_cache(kept)(self._open_layer)
         if not self.path.is_file():
             raise MissingError(f"atlas {path}: no such file; write it with make atlas")
         try:

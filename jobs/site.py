@@ -16,7 +16,7 @@ from jobs.settings_reader import read_settings
 from pipeline.errors import AtlasError, OutputError, disk_fault
 from pipeline.settings import check
 
-MEGABYTES = 400  # of memory that a process may need
+MEGABYTES = 450  # of memory that a process may need
 
 
 @dataclass(frozen=True)

@@ -235,12 +235,17 @@ class Tops:
     def encoded(self, rule: str, row: int) -> np.ndarray:
         """A unit's back-projections as they are stored, uint8 (rank, y, x, rgb)."""
         self._refuse_unknown(rule)
-        return self.group[rule][row]
+        return self._stored[rule][row]
 
     def scale(self, rule: str) -> np.ndarray:
         """(unit, rank) float32, the scale of each back-projection; NaN for none."""
         self._refuse_unknown(rule)
         return self._scales[rule]
+
+    @cached_property
+    def _stored(self) -> dict[str, h5py.Dataset]:
+        """The datasets, opened once: opening one of an atlas in parts puts it together from many pieces."""
+        return {rule: self.group[rule] for rule in self.rules}
 
     @cached_property
     def _scales(self) -> dict[str, np.ndarray]:

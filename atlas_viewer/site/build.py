@@ -192,7 +192,7 @@ _apart: list[_Drawing] = []  # of a process that draws
 def _open(source: Path, full: bool, new: Path) -> None:
     """Runs once in a process that draws. It ends when the one that started it is killed, and would wait for ever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _apart.append(_Drawing(Outline(Atlas(source), full), new))
+    _apart.append(_Drawing(Outline(Atlas(source, kept=1), full), new))
 
 
 def _end_with_parent() -> None:
