@@ -141,9 +141,13 @@ def _draw(
     ) as pool:
         with _deaf_to_interrupts():
             running = {pool.submit(_draw_apart, block): block for block in blocks}
-        for done, future in enumerate(as_completed(running), 1):
-            yield running[future], future.result()
-            report(done, len(blocks))
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                yield running[future], future.result()
+                report(done, len(blocks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else it would draw all that waits first
+            raise
 
 
 @contextmanager

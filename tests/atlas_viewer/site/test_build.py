@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -296,3 +297,29 @@ def test_a_browser_shows_the_first_page_and_its_pictures(site, tmp_path):
     subprocess.run(command, check=True, capture_output=True, timeout=90)
     colours = Image.open(shot).convert("RGB").getcolors(1 << 20)
     assert len(colours) > 500  # a page without its pictures has a few shades of paper and ink
+
+
+def test_a_build_that_is_stopped_draws_nothing_more(write_atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas_viewer.site.build.BLOCK", 1)
+    monkeypatch.setattr("atlas_viewer.site.keys.BLOCK", 1)
+    path, drawn = tmp_path / "a.h5", []
+    write_atlas(path)
+
+    def stop(done: int, of: int) -> None:
+        drawn.append((done, of))
+        raise KeyboardInterrupt
+
+    cancelled = []
+    shutdown = ProcessPoolExecutor.shutdown
+    monkeypatch.setattr(
+        ProcessPoolExecutor,
+        "shutdown",
+        lambda pool, wait=True, *, cancel_futures=False: (
+            cancelled.append(cancel_futures),
+            shutdown(pool, wait, cancel_futures=cancel_futures),
+        )[-1],
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build(path, tmp_path / "site", workers=2, progress=stop)
+    assert len(drawn) == 1 and drawn[0][1] > 4
+    assert True in cancelled
