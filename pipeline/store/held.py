@@ -75,7 +75,7 @@ class HeldAtlas:
     def pictures(
         self, layer: str, kind: Group, attribute: str, name: str, revision: int | None = None
     ) -> HeldPictures | None:
-        """The pictures of a setting in a layer; None if there are none.
+        """The pictures that a layer has in one setting; None if it has none.
 
         attribute : the attribute of the group that holds the setting's name.
         revision : of the program that makes such pictures; None where it was checked before.

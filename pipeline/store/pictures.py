@@ -134,7 +134,7 @@ def write_setting(
     held: HeldPictures | None,
     writer: type[PictureWriter] = PictureWriter,
 ) -> np.ndarray:
-    """Write the pictures of a setting in a layer, or leave the group where it is if nothing is new.
+    """Write the pictures that a layer has in one setting, or leave the group where it is if nothing is new.
 
     names : the varying parts of the group's path.
     about : attributes of the group.

@@ -13,9 +13,11 @@ from PIL import Image
 
 import jobs.bench
 from jobs.bench import ascent_on_cones, memory
-from jobs.bench.__main__ import NO_QUESTIONS, main
+from jobs.bench.__main__ import NO_QUESTIONS, OF_A_GPU, main
 from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
+
+QUESTIONS = sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS - {OF_A_GPU})
 
 
 def test_a_tar_that_is_not_there_is_named(capsys):
@@ -83,7 +85,7 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS))
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_each_question_gets_an_answer(question, capsys):
     main([question])
     answer = capsys.readouterr().out

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.torture.accounts import account
+from tests.torture.arguments import read
 from tests.torture.folders import differences
 from tests.torture.nodes import SimulatedCluster
 from tests.torture.request import OPEN, ROOT, WHOLE, command, environment, given
@@ -213,10 +214,9 @@ def _size(folder: Path) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Torture, print a table, and return the exit code."""
-    asked = dict(argument.split("=", 1) for argument in arguments)
-    numbers = {name: int(asked.get(name, usual)) for name, usual in
-               (("kills", 50), ("seed", 0), ("nodes", 3), ("samples", 8))}  # fmt: skip
-    folder = Path(asked["keep"]) if "keep" in asked else Path(tempfile.mkdtemp(prefix="torture-", dir="/tmp"))
+    numbers = read("torture", arguments, {"kills": 50, "seed": 0, "nodes": 3, "samples": 8, "keep": None})
+    keep = numbers.pop("keep")
+    folder = Path(keep) if keep is not None else Path(tempfile.mkdtemp(prefix="torture-", dir="/tmp"))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(environment())
     started = time.monotonic()
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str]) -> int:
         if tally.problems:
             print((folder / "printed.txt").read_bytes()[-3000:].decode(errors="replace"), file=sys.stderr)
     finally:
-        if "keep" not in asked:
+        if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 1 if tally.problems else 0
 

@@ -27,6 +27,7 @@ from jobs.folder import MERGE_SHARE
 from jobs.run_log import SUFFIX
 from tests.torture import processes
 from tests.torture.accounts import account
+from tests.torture.arguments import read
 from tests.torture.levels import LEVEL, Measure, growth
 from tests.torture.nodes import SimulatedCluster
 from tests.torture.request import ROOT, WHOLE, command, environment, given
@@ -136,9 +137,9 @@ def main(arguments: Sequence[str]) -> int:
     """Soak, write the numbers and the plot, print a table, and return the exit code."""
     from tests.torture.soak_plot import draw
 
-    asked = dict(argument.split("=", 1) for argument in arguments)
-    tasks, minutes = int(asked.get("tasks", 10_000)), float(asked.get("minutes", 30))
-    nodes, seed, out = int(asked.get("nodes", 4)), int(asked.get("seed", 0)), Path(asked.get("out", OUT))
+    asked = read("soak", arguments, {"tasks": 10_000, "minutes": 30.0, "nodes": 4, "seed": 0, "out": str(OUT)})
+    tasks, minutes, nodes, seed = (asked[name] for name in ("tasks", "minutes", "nodes", "seed"))
+    out = Path(asked["out"])
     os.environ.update(environment())
     folder = Path(tempfile.mkdtemp(prefix="soak-", dir="/tmp"))
     try:

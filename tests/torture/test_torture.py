@@ -22,7 +22,7 @@ from jobs import folder
 from jobs.atlas import atlas
 from jobs.console import compose_config
 from pipeline.store import merge
-from tests.torture.__main__ import _kinds
+from tests.torture.__main__ import _kinds, main
 from tests.torture.accounts import account
 from tests.torture.folders import differences
 from tests.torture.request import OPEN, ROOT, WHOLE, given
@@ -198,3 +198,20 @@ def test_drivers_workers_nodes_and_heads_are_killed_on_simulated_nodes():
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("kills=x", "error: torture kills=x: expected a number, as in kills=50\n"),
+        ("kills=0", "error: torture kills=0: expected more than 0, as in kills=50\n"),
+        (
+            "kill=5",
+            "error: torture kill=5: no such argument (nearest: kills); there are kills, seed, nodes, samples, keep\n",
+        ),
+    ],
+)
+def test_an_argument_that_is_no_good_gets_one_line(argument, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([argument])
+    assert ended.value.code == 2 and capsys.readouterr().err == said
