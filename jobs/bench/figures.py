@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +11,18 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Figures:
-    """Named numbers with their units of measure, in the order in which they were added."""
+    """Named numbers with their units of measure, in the order in which they were added.
+
+    live : also print each to standard error as it is added; for measurements of an hour, of which a part may fail.
+    """
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
+    live: bool = False
 
     def add(self, name: str, value: float, measure: str) -> None:
         self.rows.append((name, value, measure))
+        if self.live:
+            print(f"  {name}: {value:.3f} {measure}", file=sys.stderr, flush=True)
 
     def print(self) -> None:
         width = max(len(name) for name, _, _ in self.rows)

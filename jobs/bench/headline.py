@@ -68,7 +68,7 @@ def measure(short: bool, images: str | None = None) -> Figures:
 
     images : a tar of photos; None for IMAGES in the folder ATLAS_TEST_DATA. Without it no dataset is used.
     """
-    figures = Figures()
+    figures = Figures(live=not short)
     tar = Path(images) if images is not None else Path(os.environ.get("ATLAS_TEST_DATA", "")) / IMAGES
     with tempfile.TemporaryDirectory() as name, Watch(Path(name)) as watch:
         out = Path(name)
