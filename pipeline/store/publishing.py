@@ -15,7 +15,6 @@ from pathlib import Path
 
 import h5py
 
-from atlas_viewer import format
 from pipeline.store.held import HeldAtlas, reading
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
