@@ -82,8 +82,8 @@ pack: .venv/atlas ## write a large atlas, which grows in parts, as one whole fil
 status: .venv/atlas ## print how far a run is, by method and machine, while it goes on: OUT=
 	$(RUN) jobs.status $(OUT_IS) $(ARGUMENTS)
 
-verify: .venv/atlas ## find damage in an atlas by the digests that it keeps: OUT=
-	$(RUN) jobs.verify $(OUT_IS) $(ARGUMENTS)
+verify: .venv/atlas ## find damage in an atlas by the digests that it keeps; ARGS="recompute=20" computes a sample again: OUT= MODEL= DATASET=
+	$(RUN) jobs.verify $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)

@@ -465,7 +465,7 @@ def test_a_path_with_signs_reaches_the_request_through_arguments(make):
     [
         ("plan", {}, ["jobs.atlas", "plan=true"]),
         ("site", {"OUT": "x"}, ["jobs.site", 'out="x"']),
-        ("verify", {"OUT": "x"}, ["jobs.verify", 'out="x"']),
+        ("verify", {"MODEL": "m", "OUT": "x"}, ["jobs.verify", "model=m", 'out="x"']),
         ("compare", {"ATLASES": "a b", "OUT": "x"}, ["jobs.compare", 'atlases="a b"', 'out="x"']),
         ("layers", {"MODEL": "caffenet"}, ["jobs.layers", "model=caffenet"]),
         ("fetch", {"MODEL": "caffenet"}, ["jobs.fetch", "model=caffenet"]),
