@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from jobs.console import DONE, compose_config, groups, run_job
-from jobs.opening import open_images
+from jobs.opening import same_images
 from jobs.request import read_model, read_out
-from jobs.settings_reader import read_settings, typed
-from pipeline.dataset_settings import DatasetSettings
-from pipeline.errors import AtlasError, DataError, OutputError, WeightsError
+from jobs.settings_reader import typed
+from pipeline.errors import AtlasError, OutputError, WeightsError
 from pipeline.settings import ModelSettings, check
 
 if TYPE_CHECKING:
@@ -114,21 +113,13 @@ def _open_images(config: DictConfig, atlas: Atlas, model: ModelSettings, network
     """The images of the atlas's dataset; None, with a line, where it has one that is not at hand."""
     from pipeline.nets.network_card import network_card
 
-    dataset, section = atlas.dataset, config.dataset
+    dataset = atlas.dataset
     if dataset is None:
         return None
-    named = section.kind != "none"
-    if not named and dataset.kind == "doodles":  # drawn, and not read
-        section = compose_config("atlas", ["dataset=doodles", f"dataset.count={max(1, dataset.images)}"]).dataset
-    if section.kind != "none":
-        source = open_images(read_settings(DatasetSettings, section, "dataset"), model, network_card(network))
-        if source.digest == dataset.digest:
-            return source
-        if named:
-            raise DataError(
-                f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {dataset.name} "
-                f"with {dataset.digest[:12]}; give the same images in the same layout"
-            )
+    about = {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "images": dataset.images}
+    source = same_images(config.dataset, model, network_card(network), **about)
+    if source is not None:
+        return source
     left_out = "images are not compared with it" if dataset.has_pixels else "hits are not computed again"
     print(
         f"{atlas.path}: its dataset {dataset.name} is not at hand, so {left_out}; name it by DATASET=…", file=sys.stderr
