@@ -128,10 +128,11 @@ def _licence(outline: Outline) -> str:
     dataset = outline.atlas.dataset
     if dataset is None or not dataset.has_pixels or dataset.kind == "doodles":
         return ""
+    count = captions.thousands(len(dataset.number))
     return (
-        f"The pages show {captions.thousands(len(dataset.number))} images of the dataset {dataset.name}, or parts of "
-        f"them. They are not covered by the licence of this atlas: whoever publishes them needs the permission of their "
-        f"owners, or has to follow the terms of the dataset. An atlas made with tops.pixels=pointers shows none of them."
+        f"The pages show {count} images of the dataset {dataset.name}, or parts of them. They are not covered by the "
+        "licence of this atlas: whoever publishes them needs the permission of their owners, or has to follow the "
+        "terms of the dataset. An atlas made with tops.pixels=pointers shows none of them."
     )
 
 

@@ -22,6 +22,7 @@ from pipeline.store.shard import encode_shard
 NATURAL, BOTH, NOISE = "natural", "natural_both", "noise"  # pictures that no setting of the atlas made
 BATCH = 32  # images of one forward pass
 MOST, LEAST = 0, 1  # sides
+NOISE_POOL = 10  # times the pictures of a trial: so many are drawn for a layer, and each unit takes some
 
 
 def sample_maxima(
@@ -59,72 +60,68 @@ def compute_interpretability(
     maxima : of the task's units.
     pictures : those that the task's record names.
     """
-    asked, network = task.asked, resources.network
-    settings = asked.settings
+    asked, settings = task.asked, task.asked.settings
     trials = min(settings.trials, len(maxima.numbers) // (2 * (1 + settings.shown)))
     names = [NATURAL, BOTH, NOISE, *(one.path for one in pictures)]
-    scores = np.full((len(names), len(asked.units), 2), np.nan, np.float32)
+    told = np.full((2, len(asked.units), len(names)), np.nan, np.float32)  # score and accuracy
     if trials:
         count = trials * (1 + settings.shown)
-        found = extremes(network, asked.layer, maxima, count, settings.seed)
-        unit_trials = _UnitTrials(judge, asked.embedding, found, dataset, resources, device)
+        found = extremes(resources.network, asked.layer, maxima, count, settings.seed)
+        seen = _Embedded(task, found, dataset, resources, judge, device)
+        drawn: dict[int, Trials] = {}
         for row in np.flatnonzero(found.varies).tolist():
             generator = np.random.default_rng([settings.seed, asked.units[row]])
-            drawn = draw_trials(trials, settings.shown, generator)
-            queries, natural = unit_trials.natural(row, drawn)
-            scores[0, row] = score(*queries, natural[MOST], None, settings.temperature)
-            scores[1, row] = score(*queries, *natural, settings.temperature)
-            shape = settings.shown, *(frames(network, asked.layer, axis).size for axis in (0, 1)), 3
-            noise = unit_trials.seen(generator.integers(0, 256, shape, np.uint8))
-            scores[2, row] = score(*queries, noise[None], None, settings.temperature)
-            unit_trials.keep(row, queries)
+            drawn[row] = draw_trials(trials, settings.shown, generator)
+            queries, natural = seen.natural(row, drawn[row].query), seen.natural(row, drawn[row].shown)
+            noise = seen.noise[generator.permutation(len(seen.noise))[: settings.shown]]
+            told[:, row, 0] = score(*queries, natural[MOST], None, settings.temperature)
+            told[:, row, 1] = score(*queries, *natural, settings.temperature)
+            told[:, row, 2] = score(*queries, noise[None], None, settings.temperature)
         for place, one in enumerate(pictures, start=3):
             for row, shown in enumerate(one.units()):
-                if shown and found.varies[row]:
-                    queries = unit_trials.kept[row]
-                    queries = queries[::-1] if one.minimized else queries
-                    seen = unit_trials.seen(shown[: settings.shown])
-                    scores[place, row] = score(*queries, seen[None], None, settings.temperature)
-    arrays = {"score": scores[..., 0].T.copy(), "accuracy": scores[..., 1].T.copy()}
+                if shown and row in drawn:
+                    queries = seen.natural(row, drawn[row].query)
+                    own = seen.of(shown[: settings.shown])[None]
+                    told[:, row, place] = score(
+                        *(reversed(queries) if one.minimized else queries), own, None, settings.temperature
+                    )
+    arrays = {"score": told[0], "accuracy": told[1]}
     facts = {"pictures": names, "trials": trials, "images": len(maxima.numbers), "packages": package_versions()}
     return encode_shard(task.record(), arrays, facts)
 
 
-class _UnitTrials:
-    """The embeddings of the extreme patches of a layer, seen from their mean; and those of further pictures."""
+class _Embedded:
+    """The embeddings of a layer's extreme patches, seen from their mean; of noise, and of further pictures.
+
+    noise : (picture, entry), of pixels drawn evenly from all levels, as large as the layer's windows.
+    """
 
     def __init__(
         self,
-        judge: Network,
-        layer: str,
+        task: InterpretabilityTask,
         found: Extremes,
         dataset: DatasetRecord,
         resources: Resources,
+        judge: Network,
         device: torch.device,
     ) -> None:
-        self._judge, self._layer, self._device = judge, layer, device
-        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        where = np.concatenate([found.image[..., None], found.window], axis=-1)[:, found.varies]
+        asked, network = task.asked, resources.network
+        self._judge, self._layer, self._device = judge, asked.embedding, device
+        where = np.concatenate([found.image[..., None], found.window], axis=-1)  # (side, unit, rank, 5)
         different, index = np.unique(where.reshape(-1, 5), axis=0, return_inverse=True)
-        self._rows = np.flatnonzero(found.varies)
         self._index = index.reshape(where.shape[:-1])
-        patches = embed(judge, layer, _patches(different, dataset, resources), device)
+        patches = embed(judge, asked.embedding, _patches(different, dataset, resources), device)
         self._centre = patches.mean(axis=0, dtype=np.float64)
-        self._natural = directions(patches, self._centre)
+        self._natural = directions(patches, self._centre).astype(np.float32)
+        size = (frames(network, asked.layer, axis).size for axis in (0, 1))
+        shape = NOISE_POOL * asked.settings.shown, *size, 3
+        self.noise = self.of(np.random.default_rng(asked.settings.seed).integers(0, 256, shape, np.uint8))
 
-    def natural(self, row: int, drawn: Trials) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The images to be told apart (trial, entry), and the pictures shown (trial, picture, entry), of both sides."""
-        index = self._index[:, int(np.searchsorted(self._rows, row))]
-        sides = (MOST, LEAST)
-        return [self._natural[index[side][drawn.query[side]]] for side in sides], [
-            self._natural[index[side][drawn.shown[side]]] for side in sides
-        ]
+    def natural(self, row: int, ranks: np.ndarray) -> list[np.ndarray]:
+        """Of a unit's extreme patches those of these ranks (side, …), for each side (…, entry)."""
+        return [self._natural[self._index[side, row][ranks[side]]].astype(np.float64) for side in (MOST, LEAST)]
 
-    def keep(self, row: int, queries: Sequence[np.ndarray]) -> None:
-        """Remember the images that a unit's trials tell apart, for further pictures of it."""
-        self.kept[row] = (queries[MOST], queries[LEAST])
-
-    def seen(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    def of(self, pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The embeddings of pictures, (picture, entry)."""
         return directions(embed(self._judge, self._layer, pictures, self._device), self._centre)
 
