@@ -107,7 +107,7 @@ def _compute(
     tasks: Sequence[InterpretabilityTask], out: Path, plan: Plan, resources: object, judge: object, device: object
 ) -> None:
     """Compute the scores that neither the atlas nor a shard has."""
-    from pipeline.methods.interpretability.compute import compute_interpretability, sample_maxima
+    from pipeline.methods.interpretability.compute import SampleImages, compute_interpretability, sample_maxima
     from pipeline.methods.interpretability.pictures import shown_pictures
     from pipeline.methods.interpretability.store import held_scores
     from pipeline.store.held import HeldAtlas
@@ -120,12 +120,13 @@ def _compute(
         print(f"warning: {problem}", file=sys.stderr)
     if not left:
         return
-    units, images = {task.asked.layer: task.asked.units for task in left}, left[0].asked.settings.images
-    print(f"activations of {min(images, dataset.images)} images of {dataset.name}", file=sys.stderr)
-    maxima = sample_maxima(dataset, resources, units, images, device)  # type: ignore[arg-type]
+    count = left[0].asked.settings.images
+    print(f"activations of {min(count, dataset.images)} images of {dataset.name}", file=sys.stderr)
+    images = SampleImages(dataset, resources)  # type: ignore[arg-type]
+    maxima = sample_maxima(images, {task.asked.layer: task.asked.units for task in left}, count, device)  # type: ignore[arg-type]
     for task in tqdm(left, desc="score", unit="layer", disable=not sys.stderr.isatty(), leave=False):
         pictures = shown_pictures(out / "atlas.h5", plan, task.asked.layer)
-        shard = compute_interpretability(task, dataset, resources, judge, maxima, pictures, device)  # type: ignore[arg-type]
+        shard = compute_interpretability(task, images, judge, maxima, pictures, device)  # type: ignore[arg-type]
         shards.write(task.id, shard)
 
 

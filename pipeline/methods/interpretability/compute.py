@@ -21,19 +21,49 @@ from pipeline.store.shard import encode_shard
 
 NATURAL, BOTH, NOISE = "natural", "natural_both", "noise"  # pictures that no setting of the atlas made
 BATCH = 32  # images of one forward pass
+KEPT_BYTES = 1 << 28  # of images that are kept in memory, because every layer reads them
 MOST, LEAST = 0, 1  # sides
 NOISE_POOL = 10  # times the pictures of a trial: so many are drawn for a layer, and each unit takes some
 
 
-def sample_maxima(
-    dataset: DatasetRecord, resources: Resources, units: Mapping[str, Sequence[int]], images: int, device: torch.device
-) -> Maxima:
-    """The largest activations of the layers' units in a sample of the dataset, chosen by hash."""
-    numbers = planned_source(dataset, resources).index.sample(images).tolist()
+class SampleImages:
+    """The images of a dataset, as the network reads them. The first ones that are read are kept, as far as they fit."""
+
+    def __init__(self, dataset: DatasetRecord, resources: Resources) -> None:
+        self.resources = resources
+        self._dataset, self._kept = dataset, {}
+        size = resources.network.preprocessing
+        self._most = KEPT_BYTES // (3 * size.height * size.width)
+
+    def sample(self, count: int) -> list[int]:
+        """Numbers of a sample of the dataset, chosen by hash, ascending."""
+        return planned_source(self._dataset, self.resources).index.sample(count).tolist()
+
+    def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield number and pixels (y, x, rgb) of those that can be read. numbers : ascending."""
+        start = 0
+        for end in range(1, len(numbers) + 1):
+            held = numbers[end - 1] in self._kept
+            if held or end == len(numbers) or numbers[end] != numbers[end - 1] + 1 or numbers[end] in self._kept:
+                if held:
+                    yield numbers[end - 1], self._kept[numbers[end - 1]]
+                else:
+                    yield from self._run(numbers[start], numbers[end - 1] + 1)
+                start = end
+
+    def _run(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        for batch in read_batches(self._dataset, self.resources, start, stop, 1, 0, []):
+            if len(self._kept) < self._most:
+                self._kept[batch.images[0]] = batch.pixels[0]
+            yield batch.images[0], batch.pixels[0]
+
+
+def sample_maxima(images: SampleImages, units: Mapping[str, Sequence[int]], count: int, device: torch.device) -> Maxima:
+    """The largest activations of the layers' units in a sample of the dataset."""
 
     def batches() -> Iterator[tuple[list[int], np.ndarray]]:
         chosen, pixels = [], []
-        for number, image in _read(dataset, resources, numbers):
+        for number, image in images.read(images.sample(count)):
             chosen.append(number)
             pixels.append(image)
             if len(chosen) == BATCH:
@@ -42,13 +72,12 @@ def sample_maxima(
         if chosen:
             yield chosen, np.stack(pixels)
 
-    return read_maxima(placed(resources.network, device), units, batches(), device)
+    return read_maxima(placed(images.resources.network, device), units, batches(), device)
 
 
 def compute_interpretability(
     task: InterpretabilityTask,
-    dataset: DatasetRecord,
-    resources: Resources,
+    images: SampleImages,
     judge: Network,
     maxima: Maxima,
     pictures: Sequence[ShownPictures],
@@ -66,8 +95,8 @@ def compute_interpretability(
     told = np.full((2, len(asked.units), len(names)), np.nan, np.float32)  # score and accuracy
     if trials:
         count = trials * (1 + settings.shown)
-        found = extremes(resources.network, asked.layer, maxima, count, settings.seed)
-        seen = _Embedded(task, found, dataset, resources, judge, device)
+        found = extremes(images.resources.network, asked.layer, maxima, count, settings.seed)
+        seen = _Embedded(task, found, images, judge, device)
         drawn: dict[int, Trials] = {}
         for row in np.flatnonzero(found.varies).tolist():
             generator = np.random.default_rng([settings.seed, asked.units[row]])
@@ -100,17 +129,16 @@ class _Embedded:
         self,
         task: InterpretabilityTask,
         found: Extremes,
-        dataset: DatasetRecord,
-        resources: Resources,
+        images: SampleImages,
         judge: Network,
         device: torch.device,
     ) -> None:
-        asked, network = task.asked, resources.network
+        asked, network = task.asked, images.resources.network
         self._judge, self._layer, self._device = judge, asked.embedding, device
         where = np.concatenate([found.image[..., None], found.window], axis=-1)  # (side, unit, rank, 5)
         different, index = np.unique(where.reshape(-1, 5), axis=0, return_inverse=True)
         self._index = index.reshape(where.shape[:-1])
-        patches = embed(judge, asked.embedding, _patches(different, dataset, resources), device)
+        patches = embed(judge, asked.embedding, _patches(different, images), device)
         self._centre = patches.mean(axis=0, dtype=np.float64)
         self._natural = directions(patches, self._centre).astype(np.float32)
         size = (frames(network, asked.layer, axis).size for axis in (0, 1))
@@ -126,25 +154,14 @@ class _Embedded:
         return directions(embed(self._judge, self._layer, pictures, self._device), self._centre)
 
 
-def _patches(where: np.ndarray, dataset: DatasetRecord, resources: Resources) -> Iterator[np.ndarray]:
+def _patches(where: np.ndarray, images: SampleImages) -> Iterator[np.ndarray]:
     """Yield the patch of each row of `where`: image, top, left, bottom, right, images ascending.
 
     A position that reads nothing but padding has one pixel of the mean colour.
     """
-    blank = np.array([[fill_colour(resources)]], np.uint8)
-    images, starts = np.unique(where[:, 0], return_index=True)
+    blank = np.array([[fill_colour(images.resources)]], np.uint8)
+    numbers, starts = np.unique(where[:, 0], return_index=True)
     ends = [*starts[1:].tolist(), len(where)]
-    read = _read(dataset, resources, images.tolist())
-    for (_, pixels), start, end in zip(read, starts.tolist(), ends, strict=True):
+    for (_, pixels), start, end in zip(images.read(numbers.tolist()), starts.tolist(), ends, strict=True):
         for top, left, bottom, right in where[start:end, 1:].tolist():
             yield pixels[top:bottom, left:right] if top < bottom and left < right else blank
-
-
-def _read(dataset: DatasetRecord, resources: Resources, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield number and pixels (y, x, rgb) of the images that can be read. numbers : ascending."""
-    start = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
-            for batch in read_batches(dataset, resources, numbers[start], numbers[end - 1] + 1, 1, 0, []):
-                yield batch.images[0], batch.pixels[0]
-            start = end

@@ -32,7 +32,8 @@ def test_the_table_has_a_line_for_each_unit_and_kind_of_pictures(generated_atlas
     with Atlas(generated_atlas) as atlas:
         (path,) = write_tables(atlas["fc8"], tmp_path)
         assert list(write_tables(atlas["conv1"], tmp_path)) == []
-    lines = list(csv.DictReader(path.open(encoding="utf-8")))
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
     assert len(lines) == 6 * 5
     assert (lines[0]["judge"], lines[0]["pictures"], float(lines[0]["score"])) == (
         "squeeze",
@@ -74,12 +75,12 @@ def test_rank_correlation_agrees_with_the_slow_obvious_way(values, seed):
 
 
 def test_all_units_have_columns_of_scores_and_correlations(generated_atlas):
+    pytest.importorskip("pandas")
     with Atlas(generated_atlas) as atlas:
         table = atlas.units()
         values, counts = atlas["fc8"].judge_correlations["squeeze"]
     classes = table[table.layer == "fc8"]
     assert classes["dgn/toy:squeeze:interpretability"].tolist()[:2] == pytest.approx([0.5, 0.49])
     assert table[table.layer == "conv1"]["natural:squeeze:interpretability"].isna().all()
-    assert (
-        "squeeze:correlation" in table and counts.max() >= 3 and np.isnan(values).all()
-    )  # its probabilities are equal
+    assert classes["squeeze:correlation"].tolist() == pytest.approx(values.tolist(), nan_ok=True)
+    assert counts[0] == 4 and np.isfinite(values[0])  # two pictures of a style, two of a run
