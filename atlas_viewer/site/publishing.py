@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup, escape
+from PIL import Image
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import FormatError, MissingError
-from atlas_viewer.export.cells import climb_cells, patch_cells
+from atlas_viewer.export.cells import cell_side, climb_cells, patch_cells
 from atlas_viewer.layer import Layer
 from atlas_viewer.montage import PAPER, grid, save
 from atlas_viewer.site import captions
@@ -20,7 +21,7 @@ from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.outline import Outline, leading
 
 PREVIEW, CARD, NOTICE, FILE = "preview.jpg", "README.md", "NOTICE.txt", "atlas.h5"
-SIZE, COLUMNS, ROWS, GAP = (630, 1200), 8, 4, 6  # of the preview: pixels, pictures
+SIZE, PICTURES, GAP = (630, 1200), 32, 6  # of the preview: pixels, pictures at most, pixels between them
 NO_JEKYLL = ".nojekyll"  # tells GitHub Pages to serve the files as they are
 LARGE = {"a file of more than 100 MB": 100_000_000, "a site of more than 1 GB": 1_000_000_000}  # limits of GitHub Pages
 _TITLE = "</title>"
@@ -78,41 +79,45 @@ def _preview(atlas: Atlas) -> np.ndarray | None:
     """The best pictures of the class layer's units, or the last layer's, as one image; None without pictures."""
     layers = list(atlas)
     heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
-    side = (SIZE[0] - GAP) // ROWS - GAP
-    pictures = [_enlarged(cell, side) for layer in heads for cell in _cells(layer, side)][: COLUMNS * ROWS]
-    if not pictures:
+    cells = [cell for layer in heads for cell in _cells(layer)][:PICTURES]
+    if not cells:
         return None
-    drawn = grid(np.stack(pictures), columns=min(COLUMNS, len(pictures)), gap=GAP, background=PAPER)
+    side, columns = max((_side(len(cells), columns), columns) for columns in range(1, len(cells) + 1))
+    pictures = np.stack([_fitted(cell, side) for cell in cells])
+    drawn = grid(pictures, columns=columns, gap=GAP, background=PAPER)
     sheet = np.full((*SIZE, 3), PAPER, np.uint8)
     top, left = (SIZE[0] - drawn.shape[0]) // 2, (SIZE[1] - drawn.shape[1]) // 2
     sheet[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
     return sheet
 
 
-def _cells(layer: Layer, side: int) -> list[np.ndarray]:
-    """A picture for each of at most COLUMNS · ROWS evenly spaced units: the leading one, or else the best image."""
-    climb, draw = leading(layer), None
+def _side(count: int, columns: int) -> int:
+    """The side of so many square pictures that fill the preview in these columns."""
+    return min(SIZE[0] // -(-count // columns), SIZE[1] // columns) - GAP
+
+
+def _cells(layer: Layer) -> list[np.ndarray]:
+    """A picture for each of at most PICTURES evenly spaced units: the leading one, or else the best image."""
+    climb = leading(layer)
     if climb is not None:
-        best = climb.best_sample
+        best, side = climb.best_sample, cell_side(climb.size, SIZE[0])
         filled = np.flatnonzero(best >= 0)
-        draw = lambda row: climb_cells(layer, climb, row, slice(best[row], best[row] + 1), side)  # noqa: E731
     elif "largest" in layer.kinds and layer.atlas.dataset.has_pixels:
         tops = layer.tops("largest")
-        filled = np.flatnonzero(tops.there.any(axis=1))
-        draw = lambda row: patch_cells(tops, row, 1, side)  # noqa: E731
-    if draw is None or not len(filled):
+        filled, side = np.flatnonzero(tops.there.any(axis=1)), cell_side(tops.frame_size, SIZE[0])
+    else:
         return []
-    spaced = np.linspace(0, len(filled) - 1, min(COLUMNS * ROWS, len(filled))).round().astype(int)
-    return [draw(row)[0] for row in filled[spaced].tolist()]
+    spaced = np.linspace(0, len(filled) - 1, min(PICTURES, len(filled))).round().astype(int)
+    rows = filled[spaced].tolist()
+    if climb is None:
+        return [patch_cells(tops, row, 1, side)[0] for row in rows]
+    return [climb_cells(layer, climb, row, slice(best[row], best[row] + 1), side)[0] for row in rows]
 
 
-def _enlarged(cell: np.ndarray, side: int) -> np.ndarray:
-    """A cell enlarged by a whole factor, on the colour of the sheet."""
-    times = max(1, side // cell.shape[0])
-    large = cell.repeat(times, axis=0).repeat(times, axis=1)
-    whole, at = np.full((side, side, 3), PAPER, np.uint8), (side - large.shape[0]) // 2
-    whole[at : at + large.shape[0], at : at + large.shape[1]] = large
-    return whole
+def _fitted(cell: np.ndarray, side: int) -> np.ndarray:
+    """A square cell with this side: pixels of small ones stay squares."""
+    by = Image.Resampling.NEAREST if cell.shape[0] * 2 <= side else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(cell).resize((side, side), by))
 
 
 def _about(outline: Outline) -> str:

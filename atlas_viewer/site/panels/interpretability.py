@@ -62,7 +62,7 @@ class InterpretabilityPanel(Panel):
 
 def picture_name(pictures: str, noun: str) -> str:
     """A kind of pictures in words."""
-    words = {NATURAL: f"best {noun}s", BOTH: f"best and least {noun}s", NOISE: "noise"}
+    words = {NATURAL: f"best {noun}s", BOTH: "best and least", NOISE: "noise"}
     return words.get(pictures, pictures.partition("/")[2])
 
 
