@@ -39,7 +39,7 @@ def test_a_build_says_what_it_did(sound_atlas, tmp_path):
     assert summary.rebuilt == ("conv1", "mixed/3a", "fc8")
     assert summary.pages == 1 + 3 + 15
     assert summary.files == len(read(tmp_path / "site"))
-    assert reported == [(n, 9) for n in range(1, 10)]
+    assert reported == [(n, 12) for n in range(1, 13)]
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_pages_keep_their_budgets(site):
     for path in site.rglob("*.html"):
         assert path.stat().st_size <= 1_500_000
         if path.name.startswith("index") and path.parent != site:
-            assert sum(tag == "a" and "data-name" in found for tag, found in Page(path).tags) <= 200
+            assert sum(tag == "a" and "id" in found for tag, found in Page(path).tags) <= 200
 
 
 def test_pictures_are_lazy_and_have_a_size_and_a_text(site):
