@@ -18,6 +18,7 @@ import h5py
 from atlas_viewer.evidence import (
     ascent,
     combinations,
+    connections,
     dataset,
     dgn,
     memorisation,
@@ -40,6 +41,7 @@ EVIDENCE = (
     tops,
     statistics,
     scores,
+    connections,
     combinations,
     memorisation,
 )

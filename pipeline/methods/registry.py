@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ASCENT
+from pipeline.methods.connections.task import CONNECTIONS
 from pipeline.methods.dgn.task import COMBINATIONS, DGN, PRIORS
 from pipeline.methods.memorisation.task import MEMORISATION
 from pipeline.methods.method import Method
@@ -22,7 +23,7 @@ from pipeline.work import Work
 if TYPE_CHECKING:
     from pipeline.store.held import HeldAtlas
 
-METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IMAGES, PRIORS, SCORES)
+METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IMAGES, PRIORS, SCORES, CONNECTIONS)
 
 
 def stages(work: Work) -> Iterator[Sequence[Task]]:
