@@ -15,12 +15,14 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
+from atlas_viewer.site.montages import ANY, COLUMNS, THUMB, montage_images, montage_sprite
 from atlas_viewer.site.outline import (
     COMPARISON,
     PAGE_UNITS,
     Link,
     Outline,
     furthest,
+    furthest_of_all,
     leading,
     page_name,
     pages,
@@ -34,15 +36,12 @@ from atlas_viewer.site.pages.find import names
 from atlas_viewer.site.pages.random_classes import random_link
 from atlas_viewer.site.pieces import BLOCK, Page, Part
 from atlas_viewer.site.sprites import EXACT, Sprite
-from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
+from atlas_viewer.site.unit_sprites import draw_best, draw_images
 from atlas_viewer.unit_list import judged, ratios
 
-THUMB = 104  # pixels: longest side of a picture in a montage
 RUNS = 4  # runs among the views of a montage: more make its page heavy
-COLUMNS = 10  # cells in a row of a sprite; the page flows its pictures as it likes
 NEAR, SPREAD = 4, 12  # links to pages: that many around the page, and about so many over all
 UNITS = "units.js"  # all units of a layer, for order and filter
-ANY = "*"  # in the name of a sprite's file, for the number of its block
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ class LayerPages(Page):
     def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
         """Draw the sprites of these units, one for each view."""
         for _, climb in _climbs(layer):
-            draw_best(layer, climb, list(rows), _sprite(layer, climb, rows.start // BLOCK), folder)
-        images = _images_sprite(layer, rows.start // BLOCK)
+            draw_best(layer, climb, list(rows), montage_sprite(layer, climb, rows.start // BLOCK), folder)
+        images = montage_images(layer, rows.start // BLOCK)
         if images is not None:
             draw_images(layer, list(rows), images, folder)
 
@@ -146,19 +145,6 @@ def _climbs(layer: Layer) -> list[tuple[str, Climb]]:
     """The styles and runs that are views, each with its id."""
     shown = [(str(at), style) for at, style in enumerate(styles(layer))]
     return [*shown, *((f"dgn-{at}", run) for at, run in enumerate(runs(layer)[:RUNS]))]
-
-
-def _sprite(layer: Layer, climb: Climb, block: int | None) -> Sprite:
-    """The sprite of one block of a layer's units; those of all its blocks have the same cells. None for any block."""
-    return best_sprite(climb, min(BLOCK, len(layer)), _stem(block), COLUMNS, THUMB)
-
-
-def _images_sprite(layer: Layer, block: int | None) -> Sprite | None:
-    return images_sprite(layer, min(BLOCK, len(layer)), _stem(block), COLUMNS, THUMB)
-
-
-def _stem(block: int | None) -> str:
-    return f"montage-{ANY if block is None else block + 1}"
 
 
 def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
@@ -220,7 +206,7 @@ def _write_units(outline: Outline, layer: Layer, folder: Path) -> None:
     rows, climbs = range(len(layer)), _climbs(layer)
     shown, views = tuple(climb for _, climb in climbs), _views(outline, layer, rows)
     cells = [_cell(layer, shown, views, row, row) for row in rows]
-    sprites = [_sprite(layer, climb, None) for climb in shown] + [_images_sprite(layer, None)]
+    sprites = [montage_sprite(layer, climb, None) for climb in shown] + [montage_images(layer, None)]
     units, labels = names(layer)
     data = {
         "units": units,
@@ -269,13 +255,13 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
     else:
         name, about = climb.name, captions.aim(climb)
     about = f"{about} Each unit is shown by its best picture of {climb.samples}."
-    sprites = {block: _sprite(layer, climb, block) for block in _blocks(rows)}
+    sprites = {block: montage_sprite(layer, climb, block) for block in _blocks(rows)}
     return _shown(id, name, about, sprites, rows, exists, values)
 
 
 def _images_view(outline: Outline, layer: Layer, rows: range) -> View | None:
     """The best patches of each unit; None without hits, or without stored pixels."""
-    sprites = {block: _images_sprite(layer, block) for block in _blocks(rows)}
+    sprites = {block: montage_images(layer, block) for block in _blocks(rows)}
     if not sprites or None in sprites.values():
         return None
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
@@ -382,7 +368,7 @@ def _kinds(outline: Outline, layer: Layer, shown: tuple[Climb, ...]) -> tuple[tu
 def _orders(outline: Outline, layer: Layer, shown: tuple[Climb, ...]) -> tuple[Order, ...]:
     """The numbers that the units can be sorted by, those that a unit at least has."""
     statistics, noun, first = layer.statistics, outline.noun, leading(layer)
-    reached = np.array([furthest(shown, row) for row in range(len(layer))])
+    reached = furthest_of_all(shown, len(layer))
     orders = [Order("picture", "activation of the picture", reached)]
     if statistics is not None:
         orders += [

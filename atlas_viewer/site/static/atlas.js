@@ -61,10 +61,10 @@
   if (kept) apply(new URLSearchParams(kept));
   all("input.switch").forEach((input) => input.addEventListener("change", remember));
   addEventListener("hashchange", () => {
-    if (isState(location.hash) || !location.hash) {
-      apply(new URLSearchParams(location.hash.slice(1)));
-      choose();
-    }
+    if (isState(location.hash)) apply(new URLSearchParams(location.hash.slice(1)));
+    else if (!location.hash) query = new URLSearchParams();
+    else return;
+    choose();
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
@@ -375,10 +375,12 @@
     if (inputs.length) { inputs[(at + 1) % inputs.length].checked = true; remember(); }
   };
   const keys = one("#keys");
+  all("#keys [data-needs]").forEach((key) => { key.hidden = !one(key.dataset.needs); }); // those that do something here
   const help = () => { if (keys.open) keys.close(); else keys.showModal(); };
   all("button.help").forEach((button) => button.addEventListener("click", help));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select, textarea")) return;
+    if (event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return; // they choose within the group
     const does = {
       ArrowLeft: () => go('link[rel="prev"]'), k: () => go('link[rel="prev"]'),
       ArrowRight: () => go('link[rel="next"]'), j: () => go('link[rel="next"]'),

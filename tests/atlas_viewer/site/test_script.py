@@ -120,7 +120,7 @@ def long(mined_atlas, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in ("outline", "pages.layer", "pages.unit"):
             patch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
-        for module in ("keys", "build", "pages.layer"):
+        for module in ("keys", "build", "montages", "pages.layer"):
             patch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
         build(mined_atlas, folder)
     return folder
