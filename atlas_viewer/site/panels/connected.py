@@ -15,7 +15,7 @@ from atlas_viewer.site.packing import UnitSprite
 from atlas_viewer.site.pieces import Panel
 from atlas_viewer.site.sprites import Crop
 
-SIMILAR = 8  # similar units shown
+SHOWN = 6  # connected units of a layer shown, and similar units: more would be a tenth of the bytes of all pages
 RESPONDING, LAYERS = 3, 8  # units of a layer shown that respond to a class; layers, the last ones
 ABSENT = "not in this atlas"
 
@@ -75,7 +75,9 @@ class ConnectedPanel(Panel):
             for name in sorted({layer.name, *linked, *responding}):
                 digest.update(repr(thumbs(outline, name)).encode())
             for name in (layer.name, *responding):
-                digest.update(_of_the_dataset(outline, name))
+                digest.update(_class_means_digest(outline, name))
+            if "largest" in layer.kinds:
+                digest.update(layer.tops("largest").image.tobytes())
             outline.kept[key] = digest.hexdigest()
         return outline.kept[key]
 
@@ -89,17 +91,12 @@ def class_pages(outline: Outline) -> dict[int, str]:
     return outline.kept["class pages"]
 
 
-def _of_the_dataset(outline: Outline, name: str) -> bytes:
-    """A digest of what decides which units of a layer are alike, and respond to classes."""
-    key = f"of the dataset {name}"
+def _class_means_digest(outline: Outline, name: str) -> bytes:
+    """A digest of a layer's means over the classes; empty where it has none that are used."""
+    key = f"class means {name}"
     if key not in outline.kept:
-        layer, digest = outline.atlas[name], hashlib.sha256()
-        means = class_means(layer)
-        if means is not None:
-            digest.update(means.tobytes())
-        elif "largest" in layer.kinds:
-            digest.update(layer.tops("largest").image.tobytes())
-        outline.kept[key] = digest.digest()
+        means = class_means(outline.atlas[name])
+        outline.kept[key] = b"" if means is None else hashlib.sha256(means.tobytes()).digest()
     return outline.kept[key]
 
 
@@ -110,7 +107,7 @@ def _connections(outline: Outline, unit: Unit) -> list[Row]:
             continue
         name = f"Inputs from {each.other}" if each.is_incoming else f"Outputs to {each.other}"
         about = f"Strength: {each.meaning}. A negative one inhibits."
-        numbers, row = each.linked[unit.row].tolist(), unit.row
+        numbers, row = each.linked[unit.row, :SHOWN].tolist(), unit.row
         linked = [
             _linked(outline, each.other, number, captions.number(float(each.strength[row, place])),
                     bool(each.strength[row, place] < 0), f"weight {captions.number(float(each.weight[row, place]))}")
@@ -123,7 +120,7 @@ def _connections(outline: Outline, unit: Unit) -> list[Row]:
 def _similar(outline: Outline, unit: Unit) -> list[Row]:
     key = f"similar {unit.layer.name}"
     if key not in outline.kept:
-        outline.kept[key] = similar_units(unit.layer, SIMILAR)
+        outline.kept[key] = similar_units(unit.layer, SHOWN)
     likeness: Likeness | None = outline.kept[key]
     if likeness is None:
         return []
@@ -167,10 +164,10 @@ def has_classes(layer: Layer) -> bool:
 
 
 def _class_layers(outline: Outline) -> list[str]:
-    """The layers that images were evaluated for, but for those whose units are the classes: the last ones."""
+    """The layers that images were evaluated for, but for those whose units are the classes; the last come first."""
     if "class layers" not in outline.kept:
         names = [layer.name for layer in outline.atlas if layer.statistics is not None and not has_classes(layer)]
-        outline.kept["class layers"] = names[-LAYERS:]
+        outline.kept["class layers"] = names[: -LAYERS - 1 : -1]
     return outline.kept["class layers"]
 
 

@@ -165,7 +165,7 @@
       const turn = reverse ? -1 : 1;
       if (by === "label") {
         const name = (row) => units.plain[row] || "";
-        return rows.sort((a, b) => !name(a) - !name(b) || turn * name(a).localeCompare(name(b), "en") || a - b);
+        return rows.sort((a, b) => !name(a) - !name(b) || turn * name(a).localeCompare(name(b), "en", { numeric: true }) || a - b);
       }
       const values = units.order[by];
       if (!values) return reverse ? rows.reverse() : rows;

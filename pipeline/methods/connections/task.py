@@ -17,7 +17,7 @@ LINKS = 8  # connections of a unit with one other layer that are stored
 # What a strength is, in words; of a product, with what the mean is over.
 WEIGHT = "the weight alone, because no images were evaluated"
 PRODUCT = "weight × mean positive activation of the unit below, over {}"
-OF_CLASS = "weight × mean, over the images of the class, of the largest activation in each of the unit below"
+OF_CLASS = "weight × mean activation of the unit below over the images of the class, the largest in each"
 POSITIONS, IMAGES = "all positions that were counted", "the largest activations of the images"
 
 

@@ -139,7 +139,7 @@ def test_a_layer_page_has_the_best_images_beside_the_styles(site):
     units = json.loads(said)  # what the page orders and filters by
     assert units["marks"]["dead"] == [4] and 0 in units["marks"]["redundant"]
     assert units["numbers"]["most"][0] == 40 and units["numbers"]["picture"][0] > 0
-    assert units["views"][2]["values"][4] == 0 and units["views"][2]["values"][0] == "40.0"  # the dead one has none
+    assert units["views"][2]["values"][4] == 0 and units["views"][2]["values"][0] == "40.00"  # the dead one has none
 
 
 def test_a_layer_without_ascent_has_its_pages(site):
