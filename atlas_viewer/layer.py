@@ -16,6 +16,7 @@ from atlas_viewer.evidence.ascent import Pictures, write_styles_csv
 from atlas_viewer.evidence.ascent import columns as picture_columns
 from atlas_viewer.evidence.ascent import rows as picture_rows
 from atlas_viewer.evidence.climb import Climb, UnitClimb
+from atlas_viewer.evidence.connections import Connections
 from atlas_viewer.evidence.dgn import Run, UnitRun
 from atlas_viewer.evidence.interpretability import Interpretability
 from atlas_viewer.evidence.scores import Scores, rank_correlation
@@ -221,6 +222,11 @@ class Layer:
     def statistics(self) -> Statistics | None:
         """The activations of the units over the dataset; None where no images were evaluated."""
         return Statistics.of(self)
+
+    @cached_property
+    def connections(self) -> tuple[Connections, ...]:
+        """The strongest connections of the units with those of the layers below and above; none in files of before."""
+        return Connections.of(self)
 
     def __len__(self) -> int:
         return len(self.units)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.scores import Scores
 from atlas_viewer.extras import require
 from atlas_viewer.field import Status
 
@@ -75,13 +76,17 @@ def _columns(layer: Layer) -> dict[str, np.ndarray]:
                 reached, path = _best(climb), f"{method}/{name}"
                 columns[path] = reached
                 if climb.direction != "minimize":
-                    columns[f"{path}:ratio"] = _ratio(reached, most)
+                    columns[f"{path}:ratio"] = ratios(reached, most)
                     best = np.fmax(best, reached)
-                columns.update((f"{path}:{judged}", values) for judged, values in _judged(layer, climb))
+                columns.update(
+                    (f"{path}:{seen.judge}:{name}", values)
+                    for seen in layer.judged(climb)
+                    for name, values in judged(seen)
+                )
     for judge, scores in layer.interpretability.items():
         columns |= {f"{name}:{judge}:interpretability": scores.of_pictures(name) for name in scores.pictures}
     columns |= {f"{judge}:correlation": values for judge, (values, _) in layer.judge_correlations.items()}
-    return columns | {"best": best, "ratio": _ratio(best, most)}
+    return columns | {"best": best, "ratio": ratios(best, most)}
 
 
 def _best(climb: Climb) -> np.ndarray:
@@ -90,19 +95,15 @@ def _best(climb: Climb) -> np.ndarray:
     return np.where(sample >= 0, climb.activation[np.arange(len(sample)), sample], np.nan)
 
 
-def _ratio(reached: np.ndarray, most: np.ndarray) -> np.ndarray:
+def ratios(reached: np.ndarray, most: np.ndarray) -> np.ndarray:
     """Activations over the dataset's maxima, NaN where one is not above zero."""
     return np.divide(reached, most, out=np.full(len(reached), np.nan), where=most > 0)
 
 
-def _judged(layer: Layer, climb: Climb) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name and the column of each judge's scores, over the pictures that it judged."""
-    for seen in layer.judged(climb):
-        judged = (seen.top1 >= 0) & (seen.target >= 0)[:, None]
-        count = judged.sum(axis=1)
-        for name, values in {
-            "top1_rate": seen.target_rank == 0,
-            "target_probability": seen.target_probability,
-        }.items():
-            total = np.where(judged, values, 0).sum(axis=1, dtype=float)
-            yield f"{seen.judge}:{name}", np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+def judged(seen: Scores) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and the column (unit,) of each of a judge's scores: means over the pictures that it judged."""
+    counted = (seen.top1 >= 0) & (seen.target >= 0)[:, None]
+    count = counted.sum(axis=1)
+    for name, values in {"top1_rate": seen.target_rank == 0, "target_probability": seen.target_probability}.items():
+        total = np.where(counted, values, 0).sum(axis=1, dtype=float)
+        yield name, np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)

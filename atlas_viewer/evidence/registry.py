@@ -18,6 +18,7 @@ import h5py
 from atlas_viewer.evidence import (
     ascent,
     combinations,
+    connections,
     dataset,
     dgn,
     interpretability,
@@ -42,6 +43,7 @@ EVIDENCE = (
     statistics,
     scores,
     interpretability,
+    connections,
     combinations,
     memorisation,
 )

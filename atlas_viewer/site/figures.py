@@ -64,13 +64,18 @@ def window(image: tuple[int, int], shown: Sequence[int], whole: Sequence[int]) -
     )
 
 
-def graph(nodes: Sequence[str], edges: Iterable[tuple[str, str]], links: Mapping[str, str]) -> Markup:
-    """The network from left to right: nodes with a link as named pills, the others as dots with a tooltip."""
-    edges = list(edges)
+def graph(
+    nodes: Sequence[str], edges: Iterable[tuple[str, str]], links: Mapping[str, str], notes: Mapping[str, str]
+) -> Markup:
+    """The network from left to right: nodes with a link as named pills, the others as dots with a tooltip.
+
+    notes : of some nodes with a link, a few words that the pill has after the name.
+    """
+    edges, texts = list(edges), {node: f"{node}  {notes[node]}" if node in notes else node for node in nodes}
     column, lane = _places(nodes, edges)
     widths: dict[int, float] = {}
     for node in nodes:
-        wide = len(node) * LETTER + 18 if node in links else 2 * DOT
+        wide = _wide(texts[node]) if node in links else 2 * DOT
         widths[column[node]] = max(widths.get(column[node], 0.0), wide)
     centres, x = {}, 4.0
     for number in sorted(widths):
@@ -83,10 +88,10 @@ def graph(nodes: Sequence[str], edges: Iterable[tuple[str, str]], links: Mapping
     for a, b in edges:
         over = any((between, lane[a]) in held for between in range(column[a] + 1, column[b]))
         drawn.append(_edge(place[a], place[b], over))
-    drawn += [_node(node, *place[node], links.get(node)) for node in nodes]
+    drawn += [_node(node, notes.get(node, ""), *place[node], links.get(node)) for node in nodes]
     return Markup(
-        f'<svg class="graph" viewBox="0 0 {x:.0f} {height}" width="{x:.0f}" height="{height}" role="img">'
-        f"<title>The network's graph, from input to output</title>{''.join(drawn)}</svg>"
+        f'<svg class="graph" viewBox="0 0 {x:.0f} {height}" width="{x:.0f}" height="{height}" role="group" '
+        f'aria-label="The network\'s graph, from input to output">{"".join(drawn)}</svg>'
     )
 
 
@@ -121,11 +126,17 @@ def _edge(start: tuple[float, float], end: tuple[float, float], over: bool) -> s
     return f'<path d="M{x:.0f},{y:.0f}{bow}"/>'
 
 
-def _node(name: str, x: float, y: float, link: str | None) -> str:
+def _wide(text: str) -> float:
+    """The width of a pill."""
+    return len(text) * LETTER + 18
+
+
+def _node(name: str, note: str, x: float, y: float, link: str | None) -> str:
     if link is None:
         return f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{DOT}"><title>{escape(name)}</title></circle>'
-    wide = len(name) * LETTER + 18
+    wide = _wide(f"{name}  {note}" if note else name)
     left, top = x - wide / 2, y - PILL / 2
     box = f'<rect x="{left:.0f}" y="{top:.0f}" width="{wide:.0f}" height="{PILL}" rx="{PILL // 2}"/>'
-    text = f'<text x="{x:.0f}" y="{y + 4:.0f}">{escape(name)}</text>'
+    more = f'<tspan class="note" dx="{LETTER * 2:.0f}">{escape(note)}</tspan>' if note else ""
+    text = f'<text x="{x:.0f}" y="{y + 4:.0f}">{escape(name)}{more}</text>'
     return f'<a href="{escape(link)}">{box}{text}</a>'

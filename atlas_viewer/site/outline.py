@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -44,10 +45,12 @@ class Outline:
     """The pages of one atlas; links are relative, from inside a layer's folder unless `root` is empty.
 
     full : show the pictures of a unit at their stored size.
+    kept : what pages computed of whole layers, by name, so that a process does it once.
     """
 
     atlas: Atlas
     full: bool = False
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def folders(self) -> dict[str, str]:
@@ -198,6 +201,16 @@ def furthest(shown: Iterable[Climb], row: int) -> float:
     parts = [pictures.activation[row, pictures.there[row]] for pictures in shown if pictures.direction == "maximize"]
     values = np.concatenate(parts) if parts else np.zeros(0)
     return float(values.max()) if values.size else np.nan
+
+
+def furthest_of_all(shown: Iterable[Climb], units: int) -> np.ndarray:
+    """`furthest` of each of a layer's units."""
+    reached = np.full(units, np.nan)
+    for pictures in shown:
+        if pictures.direction == "maximize":
+            values = np.where(pictures.there, pictures.activation, -np.inf).max(axis=1, initial=-np.inf)
+            reached = np.fmax(reached, np.where(np.isfinite(values), values, np.nan))
+    return reached
 
 
 def safe(name: str) -> str:

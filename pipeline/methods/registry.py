@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ASCENT
+from pipeline.methods.connections.task import CONNECTIONS
 from pipeline.methods.dgn.task import COMBINATIONS, DGN, PRIORS
 from pipeline.methods.interpretability.task import INTERPRETABILITY
 from pipeline.methods.memorisation.task import MEMORISATION
@@ -33,6 +34,7 @@ METHODS: tuple[Method, ...] = (
     PRIORS,
     SCORES,
     INTERPRETABILITY,
+    CONNECTIONS,
 )
 
 

@@ -20,7 +20,7 @@ from atlas_viewer.seal import seal_all, seal_file
 sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
 from generated_atlas import write_generated, write_interpretability, write_run
-from mined_atlas import write_dataset, write_mined_layer
+from mined_atlas import write_connections, write_dataset, write_mined_layer
 from numbers_table import ASCENT, DGN, write_numbers
 
 LAYERS = ("conv1", "mixed/3a", "fc8")
@@ -118,6 +118,7 @@ def _write_atlas(
             write_layer(file, names[layer], layer, seed=number + 100 * (change == layer))
             if mined:
                 write_mined_layer(file, names[layer], layer, UNITS[layer])
+                write_connections(file, names[layer], layer, UNITS[layer])
             if generated and layer in LAYERS:
                 write_run(file, names[layer], layer, UNITS[layer], SIDES[layer])
         if generated:

@@ -7,6 +7,7 @@ import hashlib
 import h5py
 import numpy as np
 
+from atlas_viewer.evidence.connections import CONNECTIONS
 from atlas_viewer.evidence.dataset import DATASET, IMAGES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.evidence.tops import TOPS
@@ -145,3 +146,19 @@ def write_statistics(file: h5py.File, key: str, layer: str, units: list[int]) ->
     }
     for name, values in arrays.items():
         STATISTICS[name].write(group, values)
+
+
+def write_connections(file: h5py.File, key: str, layer: str, units: list[int]) -> None:
+    """The inputs of fc8 from mixed/3a, two of them and one that is not in the atlas, and the way back."""
+    if layer not in ("mixed/3a", "fc8"):
+        return
+    upper = layer == "fc8"
+    about = {"other": "mixed/3a" if upper else "fc8", "direction": "incoming" if upper else "outgoing"}
+    other = about["other"].replace("/", ".")
+    group = CONNECTIONS.create(file, about | {"strength": "weight × <mean>", "revision": 1}, layer=key, other=other)
+    count = len(units)
+    CONNECTIONS["unit"].write(group, units)
+    CONNECTIONS["linked"].write(group, np.tile([5, 2, 4, -1] if upper else [4, 0, -1, -1], (count, 1)))
+    strength = np.array([3.0, -2.0, 1.0, np.nan] if upper else [3.0, -2.0, np.nan, np.nan])
+    CONNECTIONS["strength"].write(group, np.tile(strength, (count, 1)))
+    CONNECTIONS["weight"].write(group, np.tile(strength / 10, (count, 1)))

@@ -108,6 +108,8 @@ def test_an_atlas_is_what_the_schema_says(reference):
         assert sorted(file["layers"]) == ["conv1", "conv2", "fc"]
         assert file["layers/conv2/ascent/low_frequency/pixels"].shape == (5, 2, 7, 7, 3)
         assert list(file["layers/fc/units/label"].asstr()) == ["round", "square", "striped"]
+        joined = {name: sorted(group["connections"]) for name, group in file["layers"].items()}
+        assert joined == {"conv1": ["conv2"], "conv2": ["conv1", "fc"], "fc": ["conv2"]}
 
 
 def test_a_killed_run_goes_on_where_it_was_and_the_bytes_are_the_same(tmp_path, reference, killed):

@@ -100,6 +100,7 @@ def _write(outline: Outline, folder: Path) -> None:
     links = {layer: outline.layer_link(layer, root="").href for layer in atlas.layers}
     frieze = _frieze(outline, layers)
     dataset, classes = atlas.dataset, _classes(outline, layers)
+    dead = {layer.name: int(layer.statistics.dead.sum()) for layer in layers if layer.statistics is not None}
     height = max((pictures.samples for layer in layers for pictures in styles(layer)), default=0)
     text = render(
         "index.html",
@@ -136,7 +137,8 @@ def _write(outline: Outline, folder: Path) -> None:
         told={layer.name: captions.number(told) for layer in layers if (told := _natural(layer)) is not None},
         failures=failures[:FAILURES],
         failed=sum(status is not Status.ok for layer in layers for status in layer.status),
-        graph=figures.graph(atlas.nodes, atlas.edges, links),
+        dead=dead,
+        graph=figures.graph(atlas.nodes, atlas.edges, links, {name: f"{n} dead" for name, n in dead.items() if n}),
         settings=atlas.settings.strip(),
         packages=atlas.packages.strip(),
     )

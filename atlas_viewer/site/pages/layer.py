@@ -15,12 +15,14 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
+from atlas_viewer.site.montages import ANY, COLUMNS, THUMB, montage_images, montage_sprite
 from atlas_viewer.site.outline import (
     COMPARISON,
     PAGE_UNITS,
     Link,
     Outline,
     furthest,
+    furthest_of_all,
     leading,
     page_name,
     pages,
@@ -35,23 +37,33 @@ from atlas_viewer.site.pages.interpretability import natural_score, told
 from atlas_viewer.site.pages.random_classes import random_link
 from atlas_viewer.site.pieces import BLOCK, Page, Part
 from atlas_viewer.site.sprites import EXACT, Sprite
-from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
-from atlas_viewer.table import ratio
+from atlas_viewer.site.unit_sprites import draw_best, draw_images
+from atlas_viewer.unit_list import judged, ratios
 
-THUMB = 104  # pixels: longest side of a picture in a montage
 RUNS = 4  # runs among the views of a montage: more make its page heavy
-COLUMNS = 10  # cells in a row of a sprite; the page flows its pictures as it likes
 NEAR, SPREAD = 4, 12  # links to pages: that many around the page, and about so many over all
-UNITS = "units.js"  # the names of all units of a layer with several pages, for its filter
+UNITS = "units.js"  # all units of a layer, for order and filter
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks of a unit in the montage: words with their meaning, kinds to filter by, numbers to sort by."""
+    """The marks of a unit in the montage: words with their meaning, and kinds to filter by."""
 
     kinds: tuple[str, ...]
     words: tuple[tuple[str, str], ...]
-    numbers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A number that the units can be sorted by.
+
+    key : in the address of a page.
+    values : (unit,) of all units of the layer, NaN for none.
+    """
+
+    key: str
+    name: str
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,6 @@ class Cell:
     why: str
     brief: str
     marks: Marks
-    synthetic: str
 
 
 class LayerPages(Page):
@@ -98,28 +109,27 @@ class LayerPages(Page):
     order = 20
 
     def parts(self, layer: Layer) -> Iterator[Part]:
-        """Yield the pages of the montage, counted from 1, and the names of all units if there are several."""
+        """Yield the pages of the montage, counted from 1, and what the script reads of all units."""
         for page in range(1, pages(layer) + 1):
             yield Part("page", start=page)
-        if pages(layer) > 1:
-            yield Part(UNITS)
+        yield Part(UNITS)
 
     def rows(self, layer: Layer, part: Part) -> range:
         """The rows of a page."""
         return range(len(layer)) if part.what == UNITS else _page_rows(layer, part.start)
 
     def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
-        """Write one page of the layer, or the names of its units."""
+        """Write one page of the layer, or what the script reads of all its units."""
         if part.what == UNITS:
-            _write_names(layer, folder)
+            _write_units(outline, layer, folder)
         else:
             _write(outline, layer, part.start, folder)
 
     def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
         """Draw the sprites of these units, one for each view."""
         for _, climb in _climbs(layer):
-            draw_best(layer, climb, list(rows), _sprite(layer, climb, rows.start // BLOCK), folder)
-        images = _images_sprite(layer, rows.start // BLOCK)
+            draw_best(layer, climb, list(rows), montage_sprite(layer, climb, rows.start // BLOCK), folder)
+        images = montage_images(layer, rows.start // BLOCK)
         if images is not None:
             draw_images(layer, list(rows), images, folder)
 
@@ -138,22 +148,9 @@ def _climbs(layer: Layer) -> list[tuple[str, Climb]]:
     return [*shown, *((f"dgn-{at}", run) for at, run in enumerate(runs(layer)[:RUNS]))]
 
 
-def _sprite(layer: Layer, climb: Climb, block: int) -> Sprite:
-    """The sprite of one block of a layer's units; those of all its blocks have the same cells."""
-    return best_sprite(climb, min(BLOCK, len(layer)), f"montage-{block + 1}", COLUMNS, THUMB)
-
-
-def _images_sprite(layer: Layer, block: int) -> Sprite | None:
-    return images_sprite(layer, min(BLOCK, len(layer)), f"montage-{block + 1}", COLUMNS, THUMB)
-
-
 def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
     rows, by_prior, climbs = _page_rows(layer, page), runs(layer), _climbs(layer)
-    shown = tuple(climb for _, climb in climbs)
-    views = [_view(layer, climb, id, rows) for id, climb in climbs]
-    first = leading(layer)
-    images = _images_view(outline, layer, rows)
-    views += [images] if images is not None else []
+    shown, views, first = tuple(climb for _, climb in climbs), _views(outline, layer, rows), leading(layer)
     last, before_after = pages(layer), outline.neighbours(layer.name)
     units = layer.units.tolist()
     links = [Link(page_name(n), f"{units[(n - 1) * PAGE_UNITS]}") for n in range(1, last + 1)] if units else []
@@ -178,19 +175,18 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         cells=tuple(_cell(layer, shown, views, row, row - rows.start) for row in rows),
         noun=outline.noun,
         thumb=THUMB,
+        orders=_orders(outline, layer, shown),
+        kinds=_kinds(outline, layer, shown),
+        units_file=UNITS,
         has_images=bool(layer.kinds),
-        has_statistics=layer.statistics is not None,
-        has_scores=bool(layer.interpretability),
         size=captions.pair(shown[0].size) if shown else "",
         patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
-        samples=max((pictures.samples for pictures in shown), default=0),
         span=f"{units[rows.start]} to {units[rows.stop - 1]}" if len(rows) else "none",
         page=page,
         links=[(n, links[n - 1]) for n in _near(page, last)] if last > 1 else [],
         page_before=links[page - 2] if page > 1 else None,
         page_after=links[page] if page < last else None,
         total=captions.thousands(len(units)),
-        units_file=UNITS if last > 1 else "",
         before=before_after[0],
         after=before_after[1],
     )
@@ -203,11 +199,50 @@ def _near(page: int, last: int) -> list[int]:
     return sorted({1, last, *range(1, last + 1, step), *range(max(1, page - NEAR), min(last, page + NEAR) + 1)})
 
 
-def _write_names(layer: Layer, folder: Path) -> None:
-    """The numbers and names of all units, as a script that a page loads when its filter is used."""
+def _write_units(outline: Outline, layer: Layer, folder: Path) -> None:
+    """All that the script needs to draw any units of the layer in any order, as a script, which works from a disk too.
+
+    A page loads it when its order or filter is first used. Lists have an entry for each unit in the order of the rows.
+    """
+    rows, climbs = range(len(layer)), _climbs(layer)
+    shown, views = tuple(climb for _, climb in climbs), _views(outline, layer, rows)
+    cells = [_cell(layer, shown, views, row, row) for row in rows]
+    sprites = [montage_sprite(layer, climb, None) for climb in shown] + [montage_images(layer, None)]
     units, labels = names(layer)
-    data = json.dumps({"units": units, "labels": labels}, separators=(",", ":"))
-    (folder / UNITS).write_text(f"atlasUnits({data});\n", encoding="utf-8")
+    data = {
+        "units": units,
+        "labels": labels,
+        "block": BLOCK,
+        "columns": min(COLUMNS, len(layer)),
+        "views": [
+            {
+                "id": view.id,
+                "files": [[form, quote(sprite.name(form), safe=ANY)] for form in sprite.forms],
+                "values": [value if there else 0 for value, there in zip(view.activations, view.exists, strict=True)],
+            }
+            for view, sprite in zip(views, sprites, strict=False)
+        ],
+        "numbers": {order.key: _rounded(order.values) for order in _orders(outline, layer, shown)},
+        "marks": {
+            kind: [row for row in rows if kind in cells[row].marks.kinds] for kind, _ in _kinds(outline, layer, shown)
+        },
+        "words": {row: cells[row].marks.words for row in rows if cells[row].marks.words},
+        "why": {row: [cells[row].brief, cells[row].why] for row in rows if cells[row].why},
+    }
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    (folder / UNITS).write_text(f"atlasUnits({text});\n", encoding="utf-8")
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """The values with four digits, which is as many as pages show; None for NaN and infinity."""
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _views(outline: Outline, layer: Layer, rows: range) -> list[View]:
+    """The views of some units: those of the styles and runs, then the best images."""
+    images = _images_view(outline, layer, rows)
+    views = [_view(layer, climb, id, rows) for id, climb in _climbs(layer)]
+    return [*views, images] if images is not None else views
 
 
 def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
@@ -221,13 +256,13 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
     else:
         name, about = climb.name, captions.aim(climb)
     about = f"{about} Each unit is shown by its best picture of {climb.samples}."
-    sprites = {block: _sprite(layer, climb, block) for block in _blocks(rows)}
+    sprites = {block: montage_sprite(layer, climb, block) for block in _blocks(rows)}
     return _shown(id, name, about, sprites, rows, exists, values)
 
 
 def _images_view(outline: Outline, layer: Layer, rows: range) -> View | None:
     """The best patches of each unit; None without hits, or without stored pixels."""
-    sprites = {block: _images_sprite(layer, block) for block in _blocks(rows)}
+    sprites = {block: montage_images(layer, block) for block in _blocks(rows)}
     if not sprites or None in sprites.values():
         return None
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
@@ -288,7 +323,7 @@ def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
 
 
 def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, cell: int) -> Cell:
-    synthetic, (down, across) = furthest(shown, row), divmod(row % BLOCK, min(COLUMNS, len(layer)))
+    down, across = divmod(row % BLOCK, min(COLUMNS, len(layer)))
     return Cell(
         unit=int(layer.units[row]),
         label=layer.labels[row],
@@ -298,17 +333,18 @@ def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, c
         activations=tuple(view.activations[cell] for view in views),
         why=unit_why(layer, shown, row),
         brief=captions.BRIEF[layer.status[row]],
-        marks=_marks(layer, row, synthetic),
-        synthetic=f"{synthetic:.5g}" if np.isfinite(synthetic) else "",
+        marks=_marks(layer, shown, row),
     )
 
 
-def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
-    """The marks of a unit, and the numbers that the montage can be sorted by."""
-    statistics, told = layer.statistics, natural_score(layer)
-    if statistics is None:
-        return Marks((), (), ())
+def _marks(layer: Layer, shown: tuple[Climb, ...], row: int) -> Marks:
+    """The marks of a unit."""
+    statistics = layer.statistics
     kinds, words = [], []
+    if layer.status[row] is not Status.ok:
+        kinds.append("missing")
+    if statistics is None:
+        return Marks(tuple(kinds), ())
     if statistics.dead[row]:
         kinds.append("dead")
         words.append(("dead", "never varies" if statistics.never_varies[row] else "no image activates it"))
@@ -317,20 +353,37 @@ def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
         kinds.append("redundant")
         number = int(statistics.redundant_unit[row])
         words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
-    most = float(statistics.most[row])
-    numbers = {
-        "most": most,
-        "mean": float(statistics.mean[row]),
-        "deviation": float(statistics.deviation[row]),
-        "active": float(statistics.active_images[row]),
-        "ratio": ratio(synthetic, most),
-        "interpretability": np.nan if told is None else float(told[row]),
-    }
-    if synthetic < most:
+    if furthest(shown, row) < float(statistics.most[row]):
         kinds.append("below")
         words.append(("below", "its picture excites the unit less than the best image does"))
-    return Marks(
-        tuple(kinds),
-        tuple(words),
-        tuple((name, f"{value:.5g}") for name, value in numbers.items() if np.isfinite(value)),
-    )
+    return Marks(tuple(kinds), tuple(words))
+
+
+def _kinds(outline: Outline, layer: Layer, shown: tuple[Climb, ...]) -> tuple[tuple[str, str], ...]:
+    """The kinds of units that the montage can be reduced to, each with its name."""
+    kinds = [("missing", "units that lack pictures")] if any(s is not Status.ok for s in layer.status) else []
+    if layer.statistics is None:
+        return tuple(kinds)
+    below = [("below", f"pictures below the best {outline.noun}")] if shown else []
+    return ("dead", "dead units"), ("redundant", "redundant units"), *below, *kinds
+
+
+def _orders(outline: Outline, layer: Layer, shown: tuple[Climb, ...]) -> tuple[Order, ...]:
+    """The numbers that the units can be sorted by, those that a unit at least has."""
+    statistics, noun, first = layer.statistics, outline.noun, leading(layer)
+    reached = furthest_of_all(shown, len(layer))
+    orders = [Order("picture", "activation of the picture", reached)]
+    if statistics is not None:
+        orders += [
+            Order("ratio", f"picture to best {noun}", ratios(reached, statistics.most)),
+            Order("most", f"best {noun}", statistics.most),
+            Order("mean", "mean", statistics.mean),
+            Order("deviation", "standard deviation", statistics.deviation),
+            Order("active", f"active {noun}s", statistics.active_images),
+        ]
+    for scores in layer.judged(first) if first is not None else ():
+        probability = dict(judged(scores))["target_probability"]
+        orders.append(Order(f"score-{scores.judge}", f"probability by {scores.judge}", probability))
+    if layer.interpretability:
+        orders.append(Order("interpretability", "interpretability", natural_score(layer)))
+    return tuple(order for order in orders if np.isfinite(order.values).any())

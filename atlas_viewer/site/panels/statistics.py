@@ -14,6 +14,7 @@ from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, plots
 from atlas_viewer.site.outline import Link, Outline
 from atlas_viewer.site.packing import UnitSprite
+from atlas_viewer.site.panels.connected import class_pages
 from atlas_viewer.site.pieces import Panel, panels
 
 CLASSES = 6  # most selective classes shown
@@ -22,9 +23,10 @@ BOX = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Bar:
-    """One class: its share of the longest bar in percent, as CSS wants it."""
+    """One class: its share of the longest bar in percent, as CSS wants it. href : its page, or empty."""
 
     name: str
+    href: str
     value: str
     images: str
     start: str
@@ -57,6 +59,10 @@ class StatisticsPanel(Panel):
         """The statistics."""
         return [("statistics", "statistics")]
 
+    def depends(self, outline: Outline, layer: Layer) -> object:
+        """The pages of the classes."""
+        return class_pages(outline)
+
     def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Behaviour | None:
         """Histogram, numbers and most selective classes; None without statistics."""
         statistics, dataset, noun = unit.layer.statistics, unit.layer.atlas.dataset, outline.noun
@@ -65,7 +71,7 @@ class StatisticsPanel(Panel):
         reached: dict[str, float] = {}
         for panel in sorted(panels(), key=lambda panel: panel.lead_order):
             reached |= panel.reached(unit)
-        bars, mean_at = _bars(statistics, dataset, unit.row)
+        bars, mean_at = _bars(outline, statistics, dataset, unit.row)
         nearest, text = _nearest(unit.layer, statistics, unit.row)
         return Behaviour(
             histogram=_histogram(statistics, unit.row, reached, noun),
@@ -140,7 +146,7 @@ def _nearest(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | Non
     return link, f"{name}{'redundant, ' if near else ''}correlation {captions.signed(correlation)}"
 
 
-def _bars(statistics: Statistics, dataset: Dataset | None, row: int) -> tuple[tuple[Bar, ...], str]:
+def _bars(outline: Outline, statistics: Statistics, dataset: Dataset | None, row: int) -> tuple[tuple[Bar, ...], str]:
     chosen = statistics.selective_classes(row, CLASSES)
     if not chosen or dataset is None:
         return (), ""
@@ -155,6 +161,7 @@ def _bars(statistics: Statistics, dataset: Dataset | None, row: int) -> tuple[tu
         bars.append(
             Bar(
                 name=dataset.class_name(number),
+                href=class_pages(outline).get(number, ""),
                 value=captions.number(value),
                 images="" if counts is None else captions.count(int(counts[number]), "image"),
                 start=f"{100 * (start - low) / span:.1f}%",

@@ -1,15 +1,28 @@
-// Search, lens, filter, order, keys, copying, and a memory for the switches. Every page works without it.
+// Search, lens, order and filter, keys, copying, and a memory for the switches. Every page works without it.
 (() => {
   "use strict";
   document.documentElement.classList.add("scripted");
   const one = (query) => document.querySelector(query);
   const all = (query) => [...document.querySelectorAll(query)];
+  const make = (tag, about, ...within) => { const made = Object.assign(document.createElement(tag), about); made.append(...within); return made; };
+  const plain = (text) => {
+    const lower = text.toLowerCase().replace(/\s+/g, " ").trim();
+    return /^[ -~]*$/.test(lower) ? lower : lower.normalize("NFD").replace(/\p{M}/gu, ""); // é is found as e
+  };
+  // Calls of a script's function `name` with its data, loaded once: a page on a disk can load scripts, and nothing else.
+  const scripts = {};
+  const loaded = (name, src) => scripts[src] = scripts[src] || new Promise((resolve, reject) => {
+    window[name] = resolve;
+    document.head.append(make("script", { src, onerror: reject }));
+  });
   const go = (query) => { const link = one(query); if (link) location.href = link.href; };
 
   // The state of the switches: colours, form and iterate by name; the view by its place among the styles or the runs
   // (dgn-0, …), or as "images". The address keeps it, for shared links, and so does the browser's storage where that
-  // is allowed. A page without one of the switches passes on its earlier state.
-  let before = new URLSearchParams();
+  // is allowed. A page without one of the switches passes on its earlier state. The address also has which units of a
+  // layer were chosen, and their order; that is of one page, and not passed on.
+  let before = new URLSearchParams(), query = new URLSearchParams(), choose = () => {};
+  const QUERY = ["label", "order", "reverse", "show", "part"];
   const chosen = () => {
     const state = new URLSearchParams(before);
     for (const name of ["colours", "style", "form", "iterate"]) {
@@ -22,26 +35,37 @@
     return state;
   };
   const store = (write) => { try { return write(localStorage); } catch { return null; } };
-  const isState = (hash) => /^#(colours|style|form|iterate)=/.test(hash);
+  const isState = (hash) => /^#(colours|style|form|iterate|label|order|reverse|show|part)=/.test(hash);
   const set = (id) => { const input = document.getElementById(id); if (input) input.checked = true; };
   const apply = (state) => {
+    query = new URLSearchParams();
+    for (const name of QUERY) {
+      if (state.get(name)) query.set(name, state.get(name));
+      state.delete(name);
+    }
     before = state;
     set("colours-" + (state.get("colours") || "stretched"));
     set("form-" + (state.get("form") || "raw"));
     set("iterate-" + (state.get("iterate") || "last"));
     if (state.has("style")) set("style-" + state.get("style"));
   };
+  const address = (asked) => [chosen(), asked].map(String).filter(Boolean).join("&");
   const remember = () => {
-    const state = chosen().toString();
-    store((kept) => kept.setItem("atlas", state));
+    store((kept) => kept.setItem("atlas", chosen().toString()));
     if (!location.hash || isState(location.hash)) {
+      const state = address(query);
       history.replaceState(null, "", state ? "#" + state : location.pathname + location.search);
     }
   };
   const kept = isState(location.hash) ? location.hash.slice(1) : store((box) => box.getItem("atlas"));
   if (kept) apply(new URLSearchParams(kept));
   all("input.switch").forEach((input) => input.addEventListener("change", remember));
-  addEventListener("hashchange", () => { if (isState(location.hash)) apply(new URLSearchParams(location.hash.slice(1))); });
+  addEventListener("hashchange", () => {
+    if (isState(location.hash)) apply(new URLSearchParams(location.hash.slice(1)));
+    else if (!location.hash) query = new URLSearchParams();
+    else return;
+    choose();
+  });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
     const state = chosen().toString();
@@ -64,86 +88,164 @@
     setTimeout(() => { button.textContent = "copy"; }, 1200);
   }));
 
-  // The filter: every word must be in the name or be the number; and the unit must have the chosen mark.
-  const only = one("select[data-only]");
+  // The filter of a list: every word must be in the name, or begin the number.
+  const fits = (words, number, name) => words.every((word) => /^\d+$/.test(word) ? number.startsWith(word) : name.includes(word));
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);
-    const names = things.map((thing) => thing.dataset.name.toLowerCase());
-    const fits = (words, name) => words.every((word) => /^\d+$/.test(word) ? name.split(" ")[0].startsWith(word) : name.includes(word));
-    const elsewhere = one("#elsewhere"); // units of the layer's other pages: their names are loaded at the first use
-    let others = null;
-    const load = () => {
-      if (!input.dataset.units || others) return;
-      others = [];
-      window.atlasUnits = ({ units, labels }) => {
-        const numbers = typeof units === "number" ? Array.from({ length: units }, (_, at) => at) : units;
-        const here = new Set(names.map((name) => name.split(" ")[0]));
-        others = numbers.map((unit, at) => [`${unit}`, labels[at] || ""]).filter(([unit]) => !here.has(unit))
-          .map(([unit, label]) => [unit, label, `${unit} ${label}`.toLowerCase()]);
-        choose();
-      };
-      document.head.append(Object.assign(document.createElement("script"), { src: input.dataset.units }));
+    const names = things.map((thing) => plain(thing.dataset.name));
+    const filter = () => {
+      const words = plain(input.value).split(" ").filter(Boolean);
+      things.forEach((thing, at) => { thing.hidden = !fits(words, names[at].split(" ")[0], names[at]); });
     };
-    const link = ([unit, label]) => Object.assign(document.createElement("a"), { href: `${unit}.html`, textContent: `${unit} ${label}` });
-    const choose = () => {
-      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-      if (elsewhere) {
-        load();
-        const matching = words.length ? others.filter(([, , name]) => fits(words, name)) : [];
-        elsewhere.replaceChildren(...matching.slice(0, 60).map(link));
-        elsewhere.hidden = !matching.length;
-      }
-      const mark = only ? only.value : "";
-      const marked = new Set(mark ? all(only.dataset.only).filter((thing) => (thing.dataset.marks || "").split(" ").includes(mark)) : things);
-      things.forEach((thing, at) => {
-        thing.hidden = !(fits(words, names[at]) && marked.has(thing));
-      });
-    };
-    input.addEventListener("input", choose);
-    if (only) only.addEventListener("change", choose);
+    input.addEventListener("input", filter);
     input.addEventListener("keydown", (event) => {
-      const first = things.find((thing) => !thing.hidden) || (elsewhere && elsewhere.firstElementChild);
+      const first = things.find((thing) => !thing.hidden);
       if (event.key === "Enter" && first && input.value) location.href = first.href;
-      if (event.key === "Escape") { input.value = ""; input.dispatchEvent(new Event("input")); input.blur(); }
+      if (event.key === "Escape") { input.value = ""; filter(); input.blur(); }
     });
   });
 
-  // The order: by number as in the page, or by one of the units' numbers from high to low, those without it last.
-  all("select[data-order]").forEach((select) => {
-    const box = one(select.dataset.order);
-    const units = [...box.children];
-    select.addEventListener("change", () => {
-      const by = select.value;
-      const value = (unit) => by in unit.dataset ? Number(unit.dataset[by]) : -Infinity;
-      box.append(...(by ? [...units].sort((a, b) => value(b) - value(a) || units.indexOf(a) - units.indexOf(b)) : units));
+  // Order and filter of all units of a layer: they are loaded at the first use, and the page shows those that were
+  // chosen, so many at a time, in place of its own. Their pictures are loaded when they come into view.
+  const chooser = one("#choose");
+  if (chooser) {
+    const SHOWN = 200, NEAR = 4;
+    const box = one("#montage"), parts = one("#parts"), status = one("#chosen"), own = [...box.children];
+    const inputs = Object.fromEntries([...chooser.querySelectorAll("[name]")].map((input) => [input.name, input]));
+    const whole = all(".whole"); // what is said of the page's own units
+    const sheet = document.head.appendChild(document.createElement("style")).sheet, dressed = new Set();
+    let units = null;
+
+    const read = ({ units: numbers, labels, ...more }) => {
+      const all = typeof numbers === "number" ? Array.from({ length: numbers }, (_, at) => at) : numbers;
+      return { ...more, numbers: all, order: more.numbers, labels, plain: labels.map(plain) };
+    };
+    const dress = (block) => { // the pictures of a block of units, as the style sheet of the page has them for its own
+      if (dressed.has(block)) return;
+      dressed.add(block);
+      const many = units.views.length > 1;
+      for (const { id, files, values } of units.views) {
+        if (!values.slice(block * units.block, (block + 1) * units.block).some((value) => value !== 0)) continue;
+        for (const [form, file] of files) {
+          const when = (form === "true" ? "#colours-true:checked ~ " : "") + (many ? `#style-${id}:checked ~ ` : "");
+          sheet.insertRule(`${when}main .b${block} .tile { background-image: url(${file.replace("*", block + 1)}) }`, sheet.cssRules.length);
+        }
+      }
+    };
+    const seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        seen.unobserve(target);
+        dress(Number(target.dataset.block));
+        target.classList.add(`b${target.dataset.block}`);
+      }
     });
-  });
+    const cell = (row) => {
+      const number = units.numbers[row], label = units.labels[row] || "", [brief, why] = units.why[row] || ["", ""];
+      const block = Math.floor(row / units.block), place = row % units.block, many = units.views.length > 1;
+      const by = ({ id }, kind) => many ? `${kind} by by-${id}` : kind;
+      const made = make("a", { id: `u${number}`, href: `${number}.html`, title: why });
+      made.dataset.block = block;
+      const tile = make("span", { className: "tile" }), cap = make("span", { className: "cap" }, make("b", { textContent: number }));
+      tile.style.cssText = `--x:${place % units.columns};--y:${Math.floor(place / units.columns)}`;
+      for (const view of units.views) {
+        const value = view.values[row];
+        if (value === 0) tile.append(make("span", { className: by(view, "gap") }, make("span", { textContent: brief || "none" })));
+        cap.append(make("span", { className: by(view, "num"), textContent: value === 0 ? "–" : value }));
+      }
+      if (!units.views.length) tile.append(make("span", { className: "gap" }, make("span", { textContent: "no picture" })));
+      made.append(tile, cap);
+      if (label) made.append(make("span", { className: "label", title: label, textContent: label.split(",")[0] }));
+      const words = units.words[row];
+      if (words) made.append(make("span", { className: "marks" }, ...words.map(([word, about]) => make("span", { title: about, textContent: word }))));
+      seen.observe(made);
+      return made;
+    };
+    const sorted = (rows, by, reverse) => {
+      const turn = reverse ? -1 : 1;
+      if (by === "label") {
+        const name = (row) => units.plain[row] || "";
+        return rows.sort((a, b) => !name(a) - !name(b) || turn * name(a).localeCompare(name(b), "en", { numeric: true }) || a - b);
+      }
+      const values = units.order[by];
+      if (!values) return reverse ? rows.reverse() : rows;
+      return rows.sort((a, b) => (values[a] === null) - (values[b] === null) || turn * (values[b] - values[a]) || a - b);
+    };
+    const steps = (part, last) => {
+      const link = (at) => {
+        const asked = new URLSearchParams(query);
+        asked.set("part", at);
+        return at === part ? make("b", { textContent: at }) : make("a", { href: `#${address(asked)}`, textContent: at });
+      };
+      const near = Array.from({ length: last }, (_, at) => at + 1).filter((at) => at === 1 || at === last || Math.abs(at - part) <= NEAR);
+      parts.replaceChildren("Page", ...near.map(link));
+      parts.hidden = last < 2;
+    };
+    const draw = async () => {
+      const asked = query.toString();
+      for (const [name, input] of Object.entries(inputs)) {
+        if (input.type === "checkbox") input.checked = query.has(name);
+        else if (document.activeElement !== input || input.value.trim() !== (query.get(name) || "")) input.value = query.get(name) || "";
+      }
+      if (asked) {
+        try { units = units || read(await loaded("atlasUnits", chooser.dataset.units)); } catch { status.textContent = `The units could not be loaded: ${chooser.dataset.units} is missing.`; return; }
+        if (asked !== query.toString()) return; // it was changed meanwhile
+      }
+      whole.forEach((each) => { each.hidden = Boolean(asked); });
+      seen.disconnect();
+      if (!asked) {
+        box.replaceChildren(...own);
+        parts.hidden = true;
+        status.textContent = "";
+        return;
+      }
+      const words = plain(query.get("label") || "").split(" ").filter(Boolean), mark = query.get("show");
+      const marked = mark ? new Set(units.marks[mark]) : null;
+      const rows = units.numbers.map((_, row) => row).filter((row) => (!marked || marked.has(row)) && fits(words, `${units.numbers[row]}`, units.plain[row] || ""));
+      const last = Math.max(1, Math.ceil(rows.length / SHOWN)), part = Math.min(last, Math.max(1, Number(query.get("part")) || 1));
+      const shown = sorted(rows, query.get("order"), query.has("reverse")).slice((part - 1) * SHOWN, part * SHOWN);
+      box.replaceChildren(...shown.map(cell));
+      steps(part, last);
+      const count = (number) => number.toLocaleString("en");
+      status.textContent = !rows.length ? "No unit matches." : `${count(rows.length)} of ${count(units.numbers.length)} units${last > 1 ? `, ${count((part - 1) * SHOWN + 1)} to ${count(Math.min(part * SHOWN, rows.length))} on this page` : ""}.`;
+    };
+    const ask = () => {
+      query = new URLSearchParams();
+      for (const [name, input] of Object.entries(inputs)) {
+        const value = input.type === "checkbox" ? (input.checked ? "1" : "") : input.value.trim();
+        if (value) query.set(name, value);
+      }
+      const state = address(query);
+      history.replaceState(null, "", state ? "#" + state : location.pathname + location.search);
+      draw();
+    };
+    choose = () => { draw(); if (query.has("part")) chooser.scrollIntoView(); };
+    chooser.addEventListener("input", ask);
+    inputs.label.addEventListener("keydown", (event) => {
+      const first = box.querySelector("a");
+      if (event.key === "Enter" && first && inputs.label.value) first.click();
+      if (event.key === "Escape") { inputs.label.value = ""; ask(); inputs.label.blur(); }
+    });
+    if (`${query}`) draw();
+  }
 
   // The search: the names of all layers and units are loaded when it is first used. An address or a layer's name comes
   // first, then labels that begin with the words, then labels with words that do, then labels that contain them.
   const finder = one("#find");
   const SHOWN = 40;
-  const plain = (text) => {
-    const lower = text.toLowerCase().replace(/\s+/g, " ").trim();
-    return /^[ -~]*$/.test(lower) ? lower : lower.normalize("NFD").replace(/\p{M}/gu, ""); // é is found as e
-  };
   let named = null, find = () => {}, wander = () => {};
   const load = () => {
-    named = named || new Promise((resolve, reject) => {
-      window.atlasFind = (layers) => {
-        const entries = [];
-        for (const [layer, folder, units, labels] of layers) {
-          const numbers = typeof units === "number" ? Array.from({ length: units }, (_, at) => at) : units;
-          entries.push({ address: plain(layer), label: "", shown: ["layer", layer], href: `${folder}/index.html`, layer: true });
-          numbers.forEach((unit, at) => {
-            const label = labels[at] || "";
-            entries.push({ address: `${plain(layer)}:${unit}`, label: label && plain(label), shown: [`${layer}:${unit}`, label], href: `${folder}/${unit}.html` });
-          });
-        }
-        resolve(entries);
-      };
-      const script = Object.assign(document.createElement("script"), { src: finder.dataset.names, onerror: reject });
-      document.head.append(script);
+    named = named || loaded("atlasFind", finder.dataset.names).then((layers) => {
+      const entries = [];
+      for (const [layer, folder, units, labels] of layers) {
+        const numbers = typeof units === "number" ? Array.from({ length: units }, (_, at) => at) : units;
+        entries.push({ address: plain(layer), label: "", shown: ["layer", layer], href: `${folder}/index.html`, layer: true });
+        numbers.forEach((unit, at) => {
+          const label = labels[at] || "";
+          entries.push({ address: `${plain(layer)}:${unit}`, label: label && plain(label), shown: [`${layer}:${unit}`, label], href: `${folder}/${unit}.html` });
+        });
+      }
+      return entries;
     });
     return named;
   };
@@ -273,16 +375,18 @@
     if (inputs.length) { inputs[(at + 1) % inputs.length].checked = true; remember(); }
   };
   const keys = one("#keys");
+  all("#keys [data-needs]").forEach((key) => { key.hidden = !one(key.dataset.needs); }); // those that do something here
   const help = () => { if (keys.open) keys.close(); else keys.showModal(); };
   all("button.help").forEach((button) => button.addEventListener("click", help));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select, textarea")) return;
+    if (event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return; // they choose within the group
     const does = {
       ArrowLeft: () => go('link[rel="prev"]'), k: () => go('link[rel="prev"]'),
       ArrowRight: () => go('link[rel="next"]'), j: () => go('link[rel="next"]'),
       "[": () => go('link[data-rel="layer-before"]'), "]": () => go('link[data-rel="layer-after"]'),
       u: () => go('link[rel="up"]'), s: () => cycle("colours"), t: () => cycle("style"), "?": help,
-      g: () => find(), r: () => wander(), f: () => cycle("form"), i: () => cycle("iterate"), "/": () => { const input = one("input[data-filter]"); if (input) input.focus(); },
+      g: () => find(), r: () => wander(), f: () => cycle("form"), i: () => cycle("iterate"), "/": () => { const input = one("input[data-filter], #choose input[type=search]"); if (input) input.focus(); },
     }[event.key];
     if (does) { event.preventDefault(); does(); }
   });

@@ -41,7 +41,7 @@ def is_lazy(image: dict[str, str], page: Path) -> bool:
 def is_local(text: str) -> bool:
     """Whether a page, a style sheet or a script fetches nothing from elsewhere."""
     remote = re.search(r"https?://|(?<![\w/:])//[a-z]|@import|fetch\(|XMLHttpRequest", text)
-    return not remote and all(re.fullmatch(r"[#\w.%+~@-]+", url) for url in re.findall(r"url\(([^)]*)\)", text))
+    return not remote and all(re.fullmatch(r"[#\w.%+~@-]+", url) for url in re.findall(r"url\(([^)$]*)\)", text))
 
 
 def read(folder: Path) -> dict[str, bytes]:

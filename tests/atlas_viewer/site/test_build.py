@@ -39,7 +39,7 @@ def test_a_build_says_what_it_did(sound_atlas, tmp_path):
     assert summary.rebuilt == ("conv1", "mixed/3a", "fc8")
     assert summary.pages == 1 + 3 + 15
     assert summary.files == len(read(tmp_path / "site"))
-    assert reported == [(n, 9) for n in range(1, 10)]
+    assert reported == [(n, 12) for n in range(1, 13)]
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_pages_keep_their_budgets(site):
     for path in site.rglob("*.html"):
         assert path.stat().st_size <= 1_500_000
         if path.name.startswith("index") and path.parent != site:
-            assert sum(tag == "a" and "data-name" in found for tag, found in Page(path).tags) <= 200
+            assert sum(tag == "a" and "id" in found for tag, found in Page(path).tags) <= 200
 
 
 def test_pictures_are_lazy_and_have_a_size_and_a_text(site):
@@ -182,7 +182,7 @@ def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write
 
 
 def test_one_picture_more_draws_its_block_and_the_layers_pages_alone(write_atlas, tmp_path, monkeypatch):
-    for module in ("keys", "build", "pages.layer"):
+    for module in ("keys", "build", "montages", "pages.layer"):
         monkeypatch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
     atlas, out = tmp_path / "a.h5", tmp_path / "site"
     write_atlas(atlas)
@@ -244,7 +244,7 @@ def test_a_build_that_fails_leaves_the_old_site(site, sound_atlas, tmp_path, mon
 def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tmp_path, monkeypatch):
     for module in ("outline", "pages.layer", "pages.unit"):
         monkeypatch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
-    for module in ("keys", "build", "pages.layer"):
+    for module in ("keys", "build", "montages", "pages.layer"):
         monkeypatch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
     build(sound_atlas, tmp_path / "site")
     folder = tmp_path / "site" / "fc8"

@@ -51,7 +51,7 @@ def test_what_sticks_out_of_the_image_is_drawn_around_it():
 def test_branches_lie_in_lanes_of_their_own_and_children_right_of_parents():
     nodes = ("data", "a", "b", "a2", "join")
     edges = [("data", "a"), ("data", "b"), ("a", "a2"), ("a2", "join"), ("b", "join"), ("data", "join")]
-    drawn = parse(figures.graph(nodes, edges, {}))
+    drawn = parse(figures.graph(nodes, edges, {}, {}))
     place = {c.find("title").text: (float(c.get("cx")), float(c.get("cy"))) for c in drawn.findall("circle")}
     assert len(set(place.values())) == len(nodes)
     assert all(place[a][0] < place[b][0] for a, b in edges)
@@ -59,13 +59,13 @@ def test_branches_lie_in_lanes_of_their_own_and_children_right_of_parents():
 
 
 def test_an_edge_that_skips_nodes_does_not_run_through_them():
-    drawn = parse(figures.graph(("a", "b", "c"), [("a", "b"), ("b", "c"), ("a", "c")], {}))
+    drawn = parse(figures.graph(("a", "b", "c"), [("a", "b"), ("b", "c"), ("a", "c")], {}, {}))
     straight, _, skipping = (path.get("d") for path in drawn.findall("path"))
     assert "L" in straight and "C" in skipping
 
 
 def test_names_of_nodes_are_text():
-    drawn = parse(figures.graph(("<a>", 'b"&'), [("<a>", 'b"&')], {'b"&': 'x.html?"'}))
+    drawn = parse(figures.graph(("<a>", 'b"&'), [("<a>", 'b"&')], {'b"&': 'x.html?"'}, {'b"&': "3 <dead>"}))
     assert drawn.find("circle").find("title").text == "<a>"
     assert drawn.find("a").find("text").text == 'b"&'
     assert drawn.find("a").get("href") == 'x.html?"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -133,10 +134,12 @@ def test_a_layer_page_has_the_best_images_beside_the_styles(site):
     gaps = [found for tag, found in page.tags if tag == "span" and found.get("class") == "gap by by-images"]
     assert len(gaps) == 1  # the dead unit
     assert "url(montage-1.images.photo.webp)" in (site / "conv1" / "index.html").read_text(encoding="utf-8")
-    cells = {found["id"]: found for tag, found in page.tags if tag == "a" and "data-name" in found}
-    assert cells["u4"]["data-marks"] == "dead" and "redundant" in cells["u0"]["data-marks"]
-    assert cells["u0"]["data-most"] == "40" and float(cells["u0"]["data-picture"]) > 0
     assert "≈ 1" in page.text
+    said = (site / "conv1" / "units.js").read_text().removeprefix("atlasUnits(").removesuffix(");\n")
+    units = json.loads(said)  # what the page orders and filters by
+    assert units["marks"]["dead"] == [4] and 0 in units["marks"]["redundant"]
+    assert units["numbers"]["most"][0] == 40 and units["numbers"]["picture"][0] > 0
+    assert units["views"][2]["values"][4] == 0 and units["views"][2]["values"][0] == "40.00"  # the dead one has none
 
 
 def test_a_layer_without_ascent_has_its_pages(site):

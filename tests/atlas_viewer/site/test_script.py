@@ -1,4 +1,4 @@
-"""The script of the pages, run by a browser: the search of all units, and the lens over a picture."""
+"""The script of the pages, run by a browser: the search, order and filter of a layer, the lens over a picture."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import html
 import json
 import re
 import subprocess
+from functools import partial
+from pathlib import Path
 
 import pytest
 from pages import CHROMIUM, browser
 
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.site import outline
 from atlas_viewer.site.build import build
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at hand")
@@ -36,21 +40,21 @@ def site(sound_atlas, tmp_path_factory):
 @pytest.fixture
 def driven(site, tmp_path):
     """A function that opens a page, runs a script after that of the page, and returns what the script told."""
+    return partial(drive, site, tmp_path)
 
-    def drive(page: str, script: str) -> list:
-        there, aside = site / page, (site / page).with_name("driven.html")
-        said = there.read_text().replace("</head>", '<script src="driven.js" defer></script></head>')
-        aside.write_text(said)
-        aside.with_suffix(".js").write_text(SCRIPT % script)
-        try:
-            command = [*browser(tmp_path), "--dump-dom", aside.as_uri()]
-            dumped = subprocess.run(command, check=True, capture_output=True, timeout=90, text=True).stdout
-        finally:
-            aside.unlink()
-            aside.with_suffix(".js").unlink()
-        return json.loads(html.unescape(re.search('<pre id="told">(.*?)</pre>', dumped)[1]))
 
-    return drive
+def drive(site: Path, tmp_path: Path, page: str, script: str, state: str = "") -> list:
+    there, aside = site / page, (site / page).with_name("driven.html")
+    said = there.read_text().replace("</head>", '<script src="driven.js" defer></script></head>')
+    aside.write_text(said)
+    aside.with_suffix(".js").write_text(SCRIPT % script)
+    try:
+        command = [*browser(tmp_path), "--dump-dom", aside.as_uri() + state]
+        dumped = subprocess.run(command, check=True, capture_output=True, timeout=90, text=True).stdout
+    finally:
+        aside.unlink()
+        aside.with_suffix(".js").unlink()
+    return json.loads(html.unescape(re.search('<pre id="told">(.*?)</pre>', dumped)[1]))
 
 
 LOOK = """
@@ -107,3 +111,64 @@ told.push([lens.open, document.activeElement === tiles[2]]);
     wide = int(re.search(r"(\d+) × \d+ pixels here", first[3])[1])
     assert int(first[2].removesuffix("px")) % wide == 0  # each pixel is a square of whole pixels
     assert closed == [False, True]
+
+
+@pytest.fixture(scope="module")
+def long(mined_atlas, tmp_path_factory):
+    """A site whose layers have pages of two units, in blocks of two."""
+    folder = tmp_path_factory.mktemp("long") / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("outline", "pages.layer", "pages.unit"):
+            patch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
+        for module in ("keys", "build", "montages", "pages.layer"):
+            patch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
+        build(mined_atlas, folder)
+    return folder
+
+
+CHOOSE = """
+const box = document.querySelector("#montage"), status = document.querySelector("#chosen");
+const shown = () => [...box.children].map((unit) => unit.querySelector("b").textContent).join(" ");
+const tell = async () => { await wait(200); told.push([shown(), status.textContent, location.hash]); };
+const choose = async (name, value) => {
+  const input = document.querySelector(`#choose [name=${name}]`);
+  if (input.type === "checkbox") input.checked = value; else input.value = value;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  await tell();
+};
+"""
+
+
+def test_order_and_filter_reach_all_units_of_a_layer_and_stay_in_the_address(long, tmp_path):
+    own, by_name, back, number, none, cleared = drive(
+        long,
+        tmp_path,
+        "fc8/index-2.html",
+        CHOOSE
+        + """
+await tell();
+await choose("order", "label");
+await choose("reverse", true);
+await choose("label", "4");
+await choose("label", "no such thing");
+await choose("label", ""); await choose("reverse", false); await choose("order", "");
+told.splice(5, 2);
+""",
+    )
+    assert own == ["2 3", "", ""]  # as the page was written
+    assert by_name == ["4 5 2 1 0 3", "6 of 6 units.", "#order=label"]
+    assert back == ["3 0 1 2 5 4", "6 of 6 units.", "#order=label&reverse=1"]
+    assert number == ["4", "1 of 6 units.", "#label=4&order=label&reverse=1"]
+    assert none[:2] == ["", "No unit matches."]
+    assert cleared == own
+
+
+def test_an_address_chooses_units_of_all_pages_by_their_numbers_and_marks(long, mined_atlas, tmp_path):
+    with Atlas(mined_atlas) as atlas:
+        layer = atlas["fc8"]
+        reached = [outline.furthest(layer.ascent.values(), row) for row in range(len(layer))]
+        dead = layer.units[layer.statistics.dead].tolist()
+    ((units, *_),) = drive(long, tmp_path, "fc8/index-3.html", CHOOSE + "await tell();", "#order=picture&style=images")
+    assert units == " ".join(str(row) for row in sorted(range(6), key=lambda row: (-reached[row], row)))
+    ((units, said, _),) = drive(long, tmp_path, "fc8/index.html", CHOOSE + "await tell();", "#show=dead")
+    assert units == " ".join(map(str, dead)) and said == f"{len(dead)} of 6 units."
