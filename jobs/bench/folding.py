@@ -17,8 +17,10 @@ from pipeline.methods.tops import moments
 from pipeline.methods.tops.blocks import RELU, BlockResult, LayerBlock, Source
 from pipeline.methods.tops.folding import fold
 from pipeline.methods.tops.histogram import BINS
+from pipeline.methods.tops.result import FoldedNames
 from pipeline.methods.tops.statistics import reduce
-from pipeline.methods.tops.stored_blocks import STEP, FoldedNames, StoredBlocks
+from pipeline.methods.tops.stored_blocks import StoredBlocks
+from pipeline.methods.tops.task import STEP
 from pipeline.methods.tops.topk import best_images
 from pipeline.records import Record
 from pipeline.store.shard import ShardFolder, encode_shard

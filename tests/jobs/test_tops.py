@@ -21,9 +21,8 @@ from jobs.score import score
 from pipeline.data import image_files
 from pipeline.data.decoding import BadImage
 from pipeline.errors import DataError, OutputError
-from pipeline.methods.tops import folding, held, store, stored_blocks, task
-from pipeline.methods.tops.result import images_record
-from pipeline.methods.tops.stored_blocks import FoldedNames
+from pipeline.methods.tops import folding, held, result, store, task
+from pipeline.methods.tops.result import FoldedNames, images_record
 from pipeline.methods.tops.task import BackprojectTask, MineTask, mine_tasks
 from pipeline.records import record_digest
 from pipeline.store.shard import ShardFolder
@@ -145,7 +144,7 @@ def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(dra
 def test_a_run_that_is_stopped_while_blocks_are_folded_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
     asked = ("dataset.count=48", "dataset.block=4", "methods=[tops]")
     assert make(tmp_path / "plain", *asked) == 0
-    for module in (folding, stored_blocks):
+    for module in (folding, result):
         monkeypatch.setattr(module, "STEP", 2)
     monkeypatch.setattr(folding, "WAITING_BYTES", 1)
     out, arrived, real = tmp_path / "out", iter(range(12)), folding.Folding.stored

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.errors import ShardError
 from pipeline.methods.tops.blocks import JOIN, layer_arrays, source_of
-from pipeline.methods.tops.stored_blocks import AHEAD, FoldedNames, StoredBlocks
+from pipeline.methods.tops.result import FoldedNames
+from pipeline.methods.tops.stored_blocks import AHEAD, StoredBlocks
 from pipeline.methods.tops.task import STEP, WAITING_BYTES, MineTask
 from pipeline.methods.tops.total import Total
 from pipeline.records import Record, record_digest

@@ -10,6 +10,7 @@ from pipeline.data.batches import check_bad
 from pipeline.methods.tops.histogram import EDGES
 from pipeline.methods.tops.result import (
     DatasetResult,
+    FoldedNames,
     LayerArrays,
     encode_images,
     encode_layer,
@@ -18,7 +19,7 @@ from pipeline.methods.tops.result import (
     read_tops,
 )
 from pipeline.methods.tops.statistics import LEVELS, Distribution, LayerStatistics, reduce
-from pipeline.methods.tops.stored_blocks import FoldedNames, StoredBlocks
+from pipeline.methods.tops.stored_blocks import StoredBlocks
 from pipeline.methods.tops.task import MineTask, mining_of
 from pipeline.methods.tops.topk import Hits
 from pipeline.nets.network import Network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +10,8 @@ import numpy as np
 
 from pipeline.data.batches import Skipped
 from pipeline.methods.tops.blocks import LayerBlock, read_layer
-from pipeline.methods.tops.task import STEP, MineTask
+from pipeline.methods.tops.result import FoldedNames
+from pipeline.methods.tops.task import MineTask
 from pipeline.records import Record, record_digest
 from pipeline.store.shard import Shard, ShardFolder
 
@@ -83,37 +83,3 @@ class StoredBlocks:
         if shard is None:
             raise LookupError(words)
         return shard
-
-
-class FoldedNames:
-    """The records and ids of the shards that the first blocks of a dataset may be folded into."""
-
-    def __init__(self, tasks: Sequence[MineTask]) -> None:
-        self._layers: tuple[str, ...] = tasks[0].layers if tasks else ()
-        self._digests, digest = {}, b""
-        for count, task in enumerate(tasks, start=1):
-            digest = hashlib.sha256(digest + task.id.encode()).digest()
-            if count % STEP == 0:
-                self._digests[count] = digest.hex()
-
-    def record(self, count: int, layer: str | None) -> Record:
-        """Everything that decides a shard of the first `count` blocks.
-
-        layer : None for the shard that is stored last, with the facts about all layers.
-        """
-        return {"method": "fold", "revision": 1, "blocks": count, "mined": self._digests[count], "layer": layer}
-
-    def ids(self, count: int) -> list[str]:
-        """The shards of the first `count` blocks, the one that is stored last at the end."""
-        return [record_digest(self.record(count, layer)) for layer in (*self._layers, None)]
-
-    def stored(self, shards: ShardFolder) -> int:
-        """How many blocks are folded, as far as a folder has them: the most whose last shard is there; 0 for none."""
-        for count in reversed(self._digests):
-            if shards.path(record_digest(self.record(count, None))).is_file():
-                return count
-        return 0
-
-    def every(self) -> list[str]:
-        """All ids, of every count."""
-        return [one for count in self._digests for one in self.ids(count)]

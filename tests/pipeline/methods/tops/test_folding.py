@@ -7,17 +7,18 @@ import pickle
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.methods.tops import folding, stored_blocks
+from pipeline.methods.tops import folding, result
 from pipeline.methods.tops.folding import Folding, fold
+from pipeline.methods.tops.result import FoldedNames
 from pipeline.methods.tops.statistics import reduce
-from pipeline.methods.tops.stored_blocks import FoldedNames, StoredBlocks
+from pipeline.methods.tops.stored_blocks import StoredBlocks
 
 STEP = 4
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(stored_blocks, "STEP", STEP)
+    monkeypatch.setattr(result, "STEP", STEP)
     monkeypatch.setattr(folding, "STEP", STEP)
 
 
