@@ -100,6 +100,37 @@ class Sizes:
         return min(self.batch, items)
 
 
+def packed(
+    asked: Mapping[int, Sequence[int]], block: int, batch: int
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The (numbers, samples) of each task: a block of numbers in one sample, or, of a few numbers, in several.
+
+    Every micro-batch of a layer has one shape (`Sizes.batch_of`), so a task of few items would consist of repeats for
+    the most part. It takes as many samples as fit into one micro-batch, on a fixed grid.
+
+    asked : sample → ascending numbers of units or items.
+    """
+    samples: dict[tuple[int, ...], list[int]] = {}
+    for sample in sorted(asked):
+        for numbers in blocks(asked[sample], block):
+            samples.setdefault(numbers, []).append(sample)
+    return [
+        (numbers, some)
+        for numbers, every in samples.items()
+        for some in blocks(every, max(1, batch // len(numbers)))
+    ]
+
+
+def sample_words(samples: Sequence[int]) -> str:
+    """The samples of a task in words."""
+    return f"sample {samples[0]}" if len(samples) == 1 else f"samples {samples[0]}-{samples[-1]}"
+
+
+def sample_record(samples: Sequence[int]) -> int | list[int]:
+    """The samples of a task in its record: the number of a single one, as before there could be several."""
+    return samples[0] if len(samples) == 1 else list(samples)
+
+
 def blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
     """Ascending numbers, cut at the multiples of `size`; empty blocks are left out."""
     cut: dict[int, list[int]] = {}

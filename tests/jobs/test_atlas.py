@@ -196,7 +196,7 @@ def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again_if_as
     real = pipeline.compute.compute
 
     def faulty(task, network):
-        if task.layer == "fc" and task.sample == 1:
+        if task.layer == "fc" and task.samples == (1,):
             raise DefinitionError("broken on purpose")
         return real(task, network)
 

@@ -1,4 +1,4 @@
-"""The tasks of gradient ascent: a block of units of one layer, one style, one sample."""
+"""The tasks of gradient ascent: a block of units of one layer in one style; of few units, several samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, PER_VALUE, SPEED, Sizes, Task, blocks
+from pipeline.task import (
+    DEFLATED_SHARE,
+    FASTER,
+    PASSES_PER_STEP,
+    PER_STEP,
+    PER_VALUE,
+    SPEED,
+    Sizes,
+    Task,
+    packed,
+    sample_record,
+    sample_words,
+)
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -20,8 +32,9 @@ ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes c
 
 @dataclass(frozen=True)
 class AscentTask(Task):
-    """One sample of a block of units of one layer in one style.
+    """The pictures of a block of units of one layer in one style.
 
+    samples : one, or several of a block that is smaller than a micro-batch.
     model : digest of the network.
     batch : items of a micro-batch.
     precision : of the climbs, "float32" or "bf16".
@@ -31,7 +44,7 @@ class AscentTask(Task):
     model: str
     layer: str
     units: tuple[int, ...]
-    sample: int
+    samples: tuple[int, ...]
     style: StyleRecord
     batch: int
     macs: int
@@ -42,7 +55,12 @@ class AscentTask(Task):
 
     @property
     def count(self) -> int:
-        return len(self.units)
+        return len(self.units) * len(self.samples)
+
+    @property
+    def pictures(self) -> list[tuple[int, int]]:
+        """The unit and sample of each picture, in the order of the result."""
+        return [(unit, sample) for sample in self.samples for unit in self.units]
 
     @property
     def seconds(self) -> float:
@@ -51,7 +69,7 @@ class AscentTask(Task):
 
     @property
     def words(self) -> str:
-        return f"{self.layer}, {self.style.name}, sample {self.sample}"
+        return f"{self.layer}, {self.style.name}, {sample_words(self.samples)}"
 
     def record(self) -> Record:
         return {
@@ -60,7 +78,7 @@ class AscentTask(Task):
             "model": self.model,
             "layer": self.layer,
             "units": list(self.units),
-            "sample": self.sample,
+            "sample": sample_record(self.samples),
             "style": self.style.record(),
             "batch": self.batch,
             **({} if self.precision == "float32" else {"precision": self.precision}),
@@ -131,19 +149,19 @@ class Ascent(Method):
 def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
     """All tasks of gradient ascent, sample by sample, so that every unit has a first picture early.
 
-    Units are cut on a fixed grid, so that complete blocks stay valid when a later request adds units.
+    Units are cut on a fixed grid, so that complete blocks stay valid when a later request adds units or samples.
     """
     tasks = []
-    for (_, name, style, sample), asked in plan.method_parts("ascent").items():
+    for (name, style), asked in plan.method_samples("ascent").items():
         layer, record = plan.card.layer(name), plan.settings["ascent"][style]
         canvas = record.ascent.canvas
         macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * record.style.max_iter
         sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
-        for units in blocks(asked, min(layer.channels, sizes.block)):
-            batch = sizes.batch_of(layer.channels)
-            total = macs * len(units)
-            tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, total, record.climbs(layer)))
-    return tuple(tasks)
+        batch = sizes.batch_of(layer.channels)
+        for units, samples in packed(asked, min(layer.channels, sizes.block), batch):
+            total = macs * len(units) * len(samples)
+            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, total, record.climbs(layer)))
+    return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 
 ASCENT = Ascent()

@@ -1,4 +1,4 @@
-"""The tasks of DGN-AM: a block of items in one run; and the task of a prior, which stores its statistics."""
+"""The tasks of DGN-AM: a block of items in one run, of few items in several samples; and the task of a prior, which stores its statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, SPEED, Sizes, Task, blocks
+from pipeline.task import (
+    DEFLATED_SHARE,
+    FASTER,
+    PASSES_PER_STEP,
+    PER_STEP,
+    SPEED,
+    Sizes,
+    Task,
+    packed,
+    sample_record,
+    sample_words,
+)
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
@@ -26,8 +37,9 @@ PRIOR_REVISION = 1
 
 @dataclass(frozen=True)
 class DgnTask(Task):
-    """One sample of a block of items of one layer in one run.
+    """The pictures of a block of items of one layer in one run.
 
+    samples : one, or several of a block that is smaller than a micro-batch.
     model : digest of the network.
     items : of each, its units with weights; several units are excited together.
     balance : γ of the penalty on the difference of their activations.
@@ -39,7 +51,7 @@ class DgnTask(Task):
     model: str
     layer: str
     items: tuple[Members, ...]
-    sample: int
+    samples: tuple[int, ...]
     run: RunRecord
     balance: float
     batch: int
@@ -51,7 +63,12 @@ class DgnTask(Task):
 
     @property
     def count(self) -> int:
-        return len(self.items)
+        return len(self.items) * len(self.samples)
+
+    @property
+    def pictures(self) -> list[tuple[Members, int]]:
+        """The item and sample of each picture, in the order of the result."""
+        return [(members, sample) for sample in self.samples for members in self.items]
 
     @property
     def seconds(self) -> float:
@@ -60,7 +77,7 @@ class DgnTask(Task):
 
     @property
     def words(self) -> str:
-        return f"{self.layer}, {self.run.name}, sample {self.sample}"
+        return f"{self.layer}, {self.run.name}, {sample_words(self.samples)}"
 
     def record(self) -> Record:
         return {
@@ -69,7 +86,7 @@ class DgnTask(Task):
             "model": self.model,
             "layer": self.layer,
             "items": [[list(member) for member in members] for members in self.items],
-            "sample": self.sample,
+            "sample": sample_record(self.samples),
             "search": self.run.record(),
             "balance": self.balance,
             "batch": self.batch,
@@ -202,12 +219,12 @@ def all_runs(plan: Plan) -> dict[str, RunRecord]:
 def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
     """All tasks for single units, sample by sample, so that every unit has a first picture early."""
     tasks: list[DgnTask] = []
-    for (_, name, run, sample), asked in plan.method_parts("dgn").items():
+    for (name, run), asked in plan.method_samples("dgn").items():
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
-        for units in blocks(asked, min(layer.channels, _sizes(layer, record).block)):
+        for units, samples in _cut(layer, record, asked, layer.channels):
             items = tuple(((unit, 1.0),) for unit in units)
-            tasks.append(_task(plan.card, layer, items, sample, record, 0.0, layer.channels))
-    return tuple(tasks)
+            tasks.append(_task(plan.card, layer, items, samples, record, 0.0, layer.channels))
+    return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 
 def combination_tasks(
@@ -219,13 +236,15 @@ def combination_tasks(
     """
     tasks, finished = {}, {} if held is None else held
     for name, asked in plan.of("combinations").items():
-        layer, chosen = plan.card.layer(asked.layer), []
-        for sample in range(asked.samples):
-            left = [row for row in range(len(asked.items)) if row not in finished.get((name, sample), ())]
-            for rows in blocks(left, _sizes(layer, asked.run).block):
-                items = tuple(asked.items[row] for row in rows)
-                chosen.append(_task(plan.card, layer, items, sample, asked.run, asked.balance, len(asked.items)))
-        tasks[name] = tuple(chosen)
+        layer, chosen, every = plan.card.layer(asked.layer), [], range(len(asked.items))
+        left = {
+            sample: [row for row in every if row not in finished.get((name, sample), ())]
+            for sample in range(asked.samples)
+        }
+        for rows, samples in _cut(layer, asked.run, left, len(every)):
+            items = tuple(asked.items[row] for row in rows)
+            chosen.append(_task(plan.card, layer, items, samples, asked.run, asked.balance, len(every)))
+        tasks[name] = tuple(sorted(chosen, key=lambda task: task.samples[0]))
     return tasks
 
 
@@ -247,6 +266,14 @@ def _sizes(layer: LayerCard, run: RunRecord) -> Sizes:
     return Sizes.of(run.device, _macs(layer, run), layer.bytes["window"] + run.prior.bytes)
 
 
+def _cut(
+    layer: LayerCard, run: RunRecord, asked: Mapping[int, Sequence[int]], most: int
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The (items, samples) of each task. asked : sample → ascending numbers; most : number of all of them."""
+    sizes = _sizes(layer, run)
+    return packed(asked, min(most, sizes.block), sizes.batch_of(most))
+
+
 def _macs(layer: LayerCard, run: RunRecord) -> int:
     """Multiply-accumulates of one item's climb, through generator and cone."""
     step = PASSES_PER_STEP * (layer.macs["window"] + run.prior.macs)
@@ -257,14 +284,14 @@ def _task(
     card: NetworkCard,
     layer: LayerCard,
     items: tuple[Members, ...],
-    sample: int,
+    samples: tuple[int, ...],
     run: RunRecord,
     balance: float,
     most: int,
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
-    batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items)
-    return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs, run.climbs(layer))
+    batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items) * len(samples)
+    return DgnTask(card.digest, layer.name, items, samples, run, balance, batch, macs, run.climbs(layer))
 
 
 def _estimate(
