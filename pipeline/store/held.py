@@ -152,7 +152,7 @@ class HeldPictures:
     def shows(self, failures: Iterable[tuple[Iterable[tuple[int, int]], str]]) -> bool:
         """Whether the pictures of failed tasks are marked so, with the reason; those made before stay as they are.
 
-        failures : the (row, sample) of the pictures of each task, and the reason, in the order in which they are written.
+        failures : (row, sample) of each picture of a task, and the reason, in the order in which they are written.
         """
         wanted: dict[int, str] = {}
         for places, reason in failures:

@@ -17,7 +17,6 @@ from pipeline.store.parts import Part
 from pipeline.store.shard import Shard
 from pipeline.task import Task
 
-
 Places = Sequence[tuple[int, int]]  # (row, sample) of each picture of a task
 
 

@@ -106,7 +106,7 @@ def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_els
         replace(task, style=replace(task.style, device=device)),
     ]
     assert len({task.id, *(other.id for other in others)}) == 1 + len(others)
-    assert replace(task, macs=1).id == task.id
+    assert replace(task, seconds=1.0).id == task.id
 
 
 def test_micro_batches_of_a_task_have_equal_rounds():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
 from pipeline.methods.method import Estimate, Method
 from pipeline.plan import Plan
@@ -12,19 +13,7 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import (
-    DEFLATED_SHARE,
-    FASTER,
-    PASSES_PER_STEP,
-    PER_STEP,
-    PER_VALUE,
-    SPEED,
-    Sizes,
-    Task,
-    packed,
-    sample_record,
-    sample_words,
-)
+from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -38,7 +27,6 @@ class AscentTask(Task):
     model : digest of the network.
     batch : items of a micro-batch.
     precision : of the climbs, "float32" or "bf16".
-    macs : multiply-accumulates of the whole task.
     """
 
     model: str
@@ -47,7 +35,7 @@ class AscentTask(Task):
     samples: tuple[int, ...]
     style: StyleRecord
     batch: int
-    macs: int
+    seconds: float
     precision: str = "float32"
 
     method = "ascent"
@@ -61,11 +49,6 @@ class AscentTask(Task):
     def pictures(self) -> list[tuple[int, int]]:
         """The unit and sample of each picture, in the order of the result."""
         return [(unit, sample) for sample in self.samples for unit in self.units]
-
-    @property
-    def seconds(self) -> float:
-        kind, steps = self.style.device.kind, self.count * self.style.style.max_iter
-        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -131,16 +114,13 @@ class Ascent(Method):
                 chosen = [task for task in tasks if task.layer == layer.name and task.style.name in group]
                 size = layer.picture(plan.settings[self.name][group[0]].ascent.canvas, plan.card.image)
                 pictures = sum(task.count for task in chosen)
-                steps = sum(task.count * task.style.style.max_iter for task in chosen)
-                values = steps * size[0] * size[1] * len(plan.card.order)
                 yield Estimate(
                     layer=layer.name,
                     name=title,
                     units=len({unit for task in chosen for unit in task.units}),
                     results=pictures,
                     tasks=len(chosen),
-                    seconds=sum(task.seconds for task in chosen)
-                    + values * max((PER_VALUE[task.style.device.kind] for task in chosen), default=0.0),
+                    seconds=sum(task.seconds for task in chosen),
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )
@@ -154,13 +134,19 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
     tasks = []
     for (name, style), asked in plan.method_samples("ascent").items():
         layer, record = plan.card.layer(name), plan.settings["ascent"][style]
-        canvas = record.ascent.canvas
-        macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * record.style.max_iter
-        sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
-        batch = sizes.batch_of(layer.channels)
+        one = Pass.of(layer, record.ascent.canvas, plan.card)
+        sizes = Sizes.of(record.device, PASSES_PER_STEP * one.macs * record.style.max_iter, one.bytes)
+        batch, precision = sizes.batch_of(layer.channels), record.climbs(layer)
         for units, samples in packed(asked, min(layer.channels, sizes.block), batch):
-            total = macs * len(units) * len(samples)
-            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, total, record.climbs(layer)))
+            seconds = climb_seconds(
+                record.device.kind,
+                precision,
+                one,
+                items=len(units) * len(samples),
+                batch=batch,
+                iterations=record.style.max_iter,
+            )
+            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision))
     return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 

@@ -1,4 +1,4 @@
-"""The tasks of DGN-AM: a block of items in one run, of few items in several samples; and the task of a prior, which stores its statistics."""
+"""The tasks of DGN-AM: a block of items in one run, of few items in several samples; and the task of a prior."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.card import LayerCard, NetworkCard, PriorCard
+from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
 from pipeline.errors import OutputError
 from pipeline.methods.dgn.combinations import select_combination
 from pipeline.methods.dgn.request import DgnRequest, read_dgn
@@ -16,23 +17,13 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import (
-    DEFLATED_SHARE,
-    FASTER,
-    PASSES_PER_STEP,
-    PER_STEP,
-    SPEED,
-    Sizes,
-    Task,
-    packed,
-    sample_record,
-    sample_words,
-)
+from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
 DGN_REVISION = 3  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
+WINDOW_SHARES = (0.15, 0.85)  # of a generator's work: what any window needs, and what grows with the window's side
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,6 @@ class DgnTask(Task):
     balance : γ of the penalty on the difference of their activations.
     batch : items of a micro-batch.
     precision : of the climbs, "float32" or "bf16".
-    macs : multiply-accumulates of the whole task.
     """
 
     model: str
@@ -55,7 +45,7 @@ class DgnTask(Task):
     run: RunRecord
     balance: float
     batch: int
-    macs: int
+    seconds: float
     precision: str = "float32"
 
     method = "dgn"
@@ -69,11 +59,6 @@ class DgnTask(Task):
     def pictures(self) -> list[tuple[Members, int]]:
         """The item and sample of each picture, in the order of the result."""
         return [(members, sample) for sample in self.samples for members in self.items]
-
-    @property
-    def seconds(self) -> float:
-        kind, steps = self.run.device.kind, self.count * self.run.settings.iterations
-        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
 
     @property
     def words(self) -> str:
@@ -280,6 +265,15 @@ def _macs(layer: LayerCard, run: RunRecord) -> int:
     return max(1, step) * run.settings.iterations
 
 
+def _pass(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Pass:
+    """The forward pass of one item through what its window needs of the generator, and the cone."""
+    one, prior = Pass.of(layer, "window", card), run.prior
+    height, width = layer.picture("window", card.image)
+    side = max(height / prior.height, width / prior.width)
+    fixed, growing = WINDOW_SHARES
+    return Pass(one.macs + (fixed + growing * side) * prior.macs, one.bytes + side * prior.bytes, one.pixels)
+
+
 def _task(
     card: NetworkCard,
     layer: LayerCard,
@@ -290,8 +284,16 @@ def _task(
     most: int,
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
-    batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items) * len(samples)
-    return DgnTask(card.digest, layer.name, items, samples, run, balance, batch, macs, run.climbs(layer))
+    batch, precision = _sizes(layer, run).batch_of(most), run.climbs(layer)
+    seconds = climb_seconds(
+        run.device.kind,
+        precision,
+        _pass(card, layer, run),
+        items=len(items) * len(samples),
+        batch=batch,
+        iterations=run.settings.iterations,
+    )
+    return DgnTask(card.digest, layer.name, items, samples, run, balance, batch, seconds, precision)
 
 
 def _estimate(

@@ -12,7 +12,7 @@ from atlas_viewer.field import Status
 from pipeline.methods.memorisation.task import (
     MEMORISATION_REVISION,
     MemorisationTask,
-    class_macs,
+    class_seconds,
     compared_layers,
     settings_of,
 )
@@ -66,7 +66,7 @@ def memorisation_tasks(work: Work, run: str, held: MemorisationTest | None) -> I
             window=layer.window,
             digest=pictures_digest(pixels),
             shown=shown,
-            macs=class_macs(plan),
+            seconds=class_seconds(plan),
             pixels=pixels,
         )
 
