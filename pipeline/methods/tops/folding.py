@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.errors import ShardError
 from pipeline.methods.tops.blocks import JOIN, layer_arrays, source_of
-from pipeline.methods.tops.stored_blocks import FoldedNames, StoredBlocks
+from pipeline.methods.tops.stored_blocks import AHEAD, FoldedNames, StoredBlocks
 from pipeline.methods.tops.task import STEP, WAITING_BYTES, MineTask
 from pipeline.methods.tops.total import Total
 from pipeline.records import Record, record_digest
@@ -137,5 +137,6 @@ def _threads(blocks: StoredBlocks, task: MineTask) -> int:
         source = source_of(blocks.array, layer)
         if source is None or source.rule != JOIN:
             widest = max(widest, len(blocks.array(f"{layer}/active")))
-    each = 3 * 8 * widest * max(1, len(task.mining.dataset.classes))  # the sum, a block of it, and the encoded sum
+    sums = 8 * widest * max(1, len(task.mining.dataset.classes))
+    each = sums * (3 + AHEAD)  # the sum, the block that is added, the encoded sum, and blocks that are read ahead
     return max(1, min(_THREADS, os.cpu_count() or 1, int(_MEMORY / each)))

@@ -15,7 +15,7 @@ from pipeline.methods.tops.task import STEP, MineTask
 from pipeline.records import Record, record_digest
 from pipeline.store.shard import Shard, ShardFolder
 
-_AHEAD = 4  # blocks of a layer that threads decompress ahead; at most that many and one shards are open
+AHEAD = 4  # blocks of a layer that threads decompress ahead; at most that many and one shards are open
 
 
 class StoredBlocks:
@@ -47,10 +47,10 @@ class StoredBlocks:
         if self.folded:
             yield read_layer(self._array_of_folded, name)
         waiting: deque[Future[LayerBlock]] = deque()
-        with ThreadPoolExecutor(_AHEAD) as pool:
+        with ThreadPoolExecutor(AHEAD) as pool:
             for task in self._tasks[self.folded :]:
                 waiting.append(pool.submit(self._layer_of, task, name))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
