@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from pipeline.card import LayerCard, NetworkCard
 
-PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
+PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient; it cuts tasks
+READ_SECONDS = 4.5e-3  # of an image: to draw it, or to decode a photo of ImageNet's size
+_FORWARD = 0.5  # of the time of a step, because weights have no gradient
 # Of the start and the last measurements of a micro-batch, besides a step in float32.
 _ENDS, _END_PIXEL = 6e-3, 3.5e-7  # seconds of a micro-batch, and of a pixel of each item
+_PICTURE, _PICTURE_PIXEL = 1e-3, 2.3e-7  # to store a picture, and to deflate a pixel of it
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,25 @@ RATES = {
 }
 
 
-def climb_seconds(kind: str, precision: str, one: Pass, *, items: int, batch: int, iterations: int) -> float:
+def climb_seconds(
+    kind: str, precision: str, one: Pass, *, items: int, batch: int, iterations: int, kept: int = 1
+) -> float:
     """Seconds that climbs of so many items take, in micro-batches that are padded to `batch`; without fresh starts.
 
     kind : of the device, "cpu" or "cuda".
     precision : "float32" or "bf16".
+    kept : pictures that are stored of an item.
     """
     batches = -(-items // batch)
     step, exact = (_step_seconds(RATES[kind][each], one, batch) for each in (precision, "float32"))
-    return batches * (iterations * step + exact + _ENDS + batch * one.pixels * _END_PIXEL)
+    stored = items * kept * (_PICTURE + one.pixels * _PICTURE_PIXEL)
+    return batches * (iterations * step + exact + _ENDS + batch * one.pixels * _END_PIXEL) + stored
 
 
 def pass_seconds(kind: str, one: Pass) -> float:
     """Seconds of a forward pass of one of many images, in float32."""
     rates = RATES[kind]["float32"]
-    return (one.macs * rates.mac + one.bytes * rates.byte) / PASSES_PER_STEP
+    return (one.macs * rates.mac + one.bytes * rates.byte) * _FORWARD
 
 
 def _step_seconds(rates: Rates, one: Pass, batch: int) -> float:

@@ -95,7 +95,7 @@ def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, mo
     monkeypatch.setattr("jobs.bench.windows.measure", measure)
     main(["windows", f"file={tmp_path / 'new' / 'a.json'}"])
     written = json.loads((tmp_path / "new" / "a.json").read_text())
-    assert written["machine"]["processor"] and written["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert written["machine"]["processor"] and torch.__version__ in written["versions"]["torch"]
     asked = written["answers"]["windows"]
     assert asked["seconds"] >= 0 and asked["cpu seconds"] >= 0
     assert asked["figures"] == [

@@ -39,7 +39,8 @@ def test_the_table_gives_measured_steps_within_a_third(measured):
 
 def test_the_repeats_that_fill_a_micro_batch_count():
     def seconds(items: int) -> float:
-        return climb_seconds("cpu", "float32", Pass(7e8, 7e6, 5e4), items=items, batch=16, iterations=10)
+        one = Pass(7e8, 7e6, 5e4)
+        return climb_seconds("cpu", "float32", one, items=items, batch=16, iterations=10, kept=0)
 
     assert seconds(1) == seconds(16) == seconds(17) / 2
 
@@ -54,10 +55,10 @@ def test_bf16_and_forward_passes_take_less(kind):
     assert 16 * 10 * pass_seconds(kind, one) < full / 2
 
 
-def test_samples_that_share_a_micro_batch_take_the_time_of_one():
+def test_samples_that_share_a_micro_batch_take_the_time_of_one_and_that_to_store_them():
     single, eight = (ascent_tasks(small_plan(samples, conv1=(0,))) for samples in (1, 8))
     assert len(single) == len(eight) == 1
-    assert single[0].seconds == eight[0].seconds > 0
+    assert single[0].seconds < eight[0].seconds < 2 * single[0].seconds
 
 
 def test_a_small_window_takes_less_of_a_generator():

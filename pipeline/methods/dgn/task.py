@@ -292,6 +292,7 @@ def _task(
         items=len(items) * len(samples),
         batch=batch,
         iterations=run.settings.iterations,
+        kept=2,
     )
     return DgnTask(card.digest, layer.name, items, samples, run, balance, batch, seconds, precision)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.costs import Pass, pass_seconds
+from pipeline.costs import READ_SECONDS, Pass, pass_seconds
 from pipeline.dataset_settings import DatasetRecord
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.method import Estimate, Method
@@ -151,7 +151,7 @@ def class_seconds(plan: Plan) -> float:
     mining, settings = _mining(plan), settings_of(plan)
     dataset = mining.dataset
     images = min(settings.images, max(1, dataset.images // len(dataset.classes)))
-    return pass_seconds(mining.device.kind, Pass.whole(plan.card)) * (images + settings.samples)
+    return (pass_seconds(mining.device.kind, Pass.whole(plan.card)) + READ_SECONDS) * (images + settings.samples)
 
 
 def _mining(plan: Plan):

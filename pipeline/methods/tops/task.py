@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard, mean_colour
 from pipeline.class_names import disagreement
-from pipeline.costs import Pass, pass_seconds
+from pipeline.costs import READ_SECONDS, Pass, pass_seconds
 from pipeline.dataset_settings import NETWORK, DatasetRecord, DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
@@ -27,9 +27,9 @@ IMAGES_PER_TASK = 256
 # How blocks are folded while others are computed.
 STEP = 16  # only a multiple of so many blocks is folded, so that what a dead run left can be found
 WAITING_BYTES = 1e9  # bytes of blocks that wait before they are folded; at least those of what they are added to
-# What estimates assume, measured on CaffeNet's shape and photos.
-MINING_SHARE = 1.2  # time of forward pass and readings, as a share of the forward pass
-DECODE_SECONDS = 0.004  # of a photo of ImageNet's size
+# What estimates assume, measured on CaffeNet's shape and photos, and on doodlenet and drawings.
+MINING_SHARE = 1.3  # time of forward pass and readings, as a share of the forward pass: 1.1 to 1.5
+BLOCK_SECONDS = 0.3  # of a block, to begin and to store it
 IMAGE_PIXEL = 1.3e-7  # to deflate a pixel of a photo
 PROJECTION_SECONDS, PROJECTION_PIXEL = 2e-3, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
 PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
@@ -369,11 +369,11 @@ def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
     if mining is None:
         return ()
     layers = tuple(layer.name for layer in card.layers if layer.has_units)
-    seconds = MINING_SHARE * pass_seconds(mining.device.kind, Pass.whole(card)) + DECODE_SECONDS
+    seconds = MINING_SHARE * pass_seconds(mining.device.kind, Pass.whole(card)) + READ_SECONDS
     starts = range(0, mining.dataset.images, mining.dataset.block)
     stops = [min(start + mining.dataset.block, mining.dataset.images) for start in starts]
     return tuple(
-        MineTask(card.digest, mining, layers, start, stop, mining.tops.batch, seconds * (stop - start))
+        MineTask(card.digest, mining, layers, start, stop, mining.tops.batch, BLOCK_SECONDS + seconds * (stop - start))
         for start, stop in zip(starts, stops, strict=True)
     )
 
@@ -458,7 +458,7 @@ def _any_hits(plan: Plan, layer: LayerCard) -> dict[int, list[Hit]]:
 
 def _image_seconds(image: tuple[int, int]) -> float:
     """Estimated time to decode an image and to deflate its pixels. image : height and width."""
-    return DECODE_SECONDS + IMAGE_PIXEL * image[0] * image[1]
+    return READ_SECONDS + IMAGE_PIXEL * image[0] * image[1]
 
 
 def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
