@@ -107,7 +107,7 @@ def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, mo
     record.main([str(tmp_path / "new" / name) for name in ("a.json", "b.json")])
     page = capsys.readouterr().out
     assert "steps of &lt;fc8&gt;" in page and "<fc8>" not in page
-    assert page.count("width:50.0%") == 1 and page.count('<div style="width:100.0%">') == 3
+    assert page.count('<div style="width:50.0%">') == 1 and page.count('<div style="width:100.0%">') == 3
     with pytest.raises(SettingsError, match="nothing.json: no record of make bench"):
         record.main([str(tmp_path / "nothing.json")])
 

@@ -29,9 +29,10 @@ STEP = 16  # only a multiple of so many blocks is folded, so that what a dead ru
 WAITING_BYTES = 1e9  # bytes of blocks that wait before they are folded; at least those of what they are added to
 # What estimates assume, measured on CaffeNet's shape and photos, and on doodlenet and drawings.
 MINING_SHARE = 1.3  # time of forward pass and readings, as a share of the forward pass: 1.1 to 1.5
+POSITIONS_SHARE = 1.0  # the same of an image whose positions are counted, besides
 BLOCK_SECONDS = 0.3  # of a block, to begin and to store it
 IMAGE_PIXEL = 1.3e-7  # to deflate a pixel of a photo
-PROJECTION_SECONDS, PROJECTION_PIXEL = 2e-3, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
+PROJECTION_SECONDS, PROJECTION_PIXEL = 1e-3, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
 PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
@@ -369,11 +370,14 @@ def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
     if mining is None:
         return ()
     layers = tuple(layer.name for layer in card.layers if layer.has_units)
-    seconds = MINING_SHARE * pass_seconds(mining.device.kind, Pass.whole(card)) + READ_SECONDS
-    starts = range(0, mining.dataset.images, mining.dataset.block)
-    stops = [min(start + mining.dataset.block, mining.dataset.images) for start in starts]
+    images, tops = mining.dataset.images, mining.tops
+    counted = tops.position_images(images) / images if tops.positions else 0.0
+    share = MINING_SHARE + POSITIONS_SHARE * counted
+    seconds = share * pass_seconds(mining.device.kind, Pass.whole(card)) + READ_SECONDS
+    starts = range(0, images, mining.dataset.block)
+    stops = [min(start + mining.dataset.block, images) for start in starts]
     return tuple(
-        MineTask(card.digest, mining, layers, start, stop, mining.tops.batch, BLOCK_SECONDS + seconds * (stop - start))
+        MineTask(card.digest, mining, layers, start, stop, tops.batch, BLOCK_SECONDS + seconds * (stop - start))
         for start, stop in zip(starts, stops, strict=True)
     )
 
@@ -408,7 +412,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
         device, per_unit = mining.device, mining.tops.k * macs
         rows, columns = _projection_size(card, layer)
         each = PROJECTION_SECONDS + PROJECTION_PIXEL * rows * columns
-        seconds = (1 + 2 * len(rules)) * pass_seconds(device.kind, Pass.of(layer, canvas, card)) + each * len(rules)
+        seconds = (1 + len(rules)) * pass_seconds(device.kind, Pass.of(layer, canvas, card)) + each * len(rules)
         block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
         for units in blocks(sorted(layer_hits), min(block, layer.channels)):
             chosen = tuple(hit for unit in units for hit in layer_hits[unit])
@@ -422,7 +426,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
                     hits=chosen,
                     rules=rules,
                     batch=batch,
-                    seconds=seconds * len(chosen),
+                    seconds=seconds * len(chosen) + READ_SECONDS * _distinct(len(chosen), mining.dataset.images),
                 )
             )
     return tuple(tasks)
@@ -447,7 +451,12 @@ def expected_images(plan: Plan) -> int:
     tops, images = mining.tops, mining.dataset.images
     kinds = 1 + tops.smallest + tops.quantiles
     hits = tops.k * kinds * sum(len(top_units(plan, layer.name)) for layer in plan.layers())
-    return math.ceil(images * -math.expm1(-hits / images))
+    return math.ceil(_distinct(hits, images))
+
+
+def _distinct(hits: int, images: int) -> float:
+    """How many of the images have hits, if hits fall on them at random."""
+    return images * -math.expm1(-hits / images)
 
 
 def _any_hits(plan: Plan, layer: LayerCard) -> dict[int, list[Hit]]:
