@@ -24,6 +24,7 @@ from pipeline.work import Work
 DGN_REVISION = 3  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
 WINDOW_SHARES = (0.15, 0.85)  # of a generator's work: what any window needs, and what grows with the window's side
+GENERATOR_SECONDS = 0.25  # of a task, to prepare what its window needs of the generator
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ def _task(
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
     batch, precision = _sizes(layer, run).batch_of(most), run.climbs(layer)
-    seconds = climb_seconds(
+    seconds = GENERATOR_SECONDS + climb_seconds(
         run.device.kind,
         precision,
         _pass(card, layer, run),
