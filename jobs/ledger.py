@@ -95,6 +95,7 @@ class Ledger:
         self._written = self._began - _EVERY
         self._running: dict[int, str] = {}  # task → node
         self._first: dict[str, float] = {}  # method → time at which its first task started
+        self._most: dict[str, int] = {}  # node → most tasks that ran there at once
 
     def add(self, tasks: Iterable[Any], *, stored: Iterable[Any], failed_before: Iterable[Any]) -> None:
         """More tasks are known. stored, failed_before : further tasks, which need not be computed."""
@@ -132,6 +133,7 @@ class Ledger:
             self._running[id(task)] = name
             self._first.setdefault(task.method, self.clock())
             node.running += 1
+            self._most[name] = max(self._most.get(name, 0), node.running)
             self.methods[task.method].running += 1
         elif event.name == "again":
             self._stopped_running(task)
@@ -172,8 +174,9 @@ class Ledger:
             method.estimated_left * (taken / estimated if method.slowness is None else method.slowness)
             for method in self.methods.values()
         )
-        at_once = max(1, sum(node.running for node in self.nodes.values()))
-        return work / at_once
+        places = sum(self._most.get(name, 0) for name, node in self.nodes.items() if node.state == "present")
+        at_once = min(places, sum(method.left for method in self.methods.values()))
+        return work / max(1, at_once)
 
     def elapsed(self) -> float:
         """Seconds since the run began."""

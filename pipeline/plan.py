@@ -130,6 +130,15 @@ class Plan:
         keys = [key for key in self.parts if key[0] == method]
         return {key: self.parts[key] for key in sorted(keys, key=lambda key: (key[3], key[2], rank[key[1]]))}
 
+    def method_samples(self, method: str) -> dict[tuple[str, str], dict[int, tuple[int, ...]]]:
+        """(layer, name) → sample → requested units, sorted by name, then layer in the order of the network."""
+        parts: dict[tuple[str, str], dict[int, tuple[int, ...]]] = {}
+        rank = self._rank()
+        for owner, layer, name, sample in sorted(self.parts, key=lambda key: (key[2], rank[key[1]], key[3])):
+            if owner == method:
+                parts.setdefault((layer, name), {})[sample] = self.parts[owner, layer, name, sample]
+        return parts
+
     def layers(self) -> tuple[LayerCard, ...]:
         """The layers that have parts, in the order of the network."""
         asked = {layer for _, layer, _, _ in self.parts}

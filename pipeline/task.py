@@ -7,18 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pipeline.costs import PASSES_PER_STEP
 from pipeline.records import Record, record_digest
 from pipeline.settings import DeviceSettings
 
-PASSES_PER_STEP = 3  # a step of ascent is a forward pass and about two more for the gradient
-# What estimates assume. These numbers cut no tasks, unlike `DeviceSettings.macs_per_second`, which tasks record.
-SPEED = {"cpu": 4.5e10, "cuda": 5.0e12}  # multiply-accumulates a second: a core, measured on CaffeNet's shape; assumed
-FASTER = {
-    "float32": 1.0,
-    "bf16": 3.0,
-}  # speed of climbs in a precision to that in float32; measured on CaffeNet's shape
-PER_STEP = {"cpu": 4e-5, "cuda": 2e-6}  # seconds of a step of one image besides these
-PER_VALUE = {"cpu": 3e-8, "cuda": 1e-10}  # seconds that a step takes for each value of the image: blur, norms, clipping
 DEFLATED_SHARE = 0.5  # size of synthesized pictures after deflate, as a share of the raw pixels
 
 
@@ -28,10 +20,12 @@ class Task(ABC):
     method : name of the method in reports and records.
     noun : what `count` counts.
     given_back : whether an atlas gives the result back, so that its shard is removed once it is merged.
+    seconds : estimated time on its share of the device.
     needs_device : whether it computes on the run's device; without, any CPU will do.
     """
 
     method: str
+    seconds: float
     noun = "pictures"
     given_back = False
     needs_device = True
@@ -40,11 +34,6 @@ class Task(ABC):
     @abstractmethod
     def count(self) -> int:
         """Number of pictures (or of whatever `noun` names) that the task yields."""
-
-    @property
-    @abstractmethod
-    def seconds(self) -> float:
-        """Estimated time on its share of the device."""
 
     @property
     @abstractmethod
@@ -98,6 +87,33 @@ class Sizes:
         that is added later would differ from the same unit asked for at once. A task with fewer items is padded.
         """
         return min(self.batch, items)
+
+
+def packed(asked: Mapping[int, Sequence[int]], block: int, batch: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The (numbers, samples) of each task: a block of numbers in one sample, or, of a few numbers, in several.
+
+    Every micro-batch of a layer has one shape (`Sizes.batch_of`), so a task of few items would consist of repeats for
+    the most part. It takes as many samples as fit into one micro-batch, on a fixed grid.
+
+    asked : sample → ascending numbers of units or items.
+    """
+    samples: dict[tuple[int, ...], list[int]] = {}
+    for sample in sorted(asked):
+        for numbers in blocks(asked[sample], block):
+            samples.setdefault(numbers, []).append(sample)
+    return [
+        (numbers, some) for numbers, every in samples.items() for some in blocks(every, max(1, batch // len(numbers)))
+    ]
+
+
+def sample_words(samples: Sequence[int]) -> str:
+    """The samples of a task in words."""
+    return f"sample {samples[0]}" if len(samples) == 1 else f"samples {samples[0]}-{samples[-1]}"
+
+
+def sample_record(samples: Sequence[int]) -> int | list[int]:
+    """The samples of a task in its record: the number of a single one, as before there could be several."""
+    return samples[0] if len(samples) == 1 else list(samples)
 
 
 def blocks(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:

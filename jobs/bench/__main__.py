@@ -2,6 +2,7 @@
 
 ARGS=long measures longer; images=PATH names a tar for the benchmarks that read the user's images.
 DEVICE=cuda measures a GPU: agreement with the CPU and all rates, into one JSON file (file=PATH).
+file=PATH also writes what is measured on a CPU; python -m jobs.bench.record A.json B.json prints a page of several.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import platform
 import sys
+import time
+from pathlib import Path
 
 import torch
 
 import jobs.bench
+from jobs.bench import record
 from pipeline.errors import SettingsError, nearest
 from pipeline.settings import check_choice
 
-NO_QUESTIONS = {"__main__", "figures", "plain_conf", "shapes"}
+NO_QUESTIONS = {"__main__", "figures", "plain_conf", "record", "shapes"}
 OF_A_GPU = "gpu"  # the question that only device=… asks
 
 
@@ -38,13 +41,20 @@ def main(arguments: list[str]) -> None:
             raise SettingsError(
                 f"bench {name}: no such question{nearest(name, questions)}; the questions are {', '.join(questions)}"
             )
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"{record.processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    answers = {}
     for name in chosen:
         question = importlib.import_module(f"jobs.bench.{name}")
         print(f"\n{name}: {question.QUESTION}")
         taken = ("images",) if hasattr(question, "IMAGES") else ("device", "file") if name == OF_A_GPU else ()
         given = {option: value for option, value in options.items() if option in taken}
-        question.measure("long" not in arguments, **given).print()
+        before, began = os.times(), time.perf_counter()
+        figures = question.measure("long" not in arguments, **given)
+        figures.print()
+        spent = sum(os.times()[:4]) - sum(before[:4])  # of this process and its children
+        answers[name] = record.answer(question.QUESTION, figures, time.perf_counter() - began, spent)
+    if "file" in options and chosen != [OF_A_GPU]:
+        record.write(Path(options["file"]), answers)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ from jobs.bench.shapes import caffenet_shaped
 from jobs.console import compose_config
 from jobs.request import read_device, read_settings
 from pipeline.climb.attempts import Climbed, Item, climb_items
+from pipeline.costs import PASSES_PER_STEP
 from pipeline.methods.ascent.pixels import Pixels
 from pipeline.methods.ascent.settings import AscentSettings, StyleSettings
 from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
 from pipeline.resources import computes_bf16
 from pipeline.settings import DeviceSettings
-from pipeline.task import PASSES_PER_STEP, Sizes
+from pipeline.task import Sizes
 
 QUESTION = (
     "unit-steps per CPU second of one thread, CaffeNet's shape, low_frequency, the planner's micro-batches; a layer's "
@@ -104,12 +105,12 @@ def compare(
         ends, some = ours[2 * place], ours[2 * place + 1]
         steady = [max(0.0, (b - a) / (steps - 1)) for a, b in zip(ends, some, strict=True)]
         full[one] = [(a + (ITERATIONS - 1) * b) / (ITERATIONS * batch) for a, b in zip(ends, steady, strict=True)]
-        rate = 1 / statistics.median(full[one])
+        rates = [1 / each for each in full[one]]
         words = f"{layer}, micro-batch of {batch}, {one}"
-        figures.add(words, rate, "unit-steps/s")
+        figures.add_median(words, rates, "unit-steps/s")
         figures.add(f"{words}, to one image at a time", median_ratio(theirs, full[one]), "times")
-        figures.add(f"{words}, share of the peak", 100 * rate * step_macs / peaks[one], "%")
-    figures.add(f"{layer}, one image at a time", 1 / statistics.median(theirs), "unit-steps/s")
+        figures.add(f"{words}, share of the peak", 100 * statistics.median(rates) * step_macs / peaks[one], "%")
+    figures.add_median(f"{layer}, one image at a time", [1 / each for each in theirs], "unit-steps/s")
     if len(full) == 2:
         first, second = (climbed(one, 12 if short else 60).best.activation_float[:, 0] for one in chosen)
         figures.add(f"{layer}, {chosen[1]} to {chosen[0]}", median_ratio(full[chosen[0]], full[chosen[1]]), "times")

@@ -17,6 +17,7 @@ from jobs.console import compose_config
 from jobs.request import read_config
 from pipeline.card import PriorCard
 from pipeline.climb.attempts import Climbed, Item, climb_items
+from pipeline.costs import PASSES_PER_STEP
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.request import read_dgn
@@ -25,7 +26,6 @@ from pipeline.nets.cone import layer_cone
 from pipeline.nets.network import Network
 from pipeline.priors.card import generator_costs
 from pipeline.priors.generator import Lowered
-from pipeline.task import PASSES_PER_STEP
 
 QUESTION = (
     "unit-steps of DGN-AM per CPU second of one thread, the published fc6 generator's and CaffeNet's shape, the "

@@ -13,16 +13,24 @@ from dataclasses import dataclass, field
 class Figures:
     """Named numbers with their units of measure, in the order in which they were added.
 
+    spreads : name → first and third quartile, of figures that are medians.
     live : also print each to standard error as it is added; for measurements of an hour, of which a part may fail.
     """
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
     live: bool = False
+    spreads: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float, measure: str) -> None:
         self.rows.append((name, value, measure))
         if self.live:
             print(f"  {name}: {value:.3f} {measure}", file=sys.stderr, flush=True)
+
+    def add_median(self, name: str, values: list[float], measure: str) -> None:
+        """Add the median of the runs, with its quartiles."""
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        self.spreads[name] = low, high
+        self.add(name, middle, measure)
 
     def print(self) -> None:
         width = max(len(name) for name, _, _ in self.rows)

@@ -26,10 +26,12 @@ from torch import Tensor
 
 from jobs.bench.figures import Figures
 from jobs.bench.plain_conf import atlas_values
+from jobs.bench.record import commit
 from jobs.bench.shapes import ShapedPrior, caffenet_shaped, generator_shaped
 from pipeline.card import PriorCard
 from pipeline.climb.attempts import Item, climb_items
 from pipeline.compute import compute
+from pipeline.costs import PASSES_PER_STEP
 from pipeline.errors import SettingsError
 from pipeline.methods.ascent.regularizers import percentiles
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings
@@ -50,7 +52,6 @@ from pipeline.priors.windowed import windowed
 from pipeline.request import Config, read_settings
 from pipeline.resources import Resources, placed, prepare
 from pipeline.settings import DeviceSettings, ModelSettings, PriorSettings
-from pipeline.task import PASSES_PER_STEP
 
 QUESTION = "on one GPU: agreement with the CPU, unit-steps and images a second, share of the peak, use over an atlas"
 ON_GPU = True
@@ -143,7 +144,7 @@ class _Bench:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
-            "commit": _commit(),
+            "commit": commit(),
             "date": time.strftime("%Y-%m-%d"),
         }
         return found
@@ -503,20 +504,6 @@ def _asked(field: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
     except (OSError, subprocess.CalledProcessError, IndexError):
         return None
-
-
-def _commit() -> str | None:
-    """The commit of the checkout, with + if it has changes; None outside of one."""
-    root = Path(__file__).parents[2]
-    try:
-        asked = [["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
-        head, changed = (
-            subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout.strip()
-            for command in asked
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changed else "")
 
 
 def _figures(found: dict[str, Any], target: Path) -> Figures:

@@ -201,12 +201,12 @@ class Pool:
 
     def ascent(self, task: AscentTask, card: NetworkCard) -> bytes:
         """A shard of a task as computing it would give it."""
-        size = card.layer(task.layer).picture(task.style.ascent.canvas, card.image)
-        count, points, chunks = len(task.units), task.style.ascent.trace_points, self._of(*size)
+        pictures, size = task.pictures, card.layer(task.layer).picture(task.style.ascent.canvas, card.image)
+        count, points, chunks = task.count, task.style.ascent.trace_points, self._of(*size)
         arrays = {
-            "pixels": Pieces("u1", (count, *size, 3), [chunks[(unit + task.sample) % POOL] for unit in task.units]),
-            "activation": np.array(task.units, np.float32),
-            "activation_float": np.array(task.units, np.float32),
+            "pixels": Pieces("u1", (count, *size, 3), [chunks[(unit + sample) % POOL] for unit, sample in pictures]),
+            "activation": np.array([unit for unit, _ in pictures], np.float32),
+            "activation_float": np.array([unit for unit, _ in pictures], np.float32),
             "best_step": np.full(count, 5, np.int32),
             "stopped": np.full(count, -1, np.int32),
             "status": np.full(count, Status.ok, np.uint8),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,7 +125,7 @@ def _compare(figures: Figures, work: Measurement, runs: int, share: float) -> No
     seconds = dict(zip(ways, seconds_in_turn(runs, *ways.values()), strict=True))
     name = work.network.name
     for way, taken in seconds.items():
-        figures.add(f"{name}: {way}", work.count / statistics.median(taken), "images/s")
+        figures.add_median(f"{name}: {way}", [work.count / each for each in taken], "images/s")
     forward, mined, all_positions, decoded, both = seconds.values()
     aim = "(target: at least 0.9)"
     figures.add(f"{name}: mined / forward", median_ratio(forward, mined), aim)

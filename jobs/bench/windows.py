@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -56,8 +55,8 @@ def _compare(figures: Figures, network: Network, prior: ImagePrior, layers: tupl
         ways = [lambda draw=draw, cone=cone: _step(draw, cone, code) for draw in (part, whole)]
         fast, slow = seconds_in_turn(runs, *ways, clock=time.process_time)
         name = f"{network.name} {layer}, {at.height} x {at.width} of {prior.height} pixels"
-        figures.add(f"{name}, on the window", BATCH / statistics.median(fast), "steps/s")
-        figures.add(f"{name}, whole", BATCH / statistics.median(slow), "steps/s")
+        figures.add_median(f"{name}, on the window", [BATCH / each for each in fast], "steps/s")
+        figures.add_median(f"{name}, whole", [BATCH / each for each in slow], "steps/s")
         figures.add(f"{name}, ratio", median_ratio(slow, fast), "")
 
 

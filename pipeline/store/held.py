@@ -149,18 +149,18 @@ class HeldPictures:
         _, there, here = np.intersect1d(np.asarray(keys), self.keys, return_indices=True)
         return there, here
 
-    def shows(self, failures: Iterable[tuple[Iterable[int], int, str]]) -> bool:
+    def shows(self, failures: Iterable[tuple[Iterable[tuple[int, int]], str]]) -> bool:
         """Whether the pictures of failed tasks are marked so, with the reason; those made before stay as they are.
 
-        failures : (rows, sample, reason) of each task, in the order in which they are written.
+        failures : (row, sample) of each picture of a task, and the reason, in the order in which they are written.
         """
         wanted: dict[int, str] = {}
-        for rows, sample, reason in failures:
-            for row in rows:
-                if self.status[row, sample] == Status.missing:
+        for places, reason in failures:
+            for place in places:
+                if self.status[place] == Status.missing:
                     return False
-                if self.status[row, sample] == Status.failed:
-                    wanted[row] = reason
+                if self.status[place] == Status.failed:
+                    wanted[place[0]] = reason
         reasons = self.group["reason"].asstr()[...] if wanted and "reason" in self.group else {}
         return all(row < len(reasons) and reasons[row] == reason for row, reason in wanted.items())
 

@@ -17,6 +17,8 @@ from pipeline.store.parts import Part
 from pipeline.store.shard import Shard
 from pipeline.task import Task
 
+Places = Sequence[tuple[int, int]]  # (row, sample) of each picture of a task
+
 
 class PictureWriter:
     """Writes one group of pictures: those that the atlas holds, then those of shards. Chunks stay as they are."""
@@ -72,39 +74,37 @@ class PictureWriter:
 
     def add(
         self,
-        rows: Sequence[int],
-        sample: int,
+        places: Places,
         addresses: Sequence[str],
         shard: Shard | None,
         reason: str | None,
         report: MergeReport,
     ) -> None:
-        """Add one task's pictures. Without a shard, its rows stay as they are, or are failed if there is a reason.
+        """Add one task's pictures. Without a shard, its places stay as they are, or are failed if there is a reason.
 
-        rows, addresses : of the task's items, in their order.
+        places, addresses : of the task's pictures, in their order.
         """
-        rows = list(rows)
         if shard is None:
             if reason is not None:
-                for address, row in zip(addresses, rows, strict=True):
-                    if self.small["status"][row, sample] in UNFINISHED:
-                        self.small["status"][row, sample] = Status.failed
-                        self.reasons[row] = report.reasons[address] = reason
+                for address, place in zip(addresses, places, strict=True):
+                    if self.small["status"][place] in UNFINISHED:
+                        self.small["status"][place] = Status.failed
+                        self.reasons[place[0]] = report.reasons[address] = reason
             return
         for name, values in self.small.items():
             if name in shard.names or self.kind[name].required:
-                self.read_small(values, name, shard, rows, sample)
+                self.read_small(values, name, shard, places)
             else:
                 self.unrecorded.add(name)
         for name, array in self.chunked.items():
-            for index, row in enumerate(rows):
+            for index, place in enumerate(places):
                 chunk = shard.chunk(name, index)
                 if chunk is not None:
-                    array.write((row, sample), chunk)
+                    array.write(place, chunk)
 
-    def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
-        """Copy a shard's array into the rows of the whole array, `values`."""
-        values[rows, sample] = shard.array(name)
+    def read_small(self, values: np.ndarray, name: str, shard: Shard, places: Places) -> None:
+        """Copy a shard's array into its places in the whole array, `values`."""
+        values[index_of(places)] = shard.array(name)
 
     def close(self, report: MergeReport) -> np.ndarray:
         """Write the small arrays; return the statuses (row, sample).
@@ -119,6 +119,11 @@ class PictureWriter:
         return counted(self.small["status"], self.asked, report)
 
 
+def index_of(places: Places) -> tuple[list[int], list[int]]:
+    """The places as an index into an array (row, sample, …)."""
+    return [row for row, _ in places], [sample for _, sample in places]
+
+
 def write_setting(
     merge: Merge,
     kind: Group,
@@ -127,7 +132,7 @@ def write_setting(
     method: str,
     layer: LayerCard,
     setting: str,
-    tasks: Mapping[Task, Sequence[int]],
+    tasks: Mapping[Task, Places],
     chunked: Mapping[str, tuple[int, ...]],
     arrays: Mapping[str, tuple[object, str]],
     points: int,
@@ -138,7 +143,7 @@ def write_setting(
 
     names : the varying parts of the group's path.
     about : attributes of the group.
-    tasks : task → its units; those of the setting in the layer.
+    tasks : task → the unit and sample of each of its pictures; those of the setting in the layer.
     chunked : field → shape of one picture's chunk.
     arrays : field (unit, sample) → (value of a missing picture, type).
     points : points of a trace.
@@ -149,7 +154,8 @@ def write_setting(
     units, asked = plan.layer_units(layer.name), asked_pictures(plan, method, layer.name, setting)
     rows, grid = {unit: row for row, unit in enumerate(units)}, asked.shape
     failed = merge.failures(tasks).items()
-    failures = [([rows[unit] for unit in tasks[task]], task.sample, reason) for task, reason in failed]
+    places = {task: [(rows[unit], sample) for unit, sample in named] for task, named in tasks.items()}
+    failures = [(places[task], reason) for task, reason in failed]
     if unchanged(held, about, units, grid[1]) and not merge.news(tasks) and held.shows(failures):
         merge.keep(root, held.group)
         return counted(held.status, asked, merge.report)
@@ -161,8 +167,8 @@ def write_setting(
         pictures = writer(part, kind, group, units, asked, chunked, small, held)
         for task, named in tasks.items():
             shard, reason = merge.shard(task)
-            addresses = [f"{layer.name}:{unit}" for unit in named]
-            pictures.add([rows[unit] for unit in named], task.sample, addresses, shard, reason, merge.report)
+            addresses = [f"{layer.name}:{unit}" for unit, _ in named]
+            pictures.add(places[task], addresses, shard, reason, merge.report)
             if shard is not None:
                 trace_step = shard.array("trace_step")
         kind["trace_step"].write(group, trace_step)

@@ -198,7 +198,7 @@ def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again_if_as
     real = pipeline.compute.compute
 
     def faulty(task, network):
-        if task.layer == "fc" and task.sample == 1:
+        if task.layer == "fc" and 1 in task.samples:
             raise DefinitionError("broken on purpose")
         return real(task, network)
 
@@ -207,13 +207,14 @@ def test_a_task_that_fails_leaves_a_gap_with_its_reason_and_is_tried_again_if_as
         assert run(tmp_path) == 1
     said = capsys.readouterr().err
     assert "failed: ascent of fc, low_frequency, sample 1: broken on purpose" in said
-    assert "3 pictures failed" in said
+    assert "failed: ascent of fc, low_frequency, samples 0-1: broken on purpose" in said
+    assert "4 pictures failed" in said
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
         assert list(file["layers/fc/ascent/low_frequency/reason"].asstr()) == ["broken on purpose"] * 3
     assert run(tmp_path) == 1
     said = capsys.readouterr().err
-    assert "1 tasks failed by their own fault" in said and "retry_failed=true tries them" in said
+    assert "2 tasks failed by their own fault" in said and "retry_failed=true tries them" in said
     assert run(tmp_path, "retry_failed=true") == 0
     assert contents(tmp_path) == contents(reference)
     assert computed(tmp_path) == TASKS

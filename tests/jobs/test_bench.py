@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from pkgutil import iter_modules
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 import jobs.bench
-from jobs.bench import ascent_on_cones, memory
+from jobs.bench import ascent_on_cones, memory, record
 from jobs.bench.__main__ import NO_QUESTIONS, OF_A_GPU, main
 from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
@@ -82,6 +83,33 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
         assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
         assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
     assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
+
+
+def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, monkeypatch, capsys):
+    def measure(short: bool) -> Figures:
+        figures = Figures()
+        figures.add_median("steps of <fc8>", [30.0, 10.0, 20.0], "steps/s")
+        figures.add("share", 0.5, "")
+        return figures
+
+    monkeypatch.setattr("jobs.bench.windows.measure", measure)
+    main(["windows", f"file={tmp_path / 'new' / 'a.json'}"])
+    written = json.loads((tmp_path / "new" / "a.json").read_text())
+    assert written["machine"]["processor"] and torch.__version__ in written["versions"]["torch"]
+    asked = written["answers"]["windows"]
+    assert asked["seconds"] >= 0 and asked["cpu seconds"] >= 0
+    assert asked["figures"] == [
+        {"name": "steps of <fc8>", "value": 20.0, "unit": "steps/s", "low": 15.0, "high": 25.0},
+        {"name": "share", "value": 0.5, "unit": ""},
+    ]
+    capsys.readouterr()
+    (tmp_path / "new" / "b.json").write_text(json.dumps(written).replace("20.0", "40.0"))
+    record.main([str(tmp_path / "new" / name) for name in ("a.json", "b.json")])
+    page = capsys.readouterr().out
+    assert "steps of &lt;fc8&gt;" in page and "<fc8>" not in page
+    assert page.count('<div style="width:50.0%">') == 1 and page.count('<div style="width:100.0%">') == 3
+    with pytest.raises(SettingsError, match="nothing.json: no record of make bench"):
+        record.main([str(tmp_path / "nothing.json")])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import dataclass
 
 import pytest
 from cards import small_plan
@@ -19,6 +20,15 @@ from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ascent_tasks
 
 TASKS = ascent_tasks(small_plan(2))
+
+
+@dataclass(frozen=True)
+class FakeTask:
+    """A task of some method, with its estimated time."""
+
+    method: str
+    seconds: float
+    noun, count, words, id = "images", 1, "images", "0" * 32
 
 
 class Clock:
@@ -72,6 +82,28 @@ def test_the_time_left_follows_the_measured_speed_and_the_places_that_work(ledge
         start(ledger, task, "a")
     expected = 3 * sum(task.seconds for task in TASKS[1:4]) / 2
     assert ledger.seconds_left() == pytest.approx(expected)
+
+
+def test_a_place_whose_task_has_just_ended_counts_until_its_node_is_gone(ledger):
+    ledger.add(TASKS[:6], stored=[], failed_before=[])
+    for node, task in zip("aab", TASKS, strict=False):
+        ledger.note(Event("joined", {"node": node, "places": 2}))
+        start(ledger, task, node)
+    ledger.settled(TASKS[0], Done(b"", "a", TASKS[0].seconds))
+    work = sum(task.seconds for task in TASKS[1:6])
+    assert ledger.seconds_left() == pytest.approx(work / 3)
+    ledger.note(Event("left", {"node": "a"}))
+    assert ledger.seconds_left() == pytest.approx(work)
+
+
+def test_each_method_has_its_own_measured_speed(ledger):
+    """The pass over the dataset takes twice its estimate here, pictures half of theirs."""
+    mined = [FakeTask("mine", 10.0), FakeTask("mine", 30.0)]
+    ledger.add([*TASKS[:2], *mined], stored=[], failed_before=[])
+    for task, slowness in ((TASKS[0], 0.5), (mined[0], 2.0)):
+        start(ledger, task, "a")
+        ledger.settled(task, Done(b"", "a", slowness * task.seconds))
+    assert ledger.seconds_left() == pytest.approx(0.5 * TASKS[1].seconds + 2.0 * 30.0)
 
 
 def test_the_file_is_replaced_at_most_once_a_second(ledger, tmp_path):

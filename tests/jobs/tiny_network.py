@@ -17,7 +17,7 @@ SMALL = (
     "style.sparse.max_iter=4", "ascent.trace_points=3", "samples=2", "devices.cpu.max_batch=2",
     "devices.cpu.task_seconds=1e-9", "device=cpu", "cluster=serial", "pages=false",
 )  # fmt: skip
-TASKS = 2 * (2 + 3 + 2)  # samples × tasks of conv1, conv2 and fc
+TASKS = 2 * (2 + 2 + 1) + 2  # samples × pairs of units of conv1, conv2 and fc; the last units of two, with both samples
 
 
 def tiny(seed: int = 0) -> nn.Module:

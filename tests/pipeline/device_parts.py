@@ -98,7 +98,7 @@ def styles(place: Place) -> None:
         ascent = replace(ASCENT, canvas=("window", "image")[number % 2], start=("item", "reference")[number // 2])
         style = StyleRecord(replace(STYLE, **regularizers, **changes), ascent, 0, SIZES)
         for layer in ("conv1", "prob"):
-            _same(place, AscentTask(net.digest, layer, (0, 2, 3), 0, style, 2, 1), Resources(net))
+            _same(place, AscentTask(net.digest, layer, (0, 2, 3), (0,), style, 2, 1.0), Resources(net))
 
 
 def windows(place: Place) -> None:
@@ -109,7 +109,7 @@ def windows(place: Place) -> None:
     run = RunRecord("run", prior_card(prior), settings, None, 0, SIZES)
     for layer in ("conv1", "fc", "prob"):
         items = (((1, 1.0),), ((2, 1.0), (3, 0.5)))
-        _same(place, DgnTask(net.digest, layer, items, 0, run, 0.3, 2, 1), resources)
+        _same(place, DgnTask(net.digest, layer, items, (0,), run, 0.3, 2, 1.0), resources)
     shape = GeneratorShape((3, 5, 4), (28, 24), 6, 8, 3, 14, 0.2, 0.7, notch=True)  # whose code is stretched
     drawing, codes = Generator(shape).eval().requires_grad_(False), torch.randn(2, 3, 5, 4)
     window = Interval(3, 9), Interval(0, 24)

@@ -12,8 +12,8 @@ from pipeline.store.shard import Pieces, encode_shard
 POINTS = 4
 
 
-def picture(task: AscentTask, unit: int) -> np.ndarray:
-    return np.random.RandomState([unit, task.sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
+def picture(unit: int, sample: int) -> np.ndarray:
+    return np.random.RandomState([unit, sample]).randint(0, 256, (9, 9, 3)).astype(np.uint8)
 
 
 def fake_shard(task: AscentTask, dead: int | None = None, without: str = "") -> bytes:
@@ -21,16 +21,16 @@ def fake_shard(task: AscentTask, dead: int | None = None, without: str = "") -> 
 
     without : an array that is left out.
     """
-    count = len(task.units)
-    status = np.array([format.Status.zero_gradient if unit == dead else format.Status.ok for unit in task.units], "u1")
-    encode = STYLE["pixels"].encode
-    chunks = [None if unit == dead else encode(picture(task, unit)[None, None]) for unit in task.units]
+    count, encode = task.count, STYLE["pixels"].encode
+    units, samples = (np.array(column) for column in zip(*task.pictures, strict=True))
+    status = np.where(units == dead, format.Status.zero_gradient, format.Status.ok).astype(np.uint8)
+    chunks = [None if unit == dead else encode(picture(unit, sample)[None, None]) for unit, sample in task.pictures]
     arrays = {
         "pixels": Pieces("u1", (count, 9, 9, 3), chunks),
-        "activation": np.array(task.units, np.float32) + task.sample / 10,
-        "activation_float": np.array(task.units, np.float32),
+        "activation": (units + samples / 10).astype(np.float32),
+        "activation_float": units.astype(np.float32),
         "best_step": np.full(count, 5, np.int32),
-        "stopped": np.array([6 if unit == 4 else -1 for unit in task.units], np.int32),
+        "stopped": np.where(units == 4, 6, -1).astype(np.int32),
         "status": status,
         "attempt": np.zeros(count, np.uint8),
         "trace": np.zeros((count, POINTS), np.float32),

@@ -24,7 +24,7 @@ UNITS = st.sets(st.integers(0, 19), min_size=1).map(lambda units: tuple(sorted(u
 
 
 def items(plan: Plan) -> list[tuple[str, str, int, int]]:
-    return [(t.layer, t.style.name, t.sample, unit) for t in ascent_tasks(plan) for unit in t.units]
+    return [(t.layer, t.style.name, sample, unit) for t in ascent_tasks(plan) for unit, sample in t.pictures]
 
 
 @given(units=UNITS, samples=st.integers(1, 3))
@@ -41,10 +41,35 @@ def test_union_does_not_depend_on_the_order_of_asking(first, second, samples):
     assert a.union(a).record() == a.record()
 
 
-def test_more_samples_or_styles_keep_every_task_that_is_there():
-    plan = small_plan(2)
+def test_more_samples_or_styles_keep_every_task_of_a_whole_block():
+    plan = small_plan(2, conv1=tuple(range(16)), fc8=(0, 1, 2, 3))
     more = plan.union(small_plan(5)).union(asking_styles({"conv1": (1,)}, [style_record("other", decay=0.1)], 1))
     assert {task.id for task in ascent_tasks(plan)} < {task.id for task in ascent_tasks(more)}
+
+
+def test_few_units_share_a_micro_batch_with_their_samples():
+    tasks = ascent_tasks(small_plan(9, conv1=(0, 1, 8)))
+    assert [(task.units, task.samples, task.batch) for task in tasks] == [
+        ((0, 1), (0, 1, 2, 3), 8),
+        ((8,), (0, 1, 2, 3, 4, 5, 6, 7), 8),
+        ((0, 1), (4, 5, 6, 7), 8),
+        ((0, 1), (8,), 8),
+        ((8,), (8,), 8),
+    ]
+    assert tasks[0].pictures[:3] == [(0, 0), (1, 0), (0, 1)]
+    assert tasks[0].count == 8 and tasks[0].words == "conv1, plain, samples 0-3"
+
+
+def test_samples_that_are_left_are_in_the_same_tasks_as_before():
+    plan = small_plan(12, conv1=(0, 1))
+    done, *left = ascent_tasks(plan)
+    held = {("ascent", "conv1", "plain", sample): done.units for sample in done.samples}
+    assert ascent_tasks(plan.without(held)) == tuple(left)
+
+
+def test_units_with_other_samples_are_in_tasks_of_their_own():
+    plan = small_plan(1, conv1=(0, 1)).union(small_plan(3, conv1=(1,)))
+    assert [(task.units, task.samples) for task in ascent_tasks(plan)] == [((0, 1), (0,)), ((1,), (1, 2))]
 
 
 def test_more_units_keep_whole_blocks():
@@ -74,14 +99,14 @@ def test_id_changes_with_everything_that_decides_the_result_and_with_nothing_els
     others = [
         replace(task, model="b" * 64),
         replace(task, units=task.units[:-1]),
-        replace(task, sample=1),
+        replace(task, samples=(1,)),
         replace(task, batch=task.batch + 1),
         replace(task, style=style_record(decay=0.5)),
         replace(task, style=replace(task.style, seed=1)),
         replace(task, style=replace(task.style, device=device)),
     ]
     assert len({task.id, *(other.id for other in others)}) == 1 + len(others)
-    assert replace(task, macs=1).id == task.id
+    assert replace(task, seconds=1.0).id == task.id
 
 
 def test_micro_batches_of_a_task_have_equal_rounds():

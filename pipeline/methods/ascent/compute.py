@@ -24,7 +24,7 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
     climbed = climb_items(
         cone,
         Pixels(cone, task.layer, record.seed, record.ascent),
-        [Item(((unit, 1.0),), task.sample, record.style) for unit in task.units],
+        [Item(((unit, 1.0),), sample, record.style) for unit, sample in task.pictures],
         fresh_starts=record.ascent.fresh_starts,
         trace_points=record.ascent.trace_points,
         batch=task.batch,

@@ -59,7 +59,7 @@ class StylesWriter(Writer):
             "ascent",
             layer,
             record.name,
-            {task: task.units for task in tasks},
+            {task: task.pictures for task in tasks},
             {"pixels": (*layer.picture(record.ascent.canvas, plan.card.image), 3)},
             _ARRAYS,
             record.ascent.trace_points,

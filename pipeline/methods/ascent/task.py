@@ -1,10 +1,11 @@
-"""The tasks of gradient ascent: a block of units of one layer, one style, one sample."""
+"""The tasks of gradient ascent: a block of units of one layer in one style; of few units, several samples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
 from pipeline.methods.method import Estimate, Method
 from pipeline.plan import Plan
@@ -12,7 +13,7 @@ from pipeline.records import Record
 from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, PER_VALUE, SPEED, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -20,21 +21,21 @@ ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes c
 
 @dataclass(frozen=True)
 class AscentTask(Task):
-    """One sample of a block of units of one layer in one style.
+    """The pictures of a block of units of one layer in one style.
 
+    samples : one, or several of a block that is smaller than a micro-batch.
     model : digest of the network.
     batch : items of a micro-batch.
     precision : of the climbs, "float32" or "bf16".
-    macs : multiply-accumulates of the whole task.
     """
 
     model: str
     layer: str
     units: tuple[int, ...]
-    sample: int
+    samples: tuple[int, ...]
     style: StyleRecord
     batch: int
-    macs: int
+    seconds: float
     precision: str = "float32"
 
     method = "ascent"
@@ -42,16 +43,16 @@ class AscentTask(Task):
 
     @property
     def count(self) -> int:
-        return len(self.units)
+        return len(self.units) * len(self.samples)
 
     @property
-    def seconds(self) -> float:
-        kind, steps = self.style.device.kind, self.count * self.style.style.max_iter
-        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
+    def pictures(self) -> list[tuple[int, int]]:
+        """The unit and sample of each picture, in the order of the result."""
+        return [(unit, sample) for sample in self.samples for unit in self.units]
 
     @property
     def words(self) -> str:
-        return f"{self.layer}, {self.style.name}, sample {self.sample}"
+        return f"{self.layer}, {self.style.name}, {sample_words(self.samples)}"
 
     def record(self) -> Record:
         return {
@@ -60,7 +61,7 @@ class AscentTask(Task):
             "model": self.model,
             "layer": self.layer,
             "units": list(self.units),
-            "sample": self.sample,
+            "sample": sample_record(self.samples),
             "style": self.style.record(),
             "batch": self.batch,
             **({} if self.precision == "float32" else {"precision": self.precision}),
@@ -113,16 +114,13 @@ class Ascent(Method):
                 chosen = [task for task in tasks if task.layer == layer.name and task.style.name in group]
                 size = layer.picture(plan.settings[self.name][group[0]].ascent.canvas, plan.card.image)
                 pictures = sum(task.count for task in chosen)
-                steps = sum(task.count * task.style.style.max_iter for task in chosen)
-                values = steps * size[0] * size[1] * len(plan.card.order)
                 yield Estimate(
                     layer=layer.name,
                     name=title,
                     units=len({unit for task in chosen for unit in task.units}),
                     results=pictures,
                     tasks=len(chosen),
-                    seconds=sum(task.seconds for task in chosen)
-                    + values * max((PER_VALUE[task.style.device.kind] for task in chosen), default=0.0),
+                    seconds=sum(task.seconds for task in chosen),
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )
@@ -131,19 +129,25 @@ class Ascent(Method):
 def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
     """All tasks of gradient ascent, sample by sample, so that every unit has a first picture early.
 
-    Units are cut on a fixed grid, so that complete blocks stay valid when a later request adds units.
+    Units are cut on a fixed grid, so that complete blocks stay valid when a later request adds units or samples.
     """
     tasks = []
-    for (_, name, style, sample), asked in plan.method_parts("ascent").items():
+    for (name, style), asked in plan.method_samples("ascent").items():
         layer, record = plan.card.layer(name), plan.settings["ascent"][style]
-        canvas = record.ascent.canvas
-        macs = max(1, layer.macs[canvas]) * PASSES_PER_STEP * record.style.max_iter
-        sizes = Sizes.of(record.device, macs, layer.bytes[canvas])
-        for units in blocks(asked, min(layer.channels, sizes.block)):
-            batch = sizes.batch_of(layer.channels)
-            total = macs * len(units)
-            tasks.append(AscentTask(plan.card.digest, name, units, sample, record, batch, total, record.climbs(layer)))
-    return tuple(tasks)
+        one = Pass.of(layer, record.ascent.canvas, plan.card)
+        sizes = Sizes.of(record.device, PASSES_PER_STEP * one.macs * record.style.max_iter, one.bytes)
+        batch, precision = sizes.batch_of(layer.channels), record.climbs(layer)
+        for units, samples in packed(asked, min(layer.channels, sizes.block), batch):
+            seconds = climb_seconds(
+                record.device.kind,
+                precision,
+                one,
+                items=len(units) * len(samples),
+                batch=batch,
+                iterations=record.style.max_iter,
+            )
+            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision))
+    return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 
 ASCENT = Ascent()

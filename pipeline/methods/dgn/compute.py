@@ -37,7 +37,7 @@ def compute_dgn(task: DgnTask, resources: Resources) -> bytes:
             None if run.start_code is None else resources.start_codes[run.start_code],
             lowered=None if task.precision == "float32" else adapter(task.precision),
         ),
-        [Item(members, task.sample, run) for members in task.items],
+        [Item(members, sample, run) for members, sample in task.pictures],
         fresh_starts=run.settings.fresh_starts,
         trace_points=run.settings.trace_points,
         batch=task.batch,

@@ -23,9 +23,11 @@ from pipeline.store.held import HeldAtlas, HeldPictures, check_revision
 from pipeline.store.merging import Merge, Writer
 from pipeline.store.pictures import (
     PictureWriter,
+    Places,
     counted,
     cut_sides,
     held_parts,
+    index_of,
     stated_precision,
     sweep_attributes,
     unchanged,
@@ -74,7 +76,7 @@ class RunsWriter(Writer):
             "dgn",
             layer,
             run.name,
-            {task: [members[0][0] for members in task.items] for task in tasks},
+            {task: [(members[0][0], sample) for members, sample in task.pictures] for task in tasks},
             {"pixels": picture, "best_pixels": picture, "code": code, "best_code": code},
             _ARRAYS,
             run.settings.trace_points,
@@ -120,20 +122,20 @@ def held_items(plan: Plan, atlas: Path) -> dict[tuple[str, int], frozenset[int]]
 class _SingleWriter(PictureWriter):
     """Writes items with one member each."""
 
-    def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
+    def read_small(self, values: np.ndarray, name: str, shard: Shard, places: Places) -> None:
         array = shard.array(name)
-        values[rows, sample] = array[:, 0] if name in _MEMBERS else array
+        values[index_of(places)] = array[:, 0] if name in _MEMBERS else array
 
 
 class _CombinedWriter(PictureWriter):
     """Writes items with several members. The number of members may differ between tasks."""
 
-    def read_small(self, values: np.ndarray, name: str, shard: Shard, rows: list[int], sample: int) -> None:
+    def read_small(self, values: np.ndarray, name: str, shard: Shard, places: Places) -> None:
         if name == "member_activation":
             array = shard.array("activation")
-            values[rows, sample, : array.shape[1]] = array
+            values[(*index_of(places), slice(array.shape[1]))] = array
         else:
-            super().read_small(values, name, shard, rows, sample)
+            super().read_small(values, name, shard, places)
 
 
 class CombinationsWriter(Writer):
@@ -153,7 +155,8 @@ class CombinationsWriter(Writer):
         grid = np.ones((len(keys), asked.samples), bool)
         rows = {items: row for row, items in enumerate(asked.items)}
         failed = merge.failures(tasks).items()
-        failures = [([rows[items] for items in task.items], task.sample, reason) for task, reason in failed]
+        places = {task: [(rows[items], sample) for items, sample in task.pictures] for task in tasks}
+        failures = [(places[task], reason) for task, reason in failed]
         if unchanged(held, about, keys, asked.samples) and not merge.news(tasks) and held.shows(failures):
             merge.keep(root, held.group)
             counted(held.status, grid, merge.report)
@@ -169,8 +172,8 @@ class CombinationsWriter(Writer):
             writer = _CombinedWriter(part, COMBINATION, group, keys, grid, chunked, small, held)
             for task in tasks:
                 shard, reason = merge.shard(task)
-                addresses = [f"{asked.name}:{'+'.join(str(unit) for unit, _ in items)}" for items in task.items]
-                writer.add([rows[items] for items in task.items], task.sample, addresses, shard, reason, merge.report)
+                addresses = [f"{asked.name}:{'+'.join(str(unit) for unit, _ in items)}" for items, _ in task.pictures]
+                writer.add(places[task], addresses, shard, reason, merge.report)
             writer.close(merge.report)
 
 

@@ -1,4 +1,4 @@
-"""The tasks of DGN-AM: a block of items in one run; and the task of a prior, which stores its statistics."""
+"""The tasks of DGN-AM: a block of items in one run, of few items in several samples; and the task of a prior."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.card import LayerCard, NetworkCard, PriorCard
+from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
 from pipeline.errors import OutputError
 from pipeline.methods.dgn.combinations import select_combination
 from pipeline.methods.dgn.request import DgnRequest, read_dgn
@@ -16,34 +17,36 @@ from pipeline.records import Record
 from pipeline.request import Config, Request
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
-from pipeline.task import DEFLATED_SHARE, FASTER, PASSES_PER_STEP, PER_STEP, SPEED, Sizes, Task, blocks
+from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
 from pipeline.units import Members, select_units
 from pipeline.work import Work
 
 DGN_REVISION = 3  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
+WINDOW_SHARES = (0.15, 0.85)  # of a generator's work: what any window needs, and what grows with the window's side
+GENERATOR_SECONDS = 0.25  # of a task, to prepare what its window needs of the generator
 
 
 @dataclass(frozen=True)
 class DgnTask(Task):
-    """One sample of a block of items of one layer in one run.
+    """The pictures of a block of items of one layer in one run.
 
+    samples : one, or several of a block that is smaller than a micro-batch.
     model : digest of the network.
     items : of each, its units with weights; several units are excited together.
     balance : γ of the penalty on the difference of their activations.
     batch : items of a micro-batch.
     precision : of the climbs, "float32" or "bf16".
-    macs : multiply-accumulates of the whole task.
     """
 
     model: str
     layer: str
     items: tuple[Members, ...]
-    sample: int
+    samples: tuple[int, ...]
     run: RunRecord
     balance: float
     batch: int
-    macs: int
+    seconds: float
     precision: str = "float32"
 
     method = "dgn"
@@ -51,16 +54,16 @@ class DgnTask(Task):
 
     @property
     def count(self) -> int:
-        return len(self.items)
+        return len(self.items) * len(self.samples)
 
     @property
-    def seconds(self) -> float:
-        kind, steps = self.run.device.kind, self.count * self.run.settings.iterations
-        return self.macs / (SPEED[kind] * FASTER[self.precision]) + steps * PER_STEP[kind]
+    def pictures(self) -> list[tuple[Members, int]]:
+        """The item and sample of each picture, in the order of the result."""
+        return [(members, sample) for sample in self.samples for members in self.items]
 
     @property
     def words(self) -> str:
-        return f"{self.layer}, {self.run.name}, sample {self.sample}"
+        return f"{self.layer}, {self.run.name}, {sample_words(self.samples)}"
 
     def record(self) -> Record:
         return {
@@ -69,7 +72,7 @@ class DgnTask(Task):
             "model": self.model,
             "layer": self.layer,
             "items": [[list(member) for member in members] for members in self.items],
-            "sample": self.sample,
+            "sample": sample_record(self.samples),
             "search": self.run.record(),
             "balance": self.balance,
             "batch": self.batch,
@@ -202,12 +205,12 @@ def all_runs(plan: Plan) -> dict[str, RunRecord]:
 def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
     """All tasks for single units, sample by sample, so that every unit has a first picture early."""
     tasks: list[DgnTask] = []
-    for (_, name, run, sample), asked in plan.method_parts("dgn").items():
+    for (name, run), asked in plan.method_samples("dgn").items():
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
-        for units in blocks(asked, min(layer.channels, _sizes(layer, record).block)):
+        for units, samples in _cut(layer, record, asked, layer.channels):
             items = tuple(((unit, 1.0),) for unit in units)
-            tasks.append(_task(plan.card, layer, items, sample, record, 0.0, layer.channels))
-    return tuple(tasks)
+            tasks.append(_task(plan.card, layer, items, samples, record, 0.0, layer.channels))
+    return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 
 def combination_tasks(
@@ -219,13 +222,15 @@ def combination_tasks(
     """
     tasks, finished = {}, {} if held is None else held
     for name, asked in plan.of("combinations").items():
-        layer, chosen = plan.card.layer(asked.layer), []
-        for sample in range(asked.samples):
-            left = [row for row in range(len(asked.items)) if row not in finished.get((name, sample), ())]
-            for rows in blocks(left, _sizes(layer, asked.run).block):
-                items = tuple(asked.items[row] for row in rows)
-                chosen.append(_task(plan.card, layer, items, sample, asked.run, asked.balance, len(asked.items)))
-        tasks[name] = tuple(chosen)
+        layer, chosen, every = plan.card.layer(asked.layer), [], range(len(asked.items))
+        left = {
+            sample: [row for row in every if row not in finished.get((name, sample), ())]
+            for sample in range(asked.samples)
+        }
+        for rows, samples in _cut(layer, asked.run, left, len(every)):
+            items = tuple(asked.items[row] for row in rows)
+            chosen.append(_task(plan.card, layer, items, samples, asked.run, asked.balance, len(every)))
+        tasks[name] = tuple(sorted(chosen, key=lambda task: task.samples[0]))
     return tasks
 
 
@@ -247,24 +252,50 @@ def _sizes(layer: LayerCard, run: RunRecord) -> Sizes:
     return Sizes.of(run.device, _macs(layer, run), layer.bytes["window"] + run.prior.bytes)
 
 
+def _cut(
+    layer: LayerCard, run: RunRecord, asked: Mapping[int, Sequence[int]], most: int
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The (items, samples) of each task. asked : sample → ascending numbers; most : number of all of them."""
+    sizes = _sizes(layer, run)
+    return packed(asked, min(most, sizes.block), sizes.batch_of(most))
+
+
 def _macs(layer: LayerCard, run: RunRecord) -> int:
     """Multiply-accumulates of one item's climb, through generator and cone."""
     step = PASSES_PER_STEP * (layer.macs["window"] + run.prior.macs)
     return max(1, step) * run.settings.iterations
 
 
+def _pass(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Pass:
+    """The forward pass of one item through what its window needs of the generator, and the cone."""
+    one, prior = Pass.of(layer, "window", card), run.prior
+    height, width = layer.picture("window", card.image)
+    side = max(height / prior.height, width / prior.width)
+    fixed, growing = WINDOW_SHARES
+    return Pass(one.macs + (fixed + growing * side) * prior.macs, one.bytes + side * prior.bytes, one.pixels)
+
+
 def _task(
     card: NetworkCard,
     layer: LayerCard,
     items: tuple[Members, ...],
-    sample: int,
+    samples: tuple[int, ...],
     run: RunRecord,
     balance: float,
     most: int,
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
-    batch, macs = _sizes(layer, run).batch_of(most), _macs(layer, run) * len(items)
-    return DgnTask(card.digest, layer.name, items, sample, run, balance, batch, macs, run.climbs(layer))
+    batch, precision = _sizes(layer, run).batch_of(most), run.climbs(layer)
+    seconds = GENERATOR_SECONDS + climb_seconds(
+        run.device.kind,
+        precision,
+        _pass(card, layer, run),
+        items=len(items) * len(samples),
+        batch=batch,
+        iterations=run.settings.iterations,
+        kept=2,
+    )
+    return DgnTask(card.digest, layer.name, items, samples, run, balance, batch, seconds, precision)
 
 
 def _estimate(

@@ -12,7 +12,7 @@ from atlas_viewer.field import Status
 from pipeline.methods.memorisation.task import (
     MEMORISATION_REVISION,
     MemorisationTask,
-    class_macs,
+    class_seconds,
     compared_layers,
     settings_of,
 )
@@ -66,7 +66,7 @@ def memorisation_tasks(work: Work, run: str, held: MemorisationTest | None) -> I
             window=layer.window,
             digest=pictures_digest(pixels),
             shown=shown,
-            macs=class_macs(plan),
+            seconds=class_seconds(plan),
             pixels=pixels,
         )
 
@@ -81,11 +81,12 @@ def _class_pictures(
     plan = work.plan
     layer = plan.card.layer(plan.card.class_layer)
     samples = min(samples, plan.samples("dgn", layer.name, run))
-    places: dict[int, list[tuple[Task, int]]] = {}
+    places: dict[int, list[tuple[Task, int, int]]] = {}  # unit → task, row in its result, sample
     for task in work.tasks["dgn"]:
-        if (task.layer, task.run.name) == (layer.name, run) and task.sample < samples:
-            for row, (member,) in enumerate(task.items):
-                places.setdefault(member[0], []).append((task, row))
+        if (task.layer, task.run.name) == (layer.name, run):
+            for row, ((member,), sample) in enumerate(task.pictures):
+                if sample < samples:
+                    places.setdefault(member[0], []).append((task, row, sample))
     size = (*layer.picture("window", plan.card.image), 3)
     opened: dict[str, Shard | None] = {}
     with HeldAtlas.open(work.atlas) as atlas:
@@ -93,16 +94,16 @@ def _class_pictures(
         for unit in sorted({unit for key in range(samples) for unit in plan.parts["dgn", layer.name, run, key]}):
             if unit in tested:
                 continue
-            needed = {task.id: task for task, _ in places.get(unit, ())}
+            needed = {task.id: task for task, _, _ in places.get(unit, ())}
             opened = {key: opened[key] if key in opened else work.shard(task) for key, task in needed.items()}
             pixels, shown = np.zeros((samples, *size), np.uint8), [False] * samples
             for sample in range(samples if held is not None else 0):
                 pixels[sample], shown[sample] = held.picture(unit, sample, size)
-            for task, row in places.get(unit, ()):
+            for task, row, sample in places.get(unit, ()):
                 shard = opened[task.id]
                 if shard is not None and shard.array("status")[row] in (Status.ok, Status.never_active):
                     chunk = RUN["pixels"].decode(shard.chunk("pixels", row), (1, 1, *size))
-                    pixels[task.sample], shown[task.sample] = chunk[0, 0], True
+                    pixels[sample], shown[sample] = chunk[0, 0], True
             if any(shown):
                 yield unit, pixels, tuple(shown)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.costs import READ_SECONDS, Pass, pass_seconds
 from pipeline.dataset_settings import DatasetRecord
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.method import Estimate, Method
@@ -14,7 +15,7 @@ from pipeline.plan import Plan
 from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
 from pipeline.settings import DeviceSettings
-from pipeline.task import SPEED, Task
+from pipeline.task import Task
 from pipeline.work import Work
 
 MEMORISATION_REVISION = 1  # raise it when the numbers that the test computes change
@@ -46,7 +47,7 @@ class MemorisationTask(Task):
     window: tuple[int, int, int, int]
     digest: str
     shown: tuple[bool, ...]
-    macs: int
+    seconds: float
     pixels: np.ndarray = field(repr=False, compare=False)
 
     method = "memorisation"
@@ -55,10 +56,6 @@ class MemorisationTask(Task):
     @property
     def count(self) -> int:
         return sum(self.shown)
-
-    @property
-    def seconds(self) -> float:
-        return self.macs / SPEED[self.device.kind]
 
     @property
     def words(self) -> str:
@@ -120,7 +117,7 @@ class Memorisation(Method):
                 units=classes,
                 results=0,
                 tasks=classes,
-                seconds=classes * class_macs(plan) / SPEED[_mining(plan).device.kind],
+                seconds=classes * class_seconds(plan),
                 note="and the nearest real images",
             )
 
@@ -149,11 +146,12 @@ def compared_layers(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def class_macs(plan: Plan) -> int:
-    """Multiply-accumulates of the test of one class, assuming that all classes have equally many images."""
-    dataset, settings = _mining(plan).dataset, settings_of(plan)
+def class_seconds(plan: Plan) -> float:
+    """Estimated time of the test of one class, assuming that all classes have equally many images."""
+    mining, settings = _mining(plan), settings_of(plan)
+    dataset = mining.dataset
     images = min(settings.images, max(1, dataset.images // len(dataset.classes)))
-    return max(1, max(layer.macs["image"] for layer in plan.card.layers)) * (images + settings.samples)
+    return (pass_seconds(mining.device.kind, Pass.whole(plan.card)) + READ_SECONDS) * (images + settings.samples)
 
 
 def _mining(plan: Plan):

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard, mean_colour
 from pipeline.class_names import disagreement
+from pipeline.costs import READ_SECONDS, Pass, pass_seconds
 from pipeline.dataset_settings import NETWORK, DatasetRecord, DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
@@ -16,7 +17,7 @@ from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
 from pipeline.records import Record, to_record
 from pipeline.request import Config, Request
-from pipeline.task import SPEED, Sizes, Task, blocks
+from pipeline.task import Sizes, Task, blocks
 from pipeline.work import Work
 
 MINE_REVISION = 4  # raise it when the numbers that mining computes change
@@ -26,11 +27,12 @@ IMAGES_PER_TASK = 256
 # How blocks are folded while others are computed.
 STEP = 16  # only a multiple of so many blocks is folded, so that what a dead run left can be found
 WAITING_BYTES = 1e9  # bytes of blocks that wait before they are folded; at least those of what they are added to
-# What estimates assume, measured on CaffeNet's shape and photos.
-MINING_SHARE = 1.2  # time of forward pass and readings, as a share of the forward pass
-DECODE_SECONDS = 0.004  # of a photo of ImageNet's size
-IMAGE_SECONDS = 0.01  # to decode a photo and to deflate its pixels
-PROJECTION_SECONDS = 0.01  # of a back-projection besides its multiply-accumulates
+# What estimates assume, measured on CaffeNet's shape and photos, and on doodlenet and drawings.
+MINING_SHARE = 1.3  # time of forward pass and readings, as a share of the forward pass: 1.1 to 1.5
+POSITIONS_SHARE = 1.0  # the same of an image whose positions are counted, besides
+BLOCK_SECONDS = 0.3  # of a block, to begin and to store it
+IMAGE_PIXEL = 1.3e-7  # to deflate a pixel of a photo
+PROJECTION_SECONDS, PROJECTION_PIXEL = 1e-3, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
 PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
@@ -53,17 +55,13 @@ class MineTask(Task):
     start: int
     stop: int
     batch: int
-    macs: int
+    seconds: float
 
     method, noun = "mine", "images"
 
     @property
     def count(self) -> int:
         return self.stop - self.start
-
-    @property
-    def seconds(self) -> float:
-        return MINING_SHARE * self.macs / SPEED[self.mining.device.kind] + DECODE_SECONDS * self.count
 
     @property
     def words(self) -> str:
@@ -112,7 +110,7 @@ class ImagesTask(Task):
 
     @property
     def seconds(self) -> float:
-        return IMAGE_SECONDS * len(self.numbers)
+        return _image_seconds(self.image) * len(self.numbers)
 
     @property
     def words(self) -> str:
@@ -144,7 +142,7 @@ class BackprojectTask(Task):
     hits: tuple[tuple[int, int, int, int, float], ...]
     rules: tuple[str, ...]
     batch: int
-    macs: int
+    seconds: float
 
     method, noun = "backproject", "back-projections"
     given_back = True
@@ -152,11 +150,6 @@ class BackprojectTask(Task):
     @property
     def count(self) -> int:
         return len(self.hits)
-
-    @property
-    def seconds(self) -> float:
-        besides = PROJECTION_SECONDS * self.count * len(self.rules)
-        return self.macs / SPEED[self.mining.device.kind] + besides
 
     @property
     def words(self) -> str:
@@ -377,11 +370,14 @@ def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
     if mining is None:
         return ()
     layers = tuple(layer.name for layer in card.layers if layer.has_units)
-    macs = max(layer.macs["image"] for layer in card.layers)
-    starts = range(0, mining.dataset.images, mining.dataset.block)
-    stops = [min(start + mining.dataset.block, mining.dataset.images) for start in starts]
+    images, tops = mining.dataset.images, mining.tops
+    counted = tops.position_images(images) / images if tops.positions else 0.0
+    share = MINING_SHARE + POSITIONS_SHARE * counted
+    seconds = share * pass_seconds(mining.device.kind, Pass.whole(card)) + READ_SECONDS
+    starts = range(0, images, mining.dataset.block)
+    stops = [min(start + mining.dataset.block, images) for start in starts]
     return tuple(
-        MineTask(card.digest, mining, layers, start, stop, mining.tops.batch, max(1, macs) * (stop - start))
+        MineTask(card.digest, mining, layers, start, stop, tops.batch, BLOCK_SECONDS + seconds * (stop - start))
         for start, stop in zip(starts, stops, strict=True)
     )
 
@@ -414,6 +410,9 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
         macs = max(1, layer.macs[canvas]) * (1 + 2 * len(rules))
         batch = Sizes.of(mining.device, macs, layer.bytes[canvas]).batch
         device, per_unit = mining.device, mining.tops.k * macs
+        rows, columns = _projection_size(card, layer)
+        each = PROJECTION_SECONDS + PROJECTION_PIXEL * rows * columns
+        seconds = (1 + len(rules)) * pass_seconds(device.kind, Pass.of(layer, canvas, card)) + each * len(rules)
         block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
         for units in blocks(sorted(layer_hits), min(block, layer.channels)):
             chosen = tuple(hit for unit in units for hit in layer_hits[unit])
@@ -427,7 +426,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
                     hits=chosen,
                     rules=rules,
                     batch=batch,
-                    macs=macs * len(chosen),
+                    seconds=seconds * len(chosen) + READ_SECONDS * _distinct(len(chosen), mining.dataset.images),
                 )
             )
     return tuple(tasks)
@@ -452,13 +451,23 @@ def expected_images(plan: Plan) -> int:
     tops, images = mining.tops, mining.dataset.images
     kinds = 1 + tops.smallest + tops.quantiles
     hits = tops.k * kinds * sum(len(top_units(plan, layer.name)) for layer in plan.layers())
-    return math.ceil(images * -math.expm1(-hits / images))
+    return math.ceil(_distinct(hits, images))
+
+
+def _distinct(hits: int, images: int) -> float:
+    """How many of the images have hits, if hits fall on them at random."""
+    return images * -math.expm1(-hits / images)
 
 
 def _any_hits(plan: Plan, layer: LayerCard) -> dict[int, list[Hit]]:
     """As many hits as the requested units of a layer will have, of no image."""
     k = min(mining_of(plan).tops.k, mining_of(plan).dataset.images)
     return {unit: [(unit, 0, 0, 0, 0.0)] * k for unit in top_units(plan, layer.name)}
+
+
+def _image_seconds(image: tuple[int, int]) -> float:
+    """Estimated time to decode an image and to deflate its pixels. image : height and width."""
+    return READ_SECONDS + IMAGE_PIXEL * image[0] * image[1]
 
 
 def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
@@ -469,15 +478,19 @@ def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
         units=0,
         results=images,
         tasks=tasks,
-        seconds=images * IMAGE_SECONDS,
+        seconds=images * _image_seconds(plan.card.image),
         bytes=int(images * height * width * 3 * PHOTO_SHARE),
     )
 
 
 def _projection_values(plan: Plan, task: BackprojectTask) -> int:
-    layer = plan.card.layer(task.layer)
-    rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, plan.card.image, strict=True))
+    rows, columns = _projection_size(plan.card, plan.card.layer(task.layer))
     return task.count * len(task.rules) * rows * columns * 3
+
+
+def _projection_size(card: NetworkCard, layer: LayerCard) -> tuple[int, int]:
+    rows, columns = (min(size, whole) for size, whole in zip(layer.window_size, card.image, strict=True))
+    return rows, columns
 
 
 def _unit_bytes(mining: MiningRecord) -> int:

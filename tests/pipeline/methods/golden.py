@@ -80,9 +80,9 @@ def _kinds(folder: Path) -> Iterator[tuple[str, Mapping[str, list[float]]]]:
     style = StyleRecord(replace(STYLE, **regularized), ASCENT, 0, DEVICE)
     run = RunRecord("golden", _card(prior), _run_settings(), None, 0, DEVICE)
     model = net.digest
-    made = ascent.AscentTask(model, "conv1", (0, 1, 2, 3), 0, style, 4, 1)
+    made = ascent.AscentTask(model, "conv1", (0, 1, 2, 3), (0,), style, 4, 1.0)
     yield "ascent", _numbers(made, resources, ("activation", "activation_float", "best_step", "trace"))
-    made = dgn.DgnTask(model, "fc", (((1, 1.0),), ((2, 1.0), (4, 0.5))), 0, run, 0.5, 2, 1)
+    made = dgn.DgnTask(model, "fc", (((1, 1.0),), ((2, 1.0), (4, 0.5))), (0,), run, 0.5, 2, 1.0)
     yield "dgn", _numbers(made, resources, ("activation", "best_activation_float", "best_step", "code_norm", "trace"))
     plan = _mined_plan(net, source)
     (mined,) = tops.mine_tasks(plan)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.costs import PASSES_PER_STEP
 from pipeline.errors import OutputError
+from pipeline.methods.ascent import task as ascent_task
 from pipeline.methods.ascent.task import AscentTask, ascent_tasks
+from pipeline.methods.dgn import task as dgn_task
 from pipeline.methods.dgn.task import DgnTask, combination_tasks, dgn_tasks, prior_tasks
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.memorisation.task import settings_of
@@ -20,7 +24,7 @@ from pipeline.methods.tops.task import mine_tasks, top_units
 from pipeline.plan import Plan, SweepPlace
 from pipeline.records import record_digest
 from pipeline.settings import DeviceSettings
-from pipeline.task import PASSES_PER_STEP, Sizes, Task
+from pipeline.task import Sizes, Task, blocks
 
 pytestmark = pytest.mark.usefixtures("revisions_of_literal_ids", "sizes_of_literal_ids")
 # A plan of version 1 with all methods, and the ids of the tasks that the program of that version cut from it.
@@ -29,14 +33,19 @@ STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
 
 @pytest.fixture
 def sizes_of_literal_ids(monkeypatch) -> None:
-    """Micro-batches were as large as fitted in memory, and not a power of two."""
+    """Micro-batches were as large as fitted in memory, and not a power of two; a task had one sample."""
 
     def of(device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
         batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
         batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
         return Sizes(batch, batch * batches)
 
+    def single(asked: Mapping[int, Sequence[int]], block: int, batch: int) -> list:
+        return [(numbers, (sample,)) for sample in sorted(asked) for numbers in blocks(asked[sample], block)]
+
     monkeypatch.setattr(Sizes, "of", of)
+    for module in (ascent_task, dgn_task):
+        monkeypatch.setattr(module, "packed", single)
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ def tasks(given: Resources) -> tuple[AscentTask, DgnTask]:
     model = given.network.digest
     run = RunRecord("golden", golden._card(golden._prior()), golden._run_settings(), None, 0, DEVICE)
     return (
-        AscentTask(model, "fc", (0, 1, 2), 0, StyleRecord(STYLE, ASCENT, 0, DEVICE), 4, 1),
-        DgnTask(model, "fc", (((1, 1.0),), ((2, 1.0), (4, 0.5))), 0, run, 0.5, 2, 1),
+        AscentTask(model, "fc", (0, 1, 2), (0,), StyleRecord(STYLE, ASCENT, 0, DEVICE), 4, 1.0),
+        DgnTask(model, "fc", (((1, 1.0),), ((2, 1.0), (4, 0.5))), (0,), run, 0.5, 2, 1.0),
     )
 
 

@@ -70,9 +70,9 @@ def assert_shows(out: Path, plan: Plan) -> None:
         for task in ascent_tasks(plan):
             group = file[f"layers/conv1/ascent/{task.style.name}"]
             rows = {unit: row for row, unit in enumerate(file["layers/conv1/units/unit"][...].tolist())}
-            for unit in task.units:
-                assert np.array_equal(group["pixels"][rows[unit], task.sample], picture(task, unit))
-                assert group["activation"][rows[unit], task.sample] == np.float32(np.float32(unit) + task.sample / 10)
+            for unit, sample in task.pictures:
+                assert np.array_equal(group["pixels"][rows[unit], sample], picture(unit, sample))
+                assert group["activation"][rows[unit], sample] == np.float32(unit + sample / 10)
 
 
 @pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
@@ -137,7 +137,7 @@ def test_who_reads_an_atlas_while_it_grows_sees_it_as_it_was(tmp_path):
         group = reading["layers/conv1/ascent/plain"]  # its part is opened only now
         assert group["pixels"].shape[:2] == (20, 1)
         for task in ascent_tasks(plan):
-            assert np.array_equal(group["pixels"][task.units[-1], 0], picture(task, task.units[-1]))
+            assert np.array_equal(group["pixels"][task.units[-1], 0], picture(task.units[-1], 0))
     grow(later.union(asking((5,), samples=3)), tmp_path)
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert is_open(file)
@@ -154,14 +154,14 @@ def test_who_reads_an_atlas_while_it_is_packed_sees_it_as_it_was(tmp_path):
         finish_interrupted(tmp_path / "atlas.h5", ShardFolder(tmp_path / "shards"))  # as the next run begins
         pixels = reading["layers/conv1/ascent/plain/pixels"]
         for task in ascent_tasks(plan):
-            assert np.array_equal(pixels[task.units[0], 0], picture(task, task.units[0]))
+            assert np.array_equal(pixels[task.units[0], 0], picture(task.units[0], 0))
     finish_interrupted(tmp_path / "atlas.h5", ShardFolder(tmp_path / "shards"))
     assert not (tmp_path / "parts").exists()
 
 
 @pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
 def test_what_failed_is_written_once_and_again_for_another_reason(tmp_path, whole_below):
-    plan = asking((1, 2), samples=2)
+    plan = asking((1, 2), samples=5)
     for reason in ("no room", "no gradient"):
         for _ in range(2):
             before, work = files(tmp_path), opened(plan, tmp_path)
@@ -170,7 +170,7 @@ def test_what_failed_is_written_once_and_again_for_another_reason(tmp_path, whol
             for task in {*others} & {*work.tasks["ascent"]}:
                 work.shards.write(task.id, fake_shard(task))
             report = merge(work, tmp_path / "atlas.h5", "a: 1", lambda _: None, whole_below)
-            assert (report.failed, report.statuses["ok"]) == (len(failed.units), sum(task.count for task in others))
+            assert (report.failed, report.statuses["ok"]) == (failed.count, sum(task.count for task in others))
             with h5py.File(tmp_path / "atlas.h5") as file:
                 stated = file["layers/conv1/ascent/plain/reason"].asstr()[...].tolist()
             assert stated == [reason if unit in failed.units else "" for unit in (1, 2)]

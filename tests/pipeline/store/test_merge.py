@@ -47,11 +47,11 @@ def test_an_atlas_holds_every_picture_where_it_belongs(tmp_path, plan):
         assert check(file) == []
         style = file["layers/conv1/ascent/plain"]
         for task in ascent_tasks(plan):
-            for unit in task.units:
-                expected = np.zeros((9, 9, 3)) if unit == 3 else picture(task, unit)
-                assert np.array_equal(style["pixels"][unit, task.sample], expected)
-                assert style["activation"][unit, task.sample] == np.float32(unit + task.sample / 10)
-                assert style["stopped"][unit, task.sample] == (6 if unit == 4 else -1)
+            for unit, sample in task.pictures:
+                expected = np.zeros((9, 9, 3)) if unit == 3 else picture(unit, sample)
+                assert np.array_equal(style["pixels"][unit, sample], expected)
+                assert style["activation"][unit, sample] == np.float32(unit + sample / 10)
+                assert style["stopped"][unit, sample] == (6 if unit == 4 else -1)
         assert file["layers/conv1/units/status"][3] == format.Status.zero_gradient
         assert file["layers/conv1/units/status"][4] == format.Status.ok
 
@@ -99,16 +99,16 @@ def test_what_is_missing_failed_or_damaged_is_marked_and_reported(tmp_path, plan
     folder.write_reason(failed.id, "no room")
     folder.path(damaged.id).write_bytes(b"x" * 100)
     report, work = merged(plan, folder, tmp_path / "atlas.h5")
-    assert report.missing == len(gone.units) + len(damaged.units)
-    assert report.failed == len(failed.units)
+    assert report.missing == gone.count + damaged.count
+    assert report.failed == failed.count
     assert len(work.problems) == 1
     assert set(report.reasons.values()) == {"no room"}
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == []
         style = file["layers/conv1/ascent/plain"]
-        assert set(style["status"][list(failed.units), failed.sample]) == {format.Status.failed}
+        assert {style["status"][place] for place in failed.pictures} == {format.Status.failed}
         assert style["reason"].asstr()[failed.units[0]] == "no room"
-        assert np.isnan(style["activation"][gone.units[0], gone.sample])
+        assert np.isnan(style["activation"][gone.pictures[0]])
 
 
 def test_what_nobody_asked_for_is_no_gap(tmp_path):
