@@ -49,6 +49,9 @@ class Staged:
         self.seen.append(f"{self.name} ends")
         yield ()
 
+    def stored(self, work):
+        self.seen.append(f"{self.name} stored")
+
 
 class InReverse(Serial):
     """Runs the last task that waits first, as the slowest of many machines might."""
@@ -99,6 +102,7 @@ def test_each_stage_begins_when_the_last_one_is_complete_and_each_method_after_t
         assert max(at[f"{method} 0.0"], at[f"{method} 0.1"]) < at[f"{method} 1 begins"]
         assert at[f"{method} ends"] < at["three 0 begins"]
     assert seen.count("tick") == 10
+    assert [seen.count(f"{method} stored") for method in ("one", "two", "three")] == [4, 4, 2]
 
 
 def test_a_method_begins_before_an_earlier_one_is_complete(run):

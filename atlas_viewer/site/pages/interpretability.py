@@ -31,7 +31,7 @@ class Table:
 class InterpretabilityPage(Page):
     """The scores of all layers."""
 
-    order = 70
+    order = 75
     top = (FILE,)
 
     def write(self, outline: Outline, site: Path) -> None:

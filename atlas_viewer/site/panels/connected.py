@@ -49,7 +49,7 @@ class Row:
 class ConnectedPanel(Panel):
     """The units that a unit leads to."""
 
-    order = 25
+    order = 27
     template = "panels/connected.html"
 
     def contents(self, outline: Outline, shown: tuple[Row, ...]) -> Sequence[tuple[str, str]]:

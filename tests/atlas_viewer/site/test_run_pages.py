@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from urllib.parse import unquote, urlsplit
@@ -369,8 +370,9 @@ def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of
     assert "the same in all" in said(site / "fc8" / "5.html")  # it does not vary
     layer = Page(site / "fc8" / "index.html")
     assert "Interpretability" in plain(layer.text) and "(by squeeze; 0.5 is chance)" in plain(layer.text)
-    values = [found.get("data-interpretability") for tag, found in layer.tags if tag == "a" and "data-name" in found]
-    assert values[:2] == ["0.9", "0.89"] and values[-1] is None
+    units = (site / "fc8" / "units.js").read_text().removeprefix("atlasUnits(").removesuffix(");\n")
+    values = json.loads(units)["numbers"]["interpretability"]
+    assert values[:2] == [0.9, 0.89] and values[-1] is None
     assert any(tag == "option" and found.get("value") == "interpretability" for tag, found in layer.tags)
     index = Page(site / "index.html")
     assert "interpretability.html" in index.refers and "Interpretability" in index.text
