@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import contradictions
 from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group
-from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
+from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names, is_foreseen
 
 
 def check(file: h5py.File) -> list[str]:
@@ -31,7 +32,7 @@ def check(file: h5py.File) -> list[str]:
                 faults.append(f"{path}: a dataset that is not in the schema")
         elif _kind(path) is not None:
             faults += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
-        elif not any(_leads(path, kind.path) for kind in SCHEMA):
+        elif not is_foreseen(path):
             faults.append(f"{path}: a group that is not in the schema")
     wanted = [kind.path for kind in SCHEMA if kind.required and "<" not in kind.path]
     wanted += [UNITS.at(layer=path.split("/")[2]) for path in present if _kind(path) is LAYER]
@@ -42,26 +43,23 @@ def check(file: h5py.File) -> list[str]:
 
 
 def _things(group: h5py.Group, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Everything below a group by its path, through links to other files too."""
+    """Everything below a group by its path, through links to other files too; groups of no use are not entered."""
     for name, thing in group.items():
         yield f"{path}/{name}", thing
-        if isinstance(thing, h5py.Group):
+        if isinstance(thing, h5py.Group) and is_foreseen(f"{path}/{name}"):
             yield from _things(thing, f"{path}/{name}")
 
 
+@lru_cache(maxsize=4096)
 def _kind(path: str) -> Group | None:
     return next((kind for kind in SCHEMA if _fits(path, kind.path)), None)
 
 
 def _fits(path: str, template: str) -> bool:
-    return path.count("/") == template.count("/") and _leads(path, template)
-
-
-def _leads(path: str, template: str) -> bool:
-    """Whether a path is one of the template's, or one of the groups on the way there."""
     parts, wanted = path.split("/"), template.split("/")
-    pairs = zip(parts, wanted, strict=False)
-    return len(parts) <= len(wanted) and all(part == want or want.startswith("<") for part, want in pairs)
+    return len(parts) == len(wanted) and all(
+        part == want or want.startswith("<") for part, want in zip(parts, wanted, strict=True)
+    )
 
 
 def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:

@@ -33,15 +33,15 @@ def linked_files(file: h5py.File) -> frozenset[str]:
     """The names of the parts that an atlas.h5 links to."""
     found: set[str] = set()
 
-    def walk(group: h5py.Group) -> None:
+    def walk(group: h5py.Group, path: str) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 found.add(Path(link.filename).name)
-            elif isinstance(group[name], h5py.Group):
-                walk(group[name])
+            elif format.is_foreseen(f"{path}/{name}") and isinstance(group[name], h5py.Group):
+                walk(group[name], f"{path}/{name}")
 
-    walk(file)
+    walk(file, "")
     return frozenset(found)
 
 
