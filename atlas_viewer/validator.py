@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -86,8 +87,8 @@ def _dataset_faults(
     sizes : collects the lengths of the group's axes, so that they must agree.
     scales : axis → the dataset of its name in the group.
     """
-    if dataset.external:  # any file of the machine, whose bytes pages would then show
-        yield "its values lie in another file"
+    if dataset.external or (dataset.is_virtual and not _is_over_parts(field, dataset)):
+        yield "its values lie in another file"  # any of the machine, whose bytes pages would then show
         return
     wanted = DTYPES[field.dtype]
     text = h5py.check_string_dtype(dataset.dtype) is not None
@@ -114,6 +115,15 @@ def _dataset_faults(
         yield f"chunks are {dataset.chunks}, expected {chunks}"
     elif chunks is not None and _pipeline(dataset) != field.filters:
         yield f"filters are {_pipeline(dataset)}, expected {field.filters}"
+
+
+def _is_over_parts(field: Field, dataset: h5py.Dataset) -> bool:
+    """Whether a virtual dataset is one of pictures in other parts. HDF5 reads one over itself without end."""
+    own = Path(dataset.file.filename).name
+    return field.by_picture and all(
+        source.file_name == Path(source.file_name).name and source.file_name not in (".", own)
+        for source in dataset.virtual_sources()
+    )
 
 
 def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[str, h5py.Dataset]) -> bool:

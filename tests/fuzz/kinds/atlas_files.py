@@ -35,7 +35,7 @@ _ODD_TYPES: tuple[Any, ...] = (
 _ODD_SHAPES = ((), (0,), (1,), (7,), (0, 3), (2, 3), (1,) * 6, (1 << 40,), (1 << 31, 1 << 31))
 _ODD_NUMBERS = (0, -1, 1, 2**31 - 1, -(2**31), 255, 1e30, float("nan"), float("inf"))
 _ODD_TEXTS = ("", "../x", "a" * 3000, "\n", "<b>", "ascent/x", "\udcff".encode(errors="surrogateescape"))
-_FILES = ("x.h5", "../x.h5", "/dev/zero", "atlas.h5", ".", "parts/x.h5")
+_FILES = ("x.h5", "../x.h5", "/dev/zero", "parts/x.h5")  # never itself: HDF5 then ends the process
 _IMPOSSIBLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, AttributeError)
 _ODD_VALUES: tuple[Any, ...] = (
     0, -1, 10**12, float("nan"), 1e308, "", "x" * 3000, "\n\0"[:1], "../x", b"\xff\xfe", [1, 2, 3], ["a", ""], True,
