@@ -60,9 +60,7 @@ def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles,
         yield f"{path}: its numbers, texts or attributes are not those that were written; {REMEDY}"
 
 
-def _picture_faults(
-    path: str, kind: Group, field: Field, group: h5py.Group, chunks: ChunkFiles
-) -> Iterator[str]:
+def _picture_faults(path: str, kind: Group, field: Field, group: h5py.Group, chunks: ChunkFiles) -> Iterator[str]:
     table = chunk_table(group[field.name], field.picture_axes)
     digests = kind[f"{field.name}_digest"].read(group[f"{field.name}_digest"])
     for at in np.ndindex(*digests.shape):
