@@ -16,6 +16,7 @@ DEVICE ?=
 A ?=
 B ?=
 LAYOUT ?=
+TO ?=
 ARGS ?=
 SBATCH ?=
 SUBMIT ?=
@@ -36,6 +37,7 @@ ATLASES_ARE = $(if $(value ATLASES),$(call shell_word,atlases=$(call hydra_text,
 HELD_OUT_IS = $(if $(value HELD_OUT),$(call shell_word,held_out=$(call hydra_text,$(value HELD_OUT))))
 A_IS = $(if $(value A),$(call shell_word,a=$(call hydra_text,$(value A))))
 B_IS = $(if $(value B),$(call shell_word,b=$(call hydra_text,$(value B))))
+TO_IS = $(if $(value TO),$(call shell_word,to=$(call hydra_text,$(value TO))))
 LAYOUT_IS = $(if $(value LAYOUT),$(call shell_word,layout=$(value LAYOUT)))
 ARGUMENTS = $(value ARGS)
 
@@ -44,7 +46,7 @@ ARGUMENTS = $(value ARGS)
 AS_IT_IS = python=$(BIN)/python; if ! test -x $$python && $(PYTHON) -c 'import torch, h5py' 2>/dev/null; \
 	then python=$(PYTHON); else $(MAKE) --no-print-directory .venv/test || exit; fi;
 
-.PHONY: help atlas plan site compare diff export layers fetch score sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
+.PHONY: help atlas plan site compare diff export publish layers fetch score interpretability sweep controls pixels pack status verify prior doodlenet tinynet slurm submit kubernetes bench zoo fuzz torture soak test test-slow test-gpu test-slurm lint format clean clean-shards
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -67,6 +69,9 @@ diff: .venv/atlas ## print how two atlases differ (exit code 1 if they do), and 
 export: .venv/atlas ## write an atlas for other programs: OUT= LAYOUT=toolbox, milan, montages or parquet
 	$(RUN) jobs.export $(OUT_IS) $(LAYOUT_IS) $(ARGUMENTS)
 
+publish: .venv/atlas ## write a folder of pages that any static host serves: OUT= TO= ARGS="atlas=true address=https://…"
+	$(RUN) jobs.publish $(OUT_IS) $(TO_IS) $(ARGUMENTS)
+
 layers: .venv/atlas ## print the layer table of a network: MODEL=
 	$(RUN) jobs.layers $(MODEL_IS) $(ARGUMENTS)
 
@@ -82,11 +87,14 @@ pack: .venv/atlas ## write a large atlas, which grows in parts, as one whole fil
 status: .venv/atlas ## print how far a run is, by method and machine, while it goes on: OUT=
 	$(RUN) jobs.status $(OUT_IS) $(ARGUMENTS)
 
-verify: .venv/atlas ## find damage in an atlas by the digests that it keeps: OUT=
-	$(RUN) jobs.verify $(OUT_IS) $(ARGUMENTS)
+verify: .venv/atlas ## find damage in an atlas by the digests that it keeps; ARGS="recompute=20" computes a sample again: OUT= MODEL= DATASET=
+	$(RUN) jobs.verify $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
 
 score: .venv/atlas ## score the class pictures with a judge: MODEL= OUT= JUDGE=
 	$(RUN) jobs.score $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
+
+interpretability: .venv/atlas ## score how well each unit's pictures tell its most from its least exciting images: MODEL= DATASET= OUT= JUDGE=
+	$(RUN) jobs.interpretability $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
 sweep: .venv/atlas ## sweep the settings of the regularizers, and make a page of them: MODEL= OUT= JUDGE=
 	$(RUN) jobs.sweep $(MODEL_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)

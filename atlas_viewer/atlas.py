@@ -32,6 +32,7 @@ from atlas_viewer.validator import check
 
 _MEND = "put a whole copy in its place, or move it away, and make atlas with the same OUT computes it again"
 KEPT_LAYERS = 16  # with the arrays that were read of them: tens of megabytes for layers of thousands of units
+CHUNK_CACHE = 1 << 20  # bytes of a dataset; 8 MB (HDF5 2.0) for each file behind an array of pictures add up to GB
 CITED = 12  # characters of the digest in a citation: enough to distinguish any two networks
 
 
@@ -53,7 +54,7 @@ class Atlas:
                 file.read(1)  # is_hdf5 takes a file that cannot be read for another format
             if not h5py.is_hdf5(self.path):
                 raise FormatError(f"atlas {path}: not an HDF5 file; name the atlas.h5 that make atlas wrote")
-            self.file = h5py.File(self.path, "r")  # open, for the readers of evidence
+            self.file = h5py.File(self.path, "r", rdcc_nbytes=CHUNK_CACHE)  # open, for the readers of evidence
         except FormatError:
             raise
         except (OSError, RuntimeError, ValueError) as error:

@@ -62,9 +62,19 @@ class ChunkTable:
         self.digest[at] = other.digest[other_rows]
 
     def runs(self) -> Iterator[tuple[tuple[slice | int, ...], Source, tuple[slice | int, ...]]]:
-        """Yield (selection here, source, selection there) for runs of rows whose places are evenly spaced."""
-        for column in np.ndindex(*self.source.shape[1:]):
-            source, place = self.source[(slice(None), *column)], self.place[(slice(None), *column)]
+        """Yield (selection here, source, selection there): first runs of whole rows, then of evenly spaced places.
+
+        HDF5 takes long to open a virtual dataset of many strided selections, so rows whose pictures follow one another
+        in their source are one selection.
+        """
+        left = self.source.reshape(len(self.source), -1).copy()
+        for first, stop in self._runs_of_rows():
+            origin = self.sources[left[first, 0]]
+            place = int(self.place[first].flat[0])
+            yield (slice(first, stop),), origin, _selection(origin, place, (stop - first) * left.shape[1], 1)
+            left[first:stop] = -1
+        for number, column in enumerate(np.ndindex(*self.source.shape[1:])):
+            source, place = left[:, number], self.place[(slice(None), *column)]
             rows = np.flatnonzero(source >= 0)
             start = 0
             while start < len(rows):
@@ -78,6 +88,20 @@ class ChunkTable:
                     _selection(origin, int(place[first]), stop - start, step),
                 )
                 start = stop
+
+    def _runs_of_rows(self) -> list[tuple[int, int]]:
+        """First and stop of adjacent rows of several pictures that follow one another in a source of one axis."""
+        source, place = (array.reshape(len(array), -1) for array in (self.source, self.place))
+        width = source.shape[1]
+        if width < 2 or not len(source):
+            return []
+        flat = np.array([len(origin.lead) == 1 for origin in self.sources] + [False])
+        whole = (source == source[:, :1]).all(axis=1) & flat[source[:, 0]]
+        whole &= (place == place[:, :1] + np.arange(width)).all(axis=1)
+        follows = whole[1:] & whole[:-1] & (source[1:, 0] == source[:-1, 0]) & (place[1:, 0] == place[:-1, 0] + width)
+        starts = np.flatnonzero(whole & ~np.concatenate([[False], follows]))
+        stops = np.flatnonzero(whole & ~np.concatenate([follows, [False]])) + 1
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
 def _run_length(rows: np.ndarray, source: np.ndarray, place: np.ndarray, start: int) -> int:
@@ -111,9 +135,14 @@ def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
     if f"{dataset.name}_digest" in dataset.file:
         table.digest[...] = dataset.file[f"{dataset.name}_digest"][...]
     if dataset.is_virtual:
-        for mapping in dataset.virtual_sources():
+        mappings, leads = dataset.virtual_sources(), {}
+        for mapping in mappings:  # each states the axes of its source as far as it selects them
             there = mapping.src_space.get_simple_extent_dims()
-            origin = Source(folder / mapping.file_name, mapping.dset_name, there[: len(there) - picture_axes])
+            key, lead_there = (mapping.file_name, mapping.dset_name), there[: len(there) - picture_axes]
+            leads[key] = tuple(map(max, leads.get(key, lead_there), lead_there))
+        for mapping in mappings:
+            key = (mapping.file_name, mapping.dset_name)
+            origin = Source(folder / mapping.file_name, mapping.dset_name, leads[key])
             at = np.ix_(*_chosen(mapping.vspace, len(lead)))
             places = np.ravel_multi_index(np.ix_(*_chosen(mapping.src_space, len(origin.lead))), origin.lead)
             table.source[at] = table.number(origin)

@@ -17,7 +17,8 @@ from atlas_viewer.evidence.ascent import columns as picture_columns
 from atlas_viewer.evidence.ascent import rows as picture_rows
 from atlas_viewer.evidence.climb import Climb, UnitClimb
 from atlas_viewer.evidence.dgn import Run, UnitRun
-from atlas_viewer.evidence.scores import Scores
+from atlas_viewer.evidence.interpretability import Interpretability
+from atlas_viewer.evidence.scores import Scores, rank_correlation
 from atlas_viewer.evidence.statistics import Statistics, UnitStatistics
 from atlas_viewer.evidence.tops import Tops, UnitTops
 from atlas_viewer.extras import require
@@ -180,6 +181,32 @@ class Layer:
     def judged(self, pictures: Climb) -> tuple[Scores, ...]:
         """The scores of every judge of these pictures."""
         return tuple(scores for scores in self._scores if scores.pictures == pictures.path)
+
+    @cached_property
+    def interpretability(self) -> dict[str, Interpretability]:
+        """The machine interpretability scores by judge; empty where there are none."""
+        return Interpretability.of(self)
+
+    @cached_property
+    def judge_correlations(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By judge, the rank correlation (unit,) of activation and the probability of the unit's class, and how many
+        pictures of all settings that maximize it is of; NaN for fewer than three. Settings of a sweep are left out.
+        """
+        pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for climb in (*self._styles.values(), *self._runs.values()):
+            for seen in self.judged(climb) if climb.sweep is None and climb.direction != "minimize" else ():
+                probability = np.where((seen.target >= 0)[:, None], seen.target_probability, np.nan)
+                pairs.setdefault(seen.judge, []).append((climb.activation, probability))
+        found = {}
+        for judge, parts in pairs.items():
+            activation, probability = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+            judged = np.isfinite(activation) & np.isfinite(probability)
+            values = [
+                rank_correlation(*(part[row][judged[row]] for part in (activation, probability)))
+                for row in range(len(self))
+            ]
+            found[judge] = np.array(values), judged.sum(axis=1)
+        return found
 
     @property
     def kinds(self) -> tuple[str, ...]:

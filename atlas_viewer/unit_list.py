@@ -32,6 +32,9 @@ def unit_frame(atlas: Atlas) -> Any:
     METHOD/SETTING:ratio : the same over image_max, for settings that maximize.
     METHOD/SETTING:JUDGE:top1_rate : the share of its pictures whose first class the judge says is the unit's.
     METHOD/SETTING:JUDGE:target_probability : the mean probability that the judge gives the unit's class.
+    PICTURES:JUDGE:interpretability : the machine interpretability score; PICTURES are natural, natural_both, noise, or
+        METHOD/SETTING.
+    JUDGE:correlation : rank correlation of the activations of its pictures with the probability of its class.
     Numbers that an atlas does not have of a layer are NaN.
     Raises MissingError without pandas.
     """
@@ -75,6 +78,9 @@ def _columns(layer: Layer) -> dict[str, np.ndarray]:
                     columns[f"{path}:ratio"] = _ratio(reached, most)
                     best = np.fmax(best, reached)
                 columns.update((f"{path}:{judged}", values) for judged, values in _judged(layer, climb))
+    for judge, scores in layer.interpretability.items():
+        columns |= {f"{name}:{judge}:interpretability": scores.of_pictures(name) for name in scores.pictures}
+    columns |= {f"{judge}:correlation": values for judge, (values, _) in layer.judge_correlations.items()}
     return columns | {"best": best, "ratio": _ratio(best, most)}
 
 

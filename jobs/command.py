@@ -20,12 +20,14 @@ JOBS = (
     "compare",
     "diff",
     "score",
+    "interpretability",
     "sweep",
     "pixels",
     "pack",
     "status",
     "verify",
     "export",
+    "publish",
     "prior",
     "train",
     "photos",
@@ -33,7 +35,7 @@ JOBS = (
 PLAN = "plan"  # the job atlas with plan=true
 # What the Makefile's variables are called as options of a job.
 VARIABLES = {"MODEL": "model", "DATASET": "dataset", "OUT": "out", "JUDGE": "model@judge", "LAYER": "layer"}
-VARIABLES |= {"ATLASES": "atlases", "HELD_OUT": "held_out", "A": "a", "B": "b", "LAYOUT": "layout"}
+VARIABLES |= {"ATLASES": "atlases", "HELD_OUT": "held_out", "A": "a", "B": "b", "LAYOUT": "layout", "TO": "to"}
 
 _HELP = f"""Visualization atlases of trained networks: what each unit of each layer responds to.
 

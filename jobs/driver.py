@@ -61,9 +61,14 @@ class ExecutionReport:
 
 @dataclass(eq=False)
 class Batch:
-    """Tasks that were added together. left : how many of them have no outcome yet."""
+    """Tasks that were added together.
+
+    left : how many of them have no outcome yet.
+    stored : called after each of their results was stored.
+    """
 
     left: int = 0
+    stored: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -95,23 +100,24 @@ class Driver:
         self._batches: dict[int, Batch] = {}  # task → its batch
         self._bars = Bars(self.ledger)
 
-    def add(self, tasks: Sequence[Task], order: int = 0) -> Batch:
+    def add(self, tasks: Sequence[Task], order: int = 0, stored: Callable[[], None] = lambda: None) -> Batch:
         """Add tasks; those that are stored, or would fail again, are settled at once.
 
         order : tasks of a lower order start first.
+        stored : called after each result that is stored.
         """
-        waiting, stored, failed = [], [], []
+        waiting, kept, failed = [], [], []
         for task in tasks:
             if self._is_stored(task):
-                stored.append(task)
+                kept.append(task)
             elif (reason := self._would_fail_again(task)) is not None:
                 failed.append(task)
                 self.report.failed_before[_words(task)] = reason
             else:
                 waiting.append(task)
-        self.report.kept += len(stored)
-        self.ledger.add(waiting, stored=stored, failed_before=failed)
-        batch = Batch(len(waiting))
+        self.report.kept += len(kept)
+        self.ledger.add(waiting, stored=kept, failed_before=failed)
+        batch = Batch(len(waiting), stored)
         self._batches |= {id(task): batch for task in waiting}
         self._queue.add(waiting, order)
         return batch
@@ -126,9 +132,11 @@ class Driver:
         outcomes = self.cluster().run(self.work, self.shared, self.key, self._queue, self._note)
         try:
             for task, outcome in outcomes:
+                batch = self._batches.pop(id(task))
                 if isinstance(outcome, Done):
                     self.shards.write(task.id, outcome.data)
                     self.report.computed += 1
+                    batch.stored()
                 else:
                     self.shards.write_reason(task.id, outcome.reason, certain=not outcome.environment)
                     self.report.failed[_words(task)] = outcome.reason
@@ -136,7 +144,6 @@ class Driver:
                         self.report.certain[_words(task)] = outcome.reason
                 self.ledger.settled(task, outcome)
                 self._bars.show(task.method)
-                batch = self._batches.pop(id(task))
                 batch.left -= 1
                 if not batch.left:
                     settled(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from jobs.cluster import Cluster
 from jobs.driver import Batch, Driver, ExecutionReport
@@ -53,7 +54,7 @@ class Execution:
                     if tasks is None:
                         flow.complete = True
                     elif only is None or type(flow.method).__module__ == type(only).__module__:
-                        flow.batch = driver.add(tasks, flow.order)
+                        flow.batch = driver.add(tasks, flow.order, partial(flow.method.stored, self.work))
 
         self._drive(driver, advance)
 

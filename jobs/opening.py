@@ -9,21 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from jobs.console import compose_config, groups
-from jobs.request import read_model
+from jobs.request import read_model, read_settings
 from pipeline.card import NetworkCard
 from pipeline.class_names import disagreement
 from pipeline.dataset_settings import NETWORK, DatasetSettings
-from pipeline.errors import SettingsError, nearest
+from pipeline.errors import DataError, SettingsError, WeightsError, nearest
 from pipeline.methods.dgn.request import DgnRequest
 from pipeline.methods.dgn.settings import RunRecord
+from pipeline.plan import Plan
 from pipeline.request import Config
 from pipeline.settings import ModelSettings
 
 if TYPE_CHECKING:
     from pipeline.data.source import ImageSource
+    from pipeline.nets.network import Network
 
 
 def open_images(settings: DatasetSettings | None, model: ModelSettings, card: NetworkCard) -> ImageSource | None:
@@ -49,6 +52,45 @@ def open_images(settings: DatasetSettings | None, model: ModelSettings, card: Ne
     if labels is not None:
         source = with_network_names(source, read_class_names(labels))
     return source
+
+
+def same_network(config: DictConfig, plan: Plan, out: Path) -> tuple[ModelSettings, Network]:
+    """The network that a configuration names. Raises WeightsError if it is not that of the atlas in a folder."""
+    from pipeline.nets.open_network import open_network
+
+    settings = read_model(config.model)
+    network = open_network(settings)
+    if network.digest != plan.card.digest:
+        raise WeightsError(
+            f"{out}/atlas.h5: is an atlas of {plan.card.name}@{plan.card.digest[:12]}, but model={network.name} has "
+            f"digest {network.digest[:12]}; name the atlas's own network by MODEL=…"
+        )
+    return settings, network
+
+
+def same_images(
+    section: DictConfig, model: ModelSettings, card: NetworkCard, *, name: str, kind: str, digest: str, images: int
+) -> ImageSource | None:
+    """The images of an atlas's dataset; None if a configuration names none and they are not drawings.
+
+    section : of the configuration, which may name the dataset.
+    name, kind, digest, images : of the atlas's dataset; `images` is their number.
+    Raises DataError if other images are named.
+    """
+    named = section.kind != "none"
+    if not named and kind == "doodles":  # drawn, and not read
+        section = compose_config("atlas", ["dataset=doodles", f"dataset.count={max(1, images)}"]).dataset
+    if section.kind == "none":
+        return None
+    source = open_images(read_settings(DatasetSettings, section, "dataset"), model, card)
+    if source.digest == digest:
+        return source
+    if named:
+        raise DataError(
+            f"dataset {source.name}: its digest is {source.digest[:12]}, the atlas was made from {name} with "
+            f"{digest[:12]}; give the same images in the same layout"
+        )
+    return None
 
 
 def class_notes(source: ImageSource, settings: DatasetSettings, card: NetworkCard) -> list[str]:

@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 from jobs.console import DONE, run_job
 from jobs.folder import merge_atlas, output, stored_plan, stored_work, write_plan
 from jobs.judging import judge_settings
+from jobs.opening import same_network
 from jobs.request import read_model, read_out
 from jobs.site import build_pages, read_site
-from pipeline.errors import OutputError, SettingsError, WeightsError
+from pipeline.errors import OutputError, SettingsError
 from pipeline.methods.registry import METHODS
 from pipeline.methods.scores.task import score_tasks
 from pipeline.plan import Plan
@@ -26,12 +27,7 @@ def score(config: DictConfig) -> int:
 
     out, pages = read_out(config), read_site(config)
     plan = stored_plan(out)
-    network, judge = open_network(read_model(config.model)), open_network(read_model(config.judge))
-    if network.digest != plan.card.digest:
-        raise WeightsError(
-            f"{out}/atlas.h5: is an atlas of {plan.card.name}@{plan.card.digest[:12]}, but model={network.name} has "
-            f"digest {network.digest[:12]}; name the atlas's own network by MODEL=…"
-        )
+    (_, network), judge = same_network(config, plan, out), open_network(read_model(config.judge))
     if judge.name == network.name and judge.digest != network.digest:
         raise SettingsError(f"judge.name: got {judge.name}, which is the atlas's own network; set it by judge.name=…")
     judges = {network.name: network, judge.name: judge}

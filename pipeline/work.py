@@ -37,6 +37,7 @@ class Work:
     resources : what tasks read; None if only stored results are used.
     tasks : method → its tasks so far, in order.
     results : method → the result that it assembled from its shards.
+    arriving : method → what takes in its results while others are computed.
     images : number → image of the dataset, for all images that results refer to.
     problems : a line for each shard that was set aside.
     notes : further lines for the user.
@@ -50,6 +51,7 @@ class Work:
     resources: Resources | None = None
     tasks: dict[str, list[Task]] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    arriving: dict[str, Any] = field(default_factory=dict)
     images: dict[int, KnownImage] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

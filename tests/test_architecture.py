@@ -69,6 +69,11 @@ TABLE = {
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),
     "pipeline.resources": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy"),
     "pipeline.planned_images": floor(f"{VALUES} pipeline.resources pipeline.nets pipeline.data", "numpy"),
+    "pipeline.recomputation": floor(
+        f"{VALUES} {SCHEMA} atlas_viewer.atlas atlas_viewer.layer pipeline.methods.tops.backproject pipeline.nets "
+        "pipeline.data",
+        "torch numpy",
+    ),
     "pipeline.training": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy safetensors"),
     "pipeline.methods": floor(ARITHMETIC, "torch numpy"),  # a method's own arithmetic
     "pipeline.methods.registry": floor(f"{WORK} {METHOD_VALUES} pipeline.methods.plan_version_1 pipeline.store.held"),

@@ -465,11 +465,17 @@ def test_a_path_with_signs_reaches_the_request_through_arguments(make):
     [
         ("plan", {}, ["jobs.atlas", "plan=true"]),
         ("site", {"OUT": "x"}, ["jobs.site", 'out="x"']),
-        ("verify", {"OUT": "x"}, ["jobs.verify", 'out="x"']),
+        ("verify", {"MODEL": "m", "OUT": "x"}, ["jobs.verify", "model=m", 'out="x"']),
+        ("publish", {"OUT": "x", "TO": "y"}, ["jobs.publish", 'out="x"', 'to="y"']),
         ("compare", {"ATLASES": "a b", "OUT": "x"}, ["jobs.compare", 'atlases="a b"', 'out="x"']),
         ("layers", {"MODEL": "caffenet"}, ["jobs.layers", "model=caffenet"]),
         ("fetch", {"MODEL": "caffenet"}, ["jobs.fetch", "model=caffenet"]),
         ("sweep", {"MODEL": "m", "JUDGE": "j", "OUT": "x"}, ["jobs.sweep", "model=m", 'out="x"', "model@judge=j"]),
+        (
+            "interpretability",
+            {"MODEL": "m", "DATASET": "d", "JUDGE": "j", "OUT": "x"},
+            ["jobs.interpretability", "model=m", "dataset=d", 'out="x"', "model@judge=j"],
+        ),
         ("score", {"MODEL": "m", "JUDGE": "j", "OUT": "x"}, ["jobs.score", "model=m", 'out="x"', "model@judge=j"]),
     ],
 )

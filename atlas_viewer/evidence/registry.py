@@ -20,6 +20,7 @@ from atlas_viewer.evidence import (
     combinations,
     dataset,
     dgn,
+    interpretability,
     memorisation,
     numbers,
     priors,
@@ -40,6 +41,7 @@ EVIDENCE = (
     tops,
     statistics,
     scores,
+    interpretability,
     combinations,
     memorisation,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,9 +115,30 @@ class Scores:
         """(unit, sample) rank of the target among the classes; 0 is the top-1 class."""
         return self.group["target_rank"][...]
 
+    def correlation(self, activation: np.ndarray) -> tuple[float, int]:
+        """Rank correlation of the judged pictures' activations (unit, sample) with the probabilities of their targets.
+
+        Returns it with the number of pictures; see `rank_correlation`.
+        """
+        judged = np.isfinite(activation) & np.isfinite(self.target_probability) & (self.target >= 0)[:, None]
+        return rank_correlation(activation[judged], self.target_probability[judged]), int(judged.sum())
+
     def name(self, number: int) -> str:
         """The judge's name of a class: its label, or its number."""
         return self.labels[number] if 0 <= number < len(self.labels) else f"class {number}"
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two arrays (n,); NaN for fewer than three pairs, or where one never varies."""
+    if len(a) < 3 or (a == a[0]).all() or (b == b[0]).all():
+        return math.nan
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The rank of each value; equal values have the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def faults(file: h5py.File) -> Iterator[str]:

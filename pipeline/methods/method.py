@@ -105,6 +105,9 @@ class Method(ABC):
     def stages(self, work: Work) -> Iterator[Sequence[Task]]:
         """Yield the tasks stage by stage. Each stage is computed before the next one is requested."""
 
+    def stored(self, work: Work) -> None:  # noqa: B027 - nothing is done unless a method wants to
+        """Called after each stored result of the present stage, between the results of the run; must not take long."""
+
     def estimate(self, plan: Plan, tasks: Sequence[Task]) -> Iterable[Estimate]:
         """Estimate the cost of what is left of the method's part of a plan.
 

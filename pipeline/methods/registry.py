@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ASCENT
 from pipeline.methods.dgn.task import COMBINATIONS, DGN, PRIORS
+from pipeline.methods.interpretability.task import INTERPRETABILITY
 from pipeline.methods.memorisation.task import MEMORISATION
 from pipeline.methods.method import Method
 from pipeline.methods.plan_version_1 import of_version_1
@@ -22,7 +23,17 @@ from pipeline.work import Work
 if TYPE_CHECKING:
     from pipeline.store.held import HeldAtlas
 
-METHODS: tuple[Method, ...] = (ASCENT, DGN, COMBINATIONS, TOPS, MEMORISATION, IMAGES, PRIORS, SCORES)
+METHODS: tuple[Method, ...] = (
+    ASCENT,
+    DGN,
+    COMBINATIONS,
+    TOPS,
+    MEMORISATION,
+    IMAGES,
+    PRIORS,
+    SCORES,
+    INTERPRETABILITY,
+)
 
 
 def stages(work: Work) -> Iterator[Sequence[Task]]:

@@ -31,30 +31,42 @@ def is_open(file: h5py.File) -> bool:
 
 def linked_files(file: h5py.File) -> frozenset[str]:
     """The names of the parts that an atlas.h5 links to."""
-    found: set[str] = set()
+    return frozenset(_links(file))
+
+
+def used_files(file: h5py.File) -> frozenset[str]:
+    """The names of all parts that an atlas.h5 needs: those that it links to, and the files of their pictures.
+
+    Each part is opened once, which is most of the time that this takes.
+    """
+    links = _links(file)
+    found = set(links)
+
+    def note(name: str, one: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(one, h5py.Dataset) and one.is_virtual:
+            found.update(Path(source.file_name).name for source in one.virtual_sources())
+
+    for name, groups in links.items():
+        with h5py.File(Path(file.filename).parent / FOLDER / name, "r") as part:
+            for group in groups:
+                part[group].visititems(note)
+    return frozenset(found)
+
+
+def _links(file: h5py.File) -> dict[str, list[str]]:
+    """Name of a part → the groups in it that an atlas.h5 links to."""
+    found: dict[str, list[str]] = {}
 
     def walk(group: h5py.Group, path: str) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                found.add(Path(link.filename).name)
+                found.setdefault(Path(link.filename).name, []).append(link.path)
             elif format.is_foreseen(f"{path}/{name}") and isinstance(group[name], h5py.Group):
                 walk(group[name], f"{path}/{name}")
 
     walk(file, "")
-    return frozenset(found)
-
-
-def used_files(file: h5py.File) -> frozenset[str]:
-    """The names of all parts that an atlas.h5 needs: those that it links to, and the files of their pictures."""
-    found = set(linked_files(file))
-    for kind in format.SCHEMA:
-        for field in kind.fields:
-            for group in kind.within(file) if field.by_picture else ():
-                dataset = group.get(field.name)
-                if dataset is not None and dataset.is_virtual:
-                    found.update(Path(source.file_name).name for source in dataset.virtual_sources())
-    return frozenset(found)
+    return found
 
 
 def size_of(atlas: Path) -> int:

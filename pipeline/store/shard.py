@@ -25,6 +25,7 @@ from pipeline.errors import OutputError, ShardError, disk_fault
 MAGIC = b"ATLASHRD"
 _LENGTH, _PROOF = 8, 32
 _LEVEL = 4
+_TRIED, _HARDLY = 1 << 18, 0.8  # bytes of a large array that are deflated on trial; the share that is not worth it
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str,
         if isinstance(array, Pieces):
             dtype, shape, chunks, form = array.dtype, array.shape, array.chunks, "chunks"
         else:
-            dtype, shape, form = array.dtype.str, array.shape, "whole"
-            chunks = [zlib.compress(np.ascontiguousarray(array).tobytes(), _LEVEL)]
+            dtype, shape = array.dtype.str, array.shape
+            form, chunk = _encoded(np.ascontiguousarray(array).tobytes())
+            chunks = [chunk]
         spans = []
         for chunk in chunks:
             spans.append([at, 0] if chunk is None else [at, len(chunk)])
@@ -70,6 +72,15 @@ def encode_shard(task: Mapping[str, object], arrays: Arrays, facts: Mapping[str,
     header = json.dumps({"task": task, "facts": facts, "arrays": table}, sort_keys=True).encode()
     body = b"".join([MAGIC, len(header).to_bytes(_LENGTH, "little"), header, *payload])
     return body + hashlib.sha256(body).digest()
+
+
+def _encoded(data: bytes) -> tuple[str, bytes]:
+    """The form and bytes of an array: deflated, or as they are if the middle of a large one hardly shrinks."""
+    if len(data) > 2 * _TRIED:
+        middle = data[len(data) // 2 :][:_TRIED]
+        if len(zlib.compress(middle, _LEVEL)) > _HARDLY * len(middle):
+            return "raw", data
+    return "whole", zlib.compress(data, _LEVEL)
 
 
 class Shard:
@@ -113,7 +124,8 @@ class Shard:
         dtype = np.dtype(entry["dtype"])
         whole = math.prod(entry["shape"]) * dtype.itemsize
         try:  # never inflates to more than the header says
-            data = zlib.decompressobj().decompress(self._payload[start : start + size], whole + 1)
+            stored = self._payload[start : start + size]
+            data = bytes(stored) if entry["form"] == "raw" else zlib.decompressobj().decompress(stored, whole + 1)
             if len(data) != whole:
                 raise ValueError(f"{len(data)} bytes, expected {whole}")
         except (ValueError, OverflowError, zlib.error) as error:
@@ -196,10 +208,14 @@ class ShardFolder:
         """Bytes of all shards."""
         return sum(path.stat().st_size for path in self.folder.glob("[0-9a-f][0-9a-f]/*.shard"))
 
-    def remove(self, task_ids: Iterable[str]) -> None:
-        """Remove shards whose content is in the atlas."""
+    def discard(self, task_ids: Iterable[str]) -> None:
+        """Remove shards that are not needed, while others may be written."""
         for task_id in task_ids:
             self.path(task_id).unlink(missing_ok=True)
+
+    def remove(self, task_ids: Iterable[str]) -> None:
+        """Remove shards whose content is in the atlas, and empty folders."""
+        self.discard(task_ids)
         for folder in self.folder.glob("[0-9a-f][0-9a-f]"):
             with suppress(OSError):  # a folder that is not empty stays
                 folder.rmdir()
@@ -234,14 +250,14 @@ def _check_entry(name: str, entry: Mapping, payload: int) -> None:
     """Raise ValueError, TypeError or KeyError unless an entry of the header describes an array in the payload."""
     shape, spans, form = entry["shape"], entry["spans"], entry["form"]
     dtype = np.dtype(entry["dtype"])
-    if dtype.hasobject or dtype.itemsize == 0 or form not in ("whole", "chunks"):
+    if dtype.hasobject or dtype.itemsize == 0 or form not in ("whole", "raw", "chunks"):
         raise ValueError(f"array {name} has type {entry['dtype']} and form {form}")
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
         raise ValueError(f"array {name} has shape {shape}")
     for start, size in spans:
         if type(start) is not int or type(size) is not int or not 0 <= start <= start + size <= payload:
             raise ValueError(f"array {name} lies outside the payload")
-    if form == "whole" and len(spans) != 1:
+    if form != "chunks" and len(spans) != 1:
         raise ValueError(f"array {name} has {len(spans)} pieces, expected 1")
 
 

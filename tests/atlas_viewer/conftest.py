@@ -19,7 +19,7 @@ from atlas_viewer.seal import seal_all, seal_file
 
 sys.path.insert(0, str(Path(__file__).parent))  # the dataset side and the priors' side, each in a module of its own
 
-from generated_atlas import write_generated, write_run
+from generated_atlas import write_generated, write_interpretability, write_run
 from mined_atlas import write_dataset, write_mined_layer
 from numbers_table import ASCENT, DGN, write_numbers
 
@@ -122,6 +122,7 @@ def _write_atlas(
                 write_run(file, names[layer], layer, UNITS[layer], SIDES[layer])
         if generated:
             write_generated(file, names["fc8"], LABELS)
+            write_interpretability(file, names["fc8"], UNITS["fc8"], ("ascent/sparse", "dgn/toy"))
         seal_all(file)
     seal_file(path)
 

@@ -8,6 +8,7 @@ import numpy as np
 from atlas_viewer import format
 from atlas_viewer.evidence.combinations import COMBINATION
 from atlas_viewer.evidence.dgn import RUN
+from atlas_viewer.evidence.interpretability import INTERPRETABILITY
 from atlas_viewer.evidence.memorisation import MEMORISATION
 from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
@@ -105,6 +106,20 @@ def write_generated(file: h5py.File, key: str, labels: tuple[str, ...]) -> None:
     SCORES["top1"].write(group, np.arange(units)[:, None] + np.zeros((1, samples), int))
     SCORES["target_probability"].write(group, np.full((units, samples), 0.875))
     SCORES["target_rank"].write(group, np.zeros((units, samples)))
+
+
+def write_interpretability(file: h5py.File, key: str, units: list[int], paths: tuple[str, ...]) -> None:
+    """A judge's scores by natural patches, noise and stored pictures; the last unit does not vary."""
+    about = {"judge": "squeeze", "judge_digest": "b" * 64, "embedding": "<fire9>", "images": 11, "trials": 20}
+    about |= {"shown": 9, "temperature": 0.16, "seed": 0, "asked": "c" * 64, "revision": 1}
+    group = INTERPRETABILITY.create(file, about, layer=key, judge="squeeze")
+    pictures = ("natural", "natural_both", "noise", *paths)
+    score = np.linspace(0.9, 0.5, len(pictures)) - 0.01 * np.arange(len(units))[:, None]
+    score[-1] = np.nan
+    INTERPRETABILITY["pictures"].write(group, pictures)
+    INTERPRETABILITY["unit"].write(group, units)
+    INTERPRETABILITY["score"].write(group, score)
+    INTERPRETABILITY["accuracy"].write(group, np.where(np.isnan(score), np.nan, 0.75))
 
 
 def write_pairs(file: h5py.File, name: str, labels: tuple[str, ...]) -> None:

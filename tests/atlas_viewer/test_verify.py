@@ -169,3 +169,69 @@ def test_viewers_are_led_to_the_first_style_of_the_class_layer(generated_atlas):
         assert group.attrs["axes"].tolist() == ["unit", "sample", ".", ".", "."]
         assert group[group.attrs["signal"]].attrs["interpretation"] == b"rgb-image"
         assert all("seal" in each.attrs for _, each, _ in groups(file))
+
+
+def corrupt(file: h5py.File, path: str, field: Field) -> None:
+    """Change one value of a dataset as it is, or one byte of a stored chunk of pictures; digests stay as they are."""
+    dataset = file[path]
+    if field.by_picture:
+        where = next(at for at in np.ndindex(*dataset.shape[: -field.picture_axes]) if file[f"{path}_digest"][at])
+        coordinates = (*where, *(0,) * (dataset.ndim - len(where)))
+        mask, chunk = dataset.id.read_direct_chunk(coordinates)
+        dataset.id.write_direct_chunk(coordinates, chunk[:-1] + bytes([chunk[-1] ^ 4]), filter_mask=mask)
+        return
+    last = (-1,) * dataset.ndim
+    value = dataset[last] if dataset.ndim else dataset[()]
+    if isinstance(value, bytes):
+        changed = value.decode() + "x"
+    else:
+        changed = (
+            1.5
+            if value.dtype.kind == "f" and not np.isfinite(value)
+            else value ^ 1
+            if value.dtype.kind in "iu"
+            else -value - 1
+        )
+    dataset[last if dataset.ndim else ()] = changed
+
+
+def stored_fields(path) -> list[tuple[str, str, Field]]:
+    """Group, kind and field of one dataset of every kind in a file."""
+    with h5py.File(path) as file:
+        found = {(kind.path, field.name): (place, field) for place, group, kind in groups(file) for field in kind.fields
+                 if field.name in group and group[field.name].size}  # fmt: skip
+    return [(place, kind, field) for (kind, _), (place, field) in found.items()]
+
+
+def test_corruptions_of_every_group_are_found_each_at_its_place(generated_atlas, tmp_path):
+    """A picture of every kind, and a number or text of every group: at least 50, at once."""
+    copy = shutil.copyfile(generated_atlas, tmp_path / "atlas.h5")
+    pictures = [f"{place}/{field.name}" for place, _, field in stored_fields(copy) if field.by_picture]
+    numbers = {}
+    with h5py.File(copy, "r+") as file:
+        for place, _, field in stored_fields(copy):
+            if field.by_picture:
+                corrupt(file, f"{place}/{field.name}", field)
+        for turn, (place, group, kind) in enumerate(groups(file)):
+            own = [one for one in kind.fields if one.name in group and not one.by_picture and group[one.name].size]
+            safe = [one for one in own if one.dtype in ("f4", "f8", "text") and not one.is_coordinate]
+            if safe:
+                numbers[place] = safe[turn % len(safe)]
+                corrupt(file, f"{place.rstrip('/')}/{numbers[place].name}", numbers[place])
+    found = [fault.split(":")[0] for fault in faults(copy)]
+    assert len(pictures) + len(numbers) >= 50
+    assert [name for name in pictures if not any(place.startswith(f"{name}[") for place in found)] == []
+    assert [place for place in numbers if place not in found] == []
+
+
+@pytest.mark.slow
+def test_each_of_fifty_corruptions_is_found_alone(generated_atlas, tmp_path):
+    every, missed = stored_fields(generated_atlas), []
+    chosen = np.random.default_rng(0).choice(len(every), 50, replace=False)
+    for place, kind, field in (every[at] for at in chosen):
+        copy = shutil.copyfile(generated_atlas, tmp_path / "atlas.h5")
+        with h5py.File(copy, "r+") as file:
+            corrupt(file, f"{place.rstrip('/')}/{field.name}", field)
+        if not any(fault.startswith(place) for fault in faults(copy)):
+            missed.append(f"{kind}/{field.name}")
+    assert missed == []

@@ -21,8 +21,9 @@ from jobs.score import score
 from pipeline.data import image_files
 from pipeline.data.decoding import BadImage
 from pipeline.errors import DataError, OutputError
-from pipeline.methods.tops import held, store, task
-from pipeline.methods.tops.result import images_record, settled
+from pipeline.methods.tops import folding, held, store, stored_blocks, task
+from pipeline.methods.tops.result import images_record
+from pipeline.methods.tops.stored_blocks import FoldedNames
 from pipeline.methods.tops.task import BackprojectTask, MineTask, mine_tasks
 from pipeline.records import record_digest
 from pipeline.store.shard import ShardFolder
@@ -126,7 +127,7 @@ def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(dra
     late, more = tmp_path / "late", "units=[conv3:0-3,fc8:0-5,pool2:1,conv1:3]"
     assert make(late, *DRAWINGS) == 0
     plan, shards = read_plan(late), ShardFolder(late / "shards")
-    blocks = settled(plan, mine_tasks(plan), shards)
+    blocks = [task.id for task in mine_tasks(plan)]
     assert len(blocks) == 3
     assert not any(shards.path(block).exists() for block in blocks)  # what is assembled from them is stored
     before = mined(late)
@@ -139,6 +140,35 @@ def test_more_units_repeat_no_pass_over_the_dataset_and_equal_asking_at_once(dra
     with h5py.File(late / "atlas.h5") as file:
         assert check(file) == []
         assert file["layers/pool2/units/unit"][:].tolist() == [1]
+
+
+def test_a_run_that_is_stopped_while_blocks_are_folded_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    asked = ("dataset.count=48", "dataset.block=4", "methods=[tops]")
+    assert make(tmp_path / "plain", *asked) == 0
+    for module in (folding, stored_blocks):
+        monkeypatch.setattr(module, "STEP", 2)
+    monkeypatch.setattr(folding, "WAITING_BYTES", 1)
+    out, arrived, real = tmp_path / "out", iter(range(12)), folding.Folding.stored
+
+    def stopped(self):
+        if next(arrived) == 8:
+            raise KeyboardInterrupt
+        real(self)
+        self.close()
+
+    monkeypatch.setattr(folding.Folding, "stored", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        make(out, *asked)
+    tasks, shards = mine_tasks(read_plan(out)), ShardFolder(out / "shards")
+    assert shards.present() == {*FoldedNames(tasks).ids(8), tasks[8].id}
+    monkeypatch.setattr(folding.Folding, "stored", real)
+    again = {one.id for one in tasks[9:]}
+    wrote, computed = shards.write, []
+    monkeypatch.setattr(ShardFolder, "write", lambda self, name, data: (computed.append(name), wrote(name, data)))
+    assert make(out, *asked) == 0
+    assert {one.id for one in tasks} & set(computed) == again
+    assert (out / "atlas.h5").read_bytes() == (tmp_path / "plain" / "atlas.h5").read_bytes()
+    assert not shards.present() & {one.id for one in tasks} and not shards.present() & set(FoldedNames(tasks).every())
 
 
 def test_scores_keep_the_dataset_side(drawn, tmp_path):

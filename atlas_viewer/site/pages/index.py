@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.interpretability import NATURAL
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
@@ -132,6 +133,7 @@ def _write(outline: Outline, folder: Path) -> None:
         pair=captions.pair,
         sees=captions.sees,
         shown={layer.name: len(layer) for layer in layers},
+        told={layer.name: captions.number(told) for layer in layers if (told := _natural(layer)) is not None},
         failures=failures[:FAILURES],
         failed=sum(status is not Status.ok for layer in layers for status in layer.status),
         graph=figures.graph(atlas.nodes, atlas.edges, links),
@@ -283,6 +285,12 @@ def _totals(layers: list[Layer]) -> tuple[str, ...]:
     totals = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
     totals += [captions.count(pictures, "picture")] if pictures else []
     return tuple(totals)
+
+
+def _natural(layer: Layer) -> float | None:
+    """The mean interpretability score of a layer's best images; None without scores."""
+    scores = next(iter(layer.interpretability.values()), None)
+    return None if scores is None else scores.mean(NATURAL)
 
 
 def _style_names(layers: list[Layer]) -> tuple[str, ...]:

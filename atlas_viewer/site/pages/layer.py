@@ -31,6 +31,7 @@ from atlas_viewer.site.outline import (
 )
 from atlas_viewer.site.pages.combinations import groups
 from atlas_viewer.site.pages.find import names
+from atlas_viewer.site.pages.interpretability import natural_score, told
 from atlas_viewer.site.pages.random_classes import random_link
 from atlas_viewer.site.pieces import BLOCK, Page, Part
 from atlas_viewer.site.sprites import EXACT, Sprite
@@ -179,6 +180,7 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         thumb=THUMB,
         has_images=bool(layer.kinds),
         has_statistics=layer.statistics is not None,
+        has_scores=bool(layer.interpretability),
         size=captions.pair(shown[0].size) if shown else "",
         patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
         samples=max((pictures.samples for pictures in shown), default=0),
@@ -270,6 +272,8 @@ def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
     if info.measure:
         rows.insert(1, ("Measured", info.measure))
     rows.append(("Receptive field", captions.sees(info)))
+    if told(layer):
+        rows.append(("Interpretability", told(layer)))
     if len(layer) != info.channels:
         rows.append(("Shown", f"{len(layer)} of {info.channels}"))
     return tuple(rows)
@@ -301,7 +305,7 @@ def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, c
 
 def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
     """The marks of a unit, and the numbers that the montage can be sorted by."""
-    statistics = layer.statistics
+    statistics, told = layer.statistics, natural_score(layer)
     if statistics is None:
         return Marks((), (), ())
     kinds, words = [], []
@@ -320,6 +324,7 @@ def _marks(layer: Layer, row: int, synthetic: float) -> Marks:
         "deviation": float(statistics.deviation[row]),
         "active": float(statistics.active_images[row]),
         "ratio": ratio(synthetic, most),
+        "interpretability": np.nan if told is None else float(told[row]),
     }
     if synthetic < most:
         kinds.append("below")

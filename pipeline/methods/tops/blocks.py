@@ -77,14 +77,7 @@ class BlockResult:
         """Named arrays: "layers", and "LAYER/FIELD" for the fields that do not follow from other layers."""
         arrays: dict[str, np.ndarray] = {"layers": np.array(list(self.layers))}
         for name, block in self.layers.items():
-            source = self.sources.get(name)
-            if source is not None:
-                arrays[f"{name}/source"] = np.array([source.rule, *source.layers])
-                if source.rule == JOIN:
-                    arrays[f"{name}/about"] = _about(block)
-                    continue
-                block = replace(block, **_derived_away(block))
-            arrays.update({f"{name}/{field}": array for field, array in _layer_arrays(block).items()})
+            arrays |= layer_arrays(name, block, self.sources.get(name))
         return arrays
 
     @classmethod
@@ -92,19 +85,41 @@ class BlockResult:
         """The inverse of `arrays`."""
         get = arrays.__getitem__
         names = [str(name) for name in get("layers")]
-        sources = {name: source for name in names if (source := _source(get, name)) is not None}
+        sources = {name: source for name in names if (source := source_of(get, name)) is not None}
         return cls({name: read_layer(get, name) for name in names}, sources)
+
+
+def layer_arrays(name: str, block: LayerBlock, source: Source | None) -> dict[str, np.ndarray]:
+    """The block of one layer as "LAYER/FIELD" → array, without what follows from its source."""
+    if source is None:
+        fields = _layer_arrays(block)
+    elif source.rule == JOIN:
+        fields = {"about": _about(block)}
+    else:
+        fields = _layer_arrays(replace(block, **_derived_away(block)))
+    if source is not None:
+        fields["source"] = np.array([source.rule, *source.layers])
+    return {f"{name}/{field}": array for field, array in fields.items()}
 
 
 def read_layer(get: Callable[[str], np.ndarray], layer: str) -> LayerBlock:
     """The block of one layer. get : returns the array of a name, or raises KeyError."""
-    source = _source(get, layer)
+    source = source_of(get, layer)
     if source is None:
         return _of_layer_arrays(get, layer, None)
     blocks = [read_layer(get, name) for name in source.layers]
     if source.rule == JOIN:
         return joined(blocks, gated=bool(get(f"{layer}/about")[1]))
     return _of_layer_arrays(get, layer, rectified_parts(blocks[0]))
+
+
+def source_of(get: Callable[[str], np.ndarray], layer: str) -> Source | None:
+    """From which layers a layer follows, as a block has it stored; None if it was measured itself."""
+    try:
+        rule, *layers = (str(part) for part in get(f"{layer}/source"))
+    except KeyError:
+        return None
+    return Source(rule, tuple(layers))
 
 
 def joined(parts: list[LayerBlock], *, gated: bool) -> LayerBlock:
@@ -195,14 +210,6 @@ def _layer_arrays(block: LayerBlock) -> dict[str, np.ndarray]:
 
 
 _SAMPLE = ("sample_images", "sample_values", "sample_places")
-
-
-def _source(get: Callable[[str], np.ndarray], layer: str) -> Source | None:
-    try:
-        rule, *layers = (str(part) for part in get(f"{layer}/source"))
-    except KeyError:
-        return None
-    return Source(rule, tuple(layers))
 
 
 def _of_layer_arrays(

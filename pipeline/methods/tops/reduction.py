@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.data.batches import Skipped, check_bad
-from pipeline.methods.tops.blocks import LayerBlock, read_layer
+from pipeline.data.batches import check_bad
 from pipeline.methods.tops.histogram import EDGES
 from pipeline.methods.tops.result import (
     DatasetResult,
@@ -20,7 +17,8 @@ from pipeline.methods.tops.result import (
     layer_record,
     read_tops,
 )
-from pipeline.methods.tops.statistics import LEVELS, Distribution, LayerResult, LayerStatistics, reduce
+from pipeline.methods.tops.statistics import LEVELS, Distribution, LayerStatistics, reduce
+from pipeline.methods.tops.stored_blocks import FoldedNames, StoredBlocks
 from pipeline.methods.tops.task import MineTask, mining_of
 from pipeline.methods.tops.topk import Hits
 from pipeline.nets.network import Network
@@ -28,9 +26,7 @@ from pipeline.nets.window import frames
 from pipeline.plan import Plan
 from pipeline.records import record_digest
 from pipeline.resources import Resources
-from pipeline.store.shard import Shard, ShardFolder
-
-_AHEAD = 4  # blocks of a layer that threads decompress ahead; at most that many and one shards are open
+from pipeline.store.shard import ShardFolder
 
 
 def put_together(
@@ -43,13 +39,12 @@ def put_together(
     mined : the tasks of the blocks.
     Raises LookupError if a block is missing, RefusedDataset if too many images could not be read.
     """
-    reduction, index = Reduction(plan, mined, shards), resources.source.index
-    dataset = mining_of(plan).dataset
-    skipped = reduction.skipped
+    blocks, index = StoredBlocks(mined, shards, FoldedNames(mined).stored(shards)), resources.source.index
+    dataset, skipped = mining_of(plan).dataset, blocks.skipped
     check_bad(skipped, dataset.images, dataset.bad_share, dataset.name)
     numbers: set[int] = set()
     for name in mined[0].layers:
-        layer = _layer(resources.network, plan, reduction, name)
+        layer = _layer(resources.network, plan, blocks, name)
         shards.write(record_digest(layer_record(mined, name)), encode_layer(mined, name, layer))
         for fields in layer.hits.values():
             numbers.update(np.unique(fields["image"]).tolist())
@@ -61,66 +56,23 @@ def put_together(
         hashes=index.hashes[chosen],
         labels=index.labels[chosen],
         skipped=tuple((bad.key, bad.reason) for bad in skipped),
-        packages=tuple(sorted(reduction.packages)),
+        packages=tuple(sorted(blocks.packages)),
     )
     shards.write(record_digest(images_record(mined)), encode_images(mined, images))
     return read_tops(plan, mined, shards, [])
 
 
-class Reduction:
-    """Assembles all blocks of a plan, one layer at a time, with at most a few shards open.
-
-    skipped : the images that were left out, in order.
-    packages : versions that computed the blocks.
-    """
-
-    def __init__(self, plan: Plan, tasks: Sequence[MineTask], shards: ShardFolder) -> None:
-        """Verifies every block once. Raises ShardError for a damaged shard, LookupError for a missing one."""
-        self._mining, self._tasks, self._shards = mining_of(plan), tasks, shards
-        self.skipped: list[Skipped] = []
-        self.packages: set[str] = set()
-        for task in tasks:
-            facts = self._read(task, verified=False).facts
-            if task.flaw(facts) is not None:
-                raise LookupError(task.words)
-            self.skipped += [Skipped(*bad) for bad in facts["skipped"]]
-            self.packages.update(facts["packages"])
-
-    def layer(self, name: str) -> LayerResult:
-        """Hits by kind and statistics of a layer's units."""
-        tops, classes = self._mining.tops, len(self._mining.dataset.classes)
-        with ThreadPoolExecutor(_AHEAD) as pool:
-            return reduce(self._blocks(pool, name), k=tops.k, classes=classes, quantile_hits=tops.quantiles)
-
-    def _blocks(self, pool: ThreadPoolExecutor, name: str) -> Iterator[LayerBlock]:
-        """A layer of every block in order; threads decompress the next few."""
-        waiting: deque[Future[LayerBlock]] = deque()
-        for task in self._tasks:
-            waiting.append(pool.submit(self._block, task, name))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    def _block(self, task: MineTask, name: str) -> LayerBlock:
-        return read_layer(self._read(task, verified=True).array, name)
-
-    def _read(self, task: MineTask, *, verified: bool) -> Shard:
-        shard = self._shards.read(task.id, task.record(), verified=verified)
-        if shard is None:
-            raise LookupError(task.words)
-        return shard
-
-
-def _layer(network: Network, plan: Plan, reduction: Reduction, name: str) -> LayerArrays:
-    result = reduction.layer(name)
+def _layer(network: Network, plan: Plan, blocks: StoredBlocks, name: str) -> LayerArrays:
+    mining = mining_of(plan)
+    tops, classes = mining.tops, len(mining.dataset.classes)
+    result = reduce(blocks.layer(name), k=tops.k, classes=classes, quantile_hits=tops.quantiles)
     rows, columns = frames(network, name, 0), frames(network, name, 1)
     hits = {}
     for kind, best in result.hits.items():
         hits[kind] = _fields(best, rows, columns)
     return LayerArrays(
         hits=hits,
-        statistics=_statistics(result.statistics, bool(mining_of(plan).dataset.classes)),
+        statistics=_statistics(result.statistics, bool(classes)),
         frame=(rows.size, columns.size),
     )
 

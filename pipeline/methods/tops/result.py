@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.methods.tops.stored_blocks import FoldedNames
 from pipeline.methods.tops.task import Hit, MineTask, top_units
 from pipeline.plan import Plan, to_ranges
 from pipeline.records import Record, record_digest
@@ -144,9 +145,11 @@ def settled(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder) -> list[
 
     Empty while the result is incomplete.
     """
-    if read_tops(plan, mined, shards, []) is None or not all(shards.path(one).is_file() for one in result_ids(mined)):
+    blocks = (*(task.id for task in mined), *FoldedNames(mined).every())
+    there = [block for block in blocks if shards.path(block).is_file()]
+    if not there or not all(shards.path(one).is_file() for one in result_ids(mined)):
         return []
-    return [task.id for task in mined]
+    return [] if read_tops(plan, mined, shards, []) is None else there
 
 
 def read_tops(plan: Plan, mined: Sequence[MineTask], shards: ShardFolder, problems: list[str]) -> DatasetResult | None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.methods.tops import moments, topk
+from pipeline.methods.tops import topk
 from pipeline.methods.tops.blocks import LayerBlock
 from pipeline.methods.tops.histogram import positive_share, quantiles
 from pipeline.methods.tops.moments import Moments
 from pipeline.methods.tops.redundancy import redundant_units
 from pipeline.methods.tops.settings import REDUNDANT
 from pipeline.methods.tops.topk import Hits
+from pipeline.methods.tops.total import Total
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # levels of the quantiles
 
@@ -79,14 +80,12 @@ def reduce(blocks: Iterable[LayerBlock], *, k: int, classes: int, quantile_hits:
     The cut of the images into blocks affects only the last bits of means and variances. Where and when a block was
     computed has no effect. Raises ValueError without blocks.
     """
-    total: _Total | None = None
-    for block in blocks:
-        if total is None:
-            total = _Total(block, classes)
-        total.add(block, k)
-    if total is None:
-        raise ValueError("statistics of a layer: no block, expected at least one")
-    return total.result(k, quantile_hits)
+    total = Total.of(blocks, k=k, classes=classes)
+    images, values, places = total.sample()
+    hits = {"class" if kind == "own_class" else kind: best for kind, best in total.hits.items() if best is not None}
+    if quantile_hits:
+        hits["quantile"] = quantile_images(images, values, places, total.width, k)
+    return LayerResult(hits, _statistics(total, values))
 
 
 def selective_classes(class_mean: np.ndarray, count: int) -> np.ndarray:
@@ -129,86 +128,30 @@ def quantile_images(images: np.ndarray, values: np.ndarray, places: np.ndarray, 
 _COLUMNS = 128
 
 
-class _Total:
-    """The running sum of blocks."""
-
-    def __init__(self, first: LayerBlock, classes: int) -> None:
-        units = first.units
-        self._width, self._gated = first.width, first.gated
-        self._hits = {"largest": None, "smallest": None, "own_class": None}
-        self._maxima = Moments.empty(units)
-        self._positions = Moments.empty(units)
-        self._sums = {
-            name: np.zeros_like(array)
-            for name in ("not_a_number", "active", "maxima_counts", "position_counts")
-            if (array := getattr(first, name)) is not None
-        }
-        self._class_counts = np.zeros((classes, 1), np.int64)
-        self._class_sums = np.zeros((classes, units))
-        self._samples: tuple[list[np.ndarray], ...] = ([], [], [])  # images, values, places
-
-    def add(self, block: LayerBlock, k: int) -> None:
-        for kind, held in self._hits.items():
-            new = getattr(block, kind)
-            if new is not None:
-                held = Hits.empty(block.units, k) if held is None else held
-                self._hits[kind] = topk.merge(held, new, k, smallest=kind == "smallest")
-        with np.errstate(invalid="ignore"):  # values may be infinite
-            self._maxima = moments.merge(self._maxima, block.maxima)
-            if block.positions is not None:
-                self._positions = moments.merge(self._positions, block.positions)
-        for name, sum_ in self._sums.items():
-            sum_ += getattr(block, name)
-        if block.class_counts.shape[1] > self._class_counts.shape[1]:
-            self._class_counts = np.repeat(self._class_counts, block.units, axis=1)
-        self._class_counts[block.classes] += block.class_counts
-        self._class_sums[block.classes] += block.class_sums
-        for parts, part in zip(
-            self._samples, (block.sample_images, block.sample_values, block.sample_places), strict=True
-        ):
-            parts.append(part)
-
-    def result(self, k: int, quantile_hits: bool) -> LayerResult:
-        images, values, places = map(_joined, self._samples)
-        hits = {"class" if kind == "own_class" else kind: best for kind, best in self._hits.items() if best is not None}
-        if quantile_hits:
-            hits["quantile"] = quantile_images(images, values, places, self._width, k)
-        return LayerResult(hits, self._statistics(values))
-
-    def _statistics(self, sample: np.ndarray) -> LayerStatistics:
-        maxima = _spread(self._maxima, self._sums["maxima_counts"])
-        seen = self._maxima.count
-        share = np.divide(self._sums["active"], seen, out=np.full(len(seen), np.nan), where=seen > 0)
-        positions = None
-        if "position_counts" in self._sums:
-            positions = _spread(self._positions, self._sums["position_counts"])
-        everywhere = self._maxima if positions is None else self._positions  # perhaps of a part of the images
-        never_varies = np.minimum(everywhere.least, self._maxima.least) >= self._maxima.most
-        nearest, correlation = redundant_units(sample)
-        counts = self._class_counts.T  # (unit or 1, class)
-        mean = np.divide(self._class_sums.T, counts, out=np.full(self._class_sums.T.shape, np.nan), where=counts > 0)
-        return LayerStatistics(
-            maxima=replace(maxima, active=share),
-            positions=positions,
-            not_a_number=self._sums["not_a_number"],
-            dead=never_varies | (self._gated & (self._maxima.most <= 0)),
-            never_varies=never_varies,
-            nearest=nearest,
-            correlation=correlation,
-            redundant_unit=np.where(np.abs(np.nan_to_num(correlation)) >= REDUNDANT, nearest, -1).astype(np.int32),
-            class_mean=mean.astype(np.float32),
-            class_images=counts.max(axis=0, initial=0),
-        )
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """The rows of all parts, which are released one by one, so that memory holds them hardly more than once."""
-    whole, at = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), np.result_type(*parts)), 0
-    while parts:
-        part = parts.pop(0)
-        whole[at : at + len(part)] = part
-        at += len(part)
-    return whole
+def _statistics(total: Total, values: np.ndarray) -> LayerStatistics:
+    """values : float32 (image, unit), the maxima of the sample."""
+    maxima = _spread(total.maxima, total.sums["maxima_counts"])
+    seen = total.maxima.count
+    share = np.divide(total.sums["active"], seen, out=np.full(len(seen), np.nan), where=seen > 0)
+    positions = None if total.positions is None else _spread(total.positions, total.sums["position_counts"])
+    everywhere = total.maxima if total.positions is None else total.positions  # perhaps of a part of the images
+    never_varies = np.minimum(everywhere.least, total.maxima.least) >= total.maxima.most
+    nearest, correlation = redundant_units(values)
+    counts = total.class_counts.T  # (unit or 1, class)
+    sums = total.class_sums.T
+    mean = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return LayerStatistics(
+        maxima=replace(maxima, active=share),
+        positions=positions,
+        not_a_number=total.sums["not_a_number"],
+        dead=never_varies | (total.gated & (total.maxima.most <= 0)),
+        never_varies=never_varies,
+        nearest=nearest,
+        correlation=correlation,
+        redundant_unit=np.where(np.abs(np.nan_to_num(correlation)) >= REDUNDANT, nearest, -1).astype(np.int32),
+        class_mean=mean.astype(np.float32),
+        class_images=counts.max(axis=0, initial=0),
+    )
 
 
 def _spread(values: Moments, counts: np.ndarray) -> Distribution:

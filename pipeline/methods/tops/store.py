@@ -212,9 +212,8 @@ class ImagesWriter(Writer):
         merge, result = self.merge, _result(self.merge)
         if result is None:
             return
-        mining, mined = mining_of(merge.plan), mine_tasks(merge.plan)
-        if merge.news(mined):
-            merge.merged += settled(merge.plan, mined, merge.work.shards)
+        mining = mining_of(merge.plan)
+        merge.merged += settled(merge.plan, mine_tasks(merge.plan), merge.work.shards)
         dataset = mining.dataset
         about = {
             "name": dataset.name,

@@ -23,6 +23,9 @@ MINE_REVISION = 4  # raise it when the numbers that mining computes change
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
+# How blocks are folded while others are computed.
+STEP = 16  # only a multiple of so many blocks is folded, so that what a dead run left can be found
+WAITING_BYTES = 1e9  # bytes of blocks that wait before they are folded; at least those of what they are added to
 # What estimates assume, measured on CaffeNet's shape and photos.
 MINING_SHARE = 1.2  # time of forward pass and readings, as a share of the forward pass
 DECODE_SECONDS = 0.004  # of a photo of ImageNet's size
@@ -228,7 +231,7 @@ class Tops(Method):
             work.problems.append(f"best images: a fault of a machine was recorded ({fault}); they are computed again")
             result = None
         if result is None:
-            yield work.with_images(work.stage(self.name, mined))
+            yield from self._mined(work, mined)
             result = self._result(work, mined)
         work.results[self.name] = result
         if result is None:
@@ -243,6 +246,21 @@ class Tops(Method):
             for layer, units in best.items()
         }
         yield work.with_images(work.stage("backproject", backproject_tasks(work.plan, hits)))
+
+    def _mined(self, work: Work, mined: Sequence[Task]) -> Iterator[Sequence[Task]]:
+        """The stage of the blocks that are not folded yet; meanwhile those that are stored are folded."""
+        folding = self.part("folding").Folding(mined, work.shards)
+        work.arriving[self.name], ended = folding, False
+        try:
+            yield work.with_images(work.stage(self.name, mined[folding.folded :]))
+            ended = True
+        finally:
+            folding.close(stop=not ended)
+            del work.arriving[self.name]
+
+    def stored(self, work: Work) -> None:
+        if self.name in work.arriving:
+            work.arriving[self.name].stored()
 
     def _result(self, work: Work, mined: Sequence[Task]) -> Any:
         """Hits and statistics of all layers, assembled from the blocks; None if a block is missing."""
@@ -468,7 +486,7 @@ def _unit_bytes(mining: MiningRecord) -> int:
 
 
 def _beside(plan: Plan, mining: MiningRecord) -> int:
-    """The blocks of the pass, and the results of all layers.
+    """The blocks of the pass that wait, what they are folded into, twice while it is written, and all layers' results.
 
     Images in folders come class by class, others perhaps in random order, and then many classes occur in a block.
     A block has, for each unit, about 4 bytes for each class that occurs in it and for each image of the sample, and 240
@@ -481,5 +499,8 @@ def _beside(plan: Plan, mining: MiningRecord) -> int:
     present = classes * -math.expm1(-size / classes) if classes else 0
     if dataset.kind in ("folder", "imagenet"):
         present = min(present, 1 + size * classes / dataset.images)
-    sample = min(mining.tops.sample, dataset.images) / count
-    return int(units * (count * (4 * present + 4 * sample + 240) + _unit_bytes(mining)))
+    sample = min(mining.tops.sample, dataset.images)
+    block = units * (4 * present + 4 * sample / count + 240)
+    folded = units * (8 * classes + 4 * sample + 240)
+    blocks = min(count * block, max(WAITING_BYTES, STEP * block, folded) + 2 * folded)
+    return int(blocks + units * _unit_bytes(mining))

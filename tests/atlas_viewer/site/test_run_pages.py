@@ -360,3 +360,20 @@ def test_runs_that_were_swept_have_a_page_of_their_own(write_atlas, tmp_path):
     for name in ("runs.html", "priors/toy.html"):
         assert "toy-sigmas_1" not in said(tmp_path / "site" / name)
     assert "3 runs and the styles" in said(tmp_path / "site" / "index.html")
+
+
+def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of_their_own(site):
+    unit = said(site / "fc8" / "0.html")
+    assert "Can its pictures tell?" in unit and "By squeeze" in unit and "similarity by <fire9> of squeeze" in unit
+    assert "noise0.700" in unit and "toy0.500" in unit and "20 trials with at most 9 pictures" in unit
+    assert "the same in all" in said(site / "fc8" / "5.html")  # it does not vary
+    layer = Page(site / "fc8" / "index.html")
+    assert "Interpretability" in plain(layer.text) and "(by squeeze; 0.5 is chance)" in plain(layer.text)
+    values = [found.get("data-interpretability") for tag, found in layer.tags if tag == "a" and "data-name" in found]
+    assert values[:2] == ["0.9", "0.89"] and values[-1] is None
+    assert any(tag == "option" and found.get("value") == "interpretability" for tag, found in layer.tags)
+    index = Page(site / "index.html")
+    assert "interpretability.html" in index.refers and "Interpretability" in index.text
+    whole = said(site / "interpretability.html")
+    assert "By squeeze" in whole
+    assert "Can its pictures tell?" not in said(site / "conv1" / "0.html")
