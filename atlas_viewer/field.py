@@ -218,7 +218,12 @@ class Field:
         return replace(_with_digest(self)[1], coordinates=self.coordinates).write(group, digests)
 
     def read(self, dataset: h5py.Dataset) -> np.ndarray:
-        """The whole dataset: texts as str, yes/no as bool, all else as it is stored."""
+        """The whole dataset: texts as str, yes/no as bool, all else as it is stored.
+
+        Raises ValueError for one over other files that is none of pictures: HDF5 reads one over itself without end.
+        """
+        if dataset.is_virtual and not self.by_picture:
+            raise ValueError(f"{dataset.name}: its values lie in another file")
         if self.dtype == "text":
             return dataset.asstr()[...]
         return dataset[...].astype(bool) if self.dtype == "bool" else dataset[...]

@@ -5,7 +5,8 @@ The groups of each kind of evidence lie in its module in `evidence`; the groups 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from atlas_viewer.evidence.numbers import NUMBERS
@@ -152,6 +153,21 @@ def group_names(layers: Iterable[str], taken: Iterable[str] = ()) -> dict[str, s
         used.add(name.casefold())
         names[layer] = name
     return names
+
+
+@lru_cache(maxsize=4096)
+def is_foreseen(path: str) -> bool:
+    """Whether the schema has a group at a path or below it.
+
+    Whoever walks over a file enters such groups alone: a damaged file may have groups that contain themselves.
+    """
+    parts = path.split("/")
+    return any(_leads(parts, kind.path.split("/")) for kind in SCHEMA)
+
+
+def _leads(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    pairs = zip(parts, wanted, strict=False)
+    return len(parts) <= len(wanted) and all(part == want or want.startswith("<") for part, want in pairs)
 
 
 def describe() -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import contradictions
 from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group
-from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names
+from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names, is_foreseen
 
 
 def check(file: h5py.File) -> list[str]:
@@ -31,7 +33,7 @@ def check(file: h5py.File) -> list[str]:
                 faults.append(f"{path}: a dataset that is not in the schema")
         elif _kind(path) is not None:
             faults += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
-        elif not any(_leads(path, kind.path) for kind in SCHEMA):
+        elif not is_foreseen(path):
             faults.append(f"{path}: a group that is not in the schema")
     wanted = [kind.path for kind in SCHEMA if kind.required and "<" not in kind.path]
     wanted += [UNITS.at(layer=path.split("/")[2]) for path in present if _kind(path) is LAYER]
@@ -42,26 +44,23 @@ def check(file: h5py.File) -> list[str]:
 
 
 def _things(group: h5py.Group, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Everything below a group by its path, through links to other files too."""
+    """Everything below a group by its path, through links to other files too; groups of no use are not entered."""
     for name, thing in group.items():
         yield f"{path}/{name}", thing
-        if isinstance(thing, h5py.Group):
+        if isinstance(thing, h5py.Group) and is_foreseen(f"{path}/{name}"):
             yield from _things(thing, f"{path}/{name}")
 
 
+@lru_cache(maxsize=4096)
 def _kind(path: str) -> Group | None:
     return next((kind for kind in SCHEMA if _fits(path, kind.path)), None)
 
 
 def _fits(path: str, template: str) -> bool:
-    return path.count("/") == template.count("/") and _leads(path, template)
-
-
-def _leads(path: str, template: str) -> bool:
-    """Whether a path is one of the template's, or one of the groups on the way there."""
     parts, wanted = path.split("/"), template.split("/")
-    pairs = zip(parts, wanted, strict=False)
-    return len(parts) <= len(wanted) and all(part == want or want.startswith("<") for part, want in pairs)
+    return len(parts) == len(wanted) and all(
+        part == want or want.startswith("<") for part, want in zip(parts, wanted, strict=True)
+    )
 
 
 def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
@@ -88,8 +87,8 @@ def _dataset_faults(
     sizes : collects the lengths of the group's axes, so that they must agree.
     scales : axis → the dataset of its name in the group.
     """
-    if dataset.external:  # any file of the machine, whose bytes pages would then show
-        yield "its values lie in another file"
+    if dataset.external or (dataset.is_virtual and not _is_over_parts(field, dataset)):
+        yield "its values lie in another file"  # any of the machine, whose bytes pages would then show
         return
     wanted = DTYPES[field.dtype]
     text = h5py.check_string_dtype(dataset.dtype) is not None
@@ -116,6 +115,15 @@ def _dataset_faults(
         yield f"chunks are {dataset.chunks}, expected {chunks}"
     elif chunks is not None and _pipeline(dataset) != field.filters:
         yield f"filters are {_pipeline(dataset)}, expected {field.filters}"
+
+
+def _is_over_parts(field: Field, dataset: h5py.Dataset) -> bool:
+    """Whether a virtual dataset is one of pictures in other parts. HDF5 reads one over itself without end."""
+    own = Path(dataset.file.filename).name
+    return field.by_picture and all(
+        source.file_name == Path(source.file_name).name and source.file_name not in (".", own)
+        for source in dataset.virtual_sources()
+    )
 
 
 def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[str, h5py.Dataset]) -> bool:

@@ -51,7 +51,7 @@ def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles,
     """Faults of one group. sealed : whether the groups of the atlas have seals."""
     for field in kind.fields:
         if field.by_picture and field.name in group:
-            yield from _picture_faults(f"{path}/{field.name}", field, group, chunks)
+            yield from _picture_faults(f"{path}/{field.name}", kind, field, group, chunks)
     if not sealed:
         return
     if SEAL not in group.attrs:
@@ -60,9 +60,9 @@ def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles,
         yield f"{path}: its numbers, texts or attributes are not those that were written; {REMEDY}"
 
 
-def _picture_faults(path: str, field: Field, group: h5py.Group, chunks: ChunkFiles) -> Iterator[str]:
+def _picture_faults(path: str, kind: Group, field: Field, group: h5py.Group, chunks: ChunkFiles) -> Iterator[str]:
     table = chunk_table(group[field.name], field.picture_axes)
-    digests = group[f"{field.name}_digest"][...]
+    digests = kind[f"{field.name}_digest"].read(group[f"{field.name}_digest"])
     for at in np.ndindex(*digests.shape):
         place = f"{path}[{', '.join(map(str, at))}]"
         try:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -249,6 +250,7 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
     return f"setting {wanted}: not known{nearest(wanted, keys)}; --cfg job prints all settings"
 
 
+@cache
 def _keys(config: str) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose(config, overrides=_all_options(config))

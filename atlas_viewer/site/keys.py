@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas_viewer.evidence.registry import shown_beside
 from atlas_viewer.field import ROWS_OF_IMAGES, Field, Group
-from atlas_viewer.format import SCHEMA
+from atlas_viewer.format import SCHEMA, is_foreseen
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.outline import Outline
 from atlas_viewer.site.pieces import BLOCK, Page, kinds, panels
@@ -81,7 +81,7 @@ def groups_key(around: object, groups: list[h5py.Group]) -> str:
             digest.update(repr(group.attrs[DIGEST]).encode())
         for name, thing in _walk(group):
             _take_in_attributes(digest, name, thing)
-            if isinstance(thing, h5py.Dataset) and DIGEST not in group.attrs:
+            if isinstance(thing, h5py.Dataset) and DIGEST not in group.attrs and not _is_left_out(thing):
                 _take_in_values(digest, thing)
     return digest.hexdigest()
 
@@ -104,14 +104,19 @@ def _neighbours(layer: Layer, start: int) -> tuple[object, ...]:
 
 
 def _walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """A group and everything in it by name, in order of names; links to other files are followed."""
-    yield "", group
-    for name in sorted(group):
-        thing = group[name]
+    """A group and everything of the schema in it by name, in order of names; links to other files are followed."""
+    yield from _below(group, "", str(group.name))
+
+
+def _below(group: h5py.Group, name: str, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """A group, whose path in the atlas is given, and everything in it, with `name` before each name."""
+    yield name, group
+    for inner in sorted(group) if is_foreseen(path) else ():
+        thing = group[inner]
         if isinstance(thing, h5py.Group):
-            yield from ((f"{name}/{inner}", each) for inner, each in _walk(thing))
+            yield from _below(thing, f"{name}{inner}/", f"{path}/{inner}")
         else:
-            yield name, thing
+            yield f"{name}{inner}", thing
 
 
 def _field(dataset: h5py.Dataset) -> Field | None:

@@ -41,14 +41,13 @@ class HeldAtlas:
             return
         except (OSError, RuntimeError, ValueError) as error:
             raise _unreadable(path, error) from None
-        with file:
+        with file, reading(path, file):
             if file.attrs.get("version") != format.VERSION:
                 raise OutputError(
                     f"{path}: schema {file.attrs.get('version')}, this program writes {format.VERSION}; move the file "
                     f"away to make it again from its shards, as far as it has any, or choose another folder with OUT=…"
                 )
-            with reading(path, file):
-                yield cls(file)
+            yield cls(file)
 
     @cached_property
     def layer_groups(self) -> dict[str, str]:

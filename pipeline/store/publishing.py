@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 
+from atlas_viewer import format
 from pipeline.store.held import HeldAtlas, reading
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
@@ -56,15 +57,15 @@ def _links(file: h5py.File) -> dict[str, list[str]]:
     """Name of a part → the groups in it that an atlas.h5 links to."""
     found: dict[str, list[str]] = {}
 
-    def walk(group: h5py.Group) -> None:
+    def walk(group: h5py.Group, path: str) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 found.setdefault(Path(link.filename).name, []).append(link.path)
-            elif isinstance(group[name], h5py.Group):
-                walk(group[name])
+            elif format.is_foreseen(f"{path}/{name}") and isinstance(group[name], h5py.Group):
+                walk(group[name], f"{path}/{name}")
 
-    walk(file)
+    walk(file, "")
     return found
 
 

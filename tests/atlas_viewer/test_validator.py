@@ -11,7 +11,10 @@ from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
 from atlas_viewer.evidence.statistics import STATISTICS
 from atlas_viewer.field import Group
+from atlas_viewer.site.keys import _walk
 from atlas_viewer.validator import check
+from atlas_viewer.verify import faults
+from pipeline.store.publishing import linked_files
 
 
 def test_a_sound_atlas_has_no_faults(sound_atlas):
@@ -262,3 +265,37 @@ def test_values_that_lie_in_any_file_of_the_machine_are_named(damaged, tmp_path)
         file.create_dataset("layers/fc8/units/unit", (6,), "i4", external=outside)
 
     assert any("unit: its values lie in another file" in fault for fault in check(damaged(how)))
+
+
+@pytest.mark.parametrize("name", ["pixels", "activation"])
+def test_values_that_lie_in_themselves_are_named_and_not_read(damaged, name):
+    """HDF5 would read them until the process ends."""
+    path = f"layers/fc8/ascent/sparse/{name}"
+
+    def how(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout(file[path].shape, file[path].dtype)
+        layout[...] = h5py.VirtualSource(".", path, file[path].shape)
+        del file[path]
+        file.create_virtual_dataset(path, layout)
+
+    file = damaged(how)
+    assert any(f"{name}: its values lie in another file" in fault for fault in check(file))
+    file.flush()
+    if name == "activation":
+        assert any("/layers/fc8/ascent/sparse: cannot be read" in fault for fault in faults(file.filename))
+
+
+def test_an_atlas_with_groups_that_contain_themselves_is_walked_over_to_an_end(damaged):
+    """Of two in one, each way through them is another path."""
+
+    def how(file: h5py.File) -> None:
+        file["layers/again"] = h5py.SoftLink("/layers")
+        file["layers/fc8/ascent/whole"] = h5py.SoftLink("/")
+        file["layers/fc8/ascent/layers"] = file["layers"]
+
+    file = damaged(how)
+    found = check(file)
+    assert "/layers/again: attribute layer is missing" in found
+    assert "/layers/fc8/ascent/whole/layers: a group that is not in the schema" in found
+    assert linked_files(file) == frozenset()
+    assert len([*_walk(file["layers/fc8"])]) < 200

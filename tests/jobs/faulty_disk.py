@@ -1,8 +1,9 @@
 """`python faulty_disk.py REQUEST` runs a job many times, each time on a disk that fails elsewhere, then on a sound one.
 
-REQUEST is JSON: job, arguments (all but out=), whole_below, folder (an empty one), template (an atlas folder to begin
-with, or null), calls (let one call in so many fail), faults (list of [error number, what (see disk_faults.c), whether
-all later calls fail too]). Needs disk_faults.c, compiled, in LD_PRELOAD. Prints a line of JSON for each case.
+REQUEST is JSON: job, arguments (all but out=), whole_below, merging (whether what is computed is merged after each
+task, and not at the end alone), folder (an empty one), template (an atlas folder to begin with, or null), calls (let
+one call in so many fail), faults (list of [error number, what (see disk_faults.c), whether all later calls fail too]).
+Needs disk_faults.c, compiled, in LD_PRELOAD. Prints a line of JSON for each case.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import jobs.folder
 import pipeline.store.merge
 from atlas_viewer.verify import faults
 from jobs.console import run_job
@@ -74,6 +76,8 @@ def damage(out: Path) -> list[str]:
 def main() -> None:
     request = json.loads(sys.argv[1])
     pipeline.store.merge.WHOLE_BELOW = request["whole_below"]
+    if request["merging"]:
+        jobs.folder.MERGE_SECONDS, jobs.folder.MERGE_SHARE = 0, 1e9
     folder, name, arguments = Path(request["folder"]), request["job"], request["arguments"]
     said, out = folder / "said", folder / "out"
 

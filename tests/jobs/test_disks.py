@@ -137,8 +137,11 @@ def content(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("grown", [False, True])
-def test_a_disk_that_fails_at_any_call_loses_nothing(grown, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("grown", "merging", "calls"), [(False, False, 150), (True, False, 150), (True, True, 600)],
+    ids=["at once", "grown", "grown with a merge after each task"],
+)  # fmt: skip
+def test_a_disk_that_fails_at_any_call_loses_nothing(grown, merging, calls, tmp_path, monkeypatch):
     """One call in so many fails: full from then on, once with an error of the device, or dead from then on."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -150,7 +153,7 @@ def test_a_disk_that_fails_at_any_call_loses_nothing(grown, tmp_path, monkeypatc
         assert ended(tmp_path / "template") == 0
     request = {
         "job": "atlas", "arguments": [*ASKED, *(["styles=[low_frequency,sparse]"] if grown else [])],
-        "whole_below": 0 if grown else 1e9, "folder": str(tmp_path / "runs"), "calls": 150,
+        "whole_below": 0 if grown else 1e9, "merging": merging, "folder": str(tmp_path / "runs"), "calls": calls,
         "template": str(tmp_path / "template") if grown else None,
         "faults": [[errno.ENOSPC, 1, True], [errno.EIO, 3, False], [errno.EIO, 3, True]],
     }  # fmt: skip

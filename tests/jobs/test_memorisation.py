@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_network import LABELS, SMALL
 
 from atlas_viewer.atlas import Atlas
+from atlas_viewer.site.build import build
 from atlas_viewer.validator import check
 from atlas_viewer.verify import faults
 from jobs.atlas import atlas
@@ -134,10 +135,11 @@ def test_an_atlas_in_parts_is_read_shown_added_to_and_packed(tested, make, tmp_p
     assert {path.name: path.read_bytes() for path in (out / "csv").iterdir()} == {
         path.name: path.read_bytes() for path in (tested / "csv").iterdir()
     }
-    build_pages(out, SiteSettings(workers=1, full=False))
+    assert build(out / "atlas.h5", out / "site").blocks > 0
     assert (out / "site" / "fc" / "1.html").is_file()
     pack_atlas(out / "atlas.h5")
     assert (out / "atlas.h5").read_bytes() == (tested / "atlas.h5").read_bytes()
+    assert build(out / "atlas.h5", out / "site").blocks == 0  # its pages are those of before
 
 
 def test_more_units_later_keep_what_is_there_and_equal_asking_at_once(tested, make, tmp_path):

@@ -14,14 +14,16 @@ from typing import Any
 import h5py
 import numpy as np
 
+from atlas_viewer import format
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import FormatError, MissingError
+from atlas_viewer.seal import CONTENT, content_digest, seal, seal_all
 from atlas_viewer.site.build import build
-from atlas_viewer.validator import check
 from atlas_viewer.verify import faults
 from pipeline.errors import AtlasError
 from pipeline.store.held import HeldAtlas
 from pipeline.store.publishing import is_open, pack_atlas
+from pipeline.store.whole import write_whole_atlas
 from tests.fuzz.kind import Kind
 from tests.fuzz.mutation import mutated
 
@@ -31,10 +33,30 @@ _ODD_TYPES: tuple[Any, ...] = (
     h5py.enum_dtype({"ok": 0, "odd": 7}, "u1"), h5py.ref_dtype, h5py.opaque_dtype("V5"),
 )  # fmt: skip
 _ODD_SHAPES = ((), (0,), (1,), (7,), (0, 3), (2, 3), (1,) * 6, (1 << 40,), (1 << 31, 1 << 31))
+_ODD_NUMBERS = (0, -1, 1, 2**31 - 1, -(2**31), 255, 1e30, float("nan"), float("inf"))
+_ODD_TEXTS = ("", "../x", "a" * 3000, "\n", "<b>", "ascent/x", "\udcff".encode(errors="surrogateescape"))
+_FILES = ("x.h5", "../x.h5", "/dev/zero", "parts/x.h5")  # never itself: HDF5 then ends the process
+_IMPOSSIBLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, AttributeError)
 _ODD_VALUES: tuple[Any, ...] = (
     0, -1, 10**12, float("nan"), 1e308, "", "x" * 3000, "\n\0"[:1], "../x", b"\xff\xfe", [1, 2, 3], ["a", ""], True,
     np.zeros(0), np.zeros((2, 2)),
 )  # fmt: skip
+
+
+# What each of the small seeds has of the made-up atlas: a case takes as long as its seed has datasets.
+_CLASSES, _HIDDEN = "layers/fc8", "layers/mixed.3a"
+_SEEDS = {
+    "styles": ("numbers/ascent", f"{_CLASSES}/units", f"{_CLASSES}/ascent/sparse", f"{_CLASSES}/scores/squeeze/sparse"),
+    "runs": (
+        *("dataset", "priors/toy", "combinations/pairs", "memorisation/toy", "numbers/dgn"),
+        *(f"{_CLASSES}/units", f"{_CLASSES}/dgn/toy"),
+    ),
+    "tops": (
+        *("dataset", f"{_HIDDEN}/units", f"{_HIDDEN}/statistics", f"{_HIDDEN}/tops/largest"),
+        f"{_HIDDEN}/tops/quantile",
+    ),
+    "pointers": ("dataset", f"{_CLASSES}/units", f"{_CLASSES}/statistics", f"{_CLASSES}/tops/class"),
+}
 
 
 class AtlasFiles(Kind):
@@ -42,19 +64,25 @@ class AtlasFiles(Kind):
 
     expected = (FormatError, MissingError)
     may_crash = True
-    costly = 6.0
+    costly = 5.0
 
     def make_seeds(self) -> list[bytes]:
-        return [_made_up(self.folder / "seed.h5", mined=True, generated=True)]
+        made_up = _module("made_up_atlas", _TESTS / "atlas_viewer" / "conftest.py")
+        seeds = []
+        for name, kept in _SEEDS.items():
+            path = self.folder / "seed.h5"
+            pixels = "pointers" if name == "pointers" else "stored"
+            made_up._write_atlas(path, mined=True, generated=True, pixels=pixels)
+            seeds.append(_small(path, kept))
+        return seeds
 
     def case(self, random: random.Random) -> bytes:
-        if random.random() < 0.5:
-            return mutated(self.seeds[0], self.seeds, random)
+        seed = random.choice(self.seeds)
+        if random.random() < 0.4:
+            return mutated(seed, self.seeds, random)
         path = self.folder / "changed.h5"
-        path.write_bytes(self.seeds[0])
-        with h5py.File(path, "r+") as file:
-            for _ in range(random.choice((1, 1, 2, 4))):
-                _change(file, random)
+        path.write_bytes(seed)
+        _change_file(path, random)
         return path.read_bytes()
 
     def read(self, case: bytes) -> None:
@@ -68,7 +96,7 @@ class OpenAtlases(Kind):
 
     expected = (AtlasError,)
     may_crash = True
-    costly = 4.0
+    costly = 5.0
 
     def make_seeds(self) -> list[dict[str, bytes]]:
         growing = _module("growing", _TESTS / "pipeline" / "store" / "test_growing.py")
@@ -76,29 +104,39 @@ class OpenAtlases(Kind):
         plan = growing.asking((1, 2, 5), samples=2)
         growing.grow(plan, out)
         growing.grow(plan.union(growing.asking((2, 3), ("plain", "other"))), out)
-        return [{str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.h5"))}]
+        in_parts = _module("atlas_in_parts", _TESTS / "atlas_viewer" / "atlas_in_parts.py")
+        folders = [out]
+        for number, whole in enumerate(AtlasFiles(self.folder).make_seeds()):
+            path = self.folder / "whole.h5"
+            path.write_bytes(whole)
+            folders.append(in_parts.write_in_parts(path, self.folder / f"parts-{number}").parent)
+        return [
+            {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.h5"))}
+            for folder in folders
+        ]
 
-    def case(self, random: random.Random) -> list[tuple[str, bytes | None]]:
-        """The names of the files that are not as they were, with what they hold instead; None for a missing one."""
-        seeds = self.seeds[0]
-        name = random.choice(sorted(seeds))
+    def case(self, random: random.Random) -> tuple[int, str, bytes | None]:
+        """The number of an atlas, the name of its file that is not as it was, and its bytes; None if it is gone."""
+        number = random.randrange(len(self.seeds))
+        files = self.seeds[number]
+        name = random.choice(("atlas.h5", random.choice(sorted(files))))
         match random.randrange(8):
             case 0:
-                return [(name, None)]
+                return number, name, None
             case 1:
-                return [(name, seeds[random.choice(sorted(seeds))])]
-            case 2 | 3:
+                return number, name, files[random.choice(sorted(files))]
+            case 2 | 3 | 4 | 5:
                 path = self.folder / "changed.h5"
-                path.write_bytes(seeds[name])
-                with h5py.File(path, "r+") as file:
-                    _change(file, random)
-                return [(name, path.read_bytes())]
-        return [(name, mutated(seeds[name], [*seeds.values()], random))]
+                path.write_bytes(files[name])
+                _change_file(path, random)
+                return number, name, path.read_bytes()
+        return number, name, mutated(files[name], [*files.values()], random)
 
-    def read(self, case: Sequence[tuple[str, bytes | None]]) -> None:
+    def read(self, case: tuple[int, str, bytes | None]) -> None:
+        number, changed, content = case
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
-        for name, data in {**self.seeds[0], **dict(case)}.items():
+        for name, data in {**self.seeds[number], changed: content}.items():
             if data is not None:
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
                 (out / name).write_bytes(data)
@@ -115,7 +153,7 @@ class Pages(AtlasFiles):
     """The pages of whole atlas files."""
 
     expected = (AtlasError,)
-    costly = 60.0
+    costly = 20.0
 
     def read(self, case: bytes) -> None:
         path = self.folder / "atlas.h5"
@@ -127,12 +165,11 @@ class Pages(AtlasFiles):
 
 
 def _read_whole(path: Path) -> None:
-    """Read an atlas as pages do, check it, and verify it."""
+    """Verify an atlas, which checks it too, and read it as pages do."""
     for line in faults(path):
         assert "\n" not in line
     with Atlas(path) as atlas:
         read_all(atlas)
-        check(atlas.file)
 
 
 def read_all(atlas: Atlas) -> None:
@@ -150,6 +187,20 @@ def read_all(atlas: Atlas) -> None:
             break
 
 
+def _change_file(path: Path, random: random.Random) -> None:
+    """Change one to four things of a file; every other time the seals are those of what it holds then."""
+    with h5py.File(path, "r+") as file:
+        for _ in range(random.choice((1, 1, 2, 4))):
+            _change(file, random)
+        if random.random() < 0.5:
+            with suppress(*_IMPOSSIBLE):
+                seal_all(file)
+                for kind in format.UNLINKED:
+                    for group in kind.within(file):
+                        seal(group, kind)
+                file.attrs[CONTENT] = content_digest(file)
+
+
 def _change(file: h5py.File, random: random.Random) -> None:
     """Change one thing of the structure; some changes are impossible, and leave the file as it is."""
     names: list[str] = []
@@ -157,9 +208,9 @@ def _change(file: h5py.File, random: random.Random) -> None:
     if not names:
         return
     name = random.choice(names)
-    with suppress(OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError, AttributeError):
+    with suppress(*_IMPOSSIBLE):
         thing = file[name]
-        match random.randrange(9):
+        match random.randrange(12):
             case 0:
                 del file[name]
             case 1:
@@ -178,6 +229,21 @@ def _change(file: h5py.File, random: random.Random) -> None:
                 thing.attrs[random.choice([*thing.attrs, "seal", "more"])] = odd
             case 6:
                 del thing.attrs[random.choice([*thing.attrs])]
+            case 7 | 8 if isinstance(thing, h5py.Dataset) and thing.size and thing.dtype.kind in "iuf":
+                at = tuple(random.randrange(length) for length in thing.shape)
+                thing[at] = np.array(random.choice(_ODD_NUMBERS)).astype(thing.dtype)
+            case 9 if isinstance(thing, h5py.Dataset) and thing.size and h5py.check_string_dtype(thing.dtype):
+                at = tuple(random.randrange(length) for length in thing.shape)
+                thing[at] = random.choice(_ODD_TEXTS)
+            case 10 if isinstance(thing, h5py.Dataset) and thing.ndim:
+                scale = random.choice([*thing.parent.values()])
+                scale.make_scale()
+                thing.dims[random.randrange(thing.ndim)].attach_scale(scale)
+            case 11 if isinstance(thing, h5py.Dataset) and thing.ndim:  # pictures in another file
+                layout = h5py.VirtualLayout(thing.shape, thing.dtype)
+                layout[...] = h5py.VirtualSource(random.choice(_FILES), random.choice((thing.name, "/x")), thing.shape)
+                del file[name]
+                file.create_virtual_dataset(name, layout)
             case _ if isinstance(thing, h5py.Dataset):
                 shape, chunks = random.choice((thing.shape, random.choice(_ODD_SHAPES))), thing.chunks
                 kind = random.choice((thing.dtype, random.choice(_ODD_TYPES)))
@@ -189,14 +255,26 @@ def _change(file: h5py.File, random: random.Random) -> None:
                 file.create_dataset(f"{name}/more", (3,), random.choice(_ODD_TYPES))
 
 
-def _made_up(path: Path, **options: bool) -> bytes:
-    _module("made_up_atlas", _TESTS / "atlas_viewer" / "conftest.py")._write_atlas(path, **options)
-    return path.read_bytes()
+def _small(path: Path, kept: Sequence[str]) -> bytes:
+    """A whole atlas with what is not at or below these paths left out, but for the network."""
+    wanted = ("network", "preprocessing", *kept)
+    small = path.with_suffix(".small")
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, thing: names.append(name) if isinstance(thing, h5py.Group) else None)
+        for name in names:
+            if name in file and not any(
+                f"{each}/".startswith(f"{name}/") or name.startswith(f"{each}/") for each in wanted
+            ):
+                del file[name]
+        write_whole_atlas(file, small, lambda count: None)
+    assert [*faults(small)] == []
+    return small.read_bytes()
 
 
 def _module(name: str, path: Path) -> Any:
     """A module of the tests by its file."""
-    for folder in ("pipeline", "pipeline/store"):
+    for folder in ("atlas_viewer", "pipeline", "pipeline/store"):
         if str(_TESTS / folder) not in sys.path:
             sys.path.insert(0, str(_TESTS / folder))
     spec = importlib.util.spec_from_file_location(name, path)

@@ -190,10 +190,12 @@ def test_what_another_program_wrote_is_neither_mixed_nor_lost(tmp_path, where):
     assert files(tmp_path) == before
 
 
-def test_a_damaged_atlas_is_not_written_over(tmp_path):
+@pytest.mark.parametrize(("at", "bad"), [(0, b"?"), (114, b"\xff\xff")], ids=["no HDF5", "the root's header"])
+def test_a_damaged_atlas_is_not_written_over(tmp_path, at, bad):
     grow(asking((1, 2)), tmp_path)
     path = tmp_path / "atlas.h5"
-    path.write_bytes(b"?" + path.read_bytes()[1:])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + bad + whole[at + len(bad) :])
     before = files(tmp_path)
     with pytest.raises(OutputError, match="damaged .* its results may be nowhere else"):
         grow(asking((1, 2, 3)), tmp_path)
