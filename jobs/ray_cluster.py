@@ -92,14 +92,21 @@ class RayCluster:
         settings = self._settings
         cores = settings.workers if settings.workers is not None else os.cpu_count() or 1
         _read_authentication_again("token" if "RAY_AUTH_MODE" not in self._environment else None)
-        self._ray.init(
-            address="local",
-            num_cpus=cores * device.threads,
-            include_dashboard=False,
-            object_store_memory=settings.store_bytes,
-            _temp_dir=self._short_folder(),
-            **quiet,
-        )
+        folder = self._short_folder()
+        try:
+            self._ray.init(
+                address="local",
+                num_cpus=cores * device.threads,
+                include_dashboard=False,
+                object_store_memory=settings.store_bytes,
+                _temp_dir=folder,
+                **quiet,
+            )
+        except Exception as error:  # Ray raises no narrower one where its processes do not answer in time
+            raise EnvironmentFault(
+                f"cluster=local: Ray does not start on this machine ({one_line(str(error)).rstrip('.')}); it may be "
+                f"too busy: the same command tries again, and cluster=serial does without Ray"
+            ) from None
 
     def _short_folder(self) -> str | None:
         """A private folder for Ray's sockets if the path of the temporary folder is too long for them."""

@@ -23,7 +23,7 @@ from jobs.outcome import Done, Failed
 from jobs.ray_cluster import RayCluster, _cause
 from jobs.request import read_device
 from jobs.settings_reader import read_settings
-from pipeline.errors import AtlasError, SettingsError
+from pipeline.errors import AtlasError, EnvironmentFault, SettingsError
 from pipeline.settings import ClusterSettings
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +54,17 @@ def test_a_lost_task_says_what_was_lost(name, words):
     errors = SimpleNamespace(**{name: type(name, (Exception,), {})})
     assert _cause(getattr(errors, name)("\x1b[31mlong\x1b[0m words"), errors) == words
     assert _cause(RuntimeError("\x1b[31mred\x1b[0m"), errors) == "RuntimeError: red"
+
+
+def test_a_machine_on_which_ray_does_not_start_is_named_in_a_line(monkeypatch):
+    import ray
+
+    def too_busy(**_):
+        raise Exception("The current node timed out during startup. The GCS may be overloaded.")
+
+    monkeypatch.setattr(ray, "init", too_busy)
+    with pytest.raises(EnvironmentFault, match=r"^cluster=local: Ray does not start .*timed out.*cluster=serial"):
+        RayCluster(settings(kind="local"), device())
 
 
 @pytest.fixture(scope="module")
