@@ -72,7 +72,7 @@ say "Slurm $(sinfo --version | cut -d' ' -f2) with 4 nodes is up"
 SMALL=("units=[conv1:0-7]" samples=2 "methods=[ascent]" "styles=[low_frequency]" style.low_frequency.max_iter=3
   device=cpu pages=false)
 LONG=("units=[conv5:0-15,fc8:*]" samples=12 "methods=[ascent]" "styles=[low_frequency]" device=cpu pages=false
-  "style.low_frequency.max_iter=${ITERATIONS:-40}")
+  "style.low_frequency.max_iter=${ITERATIONS:-400}")
 submit() { # folder, options of sbatch -- overrides
   local out=$1; shift
   "$PYTHON" -m jobs.slurm "--parsable" "out=\"$out\"" "$@" 2>/dev/null

@@ -56,7 +56,7 @@ class InterpretabilityPage(Page):
         if any(layer.interpretability for layer in outline.atlas):
             yield (
                 Link(FILE, "Interpretability"),
-                f": how well a unit’s pictures tell the {outline.noun}s that excite it most from those that excite it "
+                f"How well a unit’s pictures tell the {outline.noun}s that excite it most from those that excite it "
                 "least, by layer and kind of pictures.",
             )
 
