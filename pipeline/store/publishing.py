@@ -47,9 +47,11 @@ def used_files(file: h5py.File) -> frozenset[str]:
             found.update(Path(source.file_name).name for source in one.virtual_sources())
 
     for name, groups in links.items():
-        with h5py.File(Path(file.filename).parent / FOLDER / name, "r") as part:
-            for group in groups:
-                part[group].visititems(note)
+        with suppress(OSError), h5py.File(Path(file.filename).parent / FOLDER / name, "r") as part:  # or it is missing
+            for group in filter(None, map(part.get, groups)):
+                note(group.name, group)
+                if isinstance(group, h5py.Group):
+                    group.visititems(note)
     return frozenset(found)
 
 

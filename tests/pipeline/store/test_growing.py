@@ -21,7 +21,7 @@ from pipeline.methods.registry import cut, held_units
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
 from pipeline.store.merge import merge
-from pipeline.store.publishing import finish_interrupted, is_open, pack_atlas, size_of
+from pipeline.store.publishing import finish_interrupted, is_open, linked_files, pack_atlas, size_of, used_files
 from pipeline.store.shard import ShardFolder
 from pipeline.work import Work
 
@@ -125,6 +125,19 @@ def test_a_whole_atlas_is_added_to_without_being_copied(tmp_path):
     assert size_of(tmp_path / "atlas.h5") == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     pack_atlas(tmp_path / "atlas.h5")
     assert (tmp_path / "atlas.h5").read_bytes() == bytes_at_once(later, tmp_path / "once")
+
+
+def test_the_parts_that_an_atlas_uses_are_listed_though_one_is_gone_or_lacks_its_group(tmp_path):
+    grow(asking((1, 2), samples=2), tmp_path)
+    parts = sorted((tmp_path / "parts").glob("*.h5"))
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        whole, linked = used_files(file), linked_files(file)
+    assert whole == {part.name for part in parts} and linked < whole
+    emptied, gone = (tmp_path / "parts" / name for name in sorted(linked)[:2])
+    h5py.File(emptied, "w").close()
+    gone.unlink()
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert linked <= used_files(file) <= whole
 
 
 def test_who_reads_an_atlas_while_it_grows_sees_it_as_it_was(tmp_path):
