@@ -128,7 +128,7 @@ def test_a_whole_atlas_is_added_to_without_being_copied(tmp_path):
 
 
 def test_the_parts_that_an_atlas_uses_are_listed_though_one_is_gone_or_lacks_its_group(tmp_path):
-    grow(asking((1, 2), samples=2), tmp_path)
+    grow(asking((1, 2), ("plain", "other"), samples=2), tmp_path)
     parts = sorted((tmp_path / "parts").glob("*.h5"))
     with h5py.File(tmp_path / "atlas.h5") as file:
         whole, linked = used_files(file), linked_files(file)
