@@ -128,12 +128,15 @@ def _is_over_parts(field: Field, dataset: h5py.Dataset) -> bool:
 
 def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[str, h5py.Dataset]) -> bool:
     """Whether the scale of each axis, and no other, is attached to it."""
-    try:  # by identity: HDF5 searches the whole file for the name of what a reference leads to
-        return all(
-            len(dimension) == 1 and dimension[0] == scales.get(axis)
-            for dimension, axis in zip(dataset.dims, axes, strict=True)
+    if not axes:
+        return True
+    try:  # the list itself, for HDF5's own functions crash on a damaged one; and by identity, as names are searched for
+        listed = dataset.attrs["DIMENSION_LIST"]
+        return len(listed) == len(axes) and all(
+            len(attached) == 1 and dataset.file[attached[0]] == scales.get(axis)
+            for attached, axis in zip(listed, axes, strict=True)
         )
-    except (RuntimeError, ValueError, KeyError):  # a scale that was removed
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError):  # none, damaged, or a scale that was removed
         return False
 
 

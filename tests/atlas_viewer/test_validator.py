@@ -96,6 +96,10 @@ DAMAGES = {
         of_another_axis,
         "dataset activation: the scales of its axes are not unit, sample of its own group",
     ),
+    "a list of scales that HDF5's own functions crash on": (
+        attribute("layers/fc8/ascent/sparse/activation", "DIMENSION_LIST", np.arange(2)),
+        "dataset activation: the scales of its axes are not unit, sample of its own group",
+    ),
     "an axis without a scale": (
         drop("layers/fc8/ascent/sparse/point"),
         "dataset trace: the scales of its axes are not unit, sample, point",
