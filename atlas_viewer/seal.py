@@ -88,7 +88,11 @@ def content_digest(file: h5py.File) -> str:
     """SHA-256 of the seals of all groups of an atlas, in the order of their paths; a group without one counts as ''."""
     total = hashlib.sha256()
     for path, group, _ in groups(file):
-        total.update(_framed(path.encode(), str(group.attrs.get(SEAL, "")).encode()))
+        total.update(
+            _framed(
+                path.encode(errors="surrogateescape"), str(group.attrs.get(SEAL, "")).encode(errors="surrogateescape")
+            )
+        )
     return total.hexdigest()
 
 
