@@ -338,15 +338,18 @@ class Group:
         yield from (file[path] for path in self.paths(file))
 
     def paths(self, file: h5py.Group) -> list[str]:
-        """The paths of these groups. A group in another file has, as its `name`, its path there."""
+        """The paths of these groups. A group in another file has, as its `name`, its path there.
+
+        Raises KeyError for a group that cannot be read.
+        """
         paths = [""]
         for part in filter(None, self.path.split("/")):
             within = [(path, file[path or "/"]) for path in paths]
             if part.startswith("<"):
-                paths = [f"{path}/{name}" for path, group in within for name, each in group.items()
+                paths = [f"{path}/{name}" for path, group in within for name, each in members(group)
                          if isinstance(each, h5py.Group)]  # fmt: skip
             else:
-                paths = [f"{path}/{part}" for path, group in within if part in group]
+                paths = [f"{path}/{part}" for path, group in within if has_member(group, part)]
         return [path or "/" for path in paths]
 
     def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
@@ -378,6 +381,20 @@ class Group:
             elif name not in listed and not isinstance(value, (str, bool, int, float, np.generic)):
                 faults.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
         return faults
+
+
+def members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Yield what lies in a group, by name.
+
+    Raises KeyError for what cannot be read, a part that is missing or a disk that fails; h5py's own items() gives None
+    for it, and its get() the default, so that an atlas would be taken for one that lacks it.
+    """
+    return ((name, group[name]) for name in group)
+
+
+def has_member(group: h5py.Group | h5py.Dataset, name: str) -> bool:
+    """Whether a group has something of this name, also if that cannot be read."""
+    return isinstance(group, h5py.Group) and bool(group.id.links.exists(name.encode()))
 
 
 def _with_digest(one: Field) -> tuple[Field, ...]:

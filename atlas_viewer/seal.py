@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from atlas_viewer.field import Group
+from atlas_viewer.field import Group, has_member, members
 from atlas_viewer.format import LAYER, SCHEMA, UNLINKED
 from atlas_viewer.written_file import WrittenFile
 
@@ -127,7 +127,8 @@ def _way_to_picture(file: h5py.File) -> tuple[str, ...]:
     order = sorted(range(len(names)), key=lambda row: (not classes[row], -row))
     for layer in (by_name[names[row]] for row in order if names[row] in by_name):
         for method in _METHODS:
-            shown = [name for name, one in layer.get(method, {}).items() if one.attrs.get("NX_class") == "NXdata"]
+            settings = members(layer[method]) if has_member(layer, method) else ()
+            shown = [name for name, one in settings if one.attrs.get("NX_class") == "NXdata"]
             asked = [name for name in shown if "sweep" not in layer[method][name].attrs]
             if shown:
                 return "layers", layer.name.rsplit("/", 1)[1], method, (asked or shown)[0]

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import contradictions
-from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group
+from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group, members
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names, is_foreseen
 
 
@@ -45,7 +45,7 @@ def check(file: h5py.File) -> list[str]:
 
 def _things(group: h5py.Group, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
     """Everything below a group by its path, through links to other files too; groups of no use are not entered."""
-    for name, thing in group.items():
+    for name, thing in members(group):
         yield f"{path}/{name}", thing
         if isinstance(thing, h5py.Group) and is_foreseen(f"{path}/{name}"):
             yield from _things(thing, f"{path}/{name}")

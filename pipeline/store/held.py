@@ -13,7 +13,7 @@ import numpy as np
 
 from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
-from atlas_viewer.field import GENERAL, Field, Group, Status
+from atlas_viewer.field import GENERAL, Field, Group, Status, has_member, members
 from atlas_viewer.validator import check
 from pipeline.errors import AtlasError, OutputError, disk_fault, of_hdf5
 from pipeline.work import KnownImage
@@ -52,8 +52,9 @@ class HeldAtlas:
     @cached_property
     def layer_groups(self) -> dict[str, str]:
         """Layer → path of its group, for the layers that have units."""
-        groups = {} if self.file is None else self.file.get("layers", {})
-        return {str(group.attrs["layer"]): f"/layers/{key}" for key, group in groups.items() if "layer" in group.attrs}
+        layers = self.group("/layers")
+        groups = () if layers is None else members(layers)
+        return {str(group.attrs["layer"]): f"/layers/{key}" for key, group in groups if "layer" in group.attrs}
 
     def units(self, layer: str) -> np.ndarray:
         """The units of a layer in this atlas, ascending; row i of its arrays belongs to the i-th."""
@@ -61,12 +62,18 @@ class HeldAtlas:
         return np.zeros(0, np.int32) if group is None else self.file[f"{group}/units/unit"][...]
 
     def group(self, path: str) -> h5py.Group | None:
-        """The group at a path, or None."""
-        return None if self.file is None else self.file.get(path)
+        """The group at a path, or None; KeyError if it is there and cannot be read."""
+        group = self.file
+        for name in filter(None, path.split("/")):
+            if group is None or not has_member(group, name):
+                return None
+            group = group[name]
+        return group
 
     def named(self, parent: str, attribute: str, name: str) -> h5py.Group | None:
         """The group below `parent` whose attribute has this value: settings of other names may have moved its own."""
-        for group in (self.group(parent) or {}).values():
+        within = self.group(parent)
+        for _, group in () if within is None else members(within):
             if group.attrs.get(attribute) == name:
                 return group
         return None

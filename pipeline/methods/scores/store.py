@@ -9,6 +9,7 @@ import numpy as np
 
 from atlas_viewer import format
 from atlas_viewer.evidence.scores import JUDGE, SCORES
+from atlas_viewer.field import members
 from pipeline.methods.registry import METHODS
 from pipeline.methods.scores.pictures import pictures_group
 from pipeline.methods.scores.settings import SCORE_REVISION, ScoreRecord
@@ -39,7 +40,7 @@ class ScoresWriter(Writer):
         names, root = format.group_names(settings), JUDGE.at(layer=layer_group, judge=judge_group)
         tasks = [task for task in tasks if self._is_current(task.asked)]
         groups = {names[task.asked.setting] for task in tasks if scores[task.asked] is not None}
-        same = held is not None and groups == {name for name, one in held.items() if isinstance(one, h5py.Group)}
+        same = held is not None and groups == {name for name, one in members(held) if isinstance(one, h5py.Group)}
         if same and not merge.news(tasks):
             merge.keep(root, held)
             return
@@ -78,7 +79,7 @@ def held_judge(held: HeldAtlas, layer: str, digest: str) -> h5py.Group | None:
 def held_score(judge: h5py.Group | None, asked: ScoreRecord) -> h5py.Group | None:
     """The score that a record asks for, if a judge's group has it."""
     about = {"judged_pictures": asked.pictures, "revision": SCORE_REVISION}
-    for group in (judge or {}).values():
+    for _, group in () if judge is None else members(judge):
         same = all(group.attrs.get(name) == value for name, value in about.items())
         if same and isinstance(group, h5py.Group) and np.array_equal(group["target"], asked.classes):
             return group

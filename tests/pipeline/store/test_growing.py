@@ -215,6 +215,18 @@ def test_a_damaged_atlas_is_not_written_over(tmp_path, at, bad):
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_atlas_that_lacks_a_part_is_neither_packed_nor_added_to(tmp_path, packed):
+    """Else it would be taken for one without these pictures, and lose the others too."""
+    grow(asking((1, 2)), tmp_path)
+    (part,) = (path for path in (tmp_path / "parts").iterdir() if "pixels" not in h5py.File(path))
+    part.unlink()
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="atlas.h5: damaged .*its results may be nowhere else"):
+        pack_atlas(tmp_path / "atlas.h5") if packed else grow(asking((1, 2, 3)), tmp_path)
+    assert files(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["activation", "pixels_digest"])
 def test_an_unsound_atlas_is_neither_packed_nor_added_to(tmp_path, name):
     """By arrays of another shape, of which HDF5 itself says nothing."""
