@@ -185,7 +185,7 @@ class Layer:
 
     @cached_property
     def interpretability(self) -> dict[str, Interpretability]:
-        """The machine interpretability scores by judge; empty where there are none."""
+        """Judge → machine interpretability scores of the units; empty if none were computed."""
         return Interpretability.of(self)
 
     @cached_property

@@ -129,7 +129,7 @@ def _about(outline: Outline) -> str:
 
 
 def _licence(outline: Outline) -> str:
-    """A note on the images of a dataset that the pages show; empty where there are none, or the project drew them."""
+    """The licence note about dataset images on the pages; empty if there are none or the program drew them itself."""
     dataset = outline.atlas.dataset
     if dataset is None or not dataset.has_pixels or dataset.kind == "doodles":
         return ""

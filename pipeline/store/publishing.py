@@ -37,21 +37,25 @@ def linked_files(file: h5py.File) -> frozenset[str]:
 def used_files(file: h5py.File) -> frozenset[str]:
     """The names of all parts that an atlas.h5 needs: those that it links to, and the files of their pictures.
 
+    If one of them cannot be read, all that lie beside it, because files that no atlas needs are removed.
     Each part is opened once, which is most of the time that this takes.
     """
-    links = _links(file)
+    links, folder = _links(file), Path(file.filename).parent / FOLDER
     found = set(links)
 
     def note(name: str, one: h5py.Group | h5py.Dataset) -> None:
         if isinstance(one, h5py.Dataset) and one.is_virtual:
             found.update(Path(source.file_name).name for source in one.virtual_sources())
 
-    for name, groups in links.items():
-        with suppress(OSError), h5py.File(Path(file.filename).parent / FOLDER / name, "r") as part:  # or it is missing
-            for group in filter(None, map(part.get, groups)):
-                note(group.name, group)
-                if isinstance(group, h5py.Group):
-                    group.visititems(note)
+    try:
+        for name, groups in links.items():
+            with h5py.File(folder / name, "r") as part:
+                for group in groups:
+                    note(group, part[group])
+                    if isinstance(part[group], h5py.Group):
+                        part[group].visititems(note)
+    except (OSError, KeyError, RuntimeError):
+        return frozenset(found.union(path.name for path in folder.glob("*")))
     return frozenset(found)
 
 
