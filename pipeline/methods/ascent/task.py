@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
@@ -37,6 +37,7 @@ class AscentTask(Task):
     batch: int
     seconds: float
     precision: str = "float32"
+    shown_first: bool = field(default=False, compare=False)
 
     method = "ascent"
     given_back = True
@@ -146,7 +147,8 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
                 batch=batch,
                 iterations=record.style.max_iter,
             )
-            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision))
+            first = name == plan.card.class_layer and 0 in samples
+            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision, first))
     return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 
