@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
+from pipeline.errors import SettingsError
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
 from pipeline.methods.method import Estimate, Method
 from pipeline.plan import Plan
@@ -14,6 +15,7 @@ from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
 from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
+from pipeline.units import select_units
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -82,10 +84,22 @@ class Ascent(Method):
             style = config.read(StyleSettings, f"style.{name}")
             styles.append(StyleRecord(style, shared, config.seed, config.device, precision=config.precision))
         check_distinct(tuple(styles))
+        _style_units(config)
         return tuple(styles)
 
     def ask(self, plan: Plan, request: Request) -> Plan:
-        return plan.asking(self.name, request.asked[self.name], request.units, request.config.samples)
+        """The plan with each style for the units that it is meant for; all of them for all if none would be left."""
+        only, asked, samples = _style_units(request.config), plan, request.config.samples
+        options = some_names(request.config.values, "styles", "low_frequency")
+        named = list(zip(options, request.asked[self.name], strict=True))
+        for option, style in reversed(named):  # the style that is asked for last leads
+            units = request.units
+            if option in only:
+                chosen = select_units(request.card, only[option])
+                units = {layer: tuple(sorted({*units[layer]} & {*chosen[layer]})) for layer in units if layer in chosen}
+            if any(units.values()):
+                asked = asked.asking(self.name, [style], units, samples)
+        return plan.asking(self.name, request.asked[self.name], request.units, samples) if asked is plan else asked
 
     def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[StyleRecord, ...]:
         config = request.config
@@ -125,6 +139,16 @@ class Ascent(Method):
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )
+
+
+def _style_units(config: Config) -> dict[str, tuple[str, ...]]:
+    """Style → the addresses of the units that alone get it. Raises SettingsError for anything else."""
+    only = config.values.get("style_units") or {}  # a sweep has none
+    if not isinstance(only, Mapping):
+        raise SettingsError(f"style_units: got {only!r}, expected styles and addresses, as +style_units.STYLE=[fc8]")
+    for name in only:
+        check_choice("style_units", name, tuple(config.values["style"]))
+    return {name: some_names({f"style_units.{name}": only[name]}, f"style_units.{name}", "fc8") for name in only}
 
 
 def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
