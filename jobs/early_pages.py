@@ -43,7 +43,7 @@ class EarlyPages:
             return
         there = report.pictures - report.missing
         note = f"This atlas is not finished: {there:,} of {report.pictures:,} pictures."
-        note += " While make atlas runs, its pages are made again, reload them to see more."
+        note += " While make atlas runs, its pages are made again: reload them to see more."
         # A fresh process: a forked one would share the threads of the driver, and its open files.
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=_make, args=(self._out, self._settings, note))
