@@ -97,8 +97,8 @@ def test_iterations_are_few_unless_they_are_given():
     defaults = compose_config("visualize", [])
     (noise,) = visualize("doodlenet", "conv1:0", styles=["noise"], samples=1, device="cpu")
     assert noise.numbers["max_iter"] == 1  # its own, which is smaller
-    (sparse,) = visualize("doodlenet", "conv1:0", styles="sparse", samples=1, device="cpu")
-    assert sparse.numbers["max_iter"] == defaults.max_iter < compose_config("atlas", []).style.sparse.max_iter
+    (plain,) = visualize("doodlenet", "conv1:0", styles="unregularized", samples=1, device="cpu")
+    assert plain.numbers["max_iter"] == defaults.max_iter < compose_config("atlas", []).style.unregularized.max_iter
 
 
 def test_an_open_network_and_its_option_give_the_same(drawn):
