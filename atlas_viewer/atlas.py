@@ -84,7 +84,7 @@ class Atlas:
 
     def _explain(self, error: Exception) -> None:
         """Raise FormatError if the file is why reading ended with an error: if HDF5 says so, or a check of it does."""
-        if not self.file.id.valid:
+        if not self.file.id.valid or isinstance(error, ImportError):  # a missing package says nothing about the file
             return
         if of_hdf5(error):
             raise _damaged(self.path, error) from error

@@ -79,9 +79,9 @@ def disk_fault(error: BaseException) -> DiskFault | None:
 
 
 def of_hdf5(error: BaseException) -> bool:
-    """Whether h5py raised the error."""
+    """Whether h5py raised the error, and not for a package that it lacks."""
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and "h5py" in Path(frames[-1].filename).parts
+    return not isinstance(error, ImportError) and bool(frames) and "h5py" in Path(frames[-1].filename).parts
 
 
 def one_line(text: str) -> str:

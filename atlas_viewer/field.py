@@ -286,7 +286,7 @@ class Attribute:
             return np.ndim(value) == 1 and all(isinstance(item, kind) for item in np.asarray(value).tolist())
         if self.type != "bool" and isinstance(value, (bool, np.bool_)):
             return False
-        return isinstance(value, TYPES[self.type])
+        return isinstance(value, TYPES[self.type]) and _is_plain(value)
 
 
 @dataclass(frozen=True)
@@ -374,22 +374,35 @@ class Group:
         wanted = [attribute.name for attribute in self.attributes if attribute.required]
         faults = [f"attribute {name} is missing" for name in wanted if name not in given]
         for name, value in given.items():
-            if name in listed and not listed[name].accepts(value):
+            if not isinstance(name, str):  # not UTF-8
+                faults.append(f"the name of attribute {name!r} is not text")
+            elif name in listed and not listed[name].accepts(value):
                 faults.append(f"attribute {name} is {value!r}, expected {listed[name].type}")
             elif name not in listed and not self.open:
                 faults.append(f"attribute {name} is not in the schema")
-            elif name not in listed and not isinstance(value, (str, bool, int, float, np.generic)):
+            elif name not in listed and not _is_plain(value):
                 faults.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
         return faults
 
 
-def members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yield what lies in a group, by name.
+def _is_plain(value: object) -> bool:
+    """Whether a value is a number, a yes/no, or a text that can be written as UTF-8: h5py reads any bytes as text."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating))
+
+
+def members(group: h5py.Group | h5py.Dataset) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Yield what lies in a group, by name; nothing for a dataset in its place, whose rows h5py would iterate over.
 
     Raises KeyError for what cannot be read, a part that is missing or a disk that fails; h5py's own items() gives None
-    for it, and its get() the default, so that an atlas would be taken for one that lacks it.
+    for it, and its get() the default, so that an atlas would be taken for one that lacks it. Also for a name that is
+    not UTF-8, which h5py gives as bytes.
     """
-    return ((name, group[name]) for name in group)
+    for name in group if isinstance(group, h5py.Group) else ():
+        if not isinstance(name, str):
+            raise KeyError(f"{group.name}: the name {name!r} is not text")
+        yield name, group[name]
 
 
 def has_member(group: h5py.Group | h5py.Dataset, name: str) -> bool:

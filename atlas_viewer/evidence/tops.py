@@ -352,6 +352,8 @@ def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
     exists, (height, width) = image >= 0, input_size(file)
     size = int(tops.attrs["height"]), int(tops.attrs["width"])
     rows = len(file["dataset/images/number"])
+    if not (1 <= size[0] <= height and 1 <= size[1] <= width):
+        yield f": a frame of {size[0]}x{size[1]} pixels, in an input of {height}x{width}"
     if image.size and image.max() >= rows:
         yield f"/image: a row outside 0 to {rows - 1}"
     if not np.isfinite(activation[exists]).all():

@@ -184,7 +184,7 @@ def reading(path: Path, file: h5py.File) -> Iterator[None]:
     """Turn errors into OutputErrors whose reason is the atlas that is read: HDF5 cannot read it, or it is unsound."""
     try:
         yield
-    except AtlasError:
+    except (AtlasError, ImportError):  # a missing package says nothing about the file
         raise
     except Exception as error:
         if of_hdf5(error):

@@ -287,6 +287,14 @@ def test_an_error_that_the_file_explains_names_the_fault(sound_atlas, tmp_path):
         raise ValueError("a consequence")
 
 
+def test_a_missing_package_is_no_fault_of_the_file(sound_atlas, tmp_path):
+    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(path, "r+") as file:
+        del file["layers/fc8/units/label"]
+    with pytest.raises(ModuleNotFoundError, match="pandas"), Atlas(path):
+        raise ModuleNotFoundError("No module named 'pandas'")
+
+
 def test_an_error_that_has_nothing_to_do_with_the_file_stays_what_it_is(sound_atlas):
     with pytest.raises(ZeroDivisionError), Atlas(sound_atlas):
         _ = 1 / 0

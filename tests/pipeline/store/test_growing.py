@@ -246,6 +246,23 @@ def test_an_unsound_atlas_is_neither_packed_nor_added_to(tmp_path, name):
     assert {name: at for name, at in files(tmp_path).items() if not name.startswith("shards")} == before
 
 
+def test_a_missing_package_is_no_fault_of_the_atlas(tmp_path):
+    grow(asking((1, 2)), tmp_path, WHOLE)
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/units/label"]
+    with pytest.raises(ModuleNotFoundError), HeldAtlas.open(tmp_path / "atlas.h5"):
+        raise ModuleNotFoundError("No module named 'x'")
+
+
+def test_an_atlas_that_cannot_be_walked_over_has_no_size(tmp_path):
+    grow(asking((1, 2)), tmp_path)
+    whole = size_of(tmp_path / "atlas.h5")
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/units"]
+        file["layers/conv1/units"] = h5py.SoftLink("/nowhere")
+    assert whole > 0 and size_of(tmp_path / "atlas.h5") == 0
+
+
 CALLS = ((os, "fsync"), (os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (Path, "replace"),
          (Path, "unlink"), (h5py.File, "close"), (h5py.Group, "create_dataset"), (h5py.Group, "require_group"),
          (os, "rmdir"))  # fmt: skip
