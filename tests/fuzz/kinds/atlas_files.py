@@ -173,17 +173,21 @@ def _read_whole(path: Path) -> None:
 
 
 def read_all(atlas: Atlas) -> None:
-    """Read the tables of an atlas, and one unit of each layer."""
+    """Read the tables of an atlas, and all of one unit of each layer."""
     _ = atlas.model, atlas.settings, atlas.packages, atlas.mean, atlas.labels, atlas.table, atlas.edges
     _ = atlas.dataset, atlas.priors, atlas.runs, atlas.combinations, atlas.memorisation
+    repr(atlas)
     for layer in atlas:
+        _ = layer.status, layer.connections, layer.interpretability, layer.judge_correlations
         for unit in layer:
+            str(unit)
             for style in layer.styles:
-                unit.pictures(style)
+                _ = unit.pictures(style), unit.trace(style), unit.ascent[style].numbers
             for kind in layer.kinds:
-                unit.tops(kind)
+                with suppress(MissingError):  # of an atlas without pixels
+                    _ = unit.tops(kind).patches
             for name in layer.runs:
-                unit.run(name)
+                _ = unit.run(name).best_images, unit.run(name).code, unit.run(name).numbers
             break
 
 
