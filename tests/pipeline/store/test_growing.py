@@ -246,6 +246,19 @@ def test_an_unsound_atlas_is_neither_packed_nor_added_to(tmp_path, name):
     assert {name: at for name, at in files(tmp_path).items() if not name.startswith("shards")} == before
 
 
+def test_a_group_is_packed_at_its_path_in_the_atlas_and_not_in_its_part(tmp_path):
+    grow(asking((1, 2)), tmp_path)
+    (part,) = (path for path in (tmp_path / "parts").iterdir() if "pixels" not in h5py.File(path))
+    with h5py.File(part, "r+") as file:
+        file.move("layers/conv1/ascent/plain", "layers/conv1/ascent/moved")
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/ascent/plain"]
+        file["layers/conv1/ascent/plain"] = h5py.ExternalLink(f"parts/{part.name}", "/layers/conv1/ascent/moved")
+    pack_atlas(tmp_path / "atlas.h5")
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == [] and [*file["layers/conv1/ascent"]] == ["plain"]
+
+
 def test_a_missing_package_is_no_fault_of_the_atlas(tmp_path):
     grow(asking((1, 2)), tmp_path, WHOLE)
     with h5py.File(tmp_path / "atlas.h5", "r+") as file:
