@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.chunks import chunk_table
+from atlas_viewer.errors import UNREADABLE
 from atlas_viewer.evidence.dataset import input_size
 from atlas_viewer.evidence.registry import contradictions
 from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group, Status, members
@@ -116,7 +117,7 @@ def _dataset_faults(
     if field.by_picture and dataset.is_virtual:  # of an atlas that grows: the chunks are in its parts
         try:
             chunk_table(dataset, field.picture_axes)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             yield f"it is not made up of its parts ({error})"
         return
     chunks = field.chunks(dict(zip(field.axes, dataset.shape, strict=True)))
@@ -140,12 +141,12 @@ def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[st
     if not axes:
         return True
     try:  # the list itself, for HDF5's own functions crash on a damaged one; and by identity, as names are searched for
-        listed = dataset.attrs["DIMENSION_LIST"]
+        listed, file = dataset.attrs["DIMENSION_LIST"], dataset.file
         return len(listed) == len(axes) and all(
-            len(attached) == 1 and dataset.file[attached[0]] == scales.get(axis)
+            len(attached) == 1 and file[attached[0]] == scales.get(axis)
             for attached, axis in zip(listed, axes, strict=True)
         )
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError):  # none, damaged, or a scale that was removed
+    except UNREADABLE:  # none, damaged, or a scale that was removed
         return False
 
 
@@ -153,7 +154,7 @@ def _is_scale(dataset: h5py.Dataset) -> bool:
     """Whether a dataset is marked as a scale. HDF5's own function crashes on a mark that is a list."""
     try:
         return bool(dataset.attrs.get("CLASS") == b"DIMENSION_SCALE")
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError):  # none that can be read, or a list
+    except UNREADABLE:  # none that can be read, or a list
         return False
 
 

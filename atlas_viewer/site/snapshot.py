@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from atlas_viewer.errors import AtlasError
+from atlas_viewer.errors import UNREADABLE, AtlasError
 
 TRIES = 5  # a file that the atlas links to may be replaced between looking and linking
 
@@ -84,7 +84,7 @@ def _names_beside(path: Path, parent: Path) -> list[str]:
     try:
         with h5py.File(path, "r") as file:
             walk(file)
-    except (OSError, RuntimeError, KeyError, ValueError):
+    except UNREADABLE:
         return []
     paths = (os.path.normpath(parent / name) for name in names)
     return [path for path in paths if not os.path.isabs(path) and path.split(os.sep)[0] != os.pardir]

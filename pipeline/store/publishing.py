@@ -16,12 +16,12 @@ from pathlib import Path
 import h5py
 
 from atlas_viewer import format
+from atlas_viewer.errors import UNREADABLE
 from pipeline.store.held import HeldAtlas, reading
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
 from pipeline.store.whole import write_whole_atlas
 
-_UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises where a file is damaged
 _BEFORE = ".before-"  # how the names of replaced atlases begin that may still be read
 
 
@@ -55,7 +55,7 @@ def used_files(file: h5py.File) -> frozenset[str]:
                     note(group, part[group])
                     if isinstance(part[group], h5py.Group):
                         part[group].visititems(note)
-    except _UNREADABLE:
+    except UNREADABLE:
         return frozenset(found.union(path.name for path in folder.glob("*")))
     return frozenset(found)
 
@@ -82,7 +82,7 @@ def size_of(atlas: Path) -> int:
         with h5py.File(atlas, "r") as file:
             parts = [atlas.parent / FOLDER / name for name in used_files(file)]
         return sum(path.stat().st_size for path in [atlas, *parts])
-    except _UNREADABLE:
+    except UNREADABLE:
         return 0
 
 

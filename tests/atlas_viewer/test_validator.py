@@ -333,16 +333,20 @@ def test_an_atlas_with_groups_that_contain_themselves_is_walked_over_to_an_end(d
     assert len([*_walk(file["layers/fc8"])]) < 200
 
 
-def test_a_dataset_in_the_place_of_a_group_has_nothing_in_it(damaged):
+@pytest.mark.parametrize("path", ["dataset", "layers/fc8/ascent", "layers/fc8/statistics"])
+def test_a_dataset_in_the_place_of_a_group_has_nothing_in_it(damaged, path):
     """h5py would read its rows as names, all 2**40 of them."""
 
     def how(file: h5py.File) -> None:
-        del file["layers/fc8/ascent"]
-        file.create_dataset("layers/fc8/ascent", (1 << 40,), "u1", chunks=(1 << 10,))
+        del file[path]
+        file.create_dataset(path, (1 << 40,), "u1", chunks=(1 << 10,))
 
-    file = damaged(how)
-    assert "/layers/fc8/ascent: a dataset that is not in the schema" in check(file)
-    assert not any(path.startswith("/layers/fc8") for path in STYLE.paths(file))
+    file, fault = damaged(how, mined=True), f"/{path}: a dataset that is not in the schema"
+    file.flush()
+    assert fault in check(file)
+    assert any(line.startswith(fault) for line in faults(file.filename))
+    with pytest.raises(FormatError, match="unsound"), Atlas(file.filename) as atlas:
+        str(atlas.unit("fc8:0"))
 
 
 def test_names_and_texts_that_are_not_utf8_are_named(damaged, tmp_path):

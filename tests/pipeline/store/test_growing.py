@@ -14,10 +14,13 @@ import pytest
 from cards import asking_styles, style_record
 from fake_shards import fake_shard, picture
 
+from atlas_viewer import format
 from atlas_viewer.validator import check
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.interpretability.pictures import shown_pictures
 from pipeline.methods.registry import cut, held_units
+from pipeline.methods.scores.pictures import read_pictures
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
 from pipeline.store.merge import merge
@@ -257,6 +260,32 @@ def test_a_group_is_packed_at_its_path_in_the_atlas_and_not_in_its_part(tmp_path
     pack_atlas(tmp_path / "atlas.h5")
     with h5py.File(tmp_path / "atlas.h5") as file:
         assert check(file) == [] and [*file["layers/conv1/ascent"]] == ["plain"]
+
+
+def test_a_damaged_picture_is_damage_of_the_atlas_where_all_are_read(tmp_path):
+    plan, path = asking((1, 2)), tmp_path / "atlas.h5"
+    grow(plan, tmp_path, WHOLE)
+    (shown,) = shown_pictures(path, plan, "conv1")
+    with h5py.File(path) as file:
+        start = file["layers/conv1/ascent/plain/pixels"].id.get_chunk_info(0).byte_offset
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
+    for read in (lambda: read_pictures(path, plan, "conv1", "ascent", "plain"), lambda: list(shown.units())):
+        with pytest.raises(OutputError, match="atlas.h5: damaged"):
+            read()
+
+
+def test_an_error_in_writing_another_file_is_no_fault_of_the_atlas(tmp_path):
+    """It would be moved away for nothing."""
+    grow(asking((1, 2)), tmp_path, WHOLE)
+    path = tmp_path / "atlas.h5"
+    with (
+        pytest.raises(OSError, match="^Unable to create link"),
+        HeldAtlas.open(path) as held,
+        format.create(tmp_path / ".atlas.h5.links") as file,
+    ):
+        file["x"] = held.file["layers/conv1/units/unit"][...]
+        file["x"] = 1
 
 
 def test_a_missing_package_is_no_fault_of_the_atlas(tmp_path):
