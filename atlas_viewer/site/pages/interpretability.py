@@ -56,8 +56,8 @@ class InterpretabilityPage(Page):
         if any(layer.interpretability for layer in outline.atlas):
             yield (
                 Link(FILE, "Interpretability"),
-                f"How well a unit’s pictures tell the {outline.noun}s that excite it most from those that excite it "
-                "least, by layer and kind of pictures.",
+                f"How well a judge chooses, by a unit’s pictures, between the {outline.noun}s that excite it most and "
+                "least: mean scores by layer and kind of pictures.",
             )
 
 

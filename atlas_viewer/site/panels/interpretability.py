@@ -1,4 +1,4 @@
-"""How well pictures of a unit tell what excites it, and how a judge's view of them follows activation."""
+"""How well pictures of a unit show what excites it, and how a judge's view of them follows activation."""
 
 from __future__ import annotations
 
