@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 def atlas(config: DictConfig) -> int:
     """Compute the atlas that the configuration describes; return the exit code."""
-    from jobs.site import build_pages, read_site  # which loads the templates of all pages
+    from jobs.early_pages import early_pages  # which loads the templates of all pages
+    from jobs.site import build_pages, read_site
     from pipeline.nets.network_card import network_card
     from pipeline.nets.open_network import open_network
     from pipeline.resources import Resources
@@ -57,18 +58,25 @@ def atlas(config: DictConfig) -> int:
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
-        run, merged = grow(before, plan, asked, resources, places)
+        with early_pages(asked.out, pages, wanted=asked.pages) as more:
+            run, merged = grow(before, plan, asked, resources, places, more)
         if asked.pages:
             build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)
 
 
 def grow(
-    before: Plan | None, plan: Plan, asked: AtlasRequest, resources: Resources, places: Callable[[], Cluster]
+    before: Plan | None,
+    plan: Plan,
+    asked: AtlasRequest,
+    resources: Resources,
+    places: Callable[[], Cluster],
+    merged: Callable[[MergeReport], None] = lambda report: None,
 ) -> tuple[Execution, MergeReport]:
     """Compute what the atlas in a folder lacks of a plan, and merge it; return what was done.
 
     before : the folder's plan until now; plan : together with what is requested.
+    merged : called after each merge of a part while the rest is computed.
     """
     if before is not None and before.record() != plan.record():
         merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
@@ -77,7 +85,7 @@ def grow(
         raise OutputError(short)
     write_plan(plan, asked.out)
     work = open_work(plan, asked.out, resources)
-    run = Execution(work, places, Growing(work, asked.out).tick, retry_failed=asked.retry_failed)
+    run = Execution(work, places, Growing(work, asked.out, merged).tick, retry_failed=asked.retry_failed)
     try:
         run.compute_all()
     except RefusedDataset:

@@ -26,7 +26,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 NO_CHOICE = {"experiment=null": "~experiment"}  # override that leaves a group empty → the same for Hydra
 CHOSEN = {"style": "styles", "prior": "priors"}  # groups whose options are all loaded → the setting that chooses
 # Sections whose names the user chooses, or that the job itself checks.
-NAMED = (".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
+NAMED = ("style_units.", ".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")
 # Of one override, above any that a user types: the parser takes seconds for deep brackets, and more than that for long
 # texts. Long lists of units belong into several overrides or a file of conf/.
 LONGEST, DEEPEST = 20_000, 20

@@ -14,6 +14,7 @@ from jobs.outcome import Done, Failed, Outcome
 _WINDOW, _PER_NODE = 50, 10  # last attempts that are judged together: at least so many, and so many for each node
 _MOST = 0.8  # share of them that failed at which the run stops
 _LONGEST_WAIT = 30.0  # seconds before another attempt on the same node
+_SHOWN_FIRST = -1  # order of the tasks that start before all others
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,13 @@ class TaskQueue:
         self.add(tasks)
 
     def add(self, tasks: Iterable[Any], order: int = 0) -> None:
-        """Append tasks. order : tasks of a lower order are taken first, whenever they were added."""
+        """Append tasks.
+
+        order : tasks of a lower order are taken first, whenever they were added, and before all those `shown_first`.
+        """
         for task in tasks:
-            heapq.heappush(self._lanes[needs_device(task)], (order, next(self._numbers), task))
+            rank = _SHOWN_FIRST if getattr(task, "shown_first", False) else order
+            heapq.heappush(self._lanes[needs_device(task)], (rank, next(self._numbers), task))
 
     def take(self, lane: bool) -> Any | None:
         """Remove and return the next task of a lane; None if it is empty."""

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("atlas")
 MERGE_SECONDS, MERGE_SHARE = 120.0, 0.05  # least time between two merges of a run, and their share of its time
+MERGE_FIRST, MERGE_GROWTH = 15.0, 0.5  # seconds before the first merge; the next ones wait for half of the time so far
 MERGE_BYTES, MERGE_PART = 1e9, 0.1  # new bytes, and their part of the atlas, that are merged whatever the time
 
 
@@ -96,13 +98,16 @@ def merge_atlas(work: Work, out: Path) -> MergeReport:
 class Growing:
     """Merges what a run has computed so far, now and then, so that the atlas can be read while the run goes on.
 
-    Merges take at most one part in twenty of the run's time, and what is merged is removed from the shards. Results
-    that arrive fast are merged as soon as they are a tenth of the atlas, because a merge has them on the disk twice.
+    The first merge comes soon, later ones less and less often. Merges take at most one part in twenty of the run's
+    time, and what is merged is removed from the shards. Results that arrive fast are merged as soon as they are a tenth
+    of the atlas, because a merge has them on the disk twice.
     """
 
-    def __init__(self, work: Work, out: Path) -> None:
-        self._work, self._out = work, out
-        self._next = time.monotonic() + MERGE_SECONDS
+    def __init__(self, work: Work, out: Path, merged: Callable[[MergeReport], None] = lambda report: None) -> None:
+        """merged : called after each merge."""
+        self._work, self._out, self._after = work, out, merged
+        self._began = time.monotonic()
+        self._next = self._began + min(MERGE_FIRST, MERGE_SECONDS)
         self._merged, self._most = work.shards.written, self._may_wait()
 
     def tick(self) -> None:
@@ -110,11 +115,13 @@ class Growing:
         started = time.monotonic()
         if started < self._next and self._work.shards.written - self._merged < self._most:
             return
-        merge_atlas(self._work, self._out)
+        report = merge_atlas(self._work, self._out)
         ended = time.monotonic()
         write_event("merge", seconds=round(ended - started, 3))
-        self._next = ended + max(MERGE_SECONDS, (ended - started) / MERGE_SHARE)
+        pause = min(MERGE_SECONDS, max(MERGE_FIRST, (ended - self._began) * MERGE_GROWTH))
+        self._next = ended + max(pause, (ended - started) / MERGE_SHARE)
         self._merged, self._most = self._work.shards.written, self._may_wait()
+        self._after(report)
 
     def _may_wait(self) -> float:
         """Bytes of shards that may lie beside the atlas."""

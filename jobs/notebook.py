@@ -194,6 +194,7 @@ def _choose(config: DictConfig, styles: tuple[str, ...], runs: Sequence[str | Pa
         config.styles = list(styles)
     config.priors = None if runs is True else list(names(runs if runs else ()))
     config.dgn.samples = config.dgn.units = None
+    config.style_units = {}
     methods = (*(("ascent",) if styles else ()), *(("dgn",) if runs else ()))
     if not methods:
         raise SettingsError("styles: got none, and no runs; name a style of conf/style, or a prior by runs=[…]")

@@ -43,15 +43,15 @@ def read_site(config: DictConfig) -> SiteSettings:
     return settings
 
 
-def build_pages(out: Path, settings: SiteSettings) -> None:
-    """Make or update the pages of the atlas in a folder."""
+def build_pages(out: Path, settings: SiteSettings, note: str = "") -> None:
+    """Make or update the pages of the atlas in a folder. note : a line at the head of every page."""
     from atlas_viewer.site.build import build
 
     if not (out / "atlas.h5").is_file():
         raise OutputError(f"{out}/atlas.h5: not found; make it with make atlas OUT={out}, or name another with OUT=…")
     workers = settings.workers if settings.workers is not None else fitting_workers()
     try:
-        build(out / "atlas.h5", out / "site", workers=workers, full=settings.full)
+        build(out / "atlas.h5", out / "site", workers=workers, full=settings.full, note=note)
     except Exception as error:
         fault = None if isinstance(error, AtlasError) else disk_fault(error)
         if fault is None:

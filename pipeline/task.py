@@ -22,6 +22,7 @@ class Task(ABC):
     given_back : whether an atlas gives the result back, so that its shard is removed once it is merged.
     seconds : estimated time on its share of the device.
     needs_device : whether it computes on the run's device; without, any CPU will do.
+    shown_first : whether it starts before all others: the first pages are worth a look with its result.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Task(ABC):
     noun = "pictures"
     given_back = False
     needs_device = True
+    shown_first = False
 
     @property
     @abstractmethod

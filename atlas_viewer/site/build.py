@@ -19,11 +19,12 @@ from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.keys import kinds_of_units, layer_keys, units_key
-from atlas_viewer.site.outline import Outline
+from atlas_viewer.site.outline import STATIC, Outline
 from atlas_viewer.site.pieces import BLOCK, Block, Part, kinds, panels
 from atlas_viewer.site.snapshot import snapshot
 
 KEYS = ".keys"  # in a folder of the site: for each of its blocks the key, and its files with their sizes
+NOTE = "note.css"  # the line at the head of every page: a style sheet, so that no page changes with it
 SOURCE = ".source"  # in a site that is being made: the atlas that it is made of
 
 _Signed = dict[str, tuple[str, dict[str, int]]]
@@ -49,17 +50,27 @@ def build(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     full: bool = False,
+    note: str = "",
 ) -> Summary:
     """Make the site of an atlas in the folder `out`, whole or not at all, from the atlas as it is at the start.
 
     Files whose content, drawing code and neighbours are those of the site in `out` are taken from there.
     progress : called with the number of blocks done, and of all blocks that are drawn.
     full : show all pictures of a unit at their stored size.
+    note : a line at the head of every page, until the next build.
     Raises AtlasError where `out` holds something that is not a site of an atlas.
     """
     atlas_path, out = Path(atlas_path), Path(out)
     with replacing(out) as new, snapshot(atlas_path, new / SOURCE) as source:
+        if note:
+            (new / STATIC / NOTE).write_text(_style_of(note), encoding="utf-8")
         return _make(source, out, new, _Options(workers, full, progress))
+
+
+def _style_of(note: str) -> str:
+    """The style sheet that shows a note."""
+    plain = "".join(letter if letter.isalnum() or letter in " ,." else f"\\{ord(letter):x} " for letter in note)
+    return f'.note::before {{ content: "{plain}" }}\n'
 
 
 @dataclass(frozen=True)

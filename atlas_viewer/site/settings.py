@@ -1,8 +1,8 @@
-"""The settings of a style or run in words: what is at work, and all of them by name."""
+"""The settings of styles and runs: what is at work, in words; all of them by name, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from atlas_viewer.evidence.numbers import Number, Value, effective
@@ -46,7 +46,37 @@ def at_work(table: Iterable[Number], numbers: Mapping[str, Value]) -> tuple[Sett
     return tuple(shown)
 
 
-def by_name(table: Iterable[Number], numbers: Mapping[str, Value]) -> tuple[Setting, ...]:
-    """All settings of a style or run, as the configuration spells them."""
+@dataclass(frozen=True)
+class Row:
+    """A setting, as the configuration spells it, and its value in each of several styles or runs; empty for none."""
+
+    name: str
+    about: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SettingsTable:
+    """All settings of several styles or runs.
+
+    columns : the name of each, and the id of its section on a unit's page.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+
+def side_by_side(
+    table: Iterable[Number], columns: Sequence[tuple[str, str]], numbers: Sequence[Mapping[str, Value]]
+) -> SettingsTable:
+    """All settings of styles or runs of one method.
+
+    table : the hyperparameters of the method; numbers : for each column its settings with their values.
+    """
     about = {number.name: number.about for number in table}
-    return tuple(Setting(name, about.get(name, ""), captions.setting(value)) for name, value in numbers.items())
+    names = dict.fromkeys(name for one in numbers for name in one)
+    rows = (
+        Row(name, about.get(name, ""), tuple(captions.setting(one[name]) if name in one else "" for one in numbers))
+        for name in names
+    )
+    return SettingsTable(tuple(columns), tuple(rows))

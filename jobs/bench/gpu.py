@@ -363,9 +363,10 @@ class _Bench:
         rounds: int = 1, positions: bool = True,
     ) -> dict[str, Any]:  # fmt: skip
         kept = MineSettings(k=9, smallest=True, own_class=False, quantiles=True, positions=positions)
+        every = round(1 / self.values["tops"]["position_share"])
         block = mine_block(
-            network, layers, _batches(pixels, batch, rounds), settings=kept, sample=set(range(len(pixels))), labels={},
-            classes=1, device=where,
+            network, layers, _batches(pixels, batch, rounds), settings=kept, sample=range(len(pixels)),
+            position_sample=range(0, len(pixels), every), labels={}, classes=1, device=where,
         )  # fmt: skip
         return dict(block.layers)
 

@@ -107,7 +107,7 @@ def measure(short: bool) -> Figures:
         _compare(figures, Measurement(network, small, 2048 if short else 8192, tops.batch), 5, share)
         weights = folder / "squeezenet_v1.1.caffemodel"
         if weights.is_file():
-            _compare(figures, Measurement(_squeezenet(weights), large, 128 if short else 1000, tops.batch), 3, share)
+            _compare(figures, Measurement(squeezenet(weights), large, 128 if short else 1000, tops.batch), 3, share)
     return figures
 
 
@@ -134,6 +134,7 @@ def _compare(figures: Figures, work: Measurement, runs: int, share: float) -> No
     figures.add(f"{name}: with decoding / (forward, then decoding)", median_ratio(parts, both), aim)
 
 
-def _squeezenet(weights: Path) -> Network:
+def squeezenet(weights: Path) -> Network:
+    """SqueezeNet 1.1 with the weights in a file."""
     definition = str(files("pipeline.nets") / "definitions" / "squeezenet_v1_1.prototxt")
     return caffe_network("squeezenet", definition, str(weights), order="BGR", mean=(104.0, 117.0, 123.0))

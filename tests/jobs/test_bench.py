@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import jobs.bench
-from jobs.bench import ascent_on_cones, memory, record
+from jobs.bench import ascent_on_cones, memory, precision, record
 from jobs.bench.__main__ import NO_QUESTIONS, OF_A_GPU, main
 from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
@@ -83,6 +83,20 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
         assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
         assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
     assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
+
+
+def test_pictures_in_bf16_are_held_against_those_in_float32():
+    figures, reached = Figures(), {"float32": [4.0, 0.0, 2.0], "bf16": [3.0, 1.0, 2.0]}
+
+    def climb(precision: str, units: list[int]) -> SimpleNamespace:
+        return SimpleNamespace(best=SimpleNamespace(activation_float=np.array(reached[precision])[:, None]))
+
+    precision._compare(figures, "fc", climb, [5, 6, 7])
+    assert figures.rows == [
+        ("fc: units that float32 activates", 2, "of 3"),
+        ("fc: activation in bf16", 0.875, "of float32's"),
+    ]
+    assert precision._same_names(["cat, house cat", "dog"], ["dog, hound", "cat"]) == [1, 0]
 
 
 def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, monkeypatch, capsys):

@@ -22,6 +22,7 @@ class Job:
     needs_device: bool = True
     seconds: float = 1.0
     bad: bool = False
+    shown_first: bool = False
 
 
 def node(name: str, device: int = 2, host: int = 2) -> Node:
@@ -192,6 +193,12 @@ def test_tasks_without_a_device_run_beside_those_that_wait_for_one():
     dispatch.see([node("gpu", device=1, host=1), node("cpu", device=0, host=3)], 0.0)
     sent = list(dispatch.next(0.0))
     assert [one.task.number for one in sent] == [0, 10, 11, 12, 13]
+
+
+def test_what_the_first_pages_show_starts_first():
+    queue = TaskQueue([Job(0), Job(1, shown_first=True)])
+    queue.add([Job(2), Job(3, shown_first=True)], order=1)
+    assert [queue.take(True).number for _ in range(len(queue))] == [1, 3, 0, 2]
 
 
 def test_a_limit_holds_over_all_tasks():

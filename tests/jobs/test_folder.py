@@ -49,11 +49,22 @@ def test_a_large_atlas_lets_more_wait(work, tmp_path, monkeypatch):
 def test_the_clock_merges_too(work, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
-    growing, first, *_ = Growing(work, tmp_path), *work.tasks["ascent"]
+    merged = []
+    growing, (first, *_) = Growing(work, tmp_path, merged.append), work.tasks["ascent"]
     work.shards.write(first.id, fake_shard(first))
-    now[0] = folder.MERGE_SECONDS - 1
+    now[0] = folder.MERGE_FIRST - 1
     growing.tick()
-    assert work.shards.present() == {first.id}
-    now[0] = folder.MERGE_SECONDS
+    assert work.shards.present() == {first.id} and not merged
+    now[0] = folder.MERGE_FIRST
     growing.tick()
     assert not work.shards.present()
+    assert [report.missing for report in merged] == [merged[0].pictures - first.count]
+
+
+def test_merges_come_less_and_less_often(work, tmp_path, monkeypatch):
+    now, merged = [0.0], []
+    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
+    growing = Growing(work, tmp_path, lambda report: merged.append(now[0]))
+    for now[0] in range(500):
+        growing.tick()
+    assert merged[:4] == [15, 30, 45, 68] and merged[-1] - merged[-2] == folder.MERGE_SECONDS

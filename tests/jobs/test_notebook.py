@@ -35,9 +35,10 @@ def stored(tmp_path_factory) -> Atlas:
     out = tmp_path_factory.mktemp("atlas") / "out"
     units = ",".join(f'"{unit}"' for unit in UNITS)
     settings = (
-        f'out="{out}"', f"units=[{units}]", "samples=2", "dgn.samples=null", "methods=[ascent,dgn]", "dataset=none",
-        "styles=[low_frequency,sparse]", "style.low_frequency.max_iter=7", "style.sparse.max_iter=7",
-        "dgn.iterations=5", "priors=[doodlenet_fc6,doodlenet_conv5]", "pages=false", "cluster=serial", "device=cpu",
+        f'out="{out}"', f"units=[{units}]", "style_units=null", "samples=2", "dgn.samples=null", "methods=[ascent,dgn]",
+        "dataset=none", "styles=[low_frequency,sparse]", "style.low_frequency.max_iter=7",
+        "style.sparse.max_iter=7", "dgn.iterations=5", "priors=[doodlenet_fc6,doodlenet_conv5]",
+        "pages=false", "cluster=serial", "device=cpu",
     )  # fmt: skip
     assert atlas(compose_config("atlas", settings)) == 0
     with Atlas(out / "atlas.h5") as opened:

@@ -35,7 +35,10 @@ from atlas_viewer.site.pages.combinations import groups
 from atlas_viewer.site.pages.find import names
 from atlas_viewer.site.pages.interpretability import natural_score, told
 from atlas_viewer.site.pages.random_classes import random_link
+from atlas_viewer.site.panels.runs import run_settings
+from atlas_viewer.site.panels.styles import style_settings
 from atlas_viewer.site.pieces import Page, Part
+from atlas_viewer.site.settings import SettingsTable
 from atlas_viewer.site.sprites import EXACT, Sprite
 from atlas_viewer.site.unit_sprites import draw_best, draw_images
 from atlas_viewer.unit_list import judged, ratios
@@ -190,10 +193,16 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         page_before=links[page - 2] if page > 1 else None,
         page_after=links[page] if page < last else None,
         total=captions.thousands(len(units)),
+        settings=_settings(outline, layer) if page == 1 else (),
         before=before_after[0],
         after=before_after[1],
     )
     (folder / page_name(page)).write_text(text, encoding="utf-8")
+
+
+def _settings(outline: Outline, layer: Layer) -> tuple[SettingsTable, ...]:
+    """All settings of the layer's styles and runs, to which the pages of its units link."""
+    return tuple(table for table in (style_settings(outline, layer), run_settings(outline, layer)) if table.columns)
 
 
 def _near(page: int, last: int) -> list[int]:

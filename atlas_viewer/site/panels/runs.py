@@ -27,7 +27,7 @@ from atlas_viewer.site.samples import (
     rates,
     reached,
 )
-from atlas_viewer.site.settings import Setting, at_work, by_name
+from atlas_viewer.site.settings import Setting, SettingsTable, at_work, side_by_side
 from atlas_viewer.site.sprites import EXACT, PHOTO, thumb_size, thumbs
 from atlas_viewer.sweep import DGN
 
@@ -54,7 +54,6 @@ class RunPanel:
     card: Link | None
     aim: str
     at_work: tuple[Setting, ...]
-    settings: tuple[Setting, ...]
     size: str
     enlarged: bool
     columns: int
@@ -143,6 +142,18 @@ def with_panel(layer: Layer) -> tuple[Run, ...]:
     return runs(layer)[:PANELS]
 
 
+def run_settings(outline: Outline, layer: Layer) -> SettingsTable:
+    """All settings of a layer's runs whose pictures are all on a unit's page."""
+    shown = with_panel(layer)
+    names = [(run.name, _anchor(run)) for run in shown]
+    return side_by_side(outline.numbers[DGN], names, [run.numbers for run in shown])
+
+
+def _anchor(run: Run) -> str:
+    """The id of a run's section."""
+    return f"dgn-{safe(run.name)}"
+
+
 def add_run(unit: Unit, run: Run, sprite: UnitSprite) -> dict[int, Place]:
     """Add all pictures of a unit by one run, last and best iterates; the place of each sample that has one."""
     if not run.there[unit.row].any():
@@ -173,12 +184,11 @@ def _panel(outline: Outline, unit: Unit, run: Run, sprite: UnitSprite) -> RunPan
     judged, places = unit.layer.judged(run), add_run(unit, run, sprite)
     return RunPanel(
         run=run.name,
-        anchor=f"dgn-{safe(run.name)}",
+        anchor=_anchor(run),
         prior=run.prior,
         card=outline.prior_link(run.prior),
         aim=captions.measured(run),
         at_work=at_work(outline.numbers[DGN], run.numbers),
-        settings=by_name(outline.numbers[DGN], run.numbers),
         size=captions.pair(run.size),
         enlarged=max(run.size) <= EXACT,
         columns=columns(run.samples),

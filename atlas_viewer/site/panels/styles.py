@@ -27,7 +27,7 @@ from atlas_viewer.site.samples import (
     rates,
     reached,
 )
-from atlas_viewer.site.settings import Setting, at_work, by_name
+from atlas_viewer.site.settings import Setting, SettingsTable, at_work, side_by_side
 from atlas_viewer.site.sprites import EXACT
 from atlas_viewer.sweep import ASCENT
 
@@ -48,7 +48,6 @@ class Plate:
     style: str
     aim: str
     at_work: tuple[Setting, ...]
-    settings: tuple[Setting, ...]
     size: str
     enlarged: bool
     columns: int
@@ -95,6 +94,13 @@ class StylePanel(Panel):
         return outline.noun
 
 
+def style_settings(outline: Outline, layer: Layer) -> SettingsTable:
+    """All settings of a layer's styles."""
+    shown = styles(layer)
+    names = [(style.name, style.name) for style in shown]
+    return side_by_side(outline.numbers[ASCENT], names, [style.numbers for style in shown])
+
+
 def _plate(outline: Outline, unit: Unit, pictures: Pictures, sprite: UnitSprite) -> Plate:
     """Add a unit's pictures in one style to its sprite; return the plate that shows them."""
     layer = unit.layer
@@ -105,7 +111,6 @@ def _plate(outline: Outline, unit: Unit, pictures: Pictures, sprite: UnitSprite)
         style=pictures.style,
         aim=captions.aim(pictures),
         at_work=at_work(outline.numbers[ASCENT], pictures.numbers),
-        settings=by_name(outline.numbers[ASCENT], pictures.numbers),
         size=captions.pair(pictures.size),
         enlarged=max(pictures.size) <= EXACT,
         columns=columns(pictures.samples),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
+from pipeline.errors import SettingsError
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
 from pipeline.methods.method import Estimate, Method
 from pipeline.plan import Plan
@@ -14,6 +15,7 @@ from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
 from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
+from pipeline.units import select_units
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -37,6 +39,7 @@ class AscentTask(Task):
     batch: int
     seconds: float
     precision: str = "float32"
+    shown_first: bool = field(default=False, compare=False)
 
     method = "ascent"
     given_back = True
@@ -81,10 +84,22 @@ class Ascent(Method):
             style = config.read(StyleSettings, f"style.{name}")
             styles.append(StyleRecord(style, shared, config.seed, config.device, precision=config.precision))
         check_distinct(tuple(styles))
+        _style_units(config)
         return tuple(styles)
 
     def ask(self, plan: Plan, request: Request) -> Plan:
-        return plan.asking(self.name, request.asked[self.name], request.units, request.config.samples)
+        """The plan with each style for the units that it is meant for; all of them for all if none would be left."""
+        only, asked, samples = _style_units(request.config), plan, request.config.samples
+        options = some_names(request.config.values, "styles", "low_frequency")
+        named = list(zip(options, request.asked[self.name], strict=True))
+        for option, style in reversed(named):  # the style that is asked for last leads
+            units = request.units
+            if option in only:
+                chosen = select_units(request.card, only[option])
+                units = {layer: tuple(sorted({*units[layer]} & {*chosen[layer]})) for layer in units if layer in chosen}
+            if any(units.values()):
+                asked = asked.asking(self.name, [style], units, samples)
+        return plan.asking(self.name, request.asked[self.name], request.units, samples) if asked is plan else asked
 
     def swept(self, base: str, iterations: int, settings: Sequence[Swept], request: Request) -> tuple[StyleRecord, ...]:
         config = request.config
@@ -126,6 +141,16 @@ class Ascent(Method):
                 )
 
 
+def _style_units(config: Config) -> dict[str, tuple[str, ...]]:
+    """Style → the addresses of the units that alone get it. Raises SettingsError for anything else."""
+    only = config.values.get("style_units") or {}  # a sweep has none
+    if not isinstance(only, Mapping):
+        raise SettingsError(f"style_units: got {only!r}, expected styles and addresses, as +style_units.STYLE=[fc8]")
+    for name in only:
+        check_choice("style_units", name, tuple(config.values["style"]))
+    return {name: some_names({f"style_units.{name}": only[name]}, f"style_units.{name}", "fc8") for name in only}
+
+
 def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
     """All tasks of gradient ascent, sample by sample, so that every unit has a first picture early.
 
@@ -146,7 +171,8 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
                 batch=batch,
                 iterations=record.style.max_iter,
             )
-            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision))
+            first = name == plan.card.class_layer and 0 in samples
+            tasks.append(AscentTask(plan.card.digest, name, units, samples, record, batch, seconds, precision, first))
     return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 

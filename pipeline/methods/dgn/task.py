@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard, PriorCard
 from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
@@ -48,6 +48,7 @@ class DgnTask(Task):
     batch: int
     seconds: float
     precision: str = "float32"
+    shown_first: bool = field(default=False, compare=False)
 
     method = "dgn"
     given_back = True
@@ -209,7 +210,8 @@ def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
         for units, samples in _cut(layer, record, asked, layer.channels):
             items = tuple(((unit, 1.0),) for unit in units)
-            tasks.append(_task(plan.card, layer, items, samples, record, 0.0, layer.channels))
+            task = _task(plan.card, layer, items, samples, record, 0.0, layer.channels)
+            tasks.append(replace(task, shown_first=name == plan.card.class_layer and 0 in samples))
     return tuple(sorted(tasks, key=lambda task: task.samples[0]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -383,3 +384,17 @@ def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of
     whole = said(site / "interpretability.html")
     assert "By squeeze" in whole
     assert "sees pictures of the unit and two" not in said(site / "conv1" / "0.html")
+
+
+def test_all_settings_of_a_layer_stand_on_its_first_page(site, atlas):
+    layer, page = atlas["fc8"], html.unescape((site / "fc8" / "index.html").read_text())
+    tables = [re.findall(r"<tr>.*?</tr>", table) for table in re.findall(r"<table>.*?</table>", page, re.DOTALL)]
+    assert len(tables) == 2
+    for (head, *rows), kind in zip(tables, (outline.styles(layer), outline.runs(layer)), strict=True):
+        names = re.findall(r'<th id="settings-(?:dgn-)?[^"]*">(.*?)</th>', head)
+        shown = [next(climb for climb in kind if climb.name == name) for name in names]
+        found = {re.search(r"<th[^>]*>(.*?)</th>", row)[1]: re.findall("<td>(.*?)</td>", row)[:-1] for row in rows}
+        assert set(found) == {name for climb in shown for name in climb.numbers}
+        for name, values in found.items():
+            assert values == [captions.setting(climb.numbers[name]) if name in climb.numbers else "" for climb in shown]
+    assert 'href="index.html#settings-' in (site / "fc8" / "3.html").read_text()
