@@ -59,7 +59,7 @@ def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
             model=" · ".join(dict.fromkeys((a.model, b.model))),
             title="Two settings compared" if a.path.samefile(b.path) else "Two atlases compared",
             citation=f"{a.cited}, {b.cited}",
-            heads=[("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
+            heads=[*_settings(lines), ("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
             pages=[side.index for side in sides],
             stretched=not all(isinstance(climb, Run) for line in pictured for climb in (line.first, line.second)),
             lines=[_cells(line) for line in lines],
@@ -70,6 +70,14 @@ def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
         )
         (folder / "index.html").write_text(text, encoding="utf-8")
         table.write(folder / "units.csv", COLUMNS, (unit.row() for line in lines for unit in line.differing))
+
+
+def _settings(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    """The paths of settings that are compared with one of another name: a setting, its path in A, and in B."""
+    pairs = {
+        (line.first.path, line.second.path) for line in lines if line.first is not None and line.second is not None
+    }
+    return [("setting", one, other) for one, other in sorted(pairs) if one != other]
 
 
 def _cells(line: Line) -> tuple[str, ...]:

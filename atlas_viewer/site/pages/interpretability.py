@@ -90,8 +90,8 @@ def _tables(outline: Outline) -> tuple[Table, ...]:
         first = scored[0][1]
         about = (
             f"{captions.count(first.trials, 'trial')} a unit, with at most {captions.count(first.shown, 'picture')}; "
-            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; {outline.noun}s are the "
-            f"extreme ones of {captions.thousands(first.images)}"
+            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; {outline.noun}s are "
+            f"the extremes of {captions.thousands(first.images)}"
         )
         rows = []
         for layer, scores in scored:

@@ -116,7 +116,7 @@ def compare(atlases: Sequence[Path], out: Path, classes: Sequence[str] = (), cou
                 title="Networks compared",
                 citation=", ".join(f"{subject.atlas.cited}:{subject.layer.name}" for subject in subjects),
                 entries=tuple(map(_entry, subjects, _differing(subjects))),
-                shared_prior=_shared_prior(subjects),
+                alike=_alike(subjects),
                 stretched=not all(isinstance(subject.climb, Run) for subject in subjects),
                 blocks=blocks,
                 columns=min(BLOCK, len(chosen)),
@@ -167,11 +167,13 @@ def _comparable(layers: Sequence[Layer]) -> list[Climb]:
     return leads if name is None else [each[name] for each in firsts]
 
 
-def _shared_prior(subjects: Sequence[Subject]) -> str:
-    """The name of the prior that all pictures go through, or empty."""
-    priors = {subject.climb.prior_digest if isinstance(subject.climb, Run) else "" for subject in subjects}
-    first = subjects[0].climb
-    return first.prior if isinstance(first, Run) and len(priors) == 1 else ""
+def _alike(subjects: Sequence[Subject]) -> str:
+    """What all pictures have in common: "prior NAME", "style NAME", or nothing."""
+    climbs = [subject.climb for subject in subjects]
+    ways = {climb.prior_digest if isinstance(climb, Run) else f"style {climb.name}" for climb in climbs}
+    if len(ways) > 1:
+        return ""
+    return f"prior {climbs[0].prior}" if isinstance(climbs[0], Run) else ways.pop()
 
 
 def _plain(label: str) -> str:

@@ -193,7 +193,7 @@
       if (asked && !units) {
         status.textContent = "Loading the units…";
         try { units = read(await loaded("atlasUnits", chooser.dataset.units)); } catch {
-          box.replaceChildren(...own);
+          document.documentElement.classList.remove("choosing");
           status.textContent = `The units could not be loaded: ${chooser.dataset.units} is missing.`;
           return;
         }
@@ -213,6 +213,7 @@
       const last = Math.max(1, Math.ceil(rows.length / SHOWN)), part = Math.min(last, Math.max(1, Number(query.get("part")) || 1));
       const shown = sorted(rows, query.get("order"), query.has("reverse")).slice((part - 1) * SHOWN, part * SHOWN);
       box.replaceChildren(...shown.map(cell));
+      document.documentElement.classList.remove("choosing");
       steps(part, last);
       const count = (number) => number.toLocaleString("en");
       status.textContent = !rows.length ? "No unit matches." : `${count(rows.length)} of ${count(units.numbers.length)} units${last > 1 ? `, ${count((part - 1) * SHOWN + 1)} to ${count(Math.min(part * SHOWN, rows.length))} on this page` : ""}.`;
@@ -234,10 +235,7 @@
       if (event.key === "Enter" && first && inputs.label.value) first.click();
       if (event.key === "Escape") { inputs.label.value = ""; ask(); inputs.label.blur(); }
     });
-    if (`${query}`) {
-      box.replaceChildren(); // so that the page's own pictures are not loaded
-      draw();
-    }
+    if (`${query}`) draw();
   }
 
   // The search: the names of all layers and units are loaded when it is first used. An address or a layer's name comes
@@ -370,10 +368,11 @@
   }
 
   // What scrolls and has nothing to focus, such as a wide table, can be reached by the keyboard.
-  const reach = () => all(".scroll").forEach((box) => {
+  const reach = () => all(".scroll").forEach((box, at) => {
     if (box.scrollWidth <= box.clientWidth || box.querySelector("a, button, summary, [tabindex]")) return;
     const title = box.closest("section") && box.closest("section").querySelector("h1, h2");
-    for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", title ? title.textContent.trim() : "Table"]]) box.setAttribute(name, value);
+    const name = `${title ? title.textContent.trim() : "Table"}, scrolls (${at + 1})`; // no two of a page are the same
+    for (const [key, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", name]]) box.setAttribute(key, value);
   });
   addEventListener("resize", reach);
   document.addEventListener("toggle", reach, true); // of a table that was folded

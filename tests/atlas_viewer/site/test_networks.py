@@ -39,7 +39,7 @@ def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path)
                 value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
                 assert (value in text) == (label not in ("b", "only here"))
     assert text.count("style low_frequency") == 2 and "run toy" not in text
-    assert "other <net>" in text and "made in different ways" not in text
+    assert "other <net>" in text and "made with the style low_frequency and the same settings" in text
 
 
 def test_networks_with_a_prior_in_common_are_shown_through_it(write_atlas, tmp_path):
@@ -48,9 +48,7 @@ def test_networks_with_a_prior_in_common_are_shown_through_it(write_atlas, tmp_p
         write_atlas(path, mined=True, generated=True)
     compare(paths, tmp_path / "out")
     text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
-    assert (
-        text.count("run toy, prior toy") == 2 and "All go through the same prior, toy, with the same settings" in text
-    )
+    assert text.count("run toy, prior toy") == 2 and "made with the prior toy and the same settings" in text
     assert "squeeze: top-1 75.0" in text
     with h5py.File(paths[1], "r+") as file:  # the first one leads with toy, but the second does not have it
         for name in ("toy", "toy-unbounded"):
@@ -58,13 +56,14 @@ def test_networks_with_a_prior_in_common_are_shown_through_it(write_atlas, tmp_p
         file["layers/fc8/dgn/toy <conv>"].attrs["step_start"] = 4.0
     compare(paths, tmp_path / "out")
     text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
-    assert text.count("run toy <conv>, prior toy <conv>") == 2 and "with the same settings" not in text
+    assert text.count("run toy <conv>, prior toy <conv>") == 2 and "and the same settings" not in text
     assert "step_start 8" in text and "step_start 4" in text
     with h5py.File(paths[1], "r+") as file:
         file["layers/fc8/dgn/toy <conv>"].attrs["prior_digest"] = "e" * 64
     compare(paths, tmp_path / "out")
     text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
     assert "run toy, prior toy" in text and "run toy <conv>, prior toy <conv>" in text  # each leads with its own
+    assert "made in different ways" in text
 
 
 def test_the_page_leads_to_the_pages_that_lie_beside_each_atlas(two, tmp_path):

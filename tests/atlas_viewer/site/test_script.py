@@ -165,11 +165,18 @@ told.splice(5, 2);
 
 def test_an_address_that_chooses_units_loads_their_pictures_alone(long, tmp_path):
     script = """
+const box = document.querySelector("#montage"), tile = () => getComputedStyle(box.querySelector(".tile")).backgroundImage;
+told.push(getComputedStyle(box).display);
 await wait(300);
-told.push(performance.getEntriesByType("resource").map((entry) => entry.name.replace(/.*\\/(montage-\\d+).*/, "$1")));
+told.push(getComputedStyle(box).display, box.children.length);
+told.push(tile().replace(/.*\\//, ""));
+document.querySelector("#style-images").checked = false;
+document.querySelector("#style-0").checked = true;
+told.push(tile().replace(/.*\\//, ""));
 """
-    (loaded,) = drive(long, tmp_path, "fc8/index-3.html", script, "#label=2&style=images")
-    assert [name for name in loaded if name.startswith("montage")] == ["montage-2"]  # of units 2 and 3, not 4 and 5
+    before, after, units, images, style = drive(long, tmp_path, "fc8/index-3.html", script, "#label=2&style=images")
+    assert (before, after, units) == ("none", "grid", 1)  # the page's own units are never shown
+    assert images.startswith("montage-2.images.photo.") and style.startswith("montage-2.low_frequency.stretched.")
 
 
 def test_an_address_chooses_units_of_all_pages_by_their_numbers_and_marks(long, mined_atlas, tmp_path):
