@@ -24,7 +24,7 @@ from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.evidence.registry import write_tables
-from atlas_viewer.extras import require
+from atlas_viewer.extras import installed, require
 from atlas_viewer.field import has_member, subgroup
 from atlas_viewer.layer import Layer, LayerInfo, Unit
 from atlas_viewer.summary import atlas_text
@@ -249,15 +249,23 @@ class Atlas:
 
         group : the path of the part to open, as docs/format.md names it; opening all takes seconds.
             `atlas.to_xarray("layers/conv5")["ascent/sparse"].pixels.sel(unit=12)`
-        Raises MissingError without xarray and h5netcdf, and for a group that is not in the file.
+        Raises MissingError without xarray and h5netcdf, without netCDF4 for an atlas in parts, and for a group that is
+        not in the file.
         """
-        for package in ("xarray", "h5netcdf"):
-            require(package, "to_xarray")
+        require("xarray", "to_xarray")
+        if self._is_in_parts:  # h5netcdf looks for the axes of a part in the file that links to it
+            if not installed("netCDF4"):
+                todo = "install it with pip install netCDF4, or write one whole file with make pack"
+                raise MissingError(f"to_xarray: an atlas in parts needs netCDF4; {todo}")
+            engine = "netcdf4"
+        else:
+            require("h5netcdf", "to_xarray")
+            engine = "h5netcdf"
         if group not in self.file:
             raise MissingError(f"atlas {self.path}: no group {group}; docs/format.md names them")
         import xarray
 
-        return xarray.open_datatree(self.path, engine="h5netcdf", group=group)
+        return xarray.open_datatree(self.path, engine=engine, group=group)
 
     def to_csv(self, folder: Path | str) -> tuple[Path, ...]:
         """Write the tables of every layer into a folder; return their paths.
@@ -286,6 +294,11 @@ class Atlas:
     @cached_property
     def _keys(self) -> dict[str, str]:
         return format.group_names(self.file["network/layers/name"].asstr()[...].tolist())
+
+    @cached_property
+    def _is_in_parts(self) -> bool:
+        """Whether groups of the file are links to other files."""
+        return bool(self.file.visititems_links(lambda _, link: isinstance(link, h5py.ExternalLink) or None))
 
     def _text(self, path: str) -> str:
         return str(self.file[path].asstr()[()])

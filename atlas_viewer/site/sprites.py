@@ -109,7 +109,7 @@ class Sprite:
 
     @property
     def background(self) -> dict[str, str]:
-        """CSS variables that show a cell as the background of a tile, as `.montage .tile` reads them."""
+        """CSS variables that show a cell of a sprite of one row as the background of a tile of `.montage`."""
         (high, wide), (height, width) = self.pitch, self.size
         whole_height, whole_width = self.rows * high, self.columns * wide
         top, left = self._corner(0, 0)
@@ -117,7 +117,6 @@ class Sprite:
             "--w": percent(whole_width / width),
             "--px": percent(wide / (whole_width - width)),
             "--qx": percent(left / (whole_width - width)),
-            "--py": percent(high / (whole_height - height)),
             "--qy": percent(top / (whole_height - height)),
             "--ratio": f"{width}/{height}",
             "--render": "pixelated" if max(self.size) <= EXACT else "auto",

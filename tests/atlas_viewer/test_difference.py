@@ -140,10 +140,24 @@ def test_the_page_has_every_line_and_the_table_every_unit(generated_atlas, chang
         lines = list(compare(first, second))
         write_page(first, second, lines, tmp_path / "page")
     text = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
-    assert text.count("<figure>") == 2 * 5 and "conv1, ascent/sparse" in text
+    assert text.count("<figure>") == 2 * 5 and "conv1, ascent/sparse" in text and "Two atlases compared" in text
     with (tmp_path / "page" / "units.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["layer"], int(row["unit"])) for row in rows] == [
         (unit.layer, unit.unit) for line in lines for unit in line.differing
     ]
     assert all(float(row["difference"]) == pytest.approx(4) for row in rows)
+
+
+def test_the_page_of_two_settings_leads_to_the_pages_beside_the_atlas(write_atlas, tmp_path):
+    folder = tmp_path / "own"
+    (folder / "site" / "conv1").mkdir(parents=True)
+    for name in ("index.html", "conv1/3.html"):
+        (folder / "site" / name).write_text("<title>a page</title>")
+    write_atlas(folder / "atlas.h5")
+    with Atlas(folder / "atlas.h5") as atlas:
+        write_page(atlas, atlas, list(compare(atlas, atlas, ("low_frequency", "sparse"))), tmp_path / "page")
+    text = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "Two settings compared" in text
+    assert text.count('<a href="../own/site/index.html">') == 2  # of A and of B
+    assert text.count('<a href="../own/site/conv1/3.html">conv1:3</a>') == 2

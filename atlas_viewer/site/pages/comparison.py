@@ -158,6 +158,7 @@ def _write(outline: Outline, folder: Path) -> None:
         has_statistics=any(layer.statistics is not None for layer in layers),
         boards=tuple(board for board in boards if board is not None),
         shared=_shared(outline),
+        stretched=bool(names),
         noun=outline.noun,
         side=SIDE,
     )

@@ -10,10 +10,12 @@ from atlas_viewer import table
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.difference import COLUMNS, Line, distinct_units, heads, numbers
 from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
+from atlas_viewer.site.elsewhere import Elsewhere
 from atlas_viewer.site.folder import replacing
-from atlas_viewer.site.outline import render
+from atlas_viewer.site.outline import Outline, render
 from atlas_viewer.site.sprites import Tile
 from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 
@@ -23,17 +25,31 @@ SIDE = 128  # pixels: longest side of a picture
 
 
 @dataclass(frozen=True)
+class Cell:
+    """The picture of a unit in A or B, its activation, its address there, and its page, empty where there is none."""
+
+    tile: Tile
+    activation: str
+    address: str
+    href: str
+
+
+@dataclass(frozen=True)
 class Block:
-    """The units of a line that differ most: their names, and the tiles and numbers in A and B."""
+    """The units of a line that differ most: their names, and what A and B have of them."""
 
     title: str
     numbers: tuple[tuple[str, str, str], ...]
     units: tuple[str, ...]
-    rows: tuple[tuple[tuple[Tile, str], ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
-    """Make `out`/index.html, and `out`/units.csv with every unit that differs."""
+    """Make `out`/index.html, and `out`/units.csv with every unit that differs.
+
+    The page leads to the pages of the atlases that lie beside their files.
+    """
+    sides = tuple(Elsewhere(Outline(atlas), Path(out)) for atlas in (a, b))
     with replacing(Path(out)) as folder:
         pictured = [line for line in lines if line.rows and line.first is not None and line.second is not None]
         pictured = sorted(pictured, key=lambda line: -len(line.differing))[:BLOCKS]
@@ -41,17 +57,27 @@ def write_page(a: Atlas, b: Atlas, lines: Sequence[Line], out: Path) -> None:
             "difference.html",
             root="",
             model=" · ".join(dict.fromkeys((a.model, b.model))),
-            title="Two atlases compared",
+            title="Two settings compared" if a.path.samefile(b.path) else "Two atlases compared",
             citation=f"{a.cited}, {b.cited}",
-            heads=[("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
+            heads=[*_settings(lines), ("file", *("/".join(atlas.path.parts[-2:]) for atlas in (a, b))), *heads(a, b)],
+            pages=[side.index for side in sides],
+            stretched=not all(isinstance(climb, Run) for line in pictured for climb in (line.first, line.second)),
             lines=[_cells(line) for line in lines],
-            blocks=[_block(line, at, folder) for at, line in enumerate(pictured)],
+            blocks=[_block(line, at, folder, sides) for at, line in enumerate(pictured)],
             units=distinct_units(lines),
             side=SIDE,
             columns=SHOWN,
         )
         (folder / "index.html").write_text(text, encoding="utf-8")
         table.write(folder / "units.csv", COLUMNS, (unit.row() for line in lines for unit in line.differing))
+
+
+def _settings(lines: Sequence[Line]) -> list[tuple[str, str, str]]:
+    """The paths of settings that are compared with one of another name: a setting, its path in A, and in B."""
+    pairs = {
+        (line.first.path, line.second.path) for line in lines if line.first is not None and line.second is not None
+    }
+    return [("setting", one, other) for one, other in sorted(pairs) if one != other]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -64,27 +90,28 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
-def _block(line: Line, at: int, folder: Path) -> Block:
+def _block(line: Line, at: int, folder: Path, sides: tuple[Elsewhere, ...]) -> Block:
     units = line.differing[:SHOWN]
-    sides = ((line.layer, line.first, 0), (line.other, line.second, 1))
+    shown = ((line.layer, line.first), (line.other, line.second))
     return Block(
         title=f"{line.name}, {line.evidence}",
         numbers=tuple((name, str(one), str(other)) for name, one, other in numbers(line)),
         units=tuple(f"{unit.unit} {unit.label}".strip() for unit in units),
         rows=tuple(
-            _tiles(layer, climb, [rows[side] for rows in line.rows[:SHOWN]], f"{at}-{'ab'[side]}", folder)
-            for layer, climb, side in sides
+            _row(layer, climb, [rows[side] for rows in line.rows[:SHOWN]], f"{at}-{'ab'[side]}", folder, sides[side])
+            for side, (layer, climb) in enumerate(shown)
         ),
     )
 
 
-def _tiles(layer: Layer, climb: Climb, rows: list[int], stem: str, folder: Path) -> tuple[tuple[Tile, str], ...]:
+def _row(layer: Layer, climb: Climb, rows: list[int], stem: str, folder: Path, pages: Elsewhere) -> tuple[Cell, ...]:
     sprite = best_sprite(climb, len(rows), stem, SHOWN, SIDE)
     draw_best(layer, climb, rows, sprite, folder)
-    tiles = []
+    cells = []
     for cell, row in enumerate(rows):
         best = int(climb.best_sample[row])
         value = captions.number(float(climb.activation[row, best])) if best >= 0 else "–"
-        alt = f"{layer.name}:{layer.units[row]}, {climb.path}"
-        tiles.append((Tile(sprite.crop(cell) if best >= 0 else None, alt, "none"), value))
-    return tuple(tiles)
+        address = f"{layer.name}:{layer.units[row]}"
+        tile = Tile(sprite.crop(cell) if best >= 0 else None, f"{address}, {climb.path}", "none")
+        cells.append(Cell(tile, value, address, pages.unit(layer, row)))
+    return tuple(cells)

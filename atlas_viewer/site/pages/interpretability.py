@@ -56,8 +56,8 @@ class InterpretabilityPage(Page):
         if any(layer.interpretability for layer in outline.atlas):
             yield (
                 Link(FILE, "Interpretability"),
-                f"How well a unit’s pictures tell the {outline.noun}s that excite it most from those that excite it "
-                "least, by layer and kind of pictures.",
+                f"How well a judge chooses, by a unit’s pictures, between the {outline.noun}s that excite it most and "
+                "least: mean scores by layer and kind of pictures.",
             )
 
 
@@ -90,8 +90,8 @@ def _tables(outline: Outline) -> tuple[Table, ...]:
         first = scored[0][1]
         about = (
             f"{captions.count(first.trials, 'trial')} a unit, with at most {captions.count(first.shown, 'picture')}; "
-            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; {outline.noun}s are the "
-            f"extreme ones of {captions.thousands(first.images)}"
+            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; {outline.noun}s are "
+            f"the extremes of {captions.thousands(first.images)}"
         )
         rows = []
         for layer, scores in scored:

@@ -15,7 +15,7 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.montages import ANY, COLUMNS, THUMB, montage_images, montage_sprite
+from atlas_viewer.site.montages import ANY, CELLS, THUMB, montage_images, montage_numbers, montage_sprite
 from atlas_viewer.site.outline import (
     COMPARISON,
     PAGE_UNITS,
@@ -37,7 +37,7 @@ from atlas_viewer.site.pages.interpretability import natural_score, told
 from atlas_viewer.site.pages.random_classes import random_link
 from atlas_viewer.site.panels.runs import run_settings
 from atlas_viewer.site.panels.styles import style_settings
-from atlas_viewer.site.pieces import BLOCK, Page, Part
+from atlas_viewer.site.pieces import Page, Part
 from atlas_viewer.site.settings import SettingsTable
 from atlas_viewer.site.sprites import EXACT, Sprite
 from atlas_viewer.site.unit_sprites import draw_best, draw_images
@@ -45,6 +45,7 @@ from atlas_viewer.unit_list import judged, ratios
 
 RUNS = 4  # runs among the views of a montage: more make its page heavy
 NEAR, SPREAD = 4, 12  # links to pages: that many around the page, and about so many over all
+MARKED = ("dead", "redundant", "below")  # kinds of units that have a mark, in the order of the marks
 UNITS = "units.js"  # all units of a layer, for order and filter
 
 
@@ -74,7 +75,7 @@ class View:
     """One view of the units: a style, a run, or the best images.
 
     css : variables that place a unit's picture in its tile.
-    files : for each block of the page the address of its sprite by form, with the CSS selector of the form.
+    files : for each form, the number and the address of each file of the page's units.
     exists : for each unit, whether it has a picture.
     """
 
@@ -83,7 +84,7 @@ class View:
     about: str
     css: str
     pixelated: bool
-    files: tuple[tuple[str, int, str], ...]
+    files: Mapping[str, list[tuple[int, str]]]
     exists: tuple[bool, ...]
     activations: tuple[str, ...]
 
@@ -92,12 +93,12 @@ class View:
 class Cell:
     """One unit in the montage: an activation per view, and its place in the sprites of all views.
 
-    block : number of its sprites, among those of the page.
+    sprite : number of its sprites, among those of the layer.
     """
 
     unit: int
     label: str
-    block: int
+    sprite: int
     place: str
     exists: tuple[bool, ...]
     activations: tuple[str, ...]
@@ -130,11 +131,13 @@ class LayerPages(Page):
 
     def draw_units(self, outline: Outline, layer: Layer, rows: range, folder: Path) -> None:
         """Draw the sprites of these units, one for each view."""
-        for _, climb in _climbs(layer):
-            draw_best(layer, climb, list(rows), montage_sprite(layer, climb, rows.start // BLOCK), folder)
-        images = montage_images(layer, rows.start // BLOCK)
-        if images is not None:
-            draw_images(layer, list(rows), images, folder)
+        for number in montage_numbers(rows):
+            within = list(rows)[number * CELLS - rows.start : (number + 1) * CELLS - rows.start]
+            for _, climb in _climbs(layer):
+                draw_best(layer, climb, within, montage_sprite(layer, climb, number), folder)
+            images = montage_images(layer, number)
+            if images is not None:
+                draw_images(layer, within, images, folder)
 
     def depends(self, outline: Outline, layer: Layer) -> object:
         """The page of the layer's combined units."""
@@ -221,8 +224,7 @@ def _write_units(outline: Outline, layer: Layer, folder: Path) -> None:
     data = {
         "units": units,
         "labels": labels,
-        "block": BLOCK,
-        "columns": min(COLUMNS, len(layer)),
+        "cells": CELLS,
         "views": [
             {
                 "id": view.id,
@@ -235,11 +237,20 @@ def _write_units(outline: Outline, layer: Layer, folder: Path) -> None:
         "marks": {
             kind: [row for row in rows if kind in cells[row].marks.kinds] for kind, _ in _kinds(outline, layer, shown)
         },
-        "words": {row: cells[row].marks.words for row in rows if cells[row].marks.words},
+        "words": _words(cells),
         "why": {row: [cells[row].brief, cells[row].why] for row in rows if cells[row].why},
     }
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     (folder / UNITS).write_text(f"atlasUnits({text});\n", encoding="utf-8")
+
+
+def _words(cells: Sequence[Cell]) -> list[tuple[str, str, list[int]]]:
+    """The words of the units' marks with their meaning, each once, with the rows of its units; by kind of mark."""
+    words: dict[str, dict[tuple[str, str], list[int]]] = {kind: {} for kind in MARKED}
+    for row, cell in enumerate(cells):
+        for kind, word in zip((kind for kind in cell.marks.kinds if kind in MARKED), cell.marks.words, strict=True):
+            words[kind].setdefault(word, []).append(row)
+    return [(*word, rows) for of_kind in words.values() for word, rows in of_kind.items()]
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:
@@ -265,13 +276,13 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
     else:
         name, about = climb.name, captions.aim(climb)
     about = f"{about} Each unit is shown by its best picture of {climb.samples}."
-    sprites = {block: montage_sprite(layer, climb, block) for block in _blocks(rows)}
+    sprites = {number: montage_sprite(layer, climb, number) for number in montage_numbers(rows)}
     return _shown(id, name, about, sprites, rows, exists, values)
 
 
 def _images_view(outline: Outline, layer: Layer, rows: range) -> View | None:
     """The best patches of each unit; None without hits, or without stored pixels."""
-    sprites = {block: montage_images(layer, block) for block in _blocks(rows)}
+    sprites = {number: montage_images(layer, number) for number in montage_numbers(rows)}
     if not sprites or None in sprites.values():
         return None
     tops, dataset = layer.tops("largest"), outline.atlas.dataset
@@ -284,11 +295,6 @@ def _images_view(outline: Outline, layer: Layer, rows: range) -> View | None:
     return _shown("images", f"best {outline.noun}s", about, sprites, rows, exists, values)
 
 
-def _blocks(rows: range) -> range:
-    """The numbers of the blocks that the rows of a page lie in."""
-    return range(rows.start // BLOCK, -(-rows.stop // BLOCK))
-
-
 def _shown(
     id: str,
     name: str,
@@ -298,15 +304,15 @@ def _shown(
     exists: tuple[bool, ...],
     values: Sequence[float],
 ) -> View:
-    files = []
-    for block, sprite in sprites.items():
-        within = exists[max(block * BLOCK - rows.start, 0) : (block + 1) * BLOCK - rows.start]
+    files: dict[str, list[tuple[int, str]]] = {}
+    for number, sprite in sprites.items():
+        within = exists[max(number * CELLS - rows.start, 0) : (number + 1) * CELLS - rows.start]
         for form in sprite.forms if any(within) else ():
-            files.append((form, block, quote(sprite.name(form))))
+            files.setdefault(form, []).append((number, quote(sprite.name(form))))
     one = next(iter(sprites.values()), None)
     css = ";".join(f"{name}:{value}" for name, value in one.background.items()) if one is not None else ""
     pixelated = one is not None and max(one.size) <= EXACT
-    return View(id, name, about, css, pixelated, tuple(files), exists, tuple(map(captions.number, values)))
+    return View(id, name, about, css, pixelated, files, exists, tuple(map(captions.number, values)))
 
 
 def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
@@ -332,12 +338,11 @@ def unit_why(layer: Layer, shown: tuple[Climb, ...], row: int) -> str:
 
 
 def _cell(layer: Layer, shown: tuple[Climb, ...], views: list[View], row: int, cell: int) -> Cell:
-    down, across = divmod(row % BLOCK, min(COLUMNS, len(layer)))
     return Cell(
         unit=int(layer.units[row]),
         label=layer.labels[row],
-        block=row // BLOCK,
-        place=f"--x:{across};--y:{down}",
+        sprite=row // CELLS,
+        place=f"--x:{row % CELLS}",
         exists=tuple(view.exists[cell] for view in views),
         activations=tuple(view.activations[cell] for view in views),
         why=unit_why(layer, shown, row),

@@ -1,4 +1,4 @@
-"""How well pictures of a unit tell what excites it, and how a judge's view of them follows activation."""
+"""How well pictures of a unit show what excites it, and how a judge's view of them follows activation."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _judge(scores: Interpretability, row: int, noun: str) -> Judge:
     why = "" if bars else f"Its largest activation is the same in all {noun}s, or there are too few of them."
     about = (
         f"{captions.count(scores.trials, 'trial')} with at most {captions.count(scores.shown, 'picture')}; similarity "
-        f"by {scores.embedding} of {scores.judge}; {noun}s are the extreme ones of {captions.thousands(scores.images)}"
+        f"by {scores.embedding} of {scores.judge}; {noun}s are the extremes of {captions.thousands(scores.images)}"
     )
     return Judge(scores.judge, about, tuple(bars), why)
 

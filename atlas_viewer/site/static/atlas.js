@@ -118,36 +118,39 @@
 
     const read = ({ units: numbers, labels, ...more }) => {
       const all = typeof numbers === "number" ? Array.from({ length: numbers }, (_, at) => at) : numbers;
-      return { ...more, numbers: all, order: more.numbers, labels, plain: labels.map(plain) };
+      const words = all.map(() => []);
+      for (const [word, about, rows] of more.words) rows.forEach((row) => words[row].push([word, about]));
+      return { ...more, words, numbers: all, order: more.numbers, labels, plain: labels.map(plain) };
     };
-    const dress = (block) => { // the pictures of a block of units, as the style sheet of the page has them for its own
-      if (dressed.has(block)) return;
-      dressed.add(block);
+    const dress = (number) => { // the pictures of some units, as the style sheet of the page has them for its own
+      if (dressed.has(number)) return;
+      dressed.add(number);
       const many = units.views.length > 1;
       for (const { id, files, values } of units.views) {
-        if (!values.slice(block * units.block, (block + 1) * units.block).some((value) => value !== 0)) continue;
+        if (!values.slice(number * units.cells, (number + 1) * units.cells).some((value) => value !== 0)) continue;
         for (const [form, file] of files) {
           const when = (form === "true" ? "#colours-true:checked ~ " : "") + (many ? `#style-${id}:checked ~ ` : "");
-          sheet.insertRule(`${when}main .b${block} .tile { background-image: url(${file.replace("*", block + 1)}) }`, sheet.cssRules.length);
+          sheet.insertRule(`${when}main .montage { --b${number}: url(${file.replace("*", number + 1)}) }`, sheet.cssRules.length);
         }
       }
+      sheet.insertRule(`.b${number} { background-image: var(--b${number}) }`, sheet.cssRules.length);
     };
     const seen = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
         seen.unobserve(target);
-        dress(Number(target.dataset.block));
-        target.classList.add(`b${target.dataset.block}`);
+        dress(Number(target.dataset.sprite));
+        target.classList.add(`b${target.dataset.sprite}`);
       }
     });
     const cell = (row) => {
       const number = units.numbers[row], label = units.labels[row] || "", [brief, why] = units.why[row] || ["", ""];
-      const block = Math.floor(row / units.block), place = row % units.block, many = units.views.length > 1;
+      const many = units.views.length > 1;
       const by = ({ id }, kind) => many ? `${kind} by by-${id}` : kind;
       const made = make("a", { id: `u${number}`, href: `${number}.html`, title: why });
-      made.dataset.block = block;
       const tile = make("span", { className: "tile" }), cap = make("span", { className: "cap" }, make("b", { textContent: number }));
-      tile.style.cssText = `--x:${place % units.columns};--y:${Math.floor(place / units.columns)}`;
+      tile.dataset.sprite = Math.floor(row / units.cells);
+      tile.style.cssText = `--x:${row % units.cells}`;
       for (const view of units.views) {
         const value = view.values[row];
         if (value === 0) tile.append(make("span", { className: by(view, "gap") }, make("span", { textContent: brief || "none" })));
@@ -157,8 +160,8 @@
       made.append(tile, cap);
       if (label) made.append(make("span", { className: "label", title: label, textContent: label.split(",")[0] }));
       const words = units.words[row];
-      if (words) made.append(make("span", { className: "marks" }, ...words.map(([word, about]) => make("span", { title: about, textContent: word }))));
-      seen.observe(made);
+      if (words.length) made.append(make("span", { className: "marks" }, ...words.map(([word, about]) => make("span", { title: about, textContent: word }))));
+      seen.observe(tile);
       return made;
     };
     const sorted = (rows, by, reverse) => {
@@ -187,8 +190,13 @@
         if (input.type === "checkbox") input.checked = query.has(name);
         else if (document.activeElement !== input || input.value.trim() !== (query.get(name) || "")) input.value = query.get(name) || "";
       }
-      if (asked) {
-        try { units = units || read(await loaded("atlasUnits", chooser.dataset.units)); } catch { status.textContent = `The units could not be loaded: ${chooser.dataset.units} is missing.`; return; }
+      if (asked && !units) {
+        status.textContent = "Loading the units…";
+        try { units = read(await loaded("atlasUnits", chooser.dataset.units)); } catch {
+          document.documentElement.classList.remove("choosing");
+          status.textContent = `The units could not be loaded: ${chooser.dataset.units} is missing.`;
+          return;
+        }
         if (asked !== query.toString()) return; // it was changed meanwhile
       }
       whole.forEach((each) => { each.hidden = Boolean(asked); });
@@ -205,6 +213,7 @@
       const last = Math.max(1, Math.ceil(rows.length / SHOWN)), part = Math.min(last, Math.max(1, Number(query.get("part")) || 1));
       const shown = sorted(rows, query.get("order"), query.has("reverse")).slice((part - 1) * SHOWN, part * SHOWN);
       box.replaceChildren(...shown.map(cell));
+      document.documentElement.classList.remove("choosing");
       steps(part, last);
       const count = (number) => number.toLocaleString("en");
       status.textContent = !rows.length ? "No unit matches." : `${count(rows.length)} of ${count(units.numbers.length)} units${last > 1 ? `, ${count((part - 1) * SHOWN + 1)} to ${count(Math.min(part * SHOWN, rows.length))} on this page` : ""}.`;
@@ -357,6 +366,17 @@
     lens.addEventListener("close", () => tiles[Number(lens.dataset.at)].focus());
     lens.addEventListener("click", (event) => { if (event.target === lens) lens.close(); });
   }
+
+  // What scrolls and has nothing to focus, such as a wide table, can be reached by the keyboard.
+  const reach = () => all(".scroll").forEach((box, at) => {
+    if (box.scrollWidth <= box.clientWidth || box.querySelector("a, button, summary, [tabindex]")) return;
+    const title = box.closest("section") && box.closest("section").querySelector("h1, h2");
+    const name = `${title ? title.textContent.trim() : "Table"}, scrolls (${at + 1})`; // no two of a page are the same
+    for (const [key, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", name]]) box.setAttribute(key, value);
+  });
+  addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true); // of a table that was folded
+  reach();
 
   // The table of contents marks the section at the top of the window.
   const entries = all(".contents a").map((link) => [link, document.getElementById(link.hash.slice(1))]).filter(([, section]) => section);

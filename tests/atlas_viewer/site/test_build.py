@@ -182,8 +182,8 @@ def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write
 
 
 def test_one_picture_more_draws_its_block_and_the_layers_pages_alone(write_atlas, tmp_path, monkeypatch):
-    for module in ("keys", "build", "montages", "pages.layer"):
-        monkeypatch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
+    for name in ("keys.BLOCK", "build.BLOCK", "montages.CELLS", "pages.layer.CELLS"):
+        monkeypatch.setattr(f"atlas_viewer.site.{name}", 2)
     atlas, out = tmp_path / "a.h5", tmp_path / "site"
     write_atlas(atlas)
     build(atlas, out)
@@ -244,8 +244,8 @@ def test_a_build_that_fails_leaves_the_old_site(site, sound_atlas, tmp_path, mon
 def test_a_long_layer_gets_several_pages_that_lead_to_each_other(sound_atlas, tmp_path, monkeypatch):
     for module in ("outline", "pages.layer", "pages.unit"):
         monkeypatch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
-    for module in ("keys", "build", "montages", "pages.layer"):
-        monkeypatch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
+    for name in ("keys.BLOCK", "build.BLOCK", "montages.CELLS", "pages.layer.CELLS"):
+        monkeypatch.setattr(f"atlas_viewer.site.{name}", 2)
     build(sound_atlas, tmp_path / "site")
     folder = tmp_path / "site" / "fc8"
     assert {path.name for path in folder.glob("index*.html")} == {

@@ -33,13 +33,56 @@ def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path)
     assert broken(tmp_path / "out") == []
     text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
     with Atlas(two[0]) as first, Atlas(two[1]) as second:
-        for atlas, climb in ((first, first["fc8"].run("toy")), (second, second["fc8"].pictures("low_frequency"))):
-            layer = atlas["fc8"]
+        for atlas in (first, second):  # the second has no run, so both are shown by a style
+            layer, climb = atlas["fc8"], atlas["fc8"].pictures("low_frequency")
             for row, label in enumerate(layer.labels):
                 value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
                 assert (value in text) == (label not in ("b", "only here"))
-    assert "run toy, prior toy" in text and "style low_frequency" in text
-    assert "other <net>" in text and "squeeze: top-1 75.0" in text
+    assert text.count("style low_frequency") == 2 and "run toy" not in text
+    assert "other <net>" in text and "made with the style low_frequency and the same settings" in text
+
+
+def test_networks_with_a_prior_in_common_are_shown_through_it(write_atlas, tmp_path):
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in paths:
+        write_atlas(path, mined=True, generated=True)
+    compare(paths, tmp_path / "out")
+    text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
+    assert text.count("run toy, prior toy") == 2 and "made with the prior toy and the same settings" in text
+    assert "squeeze: top-1 75.0" in text
+    with h5py.File(paths[1], "r+") as file:  # the first one leads with toy, but the second does not have it
+        for name in ("toy", "toy-unbounded"):
+            del file["layers/fc8/dgn"][name]
+        file["layers/fc8/dgn/toy <conv>"].attrs["step_start"] = 4.0
+    compare(paths, tmp_path / "out")
+    text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
+    assert text.count("run toy <conv>, prior toy <conv>") == 2 and "and the same settings" not in text
+    assert "step_start 8" in text and "step_start 4" in text
+    with h5py.File(paths[1], "r+") as file:
+        file["layers/fc8/dgn/toy <conv>"].attrs["prior_digest"] = "e" * 64
+    compare(paths, tmp_path / "out")
+    text = " ".join(Page(tmp_path / "out" / "index.html").text.split())
+    assert "run toy, prior toy" in text and "run toy <conv>, prior toy <conv>" in text  # each leads with its own
+    assert "made in different ways" in text
+
+
+def test_the_page_leads_to_the_pages_that_lie_beside_each_atlas(two, tmp_path):
+    for name in ("index.html", "fc8/index.html", "fc8/0.html"):
+        page = tmp_path / "with pages" / "site" / name
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("<title>a page</title>")
+    moved = two[0].rename(tmp_path / "with pages" / "atlas.h5")
+    compare([moved, two[1]], tmp_path / "out")
+    refers = Page(tmp_path / "out" / "index.html").refers
+    lead = "../with%20pages/site/"
+    assert [name for name in refers if name.startswith("..")] == [
+        lead + "index.html",
+        lead + "fc8/index.html",
+        *(
+            [lead + "fc8/0.html"]  # the only unit with a page; the other atlas has none
+        ),
+    ]
+    assert broken(tmp_path / "out") == []
 
 
 def test_the_page_is_the_same_again_and_replaces_itself(two, tmp_path):

@@ -366,7 +366,11 @@ def test_runs_that_were_swept_have_a_page_of_their_own(write_atlas, tmp_path):
 
 def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of_their_own(site):
     unit = said(site / "fc8" / "0.html")
-    assert "Can its pictures tell?" in unit and "By squeeze" in unit and "similarity by <fire9> of squeeze" in unit
+    assert (
+        "sees pictures of the unit and two" in unit
+        and "By squeeze" in unit
+        and "similarity by <fire9> of squeeze" in unit
+    )
     assert "noise0.700" in unit and "toy0.500" in unit and "20 trials with at most 9 pictures" in unit
     assert "the same in all" in said(site / "fc8" / "5.html")  # it does not vary
     layer = Page(site / "fc8" / "index.html")
@@ -379,7 +383,7 @@ def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of
     assert "interpretability.html" in index.refers and "Interpretability" in index.text
     whole = said(site / "interpretability.html")
     assert "By squeeze" in whole
-    assert "Can its pictures tell?" not in said(site / "conv1" / "0.html")
+    assert "sees pictures of the unit and two" not in said(site / "conv1" / "0.html")
 
 
 def test_all_settings_of_a_layer_stand_on_its_first_page(site, atlas):

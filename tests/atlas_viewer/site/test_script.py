@@ -115,13 +115,13 @@ told.push([lens.open, document.activeElement === tiles[2]]);
 
 @pytest.fixture(scope="module")
 def long(mined_atlas, tmp_path_factory):
-    """A site whose layers have pages of two units, in blocks of two."""
+    """A site whose layers have pages of two units, in blocks and sprites of two."""
     folder = tmp_path_factory.mktemp("long") / "site"
     with pytest.MonkeyPatch.context() as patch:
         for module in ("outline", "pages.layer", "pages.unit"):
             patch.setattr(f"atlas_viewer.site.{module}.PAGE_UNITS", 2)
-        for module in ("keys", "build", "montages", "pages.layer"):
-            patch.setattr(f"atlas_viewer.site.{module}.BLOCK", 2)
+        for name in ("keys.BLOCK", "build.BLOCK", "montages.CELLS", "pages.layer.CELLS"):
+            patch.setattr(f"atlas_viewer.site.{name}", 2)
         build(mined_atlas, folder)
     return folder
 
@@ -161,6 +161,22 @@ told.splice(5, 2);
     assert number == ["4", "1 of 6 units.", "#label=4&order=label&reverse=1"]
     assert none[:2] == ["", "No unit matches."]
     assert cleared == own
+
+
+def test_an_address_that_chooses_units_loads_their_pictures_alone(long, tmp_path):
+    script = """
+const box = document.querySelector("#montage"), tile = () => getComputedStyle(box.querySelector(".tile")).backgroundImage;
+told.push(getComputedStyle(box).display);
+await wait(300);
+told.push(getComputedStyle(box).display, box.children.length);
+told.push(tile().replace(/.*\\//, ""));
+document.querySelector("#style-images").checked = false;
+document.querySelector("#style-0").checked = true;
+told.push(tile().replace(/.*\\//, ""));
+"""
+    before, after, units, images, style = drive(long, tmp_path, "fc8/index-3.html", script, "#label=2&style=images")
+    assert (before, after, units) == ("none", "grid", 1)  # the page's own units are never shown
+    assert images.startswith("montage-2.images.photo.") and style.startswith("montage-2.low_frequency.stretched.")
 
 
 def test_an_address_chooses_units_of_all_pages_by_their_numbers_and_marks(long, mined_atlas, tmp_path):
