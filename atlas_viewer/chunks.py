@@ -126,15 +126,23 @@ def _selection(source: Source, first: int, count: int, step: int) -> tuple[slice
 
 
 def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
-    """Where the chunks of a dataset are, whether it is virtual or holds them itself.
+    """Where the chunks of a dataset are, whether it is virtual or holds them itself, with their digests.
 
     picture_axes : number of axes of one picture, the last ones.
-    Raises ValueError, or an error of h5py, where the parts of a virtual one do not make it up.
+    """
+    table = chunk_places(dataset, picture_axes)
+    if f"{dataset.name}_digest" in dataset.file:
+        table.digest[...] = dataset.file[f"{dataset.name}_digest"][...]
+    return table
+
+
+def chunk_places(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
+    """The same without their digests.
+
+    Raises ValueError, or an error of h5py, where the parts of a virtual dataset do not make it up.
     """
     lead = dataset.shape[: dataset.ndim - picture_axes]
     table, folder = ChunkTable.blank(lead), Path(dataset.file.filename).parent
-    if f"{dataset.name}_digest" in dataset.file:
-        table.digest[...] = dataset.file[f"{dataset.name}_digest"][...]
     if dataset.is_virtual:
         mappings, leads = dataset.virtual_sources(), {}
         for mapping in mappings:  # each states the axes of its source as far as it selects them

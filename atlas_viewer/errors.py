@@ -82,18 +82,18 @@ def disk_fault(error: BaseException) -> DiskFault | None:
 def of_hdf5(error: BaseException, atlas: Path) -> bool:
     """Whether h5py raised the error for an atlas or a part of it, and not for a package or another file.
 
-    The file is that of the innermost of h5py's objects in the error's frames; the atlas, where they hold none. A file
-    that is closed by now is not the atlas.
+    The file is that of the object whose method raised it; the atlas, where that is not known. A file that is closed by
+    now is not the atlas.
     """
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, ImportError) or not frames or "h5py" not in Path(frames[-1].filename).parts:
         return False
-    held = [value for frame, _ in traceback.walk_tb(error.__traceback__) for value in frame.f_locals.values()]
-    for value in reversed(held):
-        if "file" in dir(type(value)) and any(kind.__module__.startswith("h5py.") for kind in type(value).__mro__):
-            if not value:
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        used = frame.f_locals.get("self")
+        if "h5py" in Path(frame.f_code.co_filename).parts and hasattr(type(used), "file") and hasattr(used, "_id"):
+            if not used:
                 return False
-            file, own = Path(value.file.filename).resolve(), atlas.resolve()
+            file, own = Path(used.file.filename).resolve(), atlas.resolve()
             return file == own or (file.parent != own.parent and file.is_relative_to(own.parent))
     return True
 

@@ -128,7 +128,7 @@ def _way_to_picture(file: h5py.File) -> tuple[str, ...]:
     for layer in (by_name[names[row]] for row in order if names[row] in by_name):
         for method in _METHODS:
             settings = members(layer[method]) if has_member(layer, method) else ()
-            shown = [name for name, one in settings if one.attrs.get("NX_class") == "NXdata"]
+            shown = [name for name, one in settings if str(one.attrs.get("NX_class")) == "NXdata"]
             asked = [name for name in shown if "sweep" not in layer[method][name].attrs]
             if shown:
                 return "layers", layer.name.rsplit("/", 1)[1], method, (asked or shown)[0]

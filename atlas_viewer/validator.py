@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from atlas_viewer.chunks import chunk_table
+from atlas_viewer.chunks import chunk_places
 from atlas_viewer.errors import UNREADABLE
 from atlas_viewer.evidence.dataset import input_size
 from atlas_viewer.evidence.registry import contradictions
@@ -116,7 +116,7 @@ def _dataset_faults(
         yield "a value that is not a status"
     if field.by_picture and dataset.is_virtual:  # of an atlas that grows: the chunks are in its parts
         try:
-            chunk_table(dataset, field.picture_axes)
+            chunk_places(dataset, field.picture_axes)
         except UNREADABLE as error:
             yield f"it is not made up of its parts ({error})"
         return

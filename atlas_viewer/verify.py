@@ -50,7 +50,7 @@ def _faults(atlas_file: Path | str) -> Iterator[str]:
                 yield from _group_faults(path, group, kind, chunks, sealed)
             except UNREADABLE as error:
                 yield f"{path}: cannot be read ({error}); {REMEDY}"
-        if sealed and file.attrs.get(CONTENT) != content_digest(file):
+        if sealed and str(file.attrs.get(CONTENT)) != content_digest(file):
             yield f"/: the seals of its groups are not those that it was completed with; {REMEDY}"
 
 
@@ -63,7 +63,7 @@ def _group_faults(path: str, group: h5py.Group, kind: Group, chunks: ChunkFiles,
         return
     if SEAL not in group.attrs:
         yield f"{path}: has no seal, so damage cannot be found; {REMEDY}"
-    elif group.attrs[SEAL] != group_digest(group, kind):
+    elif str(group.attrs[SEAL]) != group_digest(group, kind):
         yield f"{path}: its numbers, texts or attributes are not those that were written; {REMEDY}"
 
 

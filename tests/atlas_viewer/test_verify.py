@@ -243,6 +243,13 @@ def test_a_seal_that_is_no_text_is_a_fault_and_no_traceback(copy):
     assert [fault.split(":")[0] for fault in faults(copy)] == [STYLE_PATH, "/"]
 
 
+def test_seals_that_are_lists_are_faults_and_no_traceback(copy):
+    with h5py.File(copy, "r+") as file:
+        file[STYLE_PATH].attrs["seal"] = [1, 2, 3]
+        file.attrs["content"] = [1, 2, 3]
+    assert [fault.split(":")[0] for fault in faults(copy)] == [STYLE_PATH, "/"]
+
+
 def test_arrays_that_state_an_absurd_size_are_not_read_and_all_else_is_verified(copy):
     flip(copy, "/layers/conv1/ascent/sparse/pixels", (3, 1), 9)
     with h5py.File(copy, "r+") as file:

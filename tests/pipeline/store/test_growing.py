@@ -262,6 +262,18 @@ def test_a_group_is_packed_at_its_path_in_the_atlas_and_not_in_its_part(tmp_path
         assert check(file) == [] and [*file["layers/conv1/ascent"]] == ["plain"]
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_pictures_that_are_not_in_their_part_are_damage_where_it_is_packed(tmp_path, group):
+    grow(asking((1, 2)), tmp_path)
+    (part,) = (path for path in (tmp_path / "parts").iterdir() if "pixels" in h5py.File(path))
+    with h5py.File(part, "r+") as file:
+        file.move("pixels", "moved")
+        if group:
+            file.create_group("pixels")
+    with pytest.raises(OutputError, match="atlas.h5: damaged"):
+        pack_atlas(tmp_path / "atlas.h5")
+
+
 def test_a_damaged_picture_is_damage_of_the_atlas_where_all_are_read(tmp_path):
     plan, path = asking((1, 2)), tmp_path / "atlas.h5"
     grow(plan, tmp_path, WHOLE)
