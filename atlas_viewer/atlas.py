@@ -18,13 +18,14 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
-from atlas_viewer.errors import AtlasError, FormatError, MissingError, disk_fault, nearest, of_hdf5
+from atlas_viewer.errors import UNREADABLE, AtlasError, FormatError, MissingError, disk_fault, nearest, of_hdf5
 from atlas_viewer.evidence.combinations import Combinations
 from atlas_viewer.evidence.dataset import Dataset
 from atlas_viewer.evidence.memorisation import Memorisation
 from atlas_viewer.evidence.priors import PriorCard
 from atlas_viewer.evidence.registry import write_tables
 from atlas_viewer.extras import installed, require
+from atlas_viewer.field import has_member, subgroup
 from atlas_viewer.layer import Layer, LayerInfo, Unit
 from atlas_viewer.summary import atlas_text
 from atlas_viewer.unit_list import unit_frame
@@ -57,7 +58,7 @@ class Atlas:
             self.file = h5py.File(self.path, "r", rdcc_nbytes=CHUNK_CACHE)  # open, for the readers of evidence
         except FormatError:
             raise
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise _damaged(self.path, error) from None
         try:
             _refuse_other_formats(self.file, self.path)
@@ -84,9 +85,9 @@ class Atlas:
 
     def _explain(self, error: Exception) -> None:
         """Raise FormatError if the file is why reading ended with an error: if HDF5 says so, or a check of it does."""
-        if not self.file.id.valid:
+        if not self.file.id.valid or isinstance(error, ImportError):  # a missing package says nothing about the file
             return
-        if of_hdf5(error):
+        if of_hdf5(error, self.path):
             raise _damaged(self.path, error) from error
         try:
             faults = check(self.file)
@@ -203,8 +204,8 @@ class Atlas:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers that have units in this atlas, inputs first."""
-        groups = self.file.get("layers", {})
-        return tuple(name for name, key in self._keys.items() if key in groups)
+        groups = subgroup(self.file, "layers")
+        return tuple(name for name, key in self._keys.items() if has_member(groups, key))
 
     def __getitem__(self, layer: str) -> Layer:
         if layer not in self.layers:
@@ -288,7 +289,7 @@ class Atlas:
 
     def _open_layer(self, name: str) -> Layer:
         info = next(info for info in self.table if info.name == name)
-        return Layer(self, info, self.file["layers"][self._keys[name]])
+        return Layer(self, info, subgroup(self.file["layers"], self._keys[name]))
 
     @cached_property
     def _keys(self) -> dict[str, str]:

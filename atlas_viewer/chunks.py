@@ -129,6 +129,7 @@ def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
     """Where the chunks of a dataset are, whether it is virtual or holds them itself.
 
     picture_axes : number of axes of one picture, the last ones.
+    Raises ValueError, or an error of h5py, where the parts of a virtual one do not make it up.
     """
     lead = dataset.shape[: dataset.ndim - picture_axes]
     table, folder = ChunkTable.blank(lead), Path(dataset.file.filename).parent
@@ -143,8 +144,11 @@ def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
         for mapping in mappings:
             key = (mapping.file_name, mapping.dset_name)
             origin = Source(folder / mapping.file_name, mapping.dset_name, leads[key])
-            at = np.ix_(*_chosen(mapping.vspace, len(lead)))
-            places = np.ravel_multi_index(np.ix_(*_chosen(mapping.src_space, len(origin.lead))), origin.lead)
+            here, there = _chosen(mapping.vspace, len(lead)), _chosen(mapping.src_space, len(origin.lead))
+            if _count(here) != _count(there):
+                raise ValueError(f"{_count(there)} pictures of {origin.dataset} for {_count(here)}")
+            at = np.ix_(*map(_indices, here))
+            places = np.ravel_multi_index(np.ix_(*map(_indices, there)), origin.lead)
             table.source[at] = table.number(origin)
             table.place[at] = places.reshape(table.place[at].shape)
         return table
@@ -158,13 +162,20 @@ def chunk_table(dataset: h5py.Dataset, picture_axes: int) -> ChunkTable:
     return table
 
 
-def _chosen(space: h5py.h5s.SpaceID, axes: int) -> list[np.ndarray]:
-    """The indices that a selection chooses along each of the first axes."""
-    parts = (part[:axes] for part in space.get_regular_hyperslab())
-    return [
-        (start + stride * np.arange(count)[:, None] + np.arange(block)).reshape(-1)
-        for start, stride, count, block in zip(*parts, strict=True)
-    ]
+def _chosen(space: h5py.h5s.SpaceID, axes: int) -> list[tuple[int, int, int, int]]:
+    """What a selection chooses along each of the first axes: start, stride, count and block, as HDF5 has it."""
+    return list(zip(*(part[:axes] for part in space.get_regular_hyperslab()), strict=True))
+
+
+def _count(chosen: Sequence[tuple[int, int, int, int]]) -> int:
+    """The number of places that a selection chooses."""
+    return math.prod(count * block for _, _, count, block in chosen)
+
+
+def _indices(chosen: tuple[int, int, int, int]) -> np.ndarray:
+    """The indices that a selection chooses along one axis."""
+    start, stride, count, block = chosen
+    return (start + stride * np.arange(count)[:, None] + np.arange(block)).reshape(-1)
 
 
 class ChunkFiles:
@@ -195,7 +206,8 @@ class ChunkFiles:
         self._files.move_to_end(source.file)
         key = (source.file, source.dataset)
         if key not in self._datasets:
-            self._datasets[key] = self._files[source.file][source.dataset]
+            name = source.dataset.encode(errors="surrogateescape")
+            self._datasets[key] = h5py.Dataset(h5py.h5d.open(self._files[source.file].id, name))  # never a group
         return self._datasets[key]
 
     def _close_oldest(self) -> None:

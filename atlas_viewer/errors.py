@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_MESSAGE = 2000  # letters: more than any message needs, unless it repeats what a damaged file or a user gave
+UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py raises where a file is damaged
 LONGEST_NAME = 200  # letters of a name that nearest names are sought for: the search is quadratic
 
 
@@ -78,10 +79,23 @@ def disk_fault(error: BaseException) -> DiskFault | None:
     return None
 
 
-def of_hdf5(error: BaseException) -> bool:
-    """Whether h5py raised the error."""
+def of_hdf5(error: BaseException, atlas: Path) -> bool:
+    """Whether h5py raised the error for an atlas or a part of it, and not for a package or another file.
+
+    The file is that of the innermost of h5py's objects in the error's frames; the atlas, where they hold none. A file
+    that is closed by now is not the atlas.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and "h5py" in Path(frames[-1].filename).parts
+    if isinstance(error, ImportError) or not frames or "h5py" not in Path(frames[-1].filename).parts:
+        return False
+    held = [value for frame, _ in traceback.walk_tb(error.__traceback__) for value in frame.f_locals.values()]
+    for value in reversed(held):
+        if "file" in dir(type(value)) and any(kind.__module__.startswith("h5py.") for kind in type(value).__mro__):
+            if not value:
+                return False
+            file, own = Path(value.file.filename).resolve(), atlas.resolve()
+            return file == own or (file.parent != own.parent and file.is_relative_to(own.parent))
+    return True
 
 
 def one_line(text: str) -> str:

@@ -286,7 +286,7 @@ class Attribute:
             return np.ndim(value) == 1 and all(isinstance(item, kind) for item in np.asarray(value).tolist())
         if self.type != "bool" and isinstance(value, (bool, np.bool_)):
             return False
-        return isinstance(value, TYPES[self.type])
+        return isinstance(value, TYPES[self.type]) and _is_plain(value)
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,7 @@ class Group:
                 paths = [f"{path}/{name}" for path, group in within for name, each in members(group)
                          if isinstance(each, h5py.Group)]  # fmt: skip
             else:
-                paths = [f"{path}/{part}" for path, group in within if has_member(group, part)]
+                paths = [f"{path}/{part}" for path, group in within if isinstance(member(group, part), h5py.Group)]
         return [path or "/" for path in paths]
 
     def create(self, file: h5py.File, attributes: Mapping[str, object] | None = None, **names: str) -> h5py.Group:
@@ -374,25 +374,72 @@ class Group:
         wanted = [attribute.name for attribute in self.attributes if attribute.required]
         faults = [f"attribute {name} is missing" for name in wanted if name not in given]
         for name, value in given.items():
-            if name in listed and not listed[name].accepts(value):
+            if not isinstance(name, str):  # not UTF-8
+                faults.append(f"the name of attribute {name!r} is not text")
+            elif name in listed and not listed[name].accepts(value):
                 faults.append(f"attribute {name} is {value!r}, expected {listed[name].type}")
             elif name not in listed and not self.open:
                 faults.append(f"attribute {name} is not in the schema")
-            elif name not in listed and not isinstance(value, (str, bool, int, float, np.generic)):
+            elif name not in listed and not _is_plain(value):
                 faults.append(f"attribute {name} is {value!r}, expected a number, a text or a yes/no")
         return faults
 
 
-def members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yield what lies in a group, by name.
+def _is_plain(value: object) -> bool:
+    """Whether a value is a number, a yes/no, or a text that can be written as UTF-8: h5py reads any bytes as text."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating))
 
-    Raises KeyError for what cannot be read, a part that is missing or a disk that fails; h5py's own items() gives None
-    for it, and its get() the default, so that an atlas would be taken for one that lacks it.
+
+def members(group: h5py.Group | h5py.Dataset) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """Yield what lies in a group, by name; nothing for a dataset in its place, whose rows h5py would iterate over.
+
+    Raises KeyError as `member` does, and for a name that is not UTF-8, which h5py gives as bytes.
     """
-    return ((name, group[name]) for name in group)
+    for name in group if isinstance(group, h5py.Group) else ():
+        if not isinstance(name, str):
+            raise KeyError(f"{group.name}: the name {name!r} is not text")
+        yield name, member(group, name)
 
 
-def has_member(group: h5py.Group | h5py.Dataset, name: str) -> bool:
+def member(group: h5py.Group | h5py.Dataset | None, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What has this name in a group; None where nothing has it.
+
+    Raises KeyError for what cannot be read, a part that is missing or a disk that fails; h5py's own get() gives the
+    default for it, items() None, and `in` is false, so that an atlas would be taken for one that lacks it.
+    """
+    if not has_member(group, name):
+        return None
+    try:
+        return group[name]
+    except KeyError as error:  # of HDF5, which does not say where
+        error.args = (f"{group.name.rstrip('/')}/{name}: {error.args[0]}",)
+        raise
+
+
+def subgroup(group: h5py.Group | None, name: str) -> h5py.Group | None:
+    """The group of this name in a group; None where there is none. Raises KeyError as `member` does, and for no group.
+
+    h5py would take the rows of a dataset for what lies in it, and compare each of them with a name.
+    """
+    found = member(group, name)
+    return None if found is None else _as_group(found)
+
+
+def subgroups(group: h5py.Group, name: str) -> list[h5py.Group]:
+    """The groups in the group of this name in a group; none without it. Raises KeyError as `subgroup` does."""
+    found = subgroup(group, name)
+    return [] if found is None else [_as_group(thing) for _, thing in members(found)]
+
+
+def _as_group(thing: h5py.Group | h5py.Dataset) -> h5py.Group:
+    if not isinstance(thing, h5py.Group):
+        raise KeyError(f"{thing.name}: expected a group")
+    return thing
+
+
+def has_member(group: h5py.Group | h5py.Dataset | None, name: str) -> bool:
     """Whether a group has something of this name, also if that cannot be read."""
     return isinstance(group, h5py.Group) and bool(group.id.links.exists(name.encode()))
 

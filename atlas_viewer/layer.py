@@ -23,7 +23,7 @@ from atlas_viewer.evidence.scores import Scores, rank_correlation
 from atlas_viewer.evidence.statistics import Statistics, UnitStatistics
 from atlas_viewer.evidence.tops import Tops, UnitTops
 from atlas_viewer.extras import require
-from atlas_viewer.field import Status
+from atlas_viewer.field import Status, subgroups
 from atlas_viewer.summary import layer_text, unit_line, unit_text
 from atlas_viewer.table import arrays
 
@@ -152,7 +152,7 @@ class Layer:
     @cached_property
     def judges(self) -> tuple[str, ...]:
         """The original names of the judges of this layer's pictures."""
-        return tuple(str(group.attrs["judge"]) for group in self.group.get("scores", {}).values())
+        return tuple(str(group.attrs["judge"]) for group in subgroups(self.group, "scores"))
 
     @property
     def ascent(self) -> Mapping[str, Pictures]:

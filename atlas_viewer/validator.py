@@ -9,8 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from atlas_viewer.chunks import chunk_table
+from atlas_viewer.errors import UNREADABLE
+from atlas_viewer.evidence.dataset import input_size
 from atlas_viewer.evidence.registry import contradictions
-from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group, members
+from atlas_viewer.field import DTYPES, FIXED_AXES, GENERAL, Field, Group, Status, members
 from atlas_viewer.format import FORMAT, LAYER, ROOT, SCHEMA, UNITS, VERSION, group_names, is_foreseen
 
 
@@ -32,7 +35,7 @@ def check(file: h5py.File) -> list[str]:
             if kind is None or name not in kind.axes and all(field.name != name for field in kind.fields):
                 faults.append(f"{path}: a dataset that is not in the schema")
         elif _kind(path) is not None:
-            faults += [f"{path}: {fault}" for fault in _group_faults(_kind(path), thing)]
+            faults += [f"{path}: {fault}" for fault in form_faults(_kind(path), thing)]
         elif not is_foreseen(path):
             faults.append(f"{path}: a group that is not in the schema")
     wanted = [kind.path for kind in SCHEMA if kind.required and "<" not in kind.path]
@@ -41,6 +44,23 @@ def check(file: h5py.File) -> list[str]:
     if not faults:
         faults = list(_unit_faults(file))
     return faults if faults else [*_network_faults(file), *contradictions(file)]
+
+
+def form_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
+    """Yield what is missing, extra or misshaped in a group: attributes, and datasets by type, axes and storage."""
+    yield from kind.faults({name: group.attrs[name] for name in group.attrs if name not in GENERAL})
+    sizes: dict[str, int] = {}
+    scales = {axis: group[axis] for axis in kind.axes if axis in group}
+    for field in kind.fields:
+        dataset = group.get(field.name)
+        if dataset is None:
+            if field.required:
+                yield f"dataset {field.name} is missing"
+            continue
+        if not isinstance(dataset, h5py.Dataset):
+            yield f"{field.name} is a group, expected a dataset"
+            continue
+        yield from (f"dataset {field.name}: {fault}" for fault in _dataset_faults(field, dataset, sizes, scales))
 
 
 def _things(group: h5py.Group, path: str) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
@@ -61,22 +81,6 @@ def _fits(path: str, template: str) -> bool:
     return len(parts) == len(wanted) and all(
         part == want or want.startswith("<") for part, want in zip(parts, wanted, strict=True)
     )
-
-
-def _group_faults(kind: Group, group: h5py.Group) -> Iterator[str]:
-    yield from kind.faults({name: group.attrs[name] for name in group.attrs if name not in GENERAL})
-    sizes: dict[str, int] = {}
-    scales = {axis: group[axis] for axis in kind.axes if axis in group}
-    for field in kind.fields:
-        dataset = group.get(field.name)
-        if dataset is None:
-            if field.required:
-                yield f"dataset {field.name} is missing"
-            continue
-        if not isinstance(dataset, h5py.Dataset):
-            yield f"{field.name} is a group, expected a dataset"
-            continue
-        yield from (f"dataset {field.name}: {fault}" for fault in _dataset_faults(field, dataset, sizes, scales))
 
 
 def _dataset_faults(
@@ -106,9 +110,15 @@ def _dataset_faults(
             return
     if not field.is_coordinate and not _has_scales(dataset, field.axes, scales):
         yield f"the scales of its axes are not {', '.join(field.axes)} of its own group"
-    elif field.is_coordinate and not dataset.is_scale:
+    elif field.is_coordinate and not _is_scale(dataset):
         yield "is not the scale of its axis"
+    if field.dtype == "status" and dataset.size and dataset[...].max() > max(Status):
+        yield "a value that is not a status"
     if field.by_picture and dataset.is_virtual:  # of an atlas that grows: the chunks are in its parts
+        try:
+            chunk_table(dataset, field.picture_axes)
+        except UNREADABLE as error:
+            yield f"it is not made up of its parts ({error})"
         return
     chunks = field.chunks(dict(zip(field.axes, dataset.shape, strict=True)))
     if dataset.chunks != chunks:
@@ -131,12 +141,20 @@ def _has_scales(dataset: h5py.Dataset, axes: tuple[str, ...], scales: Mapping[st
     if not axes:
         return True
     try:  # the list itself, for HDF5's own functions crash on a damaged one; and by identity, as names are searched for
-        listed = dataset.attrs["DIMENSION_LIST"]
+        listed, file = dataset.attrs["DIMENSION_LIST"], dataset.file
         return len(listed) == len(axes) and all(
-            len(attached) == 1 and dataset.file[attached[0]] == scales.get(axis)
+            len(attached) == 1 and file[attached[0]] == scales.get(axis)
             for attached, axis in zip(listed, axes, strict=True)
         )
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError):  # none, damaged, or a scale that was removed
+    except UNREADABLE:  # none, damaged, or a scale that was removed
+        return False
+
+
+def _is_scale(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset is marked as a scale. HDF5's own function crashes on a mark that is a list."""
+    try:
+        return bool(dataset.attrs.get("CLASS") == b"DIMENSION_SCALE")
+    except UNREADABLE:  # none that can be read, or a list
         return False
 
 
@@ -164,7 +182,10 @@ def _unit_faults(file: h5py.File) -> Iterator[str]:
 
 
 def _network_faults(file: h5py.File) -> Iterator[str]:
-    """Contradictions between the network's graph, its layer table and the layers with units."""
+    """Contradictions between the network's input, its graph, its layer table and the layers with units."""
+    (height, width), channels = input_size(file), len(file["preprocessing/mean"])
+    if min(height, width) < 1 or channels not in (1, 3):
+        yield f"/preprocessing: an input of {height}x{width} pixels and {channels} channels"
     layers = file["network/layers/name"].asstr()[...].tolist()
     edges, nodes = file["network/graph/edges"][...], len(file["network/graph/nodes"])
     if edges.size and not (edges.min() >= 0 and edges.max() < nodes):

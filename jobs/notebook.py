@@ -193,7 +193,7 @@ def _choose(config: DictConfig, styles: tuple[str, ...], runs: Sequence[str | Pa
     if styles:
         config.styles = list(styles)
     config.priors = None if runs is True else list(names(runs if runs else ()))
-    config.dgn.samples = config.dgn.units = None
+    config.dgn.samples = config.dgn.class_samples = config.dgn.units = None
     config.style_units = {}
     methods = (*(("ascent",) if styles else ()), *(("dgn",) if runs else ()))
     if not methods:

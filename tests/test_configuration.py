@@ -337,7 +337,7 @@ def test_conf_has_the_fields_of_the_settings_and_no_others():
     assert _keys(CONF / "style" / "_fields.yaml") == {field.name for field in dataclasses.fields(StyleSettings)}
     for style in STYLES:
         assert _keys(CONF / "style" / f"{style}.yaml") <= {"defaults", *_keys(CONF / "style" / "_fields.yaml")}
-    beside = {"samples", "units", "variants", "variants_of"}
+    beside = {"samples", "class_samples", "units", "variants", "variants_of"}
     for name, kind, more in (
         ("ascent", AscentSettings, set()), ("dgn", RunSettings, beside), ("tops", TopsSettings, set()),
         ("memorisation", MemorisationSettings, set()),
@@ -376,6 +376,7 @@ def test_the_priors_of_the_published_generators_have_their_codes_and_images():
         ("dgn.jitter=0.125", lambda s: s.settings[""].jitter, 0.125),
         ("dgn.shrink=1", lambda s: s.settings[""].shrink, 1.0),
         ("dgn.samples=2", lambda s: s.samples, 2),
+        ("dgn.class_samples=3", lambda s: s.class_samples, 3),
         ("dgn.units=[fc8]", lambda s: s.units, ("fc8",)),
         ("+dgn.variants.x.clip=true", lambda s: (s.settings[""].clip, s.settings["x"].clip), (False, True)),
         ("dgn.variants={x:{sigmas:2}}", lambda s: s.settings["x"].sigmas, 2.0),
@@ -397,6 +398,7 @@ def test_every_number_of_a_search_can_be_set(override, value, expected):
         ("dgn.start=nosie", "nearest: noise"),
         ("dgn.sigmas=-1", "expected more than 0, or null"),
         ("dgn.samples=0", "dgn.samples: got 0, expected 1 or more"),
+        ("dgn.class_samples=0", "dgn.class_samples: got 0, expected 1 or more"),
         ("dgn.iteratons=3", "nearest: dgn.iterations"),
         ("+dgn.variants.x.sgmas=3", r"dgn.variants.x.sgmas: not a setting \(nearest: sigmas"),
         ("+dgn.variants.x=3", "dgn.variants.x: got 3, expected settings"),

@@ -25,7 +25,7 @@ from atlas_viewer.evidence.climb import (
     climb_faults,
     sweep_attributes,
 )
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import Attribute, Field, Group, subgroups
 from atlas_viewer.table import comparison_names, pictures_in_order, write
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Pictures(Climb):
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Pictures]:
         """The styles of a layer by original name."""
-        groups = layer.group.get("ascent", {}).values()
-        return {str(group.attrs["style"]): cls(group, layer.units) for group in groups}
+        return {str(group.attrs["style"]): cls(group, layer.units) for group in subgroups(layer.group, "ascent")}
 
     @property
     def kind(self) -> Group:

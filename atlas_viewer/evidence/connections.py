@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import Attribute, Field, Group, subgroups
 
 if TYPE_CHECKING:
     from atlas_viewer.layer import Layer
@@ -48,7 +48,7 @@ class Connections:
     @classmethod
     def of(cls, layer: Layer) -> tuple[Connections, ...]:
         """The connections of a layer, by the name of the other layer."""
-        return tuple(cls(group) for group in layer.group.get("connections", {}).values())
+        return tuple(cls(group) for group in subgroups(layer.group, "connections"))
 
     @property
     def other(self) -> str:

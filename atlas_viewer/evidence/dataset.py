@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.errors import MissingError
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import Attribute, Field, Group, subgroup
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -73,7 +73,8 @@ class Dataset:
     @classmethod
     def of(cls, atlas: Atlas) -> Dataset | None:
         """The dataset of an atlas, or None."""
-        return cls(atlas.file["dataset"]) if "dataset" in atlas.file else None
+        group = subgroup(atlas.file, "dataset")
+        return None if group is None else cls(group)
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from atlas_viewer.evidence.climb import (
     sweep_attributes,
 )
 from atlas_viewer.evidence.priors import code_faults
-from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group, subgroups
 from atlas_viewer.table import comparison_names, pictures_in_order, write
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class Run(Climb):
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Run]:
         """The runs of a layer by original name."""
-        groups = layer.group.get("dgn", {}).values()
-        return {str(group.attrs["run"]): cls(group, layer.units) for group in groups}
+        return {str(group.attrs["run"]): cls(group, layer.units) for group in subgroups(layer.group, "dgn")}
 
     @property
     def kind(self) -> Group:

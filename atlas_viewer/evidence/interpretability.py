@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import Attribute, Field, Group, subgroups
 from atlas_viewer.table import write
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class Interpretability:
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Interpretability]:
         """The scores of a layer, by the judge's original name."""
-        groups = layer.group.get("interpretability", {}).values()
-        return {str(group.attrs["judge"]): cls(group) for group in groups}
+        return {str(group.attrs["judge"]): cls(group) for group in subgroups(layer.group, "interpretability")}
 
     @property
     def judge(self) -> str:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.dgn import RUN
-from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group
+from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group, subgroups
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -53,7 +53,7 @@ class Memorisation:
     @classmethod
     def of(cls, atlas: Atlas) -> dict[str, Memorisation]:
         """The memorisation tests of an atlas, by the original name of the run whose pictures were compared."""
-        return {test.run: test for test in map(cls, atlas.file.get("memorisation", {}).values())}
+        return {test.run: test for test in map(cls, subgroups(atlas.file, "memorisation"))}
 
     @property
     def run(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from atlas_viewer.field import Field, Group
+from atlas_viewer.field import Field, Group, subgroup
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -74,7 +74,7 @@ class Number:
     @classmethod
     def of(cls, atlas: Atlas, method: str) -> tuple[Number, ...]:
         """The hyperparameters of a method, in their order; empty where the atlas has no table of them."""
-        group = atlas.file.get(NUMBERS.at(method=method))
+        group = subgroup(subgroup(atlas.file, "numbers"), method)
         if group is None:
             return ()
         columns = (group[field.name].asstr()[...].tolist() for field in NUMBERS.fields)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import numbers
-from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group
+from atlas_viewer.field import CODE_AXIS, Attribute, Field, Group, subgroups
 
 if TYPE_CHECKING:
     from atlas_viewer.atlas import Atlas
@@ -52,7 +52,7 @@ class PriorCard:
     @classmethod
     def of(cls, atlas: Atlas) -> dict[str, PriorCard]:
         """The priors of an atlas by original name."""
-        return {card.name: card for card in map(cls, atlas.file.get("priors", {}).values())}
+        return {card.name: card for card in map(cls, subgroups(atlas.file, "priors"))}
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.climb import scalar
-from atlas_viewer.field import GENERAL, Attribute, Field, Group
+from atlas_viewer.field import GENERAL, Attribute, Field, Group, members, subgroups
 
 if TYPE_CHECKING:
     from atlas_viewer.layer import Layer
@@ -65,8 +65,7 @@ class Scores:
     @classmethod
     def of(cls, layer: Layer) -> tuple[Scores, ...]:
         """The scores of every judge for every style and run of a layer."""
-        judges = layer.group.get("scores", {}).values()
-        groups = (group for judge in judges for group in judge.values())
+        groups = (group for judge in subgroups(layer.group, "scores") for _, group in members(judge))
         return tuple(cls(group) for group in groups if isinstance(group, h5py.Group))
 
     @property

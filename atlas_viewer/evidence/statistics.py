@@ -13,7 +13,7 @@ import numpy as np
 
 from atlas_viewer.evidence.climb import MEASURE
 from atlas_viewer.extras import require
-from atlas_viewer.field import Attribute, Field, Group
+from atlas_viewer.field import Attribute, Field, Group, subgroup
 from atlas_viewer.table import write
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class Statistics:
     @classmethod
     def of(cls, layer: Layer) -> Statistics | None:
         """The statistics of a layer; None where no images were evaluated."""
-        return cls(layer.group["statistics"], layer.units, layer.group) if "statistics" in layer.group else None
+        group = subgroup(layer.group, "statistics")
+        return None if group is None else cls(group, layer.units, layer.group)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Any stored array by name, such as "position_mean"; KeyError where it is not stored."""

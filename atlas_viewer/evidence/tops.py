@@ -16,7 +16,7 @@ from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.evidence.climb import MEASURE
 from atlas_viewer.evidence.dataset import Dataset, input_size
 from atlas_viewer.extras import require
-from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group
+from atlas_viewer.field import ROWS_OF_IMAGES, Attribute, Field, Group, subgroup
 from atlas_viewer.table import write
 
 if TYPE_CHECKING:
@@ -144,10 +144,11 @@ class Tops:
     @classmethod
     def of(cls, layer: Layer) -> dict[str, Tops]:
         """The hits of a layer by kind, in the order in which pages show them; empty without a dataset."""
-        groups, dataset, size = layer.group.get("tops", {}), layer.atlas.dataset, layer.atlas.input_size
+        tops, dataset, size = subgroup(layer.group, "tops"), layer.atlas.dataset, layer.atlas.input_size
         if dataset is None:
             return {}
-        return {kind: cls(groups[kind], layer.units, dataset, size, layer.group) for kind in KINDS if kind in groups}
+        groups = ((kind, subgroup(tops, kind)) for kind in KINDS)
+        return {kind: cls(one, layer.units, dataset, size, layer.group) for kind, one in groups if one is not None}
 
     @cached_property
     def kind(self) -> str:
@@ -355,6 +356,8 @@ def _hit_faults(file: h5py.File, tops: h5py.Group) -> Iterator[str]:
     exists, (height, width) = image >= 0, input_size(file)
     size = int(tops.attrs["height"]), int(tops.attrs["width"])
     rows = len(file["dataset/images/number"])
+    if not (1 <= size[0] <= height and 1 <= size[1] <= width):
+        yield f": a frame of {size[0]}x{size[1]} pixels, in an input of {height}x{width}"
     if image.size and image.max() >= rows:
         yield f"/image: a row outside 0 to {rows - 1}"
     if not np.isfinite(activation[exists]).all():

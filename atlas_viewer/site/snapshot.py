@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from atlas_viewer.errors import AtlasError
+from atlas_viewer.errors import UNREADABLE, AtlasError
 
 TRIES = 5  # a file that the atlas links to may be replaced between looking and linking
 
@@ -63,7 +63,10 @@ def _linked(atlas_path: Path, folder: Path) -> Path | None:
 
 
 def _names_beside(path: Path, parent: Path) -> list[str]:
-    """The files that an HDF5 file links to, relative to the atlas; none where it is damaged, which its reader says."""
+    """The files that an HDF5 file links to, relative to the atlas; none where it is damaged, which its reader says.
+
+    Files outside of the atlas's folder are left out: no link to them may be made beside the pages.
+    """
     names: set[str] = set()
 
     def walk(group: h5py.Group) -> None:
@@ -81,6 +84,7 @@ def _names_beside(path: Path, parent: Path) -> list[str]:
     try:
         with h5py.File(path, "r") as file:
             walk(file)
-    except (OSError, RuntimeError, KeyError, ValueError):
+    except UNREADABLE:
         return []
-    return [os.path.normpath(parent / name) for name in names if not os.path.isabs(name)]
+    paths = (os.path.normpath(parent / name) for name in names)
+    return [path for path in paths if not os.path.isabs(path) and path.split(os.sep)[0] != os.pardir]

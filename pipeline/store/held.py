@@ -13,7 +13,8 @@ import numpy as np
 
 from atlas_viewer import format
 from atlas_viewer.chunks import ChunkTable, chunk_table
-from atlas_viewer.field import GENERAL, Field, Group, Status, has_member, members
+from atlas_viewer.errors import UNREADABLE
+from atlas_viewer.field import GENERAL, Field, Group, Status, member, members
 from atlas_viewer.validator import check
 from pipeline.errors import AtlasError, OutputError, disk_fault, of_hdf5
 from pipeline.work import KnownImage
@@ -39,7 +40,7 @@ class HeldAtlas:
         except FileNotFoundError:
             yield cls(None)
             return
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise _unreadable(path, error) from None
         with file, reading(path, file):
             if file.attrs.get("version") != format.VERSION:
@@ -65,9 +66,7 @@ class HeldAtlas:
         """The group at a path, or None; KeyError if it is there and cannot be read."""
         group = self.file
         for name in filter(None, path.split("/")):
-            if group is None or not has_member(group, name):
-                return None
-            group = group[name]
+            group = member(group, name)
         return group
 
     def named(self, parent: str, attribute: str, name: str) -> h5py.Group | None:
@@ -184,10 +183,10 @@ def reading(path: Path, file: h5py.File) -> Iterator[None]:
     """Turn errors into OutputErrors whose reason is the atlas that is read: HDF5 cannot read it, or it is unsound."""
     try:
         yield
-    except AtlasError:
+    except (AtlasError, ImportError):  # a missing package says nothing about the file
         raise
     except Exception as error:
-        if of_hdf5(error):
+        if of_hdf5(error, path):
             raise _unreadable(path, error) from error
         fault = _first_fault(file) if disk_fault(error) is None else None
         if fault is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import h5py
 
 from atlas_viewer import format
+from atlas_viewer.errors import UNREADABLE
 from pipeline.store.held import HeldAtlas, reading
 from pipeline.store.parts import FOLDER
 from pipeline.store.shard import ShardFolder, write_whole
@@ -54,7 +55,7 @@ def used_files(file: h5py.File) -> frozenset[str]:
                     note(group, part[group])
                     if isinstance(part[group], h5py.Group):
                         part[group].visititems(note)
-    except (OSError, KeyError, RuntimeError):
+    except UNREADABLE:
         return frozenset(found.union(path.name for path in folder.glob("*")))
     return frozenset(found)
 
@@ -76,12 +77,12 @@ def _links(file: h5py.File) -> dict[str, list[str]]:
 
 
 def size_of(atlas: Path) -> int:
-    """Bytes of an atlas with all its parts; 0 if there is none."""
+    """Bytes of an atlas with all its parts; 0 if there is none, or if it cannot be read, which its reader says."""
     try:
         with h5py.File(atlas, "r") as file:
             parts = [atlas.parent / FOLDER / name for name in used_files(file)]
         return sum(path.stat().st_size for path in [atlas, *parts])
-    except OSError:
+    except UNREADABLE:
         return 0
 
 

@@ -24,17 +24,23 @@ def write_whole_atlas(opened: h5py.File, target: Path, advance: Callable[[int], 
     """
     with format.create(target) as file, ChunkFiles() as chunks:
         for kind in format.SCHEMA:
-            for group in kind.within(opened):
-                _copy(kind, group, file, chunks, advance)
+            for path in kind.paths(opened):
+                _copy(kind, path, opened[path], file, chunks, advance)
         seal_all(file)
     seal_file(target)
 
 
 def _copy(
-    kind: Group, group: h5py.Group, file: WrittenFile, chunks: ChunkFiles, advance: Callable[[int], None]
+    kind: Group,
+    path: str,
+    group: h5py.Group,
+    file: WrittenFile,
+    chunks: ChunkFiles,
+    advance: Callable[[int], None],
 ) -> None:
+    """Copy a group to its path in the atlas, which may be another one than in its part."""
     attributes = {name: _plain(group.attrs[name]) for name in group.attrs if name not in GENERAL}
-    copy = kind.create_at(file, group.name, attributes)
+    copy = kind.create_at(file, path, attributes)
     for field in kind.fields:
         if field.name not in group:
             continue

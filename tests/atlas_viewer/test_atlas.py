@@ -14,6 +14,7 @@ import pytest
 from atlas_viewer import format
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import AtlasError, FormatError, MissingError
+from atlas_viewer.evidence.numbers import Number
 
 
 @pytest.fixture
@@ -267,7 +268,9 @@ def test_a_missing_array_found_while_reading_is_said_on_one_line(sound_atlas, tm
         assert atlas.table
 
 
-def test_an_error_of_hdf5_is_damage(sound_atlas, tmp_path):
+@pytest.fixture
+def unreadable(sound_atlas, tmp_path) -> Path:
+    """An atlas with a picture that cannot be decompressed."""
     path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
     with h5py.File(path) as file:
         pixels = file["layers/conv1/ascent/sparse/pixels"]
@@ -275,8 +278,20 @@ def test_an_error_of_hdf5_is_damage(sound_atlas, tmp_path):
     data = bytearray(path.read_bytes())
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
-    with pytest.raises(FormatError, match="damaged .*put a whole copy"), Atlas(path) as atlas:
+    return path
+
+
+def test_an_error_of_hdf5_is_damage(unreadable):
+    with pytest.raises(FormatError, match="damaged .*put a whole copy"), Atlas(unreadable) as atlas:
         assert len(atlas["conv1"].pictures("sparse").pixels[...])
+
+
+def test_of_two_atlases_that_one_is_named_that_is_damaged(unreadable, sound_atlas):
+    beside = shutil.copy(sound_atlas, unreadable.with_name("b.h5"))
+    for other in (sound_atlas, beside):
+        with pytest.raises(FormatError, match="/atlas.h5: damaged") as caught, Atlas(unreadable) as atlas, Atlas(other):
+            assert len(atlas["conv1"].pictures("sparse").pixels[...])
+        assert str(other) not in str(caught.value)
 
 
 def test_an_error_that_the_file_explains_names_the_fault(sound_atlas, tmp_path):
@@ -285,6 +300,34 @@ def test_an_error_that_the_file_explains_names_the_fault(sound_atlas, tmp_path):
         del file["layers/fc8/units/label"]
     with pytest.raises(FormatError, match="unsound .*dataset label is missing"), Atlas(path):
         raise ValueError("a consequence")
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("dataset", lambda atlas: atlas.dataset),
+        ("layers/fc8", lambda atlas: atlas["fc8"]),
+        ("layers/fc8/ascent", lambda atlas: atlas["fc8"].styles),
+        ("layers/fc8/statistics", lambda atlas: atlas["fc8"].statistics),
+        ("layers/fc8/tops/class", lambda atlas: atlas["fc8"].kinds),
+        ("numbers/ascent", lambda atlas: Number.of(atlas, "ascent")),
+    ],
+)
+def test_a_part_that_is_missing_is_damage_and_no_lack_of_what_it_holds(mined_atlas, tmp_path, path, read):
+    copy = Path(shutil.copy(mined_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(copy, "r+") as file:
+        del file[path]
+        file[path] = h5py.ExternalLink("parts/gone.h5", f"/{path}")
+    with pytest.raises(FormatError, match=f"damaged .*/{path}: "), Atlas(copy) as atlas:
+        read(atlas)
+
+
+def test_a_missing_package_is_no_fault_of_the_file(sound_atlas, tmp_path):
+    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
+    with h5py.File(path, "r+") as file:
+        del file["layers/fc8/units/label"]
+    with pytest.raises(ModuleNotFoundError, match="pandas"), Atlas(path):
+        raise ModuleNotFoundError("No module named 'pandas'")
 
 
 def test_an_error_that_has_nothing_to_do_with_the_file_stays_what_it_is(sound_atlas):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
+from atlas_viewer.atlas import Atlas
+from atlas_viewer.errors import FormatError
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.evidence.priors import PRIOR
 from atlas_viewer.evidence.scores import SCORES
@@ -75,6 +79,14 @@ def judged_with_other_samples(file: h5py.File) -> None:
         SCORES[name].write(file["layers/fc8/scores/squeeze/sparse"], values)
 
 
+def marked_many_times(file: h5py.File) -> None:
+    scale = file["layers/fc8/units/unit"]
+    mark = h5py.h5a.open(scale.id, b"CLASS").get_type()
+    del scale.attrs["CLASS"]
+    marks = h5py.h5a.create(scale.id, b"CLASS", mark, h5py.h5s.create_simple((3000,)))
+    marks.write(np.full(3000, b"DIMENSION_SCALE", "S16"))
+
+
 DAMAGES = {
     "another version": (attribute("/", "version", 99), "version 2, got"),
     "no format": (lambda file: file.attrs.__delitem__("format"), "attribute format is missing"),
@@ -132,9 +144,22 @@ DAMAGES = {
         assign("layers/fc8/ascent/sparse/status", (0, 0), 9),
         "a value that is not a status",
     ),
+    "a unit's status that is none": (
+        assign("layers/fc8/units/status", 0, 9),
+        "/layers/fc8/units: dataset status: a value that is not a status",
+    ),
     "ok without an activation": (
         assign("layers/fc8/ascent/sparse/activation", (0, 0), np.nan),
         "not finite where",
+    ),
+    "an input without pixels": (attribute("preprocessing", "height", 0), "/preprocessing: an input of 0x24 pixels"),
+    "bytes for a setting": (
+        attribute("layers/fc8/ascent/sparse", "more", np.bytes_(b"\xff")),
+        "attribute more is np.bytes_(b'\\xff'), expected a number, a text or a yes/no",
+    ),
+    "a mark of a scale that HDF5's own function crashes on": (
+        marked_many_times,
+        "dataset unit: is not the scale of its axis",
     ),
     "scores of nothing": (drop("layers/fc8/ascent/sparse"), "names 'ascent/sparse', which is missing"),
     "scores of other samples": (
@@ -196,6 +221,10 @@ MINED_DAMAGES = {
     "a window past the frame": (assign("layers/conv1/tops/largest/frame", (0, 1), (5, 6)), "window: outside the frame"),
     "another kind": (attribute("layers/fc8/tops/class", "kind", "best"), "kind 'best', expected the group's name"),
     "no scale": (without_scale, "only one of gradient and gradient_scale is present"),
+    "a frame past the input": (
+        attribute("layers/fc8/tops/largest", "height", 10**12),
+        "tops/largest: a frame of 1000000000000x24 pixels, in an input of 24x24",
+    ),
     "another frame": (attribute("layers/fc8/tops/largest", "height", 23), "expected the frame's (23, 24)"),
     "lost counts": (assign("layers/fc8/statistics/position_histogram", (0, 0), 5), "sum is not position_count"),
     "edges that fall": (assign("layers/fc8/statistics/edge", 3, -9), "expected 10 rising edges"),
@@ -245,7 +274,7 @@ GENERATED_DAMAGES = {
     ),
     "a pair's status that is none": (
         assign(f"{PAIRED}/status", (0, 0), 9),
-        "pairs/status: a value that is not a status",
+        "/combinations/pairs: dataset status: a value that is not a status",
     ),
     "nearest past the images": (assign("memorisation/toy/nearest", (0, 0, 0), 16), "/nearest: a row outside 0 to 15"),
     "no distance": (assign("memorisation/toy/distance", (0, 0, 0), np.nan), "/distance: not finite where"),
@@ -283,10 +312,9 @@ def test_values_that_lie_in_themselves_are_named_and_not_read(damaged, name):
         file.create_virtual_dataset(path, layout)
 
     file = damaged(how)
-    assert any(f"{name}: its values lie in another file" in fault for fault in check(file))
     file.flush()
-    if name == "activation":
-        assert any("/layers/fc8/ascent/sparse: cannot be read" in fault for fault in faults(file.filename))
+    for found in (check(file), faults(file.filename)):
+        assert any(f"{name}: its values lie in another file" in fault for fault in found)
 
 
 def test_an_atlas_with_groups_that_contain_themselves_is_walked_over_to_an_end(damaged):
@@ -303,3 +331,62 @@ def test_an_atlas_with_groups_that_contain_themselves_is_walked_over_to_an_end(d
     assert "/layers/fc8/ascent/whole/layers: a group that is not in the schema" in found
     assert linked_files(file) == frozenset()
     assert len([*_walk(file["layers/fc8"])]) < 200
+
+
+@pytest.mark.parametrize("path", ["dataset", "layers/fc8/ascent", "layers/fc8/statistics"])
+def test_a_dataset_in_the_place_of_a_group_has_nothing_in_it(damaged, path):
+    """h5py would read its rows as names, all 2**40 of them."""
+
+    def how(file: h5py.File) -> None:
+        del file[path]
+        file.create_dataset(path, (1 << 40,), "u1", chunks=(1 << 10,))
+
+    file, fault = damaged(how, mined=True), f"/{path}: a dataset that is not in the schema"
+    file.flush()
+    assert fault in check(file)
+    assert any(line.startswith(fault) for line in faults(file.filename))
+    with pytest.raises(FormatError, match="unsound"), Atlas(file.filename) as atlas:
+        str(atlas.unit("fc8:0"))
+
+
+def test_names_and_texts_that_are_not_utf8_are_named(damaged, tmp_path):
+    """h5py gives such a name as bytes, which cannot be sorted with texts, and such a text with surrogates."""
+
+    def how(file: h5py.File) -> None:
+        file["layers/fc8/ascent/sparse"].attrs["nnnn"] = "tttt"
+
+    file = damaged(how)
+    path = file.filename
+    file.close()
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole.replace(b"nnnn", b"n\xffnn"))
+    assert any(
+        fault.startswith("/layers/fc8/ascent/sparse: the name of attribute b'n\\xffnn' is not text")
+        for fault in faults(path)
+    )
+    with pytest.raises(FormatError, match="unsound .*is not text"), Atlas(path) as atlas:
+        _ = atlas["fc8"].pictures("sparse").numbers
+    Path(path).write_bytes(whole.replace(b"tttt", b"t\xfftt"))
+    assert any(
+        fault.startswith("/layers/fc8/ascent/sparse: attribute nnnn is 't\\udcfftt'") and fault.isprintable()
+        for fault in faults(path)
+    )
+    Path(path).write_bytes(whole.replace(b"mixed.3a", b"mixed\xff3a"))
+    assert any("the name b'mixed\\\\xff3a' is not text" in fault for fault in faults(path)), [*faults(path)]
+
+
+def test_pictures_that_their_parts_do_not_make_up_are_named(damaged):
+    """As many pixels as there must be, but of 3 * 12 * 24 pictures of one row and column; HDF5 lets it be written."""
+    path = "layers/fc8/ascent/sparse/pixels"
+
+    def how(file: h5py.File) -> None:
+        shape = file[path].shape
+        layout = h5py.VirtualLayout(shape, "u1")
+        layout[:, :, :, :, :] = h5py.VirtualSource("parts.h5", "/pixels", (np.prod(shape[:4]), 1, 1, 3))[:, :, :, :]
+        del file[path]
+        file.create_virtual_dataset(path, layout)
+
+    found = check(damaged(how))
+    assert any(
+        "dataset pixels: it is not made up of its parts (6912 pictures of /pixels for 12)" in f for f in found
+    ), found

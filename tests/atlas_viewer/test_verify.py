@@ -235,3 +235,20 @@ def test_each_of_fifty_corruptions_is_found_alone(generated_atlas, tmp_path):
         if not any(fault.startswith(place) for fault in faults(copy)):
             missed.append(f"{kind}/{field.name}")
     assert missed == []
+
+
+def test_a_seal_that_is_no_text_is_a_fault_and_no_traceback(copy):
+    with h5py.File(copy, "r+") as file:
+        file[STYLE_PATH].attrs.create("seal", b"\xff" * 64, dtype=h5py.string_dtype())
+    assert [fault.split(":")[0] for fault in faults(copy)] == [STYLE_PATH, "/"]
+
+
+def test_arrays_that_state_an_absurd_size_are_not_read_and_all_else_is_verified(copy):
+    flip(copy, "/layers/conv1/ascent/sparse/pixels", (3, 1), 9)
+    with h5py.File(copy, "r+") as file:
+        for name in ("activation", "pixels_digest"):
+            del file[f"{STYLE_PATH}/{name}"]
+            file.create_dataset(f"{STYLE_PATH}/{name}", (1 << 40, 2), "u8", chunks=(1 << 10, 2))
+    found = list(faults(copy))
+    assert any(fault.startswith(f"{STYLE_PATH}: dataset pixels_digest: axis unit has length 1099") for fault in found)
+    assert any(fault.startswith("/layers/conv1/ascent/sparse/pixels[3, 1]: the picture is not") for fault in found)

@@ -139,6 +139,13 @@ def test_more_of_everything_later_equals_asking_at_once(make, tmp_path):
     assert (late / "atlas.h5").read_bytes() == (at_once / "atlas.h5").read_bytes()
 
 
+def test_classes_may_have_more_pictures_than_other_units(make, tmp_path):
+    assert make(tmp_path, "dgn.samples=1", "dgn.class_samples=2", "units=[conv1:0,fc:0-1]") == 0
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        shapes = {layer: group["dgn/deepsim_fc6/status"].shape for layer, group in file["layers"].items()}
+    assert shapes == {"conv1": (1, 1), "fc": (2, 2)}
+
+
 def test_a_later_run_without_the_prior_keeps_its_pictures(make, folder, tmp_path):
     out = tmp_path / "out"
     assert make(out, "units=[fc]") == 0

@@ -35,10 +35,10 @@ def stored(tmp_path_factory) -> Atlas:
     out = tmp_path_factory.mktemp("atlas") / "out"
     units = ",".join(f'"{unit}"' for unit in UNITS)
     settings = (
-        f'out="{out}"', f"units=[{units}]", "style_units=null", "samples=2", "dgn.samples=null", "methods=[ascent,dgn]",
-        "dataset=none", "styles=[low_frequency,sparse]", "style.low_frequency.max_iter=7",
-        "style.sparse.max_iter=7", "dgn.iterations=5", "priors=[doodlenet_fc6,doodlenet_conv5]",
-        "pages=false", "cluster=serial", "device=cpu",
+        f'out="{out}"', f"units=[{units}]", "samples=2", "dgn.samples=null", "dgn.class_samples=null",
+        "style_units=null", "methods=[ascent,dgn]", "dataset=none", "styles=[low_frequency,sparse]",
+        "style.low_frequency.max_iter=7", "style.sparse.max_iter=7", "dgn.iterations=5",
+        "priors=[doodlenet_fc6,doodlenet_conv5]", "pages=false", "cluster=serial", "device=cpu",
     )  # fmt: skip
     assert atlas(compose_config("atlas", settings)) == 0
     with Atlas(out / "atlas.h5") as opened:
@@ -97,8 +97,8 @@ def test_iterations_are_few_unless_they_are_given():
     defaults = compose_config("visualize", [])
     (noise,) = visualize("doodlenet", "conv1:0", styles=["noise"], samples=1, device="cpu")
     assert noise.numbers["max_iter"] == 1  # its own, which is smaller
-    (sparse,) = visualize("doodlenet", "conv1:0", styles="sparse", samples=1, device="cpu")
-    assert sparse.numbers["max_iter"] == defaults.max_iter < compose_config("atlas", []).style.sparse.max_iter
+    (plain,) = visualize("doodlenet", "conv1:0", styles="unregularized", samples=1, device="cpu")
+    assert plain.numbers["max_iter"] == defaults.max_iter < compose_config("atlas", []).style.unregularized.max_iter
 
 
 def test_an_open_network_and_its_option_give_the_same(drawn):

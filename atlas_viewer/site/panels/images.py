@@ -243,10 +243,6 @@ def _share(shown: _Shown, row: int) -> tuple[float, float, float, float]:
 
 def _column(shown: _Shown, kind: str) -> Column:
     hit = shown.hit
-    original = "–"
-    if shown.tops.dataset.is_read(hit.row):
-        top, left, bottom, right = (round(side) for side in hit.original)
-        original = f"{top} to {bottom}, {left} to {right}".replace("-", captions.MINUS)
     rank = str(hit.rank + 1) if hit.quantile is None else captions.quantile(hit.quantile)
     if kind == "range" and hit.quantile is None:
         rank = {"largest": "most of all", "smallest": "least of all"}[shown.tops.kind]
@@ -256,5 +252,13 @@ def _column(shown: _Shown, kind: str) -> Column:
         label=hit.class_name,
         key=hit.key,
         position=f"{hit.position[0]}, {hit.position[1]}",
-        original=original,
+        original=_original(hit),
     )
+
+
+def _original(hit: Hit) -> str:
+    """Rows and columns of the original image that a hit's window shows; a dash where the image was not read yet."""
+    if not np.isfinite(hit.original).all():
+        return "\N{EN DASH}"
+    top, left, bottom, right = map(round, hit.original)
+    return f"{top} to {bottom}, {left} to {right}".replace("-", captions.MINUS)

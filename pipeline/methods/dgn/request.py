@@ -12,7 +12,13 @@ from pipeline.request import Config, check_sample_count, names, read_settings, t
 from pipeline.settings import PriorSettings
 
 _RUN = {field.name for field in fields(RunSettings)}
-_BESIDE = ("samples", "units", "variants", "variants_of")  # settings of the section that are not numbers of a run
+_BESIDE = (
+    "samples",
+    "class_samples",
+    "units",
+    "variants",
+    "variants_of",
+)  # settings of the section that are not numbers of a run
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class DgnRequest:
     settings : name of a variant, "" for the default → its numbers.
     variants_of : names of the priors to run with the variants too; None for all.
     samples, units : None for those of the whole request.
+    class_samples : pictures of each unit of the class layer; None for as many as of the others.
     combinations : name → set of combinations.
     """
 
@@ -30,6 +37,7 @@ class DgnRequest:
     settings: Mapping[str, RunSettings]
     variants_of: tuple[str, ...] | None
     samples: int | None
+    class_samples: int | None
     units: tuple[str, ...] | None
     combinations: Mapping[str, CombinationSettings]
 
@@ -54,14 +62,12 @@ def read_dgn(config: Config) -> DgnRequest:
     for name, changes in _named(config.values.get("combinations"), "combinations").items():
         _check_keys(changes, set(shared), f"combinations.{name}")
         combinations[name] = read_settings(CombinationSettings, {**shared, **changes}, f"combinations.{name}")
-    samples = typed(dgn["samples"], int | None, "dgn.samples")
-    if samples is not None:
-        check_sample_count("dgn.samples", samples)
     return DgnRequest(
         priors=read_priors(config),
         settings=settings,
         variants_of=None if dgn["variants_of"] is None else names(dgn["variants_of"]),
-        samples=samples,
+        samples=_sample_count(dgn, "samples"),
+        class_samples=_sample_count(dgn, "class_samples"),
         units=None if dgn["units"] is None else names(dgn["units"]),
         combinations=combinations,
     )
@@ -85,6 +91,13 @@ def read_priors(config: Config) -> tuple[PriorSettings | Path, ...]:
                 f"{nearest(name, options)}"
             )
     return tuple(priors)
+
+
+def _sample_count(dgn: Mapping[str, object], name: str) -> int | None:
+    samples = typed(dgn[name], int | None, f"dgn.{name}")
+    if samples is not None:
+        check_sample_count(f"dgn.{name}", samples)
+    return samples
 
 
 def _named(values: object, where: str) -> dict[str, dict]:

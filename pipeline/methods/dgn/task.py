@@ -118,7 +118,11 @@ class Dgn(Method):
     def ask(self, plan: Plan, request: Request) -> Plan:
         asked, runs = request.asked[self.name], request.opened["priors"].runs
         units = request.units if asked.units is None else select_units(request.card, asked.units)
-        plan = plan.asking(self.name, runs, units, request.config.samples if asked.samples is None else asked.samples)
+        samples = request.config.samples if asked.samples is None else asked.samples
+        of_classes = samples if asked.class_samples is None else asked.class_samples
+        for layer, chosen in units.items():
+            count = of_classes if layer == request.card.class_layer else samples
+            plan = plan.asking(self.name, runs, {layer: chosen}, count)
         combinations = [
             select_combination(request.card, name, settings, runs[0]) for name, settings in asked.combinations.items()
         ]

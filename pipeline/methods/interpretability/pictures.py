@@ -32,9 +32,9 @@ class ShownPictures:
     minimized: bool
 
     def units(self) -> Iterator[list[np.ndarray]]:
-        """Yield the pictures (y, x, rgb) of each unit; none where it has none."""
-        with h5py.File(self.atlas) as file:
-            group = file[self.group]
+        """Yield the pictures (y, x, rgb) of each unit; none where it has none. OutputError if the atlas is damaged."""
+        with HeldAtlas.open(self.atlas) as held:
+            group = held.file[self.group]
             shown = np.isin(group["status"][...], (format.Status.ok, format.Status.never_active))
             for row, there in enumerate(shown):
                 yield list(group["pixels"][row][there])
@@ -53,7 +53,7 @@ def shown_pictures(atlas: Path, plan: Plan, layer: str) -> tuple[ShownPictures, 
                 group = held.group(f"{parent}/{path}")
                 if group is not None:
                     minimized = group.attrs.get("direction") == "minimize"
-                    found.append(ShownPictures(atlas, group.name, path, group_digest(group), minimized))
+                    found.append(ShownPictures(atlas, f"{parent}/{path}", path, group_digest(group), minimized))
     return tuple(sorted(found, key=lambda one: one.path))
 
 

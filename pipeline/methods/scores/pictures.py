@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from atlas_viewer import format
 from pipeline.plan import Plan
+from pipeline.store.held import HeldAtlas
 from pipeline.store.pictures import pictures_digest
 
 
@@ -28,10 +28,13 @@ class StoredPictures:
 
 
 def read_pictures(atlas: Path, plan: Plan, layer: str, made_by: str, setting: str) -> StoredPictures:
-    """Read the pictures of a method's setting in a layer from an atlas. made_by : name of the method."""
+    """Read the pictures of a method's setting in a layer from an atlas. OutputError if it is damaged.
+
+    made_by : name of the method.
+    """
     layer_group = format.group_names(part.name for part in plan.card.layers)[layer]
-    with h5py.File(atlas) as file:
-        group = file[f"/layers/{layer_group}/{pictures_group(plan, layer, made_by, setting)}"]
+    with HeldAtlas.open(atlas) as held:
+        group = held.file[f"/layers/{layer_group}/{pictures_group(plan, layer, made_by, setting)}"]
         shown = np.isin(group["status"][:], (format.Status.ok, format.Status.never_active))
         return StoredPictures(group["pixels"][:], shown, pictures_digest(group["pixels"]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,9 @@ import pytest
 from pages import CHROMIUM, Page, broken, browser, is_lazy, is_local, read
 from PIL import Image
 
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.site.build import build
+from atlas_viewer.site.panels.images import _original
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,13 @@ def test_a_unit_page_shows_its_best_images_with_numbers_and_labels(site):
         assert part in said
     assert "Nie et al. 2018" in said and "deconvnet" in said and "guided backprop" in said
     assert "For deconvnet, local response normalization is back-propagated with its true derivative." in said
+
+
+def test_an_image_that_was_not_read_yet_has_no_place_in_its_original(mined_atlas):
+    with Atlas(mined_atlas) as atlas:
+        hits = atlas.unit("conv1:1").top.hits
+    assert "18 to 28, 44 to 64" in map(_original, hits)
+    assert _original(replace(hits[0], original=(np.nan,) * 4)) == "–"
 
 
 def test_what_lies_outside_the_image_is_left_out_and_said(site):

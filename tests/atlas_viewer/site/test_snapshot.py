@@ -32,3 +32,16 @@ def test_a_part_that_is_missing_is_named(linked, tmp_path):
     (linked.parent / "parts" / "one.h5").unlink()
     with pytest.raises(AtlasError, match="links to .*one.h5.*, which is not there"), snapshot(linked, tmp_path / "a"):
         pass
+
+
+def test_what_lies_outside_of_the_folder_of_an_atlas_is_not_linked(tmp_path):
+    """Else a hostile one could make files anywhere."""
+    home, pages = tmp_path / "a" / "b", tmp_path / "pages"
+    home.mkdir(parents=True)
+    pages.mkdir()
+    (tmp_path / "outside.h5").write_bytes(b"")
+    with h5py.File(home / "atlas.h5", "w") as file:
+        file["layers/conv1"] = h5py.ExternalLink("parts/../../../outside.h5", "/")
+    with snapshot(home / "atlas.h5", pages / "aside") as path:
+        assert [each.name for each in pages.rglob("*.h5")] == ["atlas.h5"]
+        assert path.is_relative_to(pages)

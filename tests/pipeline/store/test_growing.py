@@ -14,10 +14,13 @@ import pytest
 from cards import asking_styles, style_record
 from fake_shards import fake_shard, picture
 
+from atlas_viewer import format
 from atlas_viewer.validator import check
 from pipeline.errors import OutputError
 from pipeline.methods.ascent.task import ascent_tasks
+from pipeline.methods.interpretability.pictures import shown_pictures
 from pipeline.methods.registry import cut, held_units
+from pipeline.methods.scores.pictures import read_pictures
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
 from pipeline.store.merge import merge
@@ -244,6 +247,62 @@ def test_an_unsound_atlas_is_neither_packed_nor_added_to(tmp_path, name):
         with pytest.raises(OutputError, match=f"atlas.h5: damaged .*{name}"):
             work()
     assert {name: at for name, at in files(tmp_path).items() if not name.startswith("shards")} == before
+
+
+def test_a_group_is_packed_at_its_path_in_the_atlas_and_not_in_its_part(tmp_path):
+    grow(asking((1, 2)), tmp_path)
+    (part,) = (path for path in (tmp_path / "parts").iterdir() if "pixels" not in h5py.File(path))
+    with h5py.File(part, "r+") as file:
+        file.move("layers/conv1/ascent/plain", "layers/conv1/ascent/moved")
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/ascent/plain"]
+        file["layers/conv1/ascent/plain"] = h5py.ExternalLink(f"parts/{part.name}", "/layers/conv1/ascent/moved")
+    pack_atlas(tmp_path / "atlas.h5")
+    with h5py.File(tmp_path / "atlas.h5") as file:
+        assert check(file) == [] and [*file["layers/conv1/ascent"]] == ["plain"]
+
+
+def test_a_damaged_picture_is_damage_of_the_atlas_where_all_are_read(tmp_path):
+    plan, path = asking((1, 2)), tmp_path / "atlas.h5"
+    grow(plan, tmp_path, WHOLE)
+    (shown,) = shown_pictures(path, plan, "conv1")
+    with h5py.File(path) as file:
+        start = file["layers/conv1/ascent/plain/pixels"].id.get_chunk_info(0).byte_offset
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
+    for read in (lambda: read_pictures(path, plan, "conv1", "ascent", "plain"), lambda: list(shown.units())):
+        with pytest.raises(OutputError, match="atlas.h5: damaged"):
+            read()
+
+
+def test_an_error_in_writing_another_file_is_no_fault_of_the_atlas(tmp_path):
+    """It would be moved away for nothing."""
+    grow(asking((1, 2)), tmp_path, WHOLE)
+    path = tmp_path / "atlas.h5"
+    with (
+        pytest.raises(OSError, match="^Unable to create link"),
+        HeldAtlas.open(path) as held,
+        format.create(tmp_path / ".atlas.h5.links") as file,
+    ):
+        file["x"] = held.file["layers/conv1/units/unit"][...]
+        file["x"] = 1
+
+
+def test_a_missing_package_is_no_fault_of_the_atlas(tmp_path):
+    grow(asking((1, 2)), tmp_path, WHOLE)
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/units/label"]
+    with pytest.raises(ModuleNotFoundError), HeldAtlas.open(tmp_path / "atlas.h5"):
+        raise ModuleNotFoundError("No module named 'x'")
+
+
+def test_an_atlas_that_cannot_be_walked_over_has_no_size(tmp_path):
+    grow(asking((1, 2)), tmp_path)
+    whole = size_of(tmp_path / "atlas.h5")
+    with h5py.File(tmp_path / "atlas.h5", "r+") as file:
+        del file["layers/conv1/units"]
+        file["layers/conv1/units"] = h5py.SoftLink("/nowhere")
+    assert whole > 0 and size_of(tmp_path / "atlas.h5") == 0
 
 
 CALLS = ((os, "fsync"), (os, "replace"), (os, "rename"), (os, "link"), (os, "unlink"), (Path, "replace"),
