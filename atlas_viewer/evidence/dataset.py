@@ -157,6 +157,10 @@ class Dataset:
         """Whether the pixels of hits are in the file."""
         return "images/pixels" in self.group
 
+    def is_read(self, row: int) -> bool:
+        """Whether an image has been read, and is stored; those of a run that is not finished are stored last."""
+        return bool(np.isfinite(self.placement[row]).all())
+
     def pixels(self, row: int) -> np.ndarray:
         """(y, x, rgb) uint8, the network's input for one image. MissingError where the atlas has only pointers."""
         if not self.has_pixels:
@@ -175,7 +179,10 @@ class Dataset:
     def original(
         self, row: int, window: tuple[int, int, int, int], input_size: tuple[int, int]
     ) -> tuple[float, float, float, float]:
-        """A window of the network's input in pixels of the original image: top, left, bottom, right."""
+        """A window of the network's input in pixels of the original image: top, left, bottom, right.
+
+        NaN for an image that has not been read.
+        """
         top, left, bottom, right = self.placement[row].tolist()
         high, wide = (bottom - top) / input_size[0], (right - left) / input_size[1]
         return top + window[0] * high, left + window[1] * wide, top + window[2] * high, left + window[3] * wide

@@ -223,9 +223,12 @@ class Tops:
         return top - y, left - x, bottom - y, right - x
 
     def patch(self, row: int, rank: int) -> Patch:
-        """The patch of a hit, cut from its image. MissingError where the atlas has no pixels."""
+        """The patch of a hit, cut from its image; nothing is inside one whose image has not been read.
+
+        Raises MissingError where the atlas has no pixels.
+        """
         pixels, inside = np.zeros((*self.frame_size, 3), np.uint8), np.zeros(self.frame_size, bool)
-        if self.there[row, rank]:
+        if self.there[row, rank] and self.dataset.is_read(int(self.image[row, rank])):
             top, left, bottom, right = self.inside(row, rank)
             y, x = self.frame[row, rank].tolist()
             image = self.dataset.pixels(int(self.image[row, rank]))

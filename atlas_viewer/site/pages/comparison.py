@@ -24,7 +24,7 @@ from atlas_viewer.site.sprites import Tile
 from atlas_viewer.site.unit_sprites import best_sprite, draw_best
 from atlas_viewer.sweep import DGN
 
-PICTURES = 200  # on the page: more make browsers slow
+PICTURES = 240  # on the page, half of them of class layers: more make browsers slow
 UNITS = 12  # at most, of the class layer; half as many of another layer
 SIDE = 128  # pixels: longest side of a picture
 
@@ -90,9 +90,10 @@ def compared(layer: Layer) -> tuple[Climb, ...]:
 
 def shown_rows(outline: Outline, layer: Layer) -> list[int]:
     """Rows of the units that are shown: evenly spaced over those with a picture of the leading run."""
-    shown = sum(len(compared(each)) for each in outline.atlas)
-    most = UNITS if layer.info.class_layer else UNITS // 2
-    wanted = max(2, min(most, PICTURES // shown)) if shown else 0
+    of_classes = layer.info.class_layer
+    shown = sum(len(compared(each)) for each in outline.atlas if each.info.class_layer == of_classes)
+    most = UNITS if of_classes else UNITS // 2
+    wanted = max(2, min(most, PICTURES // 2 // shown)) if shown else 0
     rows = np.flatnonzero(compared(layer)[0].best_sample >= 0).tolist() if compared(layer) else []
     if len(rows) <= wanted:
         return rows

@@ -153,8 +153,10 @@ def _patches(row: int, hits: Sequence[tuple[Tops, Hit]], sprite: UnitSprite) -> 
     places: dict[object, Place] = {}
     for side in (SIDE, RANGE_SIDE):
         chosen = {
-            _where(hit): (tops, hit) for tops, hit in hits if (_where(hit) in large) == (side == SIDE)
-        }  # fmt: skip
+            _where(hit): (tops, hit)
+            for tops, hit in hits
+            if (_where(hit) in large) == (side == SIDE) and tops.dataset.is_read(hit.row)
+        }
         size = frame if sprite.full else thumb_size(frame, side)
         drawn = [thumbs(tops.patch(row, hit.rank).pixels[None], size)[0] for tops, hit in chosen.values()]
         places |= zip(chosen, sprite.add({PHOTO[0]: drawn}), strict=True)
@@ -221,7 +223,7 @@ def _patch_tile(unit: Unit, shown: _Shown) -> Tile:
     hit = shown.hit
     alt = f"{hit.key}, activation {captions.number(hit.activation)}"
     if shown.patch is None:
-        return Tile(None, alt, "pixels are not stored")
+        return Tile(None, alt, "not read yet" if shown.tops.dataset.has_pixels else "pixels are not stored")
     return Tile(shown.patch.crop(_share(shown, unit.row)), alt, "")
 
 

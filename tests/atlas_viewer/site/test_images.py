@@ -152,6 +152,18 @@ def test_a_layer_page_has_the_best_images_beside_the_styles(site):
     assert units["views"][2]["values"][4] == 0 and units["views"][2]["values"][0] == "40.00"  # the dead one has none
 
 
+def test_images_that_a_run_has_not_read_yet_are_left_out(damaged, tmp_path):
+    def unread(file):
+        for name, value in {"placement": np.nan, "size": -1}.items():
+            file[f"dataset/images/{name}"][...] = value
+        file["dataset/images/pixels"][...] = 0
+
+    damaged(unread, mined=True).close()
+    build(tmp_path / "atlas.h5", tmp_path / "site")
+    said = text(tmp_path / "site" / "conv1" / "0.html")
+    assert "What excites it in odd <photos>" in said and "not read yet" in said and "40.00" in said
+
+
 def test_a_layer_without_ascent_has_its_pages(site):
     assert {path.stem for path in (site / "relu1").glob("*.html")} == {"index", "0", "1", "2", "4"}
     page = Page(site / "relu1" / "index.html")

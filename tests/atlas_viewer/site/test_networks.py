@@ -38,7 +38,7 @@ def test_classes_are_matched_by_name_and_shown_with_their_numbers(two, tmp_path)
             for row, label in enumerate(layer.labels):
                 value = captions.number(float(climb.activation[row, climb.best_sample[row]]))
                 assert (value in text) == (label not in ("b", "only here"))
-    assert text.count("style low_frequency") == 2 and "run toy" not in text
+    assert text.count("style low_frequency") == 3 and "run toy" not in text
     assert "other <net>" in text and "made with the style low_frequency and the same settings" in text
 
 
