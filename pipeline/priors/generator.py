@@ -93,6 +93,12 @@ class DoublingConvolution(nn.Module):
             one = torch.empty(len(self.bias), *self.weight.shape[1:])
             self.weight.copy_(nn.init.kaiming_normal_(one, a=slope).repeat_interleave(4, 0))
 
+    def even(self) -> None:
+        """Replace each four kernels by their mean: the layer then convolves and interpolates."""
+        with torch.no_grad():
+            kernels = self.weight.unflatten(0, (-1, 4))
+            self.weight.copy_(kernels.mean(1).repeat_interleave(4, 0))
+
 
 class RepeatingConvolution(nn.Module):
     """Doubles rows and columns of (batch, channel, row, column): repeats each pixel 2 x 2 times, then convolves, 5 x 5.
@@ -127,6 +133,13 @@ class RepeatingConvolution(nn.Module):
         slope : of the leaky ReLU after the layer.
         """
         nn.init.kaiming_normal_(self.weight, a=slope)
+
+    def even(self) -> None:
+        """Remove from the kernels what responds to values that alternate along rows or along columns."""
+        with torch.no_grad():
+            alternating = self.weight.new_tensor([1, -1, 1, -1, 1])
+            keep = torch.eye(5).to(self.weight) - alternating[:, None] * alternating / 5
+            self.weight.copy_(keep @ self.weight @ keep)
 
 
 def without_checkerboard(images: Tensor) -> Tensor:
@@ -195,6 +208,15 @@ class Generator(nn.Module):
         if self.shape.notch and not self.training:
             image = without_checkerboard(image)
         return torch.tanh(image)
+
+    def even(self) -> None:
+        """Let all doublings treat their pixels alike, so that none adds a mesh to what is smooth.
+
+        A doubling repeats the spectrum of its map, mirrored at half the new resolution. What is strong and slow, such
+        as an object, so returns as a fine mesh along the axes, unless the kernels suppress it.
+        """
+        for doubling in (*self.ups, self.last):
+            doubling.even()  # type: ignore[operator]
 
     def _activated(self, value: Tensor) -> Tensor:
         return functional.leaky_relu(value, self.shape.slope)

@@ -15,14 +15,15 @@ from atlas_viewer.evidence.interpretability import NATURAL
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
+from atlas_viewer.site.cover import Choice, choose
 from atlas_viewer.site.outline import Outline, SweepNote, leading, render, runs, styles, sweep_notes
 from atlas_viewer.site.pages.layer import facts, unit_why
 from atlas_viewer.site.pieces import Page, Part, kinds
 from atlas_viewer.site.sprites import Crop, Sprite
-from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_images, images_sprite
+from atlas_viewer.site.unit_sprites import best_sprite, draw_best, draw_chosen, draw_images, images_sprite
 
 NAME = "index.html"
-STRIP, FRIEZE = 12, 24  # pictures of a layer on the first page; of the class layer
+STRIP, COVER = 12, 24  # pictures of a layer on the first page; on its cover
 PAIRS = 6  # units of a layer on the first page where each has a picture and, under it, its best images
 STRIP_SIDE = 160  # pixels: longest side of a picture there
 FAILURES = 200  # units, or skipped images, that are listed before the list is cut
@@ -80,12 +81,15 @@ class IndexPage(Page):
         yield Part()
 
     def draw(self, outline: Outline, layer: Layer, part: Part, folder: Path) -> None:
-        """Draw the layer's strip into its folder."""
+        """Draw the layer's strip, and its part of the cover, into its folder."""
         rows, sprites = _strip_rows(layer), _strip_sprites(layer)
         for climb, sprite in sprites.climbs:
             draw_best(layer, climb, rows, sprite, folder)
         if sprites.images is not None:
             draw_images(layer, rows, sprites.images, folder)
+        cover = _cover(layer)
+        if cover is not None and layer.name in _heads(outline):
+            draw_chosen(layer, cover.climb, cover.rows, cover.choice.sample[cover.rows], cover.sprite, folder)
 
     def write(self, outline: Outline, site: Path) -> None:
         """Write the page; the strips lie in the layers' folders already."""
@@ -98,7 +102,8 @@ def _write(outline: Outline, folder: Path) -> None:
     plates = tuple(_layer_plate(outline, layer) for layer in layers)
     failures = _failures(outline, layers)
     links = {layer: outline.layer_link(layer, root="").href for layer in atlas.layers}
-    frieze = _frieze(outline, layers)
+    covers = [(layer, _cover(layer)) for layer in layers if layer.name in _heads(outline)]
+    frieze = _frieze(outline, covers)
     dataset, classes = atlas.dataset, _classes(outline, layers)
     dead = {layer.name: int(layer.statistics.dead.sum()) for layer in layers if layer.statistics is not None}
     height = max((pictures.samples for layer in layers for pictures in styles(layer)), default=0)
@@ -112,6 +117,7 @@ def _write(outline: Outline, folder: Path) -> None:
         atlas=atlas,
         plates=plates,
         frieze=frieze,
+        chosen=next((cover.choice for _, cover in covers if cover is not None), None),
         frieze_columns=len(frieze) if len(frieze) <= STRIP else len(frieze) // 2,
         classes=classes[:CLASSES],
         further=captions.thousands(len(classes) - CLASSES) if len(classes) > CLASSES else "",
@@ -182,7 +188,7 @@ def _strip_rows(layer: Layer) -> list[int]:
         filled = np.flatnonzero(layer.tops("largest").there.any(axis=1))
     else:
         return []
-    return _spaced(filled.tolist(), FRIEZE if layer.info.class_layer else STRIP)
+    return _spaced(filled.tolist(), STRIP)
 
 
 def _strip_sprites(layer: Layer) -> _Sprites:
@@ -193,16 +199,43 @@ def _strip_sprites(layer: Layer) -> _Sprites:
     return _Sprites(sprites, images_sprite(layer, count, "strip", STRIP, STRIP_SIDE))
 
 
-def _frieze(outline: Outline, layers: list[Layer]) -> tuple[Shown, ...]:
-    """The band under the title, one row or two full ones: classes if there are any, else the last layer."""
-    heads = [layer for layer in layers if layer.info.class_layer] or layers[-1:]
+@dataclass(frozen=True)
+class _Cover:
+    """A layer's pictures on the cover: units in rows, a sample of each."""
+
+    climb: Climb
+    rows: list[int]
+    choice: Choice
+    sprite: Sprite
+
+
+def _cover(layer: Layer) -> _Cover | None:
+    """The layer's pictures of the leading kind for the cover; None without any."""
+    climb = leading(layer)
+    if climb is None:
+        return None
+    choice = choose(layer, climb)
+    rows = _spaced(np.flatnonzero(choice.sample >= 0).tolist(), COVER)
+    return _Cover(climb, rows, choice, best_sprite(climb, len(rows), "cover", STRIP, STRIP_SIDE)) if rows else None
+
+
+def _heads(outline: Outline) -> tuple[str, ...]:
+    """The layers on the cover: those of classes if there are any, else the last layer."""
+    shown = [info for info in outline.atlas.table if info.name in outline.atlas.layers]
+    return tuple(info.name for info in shown if info.class_layer) or outline.atlas.layers[-1:]
+
+
+def _frieze(outline: Outline, covers: Sequence[tuple[Layer, _Cover | None]]) -> tuple[Shown, ...]:
+    """The band under the title, one row or two full ones: the cover, or best images where a layer has no other."""
     crops: list[Shown] = []
-    for layer in heads:
-        sprites, first = _strip_sprites(layer), leading(layer)
-        chosen = [sprite for climb, sprite in sprites.climbs if climb.path == first.path]
-        sprite = chosen[0] if chosen else sprites.images
-        crops += _crops(outline, layer, sprite, range(len(_strip_rows(layer)))) if sprite is not None else ()
-    shown = tuple(crops[:FRIEZE])
+    for layer, cover in covers:
+        images = _strip_sprites(layer).images
+        if cover is not None:
+            crops += _crops(outline, layer, cover.sprite, range(len(cover.rows)), cover.rows)
+        elif images is not None:
+            rows = _strip_rows(layer)
+            crops += _crops(outline, layer, images, range(len(rows)), rows)
+    shown = tuple(crops[:COVER])
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
@@ -210,11 +243,14 @@ def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
     """A layer's pictures for the first page, by kind; several kinds have one row each, with fewer units."""
     sprites, cells = _strip_sprites(layer).all, list(range(len(_strip_rows(layer))))
     chosen = _spaced(cells, PAIRS if len(sprites) > 1 else STRIP)
-    return tuple(_crops(outline, layer, sprite, chosen) for sprite in sprites)
+    return tuple(_crops(outline, layer, sprite, chosen, _strip_rows(layer)) for sprite in sprites)
 
 
-def _crops(outline: Outline, layer: Layer, sprite: Sprite, cells: Sequence[int]) -> tuple[Shown, ...]:
-    rows, units, folder = _strip_rows(layer), layer.units.tolist(), quote(outline.folders[layer.name]) + "/"
+def _crops(
+    outline: Outline, layer: Layer, sprite: Sprite, cells: Sequence[int], rows: Sequence[int]
+) -> tuple[Shown, ...]:
+    """Pictures in these cells of a sprite that has a cell for each of these rows."""
+    units, folder = layer.units.tolist(), quote(outline.folders[layer.name]) + "/"
     return tuple(
         Shown(
             f"{folder}{units[rows[cell]]}.html",

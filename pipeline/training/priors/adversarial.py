@@ -52,6 +52,8 @@ class GeneratorTraining:
         self.recipe, self.encoder, self.comparator = recipe, encoder, comparator
         self.statistics, self.train, self.group = statistics, train, group
         self.generator = generator.to(group.device).to(memory_format=torch.channels_last)
+        if recipe.even:
+            self.generator.even()
         self.average = copy.deepcopy(self.generator).eval()
         self.discriminator = build_discriminator(
             recipe.discriminator,
@@ -209,6 +211,8 @@ class GeneratorTraining:
         for parameters in self.generator_optimizer.param_groups:
             parameters["lr"] = self.recipe.rate_at(step)
         self.generator_optimizer.step()
+        if self.recipe.even:
+            self.generator.even()
         keep = min(self.recipe.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):

@@ -25,6 +25,7 @@ class PriorRecipe:
     least_channels: int
     twice_up_to: int
     slope: float
+    even: bool  # after every step, the kernels of a doubling are made to treat its pixels alike, against a mesh
     notch: bool  # after training, a notch filter removes the frequency of a checkerboard from its images
     # Its losses
     comparator: tuple[str, ...]  # layers whose values, after their ReLUs, are compared

@@ -84,6 +84,29 @@ def test_a_doubling_convolution_draws_no_checkerboard_whatever_its_kernels_are()
     torch.testing.assert_close(flat, flat[..., :1, :1].expand_as(flat))
 
 
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 99), form=st.sampled_from([DoublingConvolution, RepeatingConvolution]))
+def test_even_doublings_add_no_mesh_to_a_slow_wave(seed, form):
+    """Doubling repeats a wave's frequency, mirrored at half the new resolution; next to nothing of it is left."""
+    layer, _ = filled(form(1, 1), seed, 1, 1)
+    with torch.no_grad():
+        layer.weight.abs_()  # which lets slow waves through
+    layer.even()
+    wave = torch.cos(2 * torch.pi / 32 * torch.arange(72.0, dtype=torch.float64)).expand(1, 1, 9, 72)
+    amplitude = torch.fft.rfft(layer(wave).detach()[0, 0, 9, 8:136]).abs()  # two periods, away from the border
+    assert float(amplitude[64 - 2]) <= 0.02 * float(amplitude[2])
+
+
+def test_even_kernels_stay_as_they_are():
+    once = Generator(SHAPE)
+    once.even()
+    twice = Generator(SHAPE)
+    twice.load_state_dict(once.state_dict())
+    twice.even()
+    for name, value in twice.state_dict().items():
+        torch.testing.assert_close(value, once.state_dict()[name])
+
+
 @given(down=st.integers(0, 16), right=st.integers(0, 16))
 def test_the_notch_keeps_what_its_formula_says_of_every_frequency(down, right):
     row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")

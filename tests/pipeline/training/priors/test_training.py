@@ -29,7 +29,7 @@ from pipeline.training.priors.training import PriorRequest, check_request, gener
 
 RECIPE = PriorRecipe(
     preset="small", loss="relative", seed=0, steps=12, batch=4, hidden=16, grid_channels=16, least_channels=8,
-    twice_up_to=8, slope=0.2, notch=True, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
+    twice_up_to=8, slope=0.2, even=False, notch=True, comparator=("conv", "fc"), image_weight=5.0, feature_weight=1.0,
     shared_weight=2.0, adversarial_weight=0.5, adversarial_cap=3.0, adversary_from=0.25, adversary_alone=2, shift=3,
     shift_share=0.5, discriminator="patch", discriminator_channels=4, discriminator_noise=0.1, skip_below=0.3,
     resume_above=0.4,
@@ -96,6 +96,17 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     for name in ("prior.json", "statistics.safetensors"):
         assert (tmp_path / "killed/tiny_fc" / name).read_bytes() == (tmp_path / "whole/tiny_fc" / name).read_bytes()
+
+
+def test_doublings_are_even_as_stored(tmp_path):
+    generator = train(tmp_path, replace(RECIPE, even=True)).prior.generator
+    assert isinstance(generator, Generator)
+    for doubling in generator.ups:
+        kernels = doubling.weight.unflatten(0, (-1, 4))
+        assert torch.equal(kernels, kernels[:, :1].expand_as(kernels))
+    last, alternating = generator.last.weight.detach(), (-1.0) ** torch.arange(5)
+    assert float((last @ alternating).abs().max()) < 1e-3  # 16 bits are stored
+    assert float((alternating @ last).abs().max()) < 1e-3
 
 
 @pytest.mark.parametrize("loss", ["relative", "published"])

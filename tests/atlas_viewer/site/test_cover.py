@@ -1,0 +1,61 @@
+"""Which pictures stand on the cover: those that a judge recognises; else those that excite more than the dataset."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from atlas_viewer.site.cover import choose
+
+ACTIVATION = np.array([[3.0, 5.0], [9.0, 8.0], [np.nan, 2.0], [np.nan, np.nan]])  # (unit, sample)
+BEST = [1, 0, 1, -1]
+
+
+def climb(direction: str = "maximize") -> SimpleNamespace:
+    return SimpleNamespace(
+        units=np.arange(4),
+        activation=ACTIVATION,
+        there=np.isfinite(ACTIVATION),
+        best_sample=np.array(BEST),
+        direction=direction,
+    )
+
+
+def layer(judges: dict[str, np.ndarray], most: list[float] | None = None) -> SimpleNamespace:
+    """A layer whose pictures were judged. judges : rank of the target (unit, sample), by name of the judge."""
+    seen = [
+        SimpleNamespace(judge=name, target_rank=ranks, target_probability=np.array([[0.8, 0.7]] * 3 + [[np.nan] * 2]))
+        for name, ranks in judges.items()
+    ]
+    statistics = None if most is None else SimpleNamespace(most=np.array(most))
+    return SimpleNamespace(atlas=SimpleNamespace(model="own"), judged=lambda climb: seen, statistics=statistics)
+
+
+def test_a_judge_chooses_of_the_pictures_that_it_recognises_the_likeliest():
+    own, other = np.zeros((4, 2), int), np.array([[0, 0], [1, 0], [0, 4], [-1, -1]])
+    found = choose(layer({"own": own, "other": other}, most=[9.0] * 4), climb())
+    assert found.sample.tolist() == [0, 1, -1, -1]  # the third is recognised where it has no picture
+    assert (found.judge, found.excites) == ("other", False)
+
+
+def test_without_a_judge_a_picture_has_to_excite_more_than_the_dataset():
+    found = choose(layer({"own": np.zeros((4, 2), int)}, most=[4.0, 9.0, 1.0, 0.0]), climb())
+    assert found.sample.tolist() == [1, -1, 1, -1]
+    assert (found.judge, found.excites) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("judges", "most", "direction"),
+    [
+        ({"other": np.full((4, 2), 3)}, [0.0] * 4, "maximize"),  # a judge that recognises none
+        ({}, [10.0] * 4, "maximize"),  # no picture that excites enough
+        ({}, None, "maximize"),  # no dataset
+        ({}, [0.0] * 4, "minimize"),
+    ],
+)
+def test_where_nothing_can_be_chosen_the_best_of_each_unit_stand_there(judges, most, direction):
+    found = choose(layer(judges, most), climb(direction))
+    assert found.sample.tolist() == BEST
+    assert (found.judge, found.excites) == ("", False)
