@@ -148,12 +148,13 @@ def in_order(atlas: Atlas, asked: Iterable[Run]) -> tuple[Run, ...]:
 def leading(layer: Layer) -> Climb | None:
     """The style or run whose picture represents a unit where only one fits; None where the layer has none.
 
-    A run of DGN-AM where units see the whole image, because its pictures show whole objects; else a style.
+    A run of DGN-AM where units see the whole image, because its pictures show whole objects; else a style. One without
+    any picture, as in an atlas that is not finished, leads only if no other has one.
     """
     by_prior, by_pixels = runs(layer), styles(layer)
-    if by_prior and (not by_pixels or by_prior[0].size == layer.atlas.input_size):
-        return by_prior[0]
-    return by_pixels[0] if by_pixels else None
+    whole = bool(by_prior) and by_prior[0].size == layer.atlas.input_size
+    ordered = (*by_prior[:whole], *by_pixels, *by_prior)
+    return next((climb for climb in ordered if climb.there.any()), ordered[0] if ordered else None)
 
 
 def sweep_name(method: str, page: int = 1) -> str:

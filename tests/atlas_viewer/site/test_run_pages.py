@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import h5py
@@ -398,3 +399,12 @@ def test_all_settings_of_a_layer_stand_on_its_first_page(site, atlas):
         for name, values in found.items():
             assert values == [captions.setting(climb.numbers[name]) if name in climb.numbers else "" for climb in shown]
     assert 'href="index.html#settings-' in (site / "fc8" / "3.html").read_text()
+
+
+def test_a_run_without_pictures_does_not_lead(atlas, monkeypatch):
+    layer = atlas["fc8"]
+    empty = SimpleNamespace(size=layer.atlas.input_size, there=np.zeros((4, 2), bool))
+    monkeypatch.setattr(outline, "runs", lambda layer: (empty,))
+    assert outline.leading(layer).path == outline.styles(layer)[0].path
+    monkeypatch.setattr(outline, "styles", lambda layer: ())
+    assert outline.leading(layer) is empty
