@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from atlas_viewer.site.build import end_with_parent
 from jobs.site import SiteSettings, build_pages
 from pipeline.store.merging import MergeReport
 
@@ -60,7 +60,7 @@ class EarlyPages:
         if process.exitcode == 0 and not self._told:
             self._told = True
             tqdm.write(f"first pages: open {self._out}/site/index.html; they grow with the atlas", sys.stderr)
-        elif process.exitcode not in (0, _STOPPED):
+        elif process.exitcode not in (0, _STOPPED, -signal.SIGTERM):  # the last: it was asked before it could listen
             log.warning("pages of the unfinished atlas were not made (exit code %s)", process.exitcode)
 
     def stop(self) -> None:
@@ -88,15 +88,10 @@ def _make(out: Path, settings: SiteSettings, note: str) -> None:
     """Make the pages, in a process of its own, which ends with the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     build_pages(out, SiteSettings(1, settings.full), note)
 
 
 def _stop(number: int, frame: object) -> None:
     """End by an exception, so that what is half-made is removed."""
     raise SystemExit(_STOPPED)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()  # type: ignore[union-attr]
-    os._exit(1)

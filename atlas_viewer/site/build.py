@@ -206,11 +206,12 @@ _apart: list[_Drawing] = []  # of a process that draws
 
 def _open(source: Path, full: bool, new: Path) -> None:
     """Runs once in a process that draws. It ends when the one that started it is killed, and would wait for ever."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _apart.append(_Drawing(Outline(Atlas(source, kept=1), full), new))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended; for a thread, which waits for that."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

@@ -129,7 +129,7 @@ def _about(outline: Outline) -> str:
 
 
 def _licence(outline: Outline) -> str:
-    """The licence note about dataset images on the pages; empty if there are none or the program drew them itself."""
+    """The licence note for pages with images of a dataset; empty if they have none, or if the dataset is generated."""
     dataset = outline.atlas.dataset
     if dataset is None or not dataset.has_pixels or dataset.kind == "doodles":
         return ""

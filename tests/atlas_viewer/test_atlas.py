@@ -294,11 +294,17 @@ def test_of_two_atlases_that_one_is_named_that_is_damaged(unreadable, sound_atla
         assert str(other) not in str(caught.value)
 
 
-def test_an_error_that_the_file_explains_names_the_fault(sound_atlas, tmp_path):
+@pytest.fixture
+def without_labels(sound_atlas, tmp_path) -> Path:
+    """An unsound atlas."""
     path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
     with h5py.File(path, "r+") as file:
         del file["layers/fc8/units/label"]
-    with pytest.raises(FormatError, match="unsound .*dataset label is missing"), Atlas(path):
+    return path
+
+
+def test_an_error_that_the_file_explains_names_the_fault(without_labels):
+    with pytest.raises(FormatError, match="unsound .*dataset label is missing"), Atlas(without_labels):
         raise ValueError("a consequence")
 
 
@@ -322,11 +328,8 @@ def test_a_part_that_is_missing_is_damage_and_no_lack_of_what_it_holds(mined_atl
         read(atlas)
 
 
-def test_a_missing_package_is_no_fault_of_the_file(sound_atlas, tmp_path):
-    path = Path(shutil.copy(sound_atlas, tmp_path / "atlas.h5"))
-    with h5py.File(path, "r+") as file:
-        del file["layers/fc8/units/label"]
-    with pytest.raises(ModuleNotFoundError, match="pandas"), Atlas(path):
+def test_a_missing_package_is_no_fault_of_the_file(without_labels):
+    with pytest.raises(ModuleNotFoundError, match="pandas"), Atlas(without_labels):
         raise ModuleNotFoundError("No module named 'pandas'")
 
 

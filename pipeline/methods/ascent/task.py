@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UnitError
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings, check_distinct
 from pipeline.methods.method import Estimate, Method
 from pipeline.plan import Plan
@@ -15,7 +15,7 @@ from pipeline.request import Config, Request, some_names
 from pipeline.settings import check_choice
 from pipeline.sweep import Swept
 from pipeline.task import DEFLATED_SHARE, Sizes, Task, packed, sample_record, sample_words
-from pipeline.units import select_units
+from pipeline.units import Units, select_units
 from pipeline.work import Work
 
 ASCENT_REVISION = 3  # raise it when the numbers that gradient ascent computes change
@@ -95,7 +95,7 @@ class Ascent(Method):
         for option, style in reversed(named):  # the style that is asked for last leads
             units = request.units
             if option in only:
-                chosen = select_units(request.card, only[option])
+                chosen = _selected(request, option, only[option])
                 units = {layer: tuple(sorted({*units[layer]} & {*chosen[layer]})) for layer in units if layer in chosen}
             if any(units.values()):
                 asked = asked.asking(self.name, [style], units, samples)
@@ -139,6 +139,14 @@ class Ascent(Method):
                     size=size,
                     bytes=int(pictures * size[0] * size[1] * 3 * DEFLATED_SHARE),
                 )
+
+
+def _selected(request: Request, option: str, addresses: Sequence[str]) -> Units:
+    """The units that get a style. Raises UnitError, with the setting, for an address that names none."""
+    try:
+        return select_units(request.card, addresses)
+    except UnitError as error:
+        raise UnitError(f"style_units.{option}: {error}") from None
 
 
 def _style_units(config: Config) -> dict[str, tuple[str, ...]]:

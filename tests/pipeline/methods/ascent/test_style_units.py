@@ -7,7 +7,7 @@ from cards import network_card
 
 from jobs.console import compose_config
 from jobs.request import read_request
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UnitError
 from pipeline.methods.ascent.task import ASCENT
 from pipeline.plan import Plan
 from pipeline.request import Request
@@ -57,3 +57,8 @@ def test_a_request_that_would_get_no_style_gets_all():
 def test_what_names_no_style_or_no_units_is_refused(override, said):
     with pytest.raises(SettingsError, match=said.replace("[", r"\[")):
         asked(override)
+
+
+def test_an_address_that_is_not_there_is_named_with_its_setting():
+    with pytest.raises(UnitError, match="style_units.sparse: layer fc9: not in network .*nearest: fc8"):
+        asked("styles=[low_frequency,sparse]", "+style_units.sparse=[fc9]")
