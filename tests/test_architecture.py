@@ -62,10 +62,13 @@ TABLE = {
     "jobs.kubernetes": floor("jobs pipeline atlas_viewer"),
     "jobs.packaging": floor("jobs atlas_viewer visualization_atlas", "hatchling"),
     "jobs.bench": floor(
-        "jobs pipeline atlas_viewer", "hydra omegaconf tqdm torch numpy scipy", "matplotlib h5py PIL yaml"
+        "jobs pipeline atlas_viewer",
+        "hydra omegaconf tqdm torch numpy scipy",
+        "matplotlib h5py PIL yaml lucent torch_dreams",
     ),
     "jobs.zoo": floor("jobs pipeline atlas_viewer", "torch numpy"),
-    "jobs.zoo.packages": floor("", "torch torchvision timm transformers pytorchcv"),
+    "jobs.zoo.packages": floor("jobs.zoo.vision", "timm transformers pytorchcv"),
+    "jobs.zoo.vision": floor("", "torch torchvision"),
     "pipeline.compute": floor(f"{WORK} pipeline.methods {READING}"),
     "pipeline.resources": floor(f"{VALUES} pipeline.priors pipeline.nets pipeline.data", "torch numpy"),
     "pipeline.planned_images": floor(f"{VALUES} pipeline.resources pipeline.nets pipeline.data", "numpy"),

@@ -21,7 +21,7 @@ from jobs.bench import record
 from pipeline.errors import SettingsError, nearest
 from pipeline.settings import check_choice
 
-NO_QUESTIONS = {"__main__", "figures", "plain_conf", "record", "shapes"}
+NO_QUESTIONS = {"__main__", "figures", "others", "plain_conf", "record", "shapes"}
 OF_A_GPU = "gpu"  # the question that only device=… asks
 
 

@@ -1,12 +1,13 @@
-"""Micro-batched ascent on the cone against the original's loop: one image at a time, full forward passes."""
+"""Micro-batched ascent on the cone against the original's loop and other programs, which pass whole single images."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
-from jobs.bench.shapes import caffenet_shaped
+from jobs.bench.others import other_programs
+from jobs.bench.shapes import shaped
 from jobs.console import compose_config
 from jobs.request import read_device, read_settings
 from pipeline.climb.attempts import Climbed, Item, climb_items
@@ -28,41 +30,51 @@ from pipeline.settings import DeviceSettings
 from pipeline.task import Sizes
 
 QUESTION = (
-    "unit-steps per CPU second of one thread, CaffeNet's shape, low_frequency, the planner's micro-batches; a layer's "
-    "rates in turn"
+    "unit-steps per CPU second of one thread, low_frequency, the planner's micro-batches; a layer's rates in turn, "
+    "beside those of lucent and torch-dreams where they are installed"
 )
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc8")
+CAFFENET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+LARGER = {  # only the long form measures them
+    "googlenet": ("conv2/3x3", "inception_3b/output", "inception_4c/output", "inception_5b/output", "loss3/classifier"),
+    "resnet50": ("res2c", "res3d", "res4f", "res5c", "fc1000"),
+}
 ITERATIONS = 120  # of a climb, whose start and measurements count too
+OTHER_STEPS = 3  # of another program, in one call
 CPU = torch.device("cpu")
 
 
 def measure(short: bool) -> Figures:
     """Measure every layer in float32 and, where it climbs so, in bf16; ratios are medians of pairs."""
     torch.set_num_threads(1)
-    network, config = caffenet_shaped(), compose_config("atlas", [])
+    config = compose_config("atlas", [])
     style = read_settings(StyleSettings, config.style.low_frequency, "style")
     settings = read_settings(AscentSettings, config.ascent, "ascent")
     device, figures, peaks = read_device(config, "cpu"), Figures(), {}
     for precision in precisions(device, 1 << 60):
         peaks[precision] = convolution_peak(precision)
         figures.add(f"peak of a convolution, {precision}", peaks[precision] / 1e9, "billion multiply-accumulates/s")
-    for layer in LAYERS:
-        cone = layer_cone(network, layer, "window")
-        batch = micro_batch(device, cone.macs(), cone.map_bytes(), network.layer(layer).channels)
-        pixels = Pixels(cone, layer, 0, settings)
+    for name, layers in ({"caffenet": CAFFENET} if short else {"caffenet": CAFFENET, **LARGER}).items():
+        network = shaped(name)
+        others = other_programs(network)
+        for layer in layers:
+            cone = layer_cone(network, layer, "window")
+            batch = micro_batch(device, cone.macs(), cone.map_bytes(), network.layer(layer).channels)
+            pixels = Pixels(cone, layer, 0, settings)
 
-        def climbed(precision: str, iterations: int, cone=cone, batch=batch, pixels=pixels) -> Climbed:
-            items = [Item(((unit, 1.0),), 0, replace(style, max_iter=iterations)) for unit in range(batch)]
-            return climb_items(
-                cone, pixels, items, fresh_starts=0, trace_points=settings.trace_points, batch=batch, device=CPU,
-                lowered=precision == "bf16",
+            def climbed(precision: str, iterations: int, cone=cone, batch=batch, pixels=pixels) -> Climbed:
+                items = [Item(((unit, 1.0),), 0, replace(style, max_iter=iterations)) for unit in range(batch)]
+                return climb_items(
+                    cone, pixels, items, fresh_starts=0, trace_points=settings.trace_points, batch=batch, device=CPU,
+                    lowered=precision == "bf16",
+                )  # fmt: skip
+
+            compare(
+                figures, layer if name == "caffenet" else f"{name} {layer}", batch,
+                precisions(device, cone.macs()), climbed,
+                partial(original_loop, network, layer, 0, 1),
+                PASSES_PER_STEP * cone.macs(), peaks, short,
+                {other: partial(step, layer, OTHER_STEPS) for other, step in others.items()},
             )  # fmt: skip
-
-        compare(
-            figures, layer, batch, precisions(device, cone.macs()), climbed,
-            lambda layer=layer: original_loop(network, layer, 0, 1),
-            PASSES_PER_STEP * cone.macs(), peaks, short,
-        )  # fmt: skip
     return figures
 
 
@@ -87,6 +99,7 @@ def compare(
     step_macs: int,
     peaks: dict[str, float],
     short: bool,
+    others: Mapping[str, Callable[[], object]] = MappingProxyType({}),
 ) -> None:
     """Add the figures of a layer.
 
@@ -94,10 +107,16 @@ def compare(
     one_step : a step of one image, as the authors' program does it.
     step_macs : multiply-accumulates of a step of an item.
     peaks : precision → multiply-accumulates a second of a convolution.
+    others : name of another program → OTHER_STEPS steps of one image.
     """
     steps, runs = 5, 3 if short else 7
     works = [partial(climbed, one, iterations) for one in chosen for iterations in (1, steps)]
-    *ours, theirs = seconds_in_turn(runs, *works, one_step, clock=time.process_time)
+    taken = seconds_in_turn(runs, *works, one_step, *others.values(), clock=time.process_time)
+    ours, theirs = taken[: len(works)], taken[len(works)]
+    beside = {
+        name: [each / OTHER_STEPS for each in seconds]
+        for name, seconds in zip(others, taken[len(works) + 1 :], strict=True)
+    }
     full: dict[str, list[float]] = {}
     for place, one in enumerate(
         chosen
@@ -109,8 +128,12 @@ def compare(
         words = f"{layer}, micro-batch of {batch}, {one}"
         figures.add_median(words, rates, "unit-steps/s")
         figures.add(f"{words}, to one image at a time", median_ratio(theirs, full[one]), "times")
+        for name, seconds in beside.items():
+            figures.add(f"{words}, to {name}", median_ratio(seconds, full[one]), "times")
         figures.add(f"{words}, share of the peak", 100 * statistics.median(rates) * step_macs / peaks[one], "%")
     figures.add_median(f"{layer}, one image at a time", [1 / each for each in theirs], "unit-steps/s")
+    for name, seconds in beside.items():
+        figures.add_median(f"{layer}, {name}", [1 / each for each in seconds], "unit-steps/s")
     if len(full) == 2:
         first, second = (climbed(one, 12 if short else 60).best.activation_float[:, 0] for one in chosen)
         figures.add(f"{layer}, {chosen[1]} to {chosen[0]}", median_ratio(full[chosen[0]], full[chosen[1]]), "times")

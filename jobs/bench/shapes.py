@@ -18,8 +18,13 @@ MEAN = (104.00699, 116.66877, 122.67891)
 
 def caffenet_shaped() -> Network:
     """CaffeNet."""
-    definition, weights = _generated("caffenet")
-    return caffe_network("caffenet", definition, weights, order="BGR", mean=MEAN)
+    return shaped("caffenet")
+
+
+def shaped(name: str) -> Network:
+    """A network that has a definition among the project's."""
+    definition, weights = _generated(name)
+    return caffe_network(name, definition, weights, order="BGR", mean=MEAN)
 
 
 @dataclass
@@ -49,11 +54,10 @@ def generator_shaped() -> ShapedPrior:
 def _generated(name: str) -> tuple[str, dict[str, tuple[np.ndarray, ...]]]:
     """A definition of the project's, and random weights for it."""
     definition = str(files("pipeline.nets") / "definitions" / f"{name}.prototxt")
-    random = np.random.RandomState(0)
-    weights = {
-        layer: tuple(
-            (random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32) for shape in shapes
-        )
-        for layer, shapes in weight_shapes(definition).items()
-    }
+    random, weights = np.random.RandomState(0), {}
+    for layer, shapes in weight_shapes(definition).items():
+        drawn = [random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:]))) for shape in shapes]
+        if len(shapes) == 3:  # of a batch normalisation: mean, variance, and what both are divided by
+            drawn = [drawn[0], 1 + np.abs(drawn[1]), np.ones(shapes[2])]
+        weights[layer] = tuple(values.astype(np.float32) for values in drawn)
     return definition, weights

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
-import torch
-
-try:
-    import torchvision
-except RuntimeError:  # its compiled operators do not fit this build of torch; none of them is run here
-    OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    torchvision = importlib.import_module("torchvision")
-
 import pytorchcv.model_provider
 import timm
 import transformers
+
+from jobs.zoo.vision import torchvision
 
 __all__ = ["pytorchcv", "timm", "torchvision", "transformers"]

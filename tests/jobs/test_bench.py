@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from pkgutil import iter_modules
 from types import SimpleNamespace
@@ -13,10 +14,14 @@ import torch
 from PIL import Image
 
 import jobs.bench
-from jobs.bench import ascent_on_cones, memory, precision, record
+from jobs.bench import ascent_on_cones, memory, others, precision, record
 from jobs.bench.__main__ import NO_QUESTIONS, OF_A_GPU, main
 from jobs.bench.figures import Figures
+from jobs.console import compose_config
+from jobs.request import read_settings
 from pipeline.errors import SettingsError
+from pipeline.nets.open_network import open_network
+from pipeline.settings import ModelSettings
 
 QUESTIONS = sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS - {OF_A_GPU})
 
@@ -75,14 +80,42 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
         return SimpleNamespace(best=SimpleNamespace(activation_float=reached), spent=sum(range(20_000 * iterations)))
 
     chosen, peaks = ("float32", "bf16"), {"float32": 1e9, "bf16": 8e9}
-    ascent_on_cones.compare(figures, "fc", 8, chosen, climbed, lambda: sum(range(200_000)), 10, peaks, short=True)
+    ascent_on_cones.compare(
+        figures, "fc", 8, chosen, climbed, lambda: sum(range(200_000)), 10, peaks, short=True,
+        others={"another": lambda: sum(range(600_000))},
+    )  # fmt: skip
     rows = {name: value for name, value, _ in figures.rows}
+    assert rows["fc, another"] > 0
     assert rows["fc, activation reached in bf16"] == 0.75
     for one in chosen:
         rate = rows[f"fc, micro-batch of 8, {one}"]
         assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
+        assert rows[f"fc, micro-batch of 8, {one}, to another"] > 0
         assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
     assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
+
+
+def test_other_programs_climb_where_they_are_installed(monkeypatch):
+    for name in ("lucent", "torch_dreams"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "jobs.zoo.vision", SimpleNamespace(torchvision=None))
+    network = open_network(read_settings(ModelSettings, compose_config("atlas", ["model=doodlenet"]).model, "model"))
+    assert others.other_programs(network) == {}
+    seen, size = [], network.preprocessing
+
+    def render_vis(model, objective, *, thresholds, fixed_image_size, **options):
+        model.get_submodule(objective.split(":")[0]).register_forward_hook(lambda *told: seen.append(told[2]))
+        image = torch.ones(1, size.channels, *fixed_image_size)
+        for _ in range(max(thresholds)):
+            seen.append(model(image))
+
+    for name in ("lucent", "lucent.optvis", "lucent.optvis.render"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(render_vis=render_vis))
+    programs, (first, *_, last) = others.other_programs(network), network.layers
+    assert list(programs) == ["lucent"]
+    expected = network.run(torch.ones(1, size.channels, size.height, size.width), [first, last])
+    programs["lucent"](first, 1)
+    assert [torch.equal(one, expected[name]) for one, name in zip(seen, (first, last), strict=True)] == [True, True]
 
 
 def test_pictures_in_bf16_are_held_against_those_in_float32():
