@@ -65,7 +65,7 @@ def measure(short: bool) -> Figures:
                 items = [Item(((unit, 1.0),), 0, replace(style, max_iter=iterations)) for unit in range(batch)]
                 return climb_items(
                     cone, pixels, items, fresh_starts=0, trace_points=settings.trace_points, batch=batch, device=CPU,
-                    lowered=precision == "bf16",
+                    last=False, lowered=precision == "bf16",
                 )  # fmt: skip
 
             compare(

@@ -6,6 +6,7 @@ pip install --no-deps torch-lucent torch-dreams torchvision==0.28.0 kornia korni
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +19,14 @@ Step = Callable[[str, int], object]  # layer, number of steps of its first unit 
 
 
 class Named(nn.Module):
-    """A network as other programs expect it: a module for each layer, and the whole forward pass."""
+    """A network as other programs expect it: a module for each layer, and the whole forward pass.
+
+    Its modules are copies, because lucent leaves its hooks on them.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
+        network = copy.deepcopy(network)
         self._run, self._last = network.run, list(network.layers)[-1]
         for layer in network.layers:
             self.add_module(layer, network.operator(network.layer(layer).node))

@@ -95,6 +95,7 @@ def climb_items(
     device: torch.device,
     balance: float = 0.0,
     log_odds: bool = False,
+    last: bool = True,
     dtype: torch.dtype = torch.float32,
     lowered: bool = False,
 ) -> Climbed:
@@ -110,6 +111,7 @@ def climb_items(
     trace_points : points kept of each trace.
     batch : items of a micro-batch. All micro-batches of first starts have this shape; the last is padded with repeats.
     balance, log_odds : see `Objective`.
+    last : whether the last iterate is wanted besides the best; else it is as that of an item that failed.
     dtype : precision of the network.
     lowered : climb in bfloat16, see `Cone.lowered` and `Parameterization.drawn`. The two iterates that are kept are
         drawn and measured again in `dtype`; the trace is that of the climb.
@@ -117,7 +119,7 @@ def climb_items(
     """
     members = max((len(item.members) for item in items), default=1)
     climbing = cone.lowered() if lowered else cone
-    task = _Task(cone, climbing, parameterization, members, trace_points, balance, log_odds, dtype, device)
+    task = _Task(cone, climbing, parameterization, members, trace_points, balance, log_odds, last, dtype, device)
     result, halved = task.empty(items), 0
     waiting = sorted(range(len(items)), key=lambda at: (items[at].setting.iterations, repr(items[at].setting)))
     for attempt in range(fresh_starts + 1 if parameterization.several_starts else 1):
@@ -168,8 +170,13 @@ class _Task:
     trace_points: int
     balance: float
     log_odds: bool
+    last: bool
     dtype: torch.dtype
     device: torch.device
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        return ("last", "best") if self.last else ("best",)
 
     def empty(self, items: Sequence[Item]) -> Climbed:
         count, window = len(items), self.cone.window
@@ -223,8 +230,8 @@ class _Task:
             bound=described.bound,
         )
         if lowered and bool((climbed.ended == OK).any()):
-            last, best = (self._measured(iterate, exact) for iterate in (climbed.last, climbed.best))
-            climbed = replace(climbed, last=last, best=best)
+            kept = {name: self._measured(getattr(climbed, name), exact) for name in self._kept}
+            climbed = replace(climbed, **kept)
         return self._result(items, climbed, exact)
 
     def _evaluation(self, cone: Cone, items: Sequence[Item]) -> Evaluation:
@@ -259,7 +266,8 @@ class _Task:
         if not good.any():
             return result
         preprocessing, mean = self.cone.network.preprocessing, self.cone.mean
-        for into, iterate in ((result.last, climbed.last), (result.best, climbed.best)):
+        for name in self._kept:
+            into, iterate = getattr(result, name), getattr(climbed, name)
             image = iterate.image.nan_to_num()  # failed items may hold NaN
             pixels = preprocessing.pixels(image.cpu().numpy(), mean)
             with torch.no_grad():
@@ -272,8 +280,8 @@ class _Task:
             }
             if self.parameterization.kept_shape != (0,):
                 values["parameters"] = iterate.parameters.cpu().numpy()
-            for name, array in values.items():
-                getattr(into, name)[good] = array[:count][good]
+            for field, array in values.items():
+                getattr(into, field)[good] = array[:count][good]
         result.stopped[good] = climbed.stopped[:count].cpu().numpy()[good]
         history = climbed.history[:, :count].cpu().numpy()
         for at in np.flatnonzero(good):

@@ -102,7 +102,7 @@ def climb(
         moving = [iteration < one.iterations - 1 for one in settings]
         asked = [one if moved else {} for one, moved in zip(transforms, moving, strict=True)]
         now, total, gradient = _evaluate(parameters, image, objective, any(moving), asked, seed, iteration)
-        best = _copied(now) if best is None else best
+        best = replace(now, step=torch.full_like(now.step, -1)) if best is None else best
         history.append(now.activation[:, 0])
         value = total.to(height.dtype)
         climbing = (ended == OK) & (stopped < 0) & (iteration <= last)
@@ -122,8 +122,7 @@ def climb(
         going = (ended == OK) & (stopped < 0) & moves
         if not any(moving) or (iteration % ALL_ENDED_EVERY == 0 and not bool(going.any())):
             break
-        held = parameters.clone()  # a step may overwrite the parameters
-        parameters = _chosen(going, steps(parameters, gradient, value, iteration), held)
+        parameters = _chosen(going, steps(parameters, gradient, value, iteration), parameters)
     assert best is not None  # every item has at least one iteration
     if any(transforms):
         ended = torch.where(stuck & (ended == OK), ZERO_GRADIENT, ended)
@@ -175,21 +174,23 @@ def _evaluate(
     return Iterate(parameters, shown, value.detach(), steps), total.detach(), gradient
 
 
-def _copied(now: Iterate) -> Iterate:
-    """A copy of the iterate, because a step may overwrite the parameters."""
-    parameters = now.parameters.clone()
-    image = parameters if now.image is now.parameters else now.image
-    return Iterate(parameters, image, now.activation, torch.full_like(now.step, -1))
-
-
 def _replaced(best: Iterate, now: Iterate, better: Tensor) -> Iterate:
-    """`now` where it is better, else `best`, whose parameters are overwritten in place."""
-    parameters = _chosen(better, now.parameters, best.parameters, out=best.parameters)
+    """`now` where it is better, else `best`."""
+    parameters, activation, step = (
+        _chosen(better, getattr(now, name), getattr(best, name)) for name in ("parameters", "activation", "step")
+    )
     image = parameters if now.image is now.parameters else _chosen(better, now.image, best.image)
-    activation, step = (_chosen(better, getattr(now, name), getattr(best, name)) for name in ("activation", "step"))
     return Iterate(parameters, image, activation, step)
 
 
-def _chosen(where: Tensor, new: Tensor, old: Tensor, out: Tensor | None = None) -> Tensor:
-    """The values of `new` (item, …) for the items marked in `where` (item,), of `old` for the others."""
-    return torch.where(where.reshape(-1, *[1] * (new.dim() - 1)), new, old, out=out)
+def _chosen(where: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """The values of `new` (item, …) for the items marked in `where` (item,), of `old` for the others; or either itself.
+
+    A look at the marks would make a GPU wait; a CPU saves copies of all images by it.
+    """
+    if where.device.type == "cpu":
+        if bool(where.all()):
+            return new
+        if not bool(where.any()):
+            return old
+    return torch.where(where.reshape(-1, *[1] * (new.dim() - 1)), new, old)

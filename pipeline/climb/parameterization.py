@@ -75,7 +75,8 @@ class Parameterization(ABC):
         """The update of a micro-batch.
 
         settings : of the items; equal settings are adjacent.
-        A step may overwrite the parameters that it is given. It leaves items alone after their last update.
+        A step leaves the parameters that it is given as they are, and returns new ones. An item after its last update
+        keeps its own.
         """
 
     def bound(self, parameters: Tensor) -> None:  # noqa: B027 - codes are bounded by their steps

@@ -29,6 +29,7 @@ def compute_ascent(task: AscentTask, resources: Resources) -> bytes:
         trace_points=record.ascent.trace_points,
         batch=task.batch,
         device=device,
+        last=False,
         lowered=task.precision == "bf16",
     )
     return encode_shard(task.record(), _arrays(climbed), {"halved": climbed.halved, "packages": package_versions()})

@@ -51,7 +51,7 @@ class Pixels(Parameterization):
 
 
 def regularized_steps(settings: Sequence[StyleSettings]) -> Step:
-    """A step along the gradient, then the regularizers, style by style. It overwrites the images."""
+    """A step along the gradient, then the regularizers, style by style."""
     groups, start = [], 0
     for style, items in itertools.groupby(settings):
         stop = start + len(list(items))
@@ -59,13 +59,14 @@ def regularized_steps(settings: Sequence[StyleSettings]) -> Step:
         start = stop
 
     def step(image: Tensor, gradient: Tensor, objective: Tensor, iteration: int) -> Tensor:
+        stepped = []
         for style, items in groups:
+            at, slope = image[items], gradient[items]
             if iteration < style.max_iter - 1:
-                at, slope = image[items], gradient[items]
                 rate = step_rates(style, slope, objective[items], iteration)
-                at.addcmul_(slope, rate[:, None, None, None])
-                at.copy_(regularize(at, slope, style, iteration))
-        return image
+                at = regularize(torch.addcmul(at, slope, rate[:, None, None, None]), slope, style, iteration)
+            stepped.append(at)
+        return stepped[0] if len(stepped) == 1 else torch.cat(stepped)
 
     return step
 
