@@ -67,7 +67,7 @@ class Sizes:
     block: int
 
     @classmethod
-    def of(cls, device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
+    def of(cls, device: DeviceSettings, item_macs: int, item_bytes: float, precision: str = "float32") -> Sizes:
         """Sizes by static costs: as many items as fit in memory, rounded down to a power of two, a multiple of tiles.
 
         The items of a micro-batch share each read of the weights, and give the products of small maps enough rows. So
@@ -75,9 +75,11 @@ class Sizes:
         larger ones cost nothing but memory and the repeats of a request for few units (docs/benchmarks/climbing.md).
 
         item_macs : multiply-accumulates of one item.
-        item_bytes : bytes of its maps in one forward pass.
+        item_bytes : bytes of its maps in one forward pass, in float32.
+        precision : of the pass; maps in "bf16" take half the bytes.
         """
-        fitting = max(1, device.batch_bytes // (PASSES_PER_STEP * item_bytes))
+        share = 0.5 if precision == "bf16" else 1.0
+        fitting = max(1, int(device.batch_bytes / (PASSES_PER_STEP * item_bytes * share)))
         batch = min(device.max_batch, 1 << fitting.bit_length() - 1)
         batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
         return cls(batch, batch * batches)

@@ -58,10 +58,14 @@ def measure(short: bool) -> Figures:
         others = other_programs(network)
         for layer in layers:
             cone = layer_cone(network, layer, "window")
-            batch = micro_batch(device, cone.macs(), cone.map_bytes(), network.layer(layer).channels)
+            batches = {
+                one: micro_batch(device, cone.macs(), cone.map_bytes(), network.layer(layer).channels, one)
+                for one in precisions(device, cone.macs())
+            }
             pixels = Pixels(cone, layer, 0, settings)
 
-            def climbed(precision: str, iterations: int, cone=cone, batch=batch, pixels=pixels) -> Climbed:
+            def climbed(precision: str, iterations: int, cone=cone, batches=batches, pixels=pixels) -> Climbed:
+                batch = batches[precision]
                 items = [Item(((unit, 1.0),), 0, replace(style, max_iter=iterations)) for unit in range(batch)]
                 return climb_items(
                     cone, pixels, items, fresh_starts=0, trace_points=settings.trace_points, batch=batch, device=CPU,
@@ -69,8 +73,7 @@ def measure(short: bool) -> Figures:
                 )  # fmt: skip
 
             compare(
-                figures, layer if name == "caffenet" else f"{name} {layer}", batch,
-                precisions(device, cone.macs()), climbed,
+                figures, layer if name == "caffenet" else f"{name} {layer}", batches, climbed,
                 partial(original_loop, network, layer, 0, 1),
                 PASSES_PER_STEP * cone.macs(), peaks, short,
                 {other: partial(step, layer, OTHER_STEPS) for other, step in others.items()},
@@ -84,16 +87,15 @@ def precisions(device: DeviceSettings, macs: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("float32", lowered)))
 
 
-def micro_batch(device: DeviceSettings, macs: int, maps: int, units: int) -> int:
-    """The planner's micro-batch. macs, maps : multiply-accumulates and bytes of an item's forward pass."""
-    return Sizes.of(device, PASSES_PER_STEP * macs * ITERATIONS, maps).batch_of(units)
+def micro_batch(device: DeviceSettings, macs: int, maps: float, units: int, precision: str) -> int:
+    """The planner's micro-batch. macs, maps : multiply-accumulates and float32 bytes of an item's forward pass."""
+    return Sizes.of(device, PASSES_PER_STEP * macs * ITERATIONS, maps, precision).batch_of(units)
 
 
 def compare(
     figures: Figures,
     layer: str,
-    batch: int,
-    chosen: tuple[str, ...],
+    batches: Mapping[str, int],
     climbed: Callable[[str, int], Climbed],
     one_step: Callable[[], object],
     step_macs: int,
@@ -103,6 +105,7 @@ def compare(
 ) -> None:
     """Add the figures of a layer.
 
+    batches : precision → items of a micro-batch, float32 first.
     climbed : precision, iterations → the climb of a micro-batch.
     one_step : a step of one image, as the authors' program does it.
     step_macs : multiply-accumulates of a step of an item.
@@ -110,7 +113,7 @@ def compare(
     others : name of another program → OTHER_STEPS steps of one image.
     """
     steps, runs = 5, 3 if short else 7
-    works = [partial(climbed, one, iterations) for one in chosen for iterations in (1, steps)]
+    works = [partial(climbed, one, iterations) for one in batches for iterations in (1, steps)]
     taken = seconds_in_turn(runs, *works, one_step, *others.values(), clock=time.process_time)
     ours, theirs = taken[: len(works)], taken[len(works)]
     beside = {
@@ -118,10 +121,8 @@ def compare(
         for name, seconds in zip(others, taken[len(works) + 1 :], strict=True)
     }
     full: dict[str, list[float]] = {}
-    for place, one in enumerate(
-        chosen
-    ):  # of one unit-step: a climb of one iteration has the start and the measurements
-        ends, some = ours[2 * place], ours[2 * place + 1]
+    for place, (one, batch) in enumerate(batches.items()):
+        ends, some = ours[2 * place], ours[2 * place + 1]  # a climb of one iteration has the start and the measurements
         steady = [max(0.0, (b - a) / (steps - 1)) for a, b in zip(ends, some, strict=True)]
         full[one] = [(a + (ITERATIONS - 1) * b) / (ITERATIONS * batch) for a, b in zip(ends, steady, strict=True)]
         rates = [1 / each for each in full[one]]
@@ -135,11 +136,12 @@ def compare(
     for name, seconds in beside.items():
         figures.add_median(f"{layer}, {name}", [1 / each for each in seconds], "unit-steps/s")
     if len(full) == 2:
-        first, second = (climbed(one, 12 if short else 60).best.activation_float[:, 0] for one in chosen)
-        figures.add(f"{layer}, {chosen[1]} to {chosen[0]}", median_ratio(full[chosen[0]], full[chosen[1]]), "times")
-        figures.add(
-            f"{layer}, activation reached in {chosen[1]}", float(np.median(second / first)), f"of {chosen[0]}'s"
-        )
+        first, second = batches
+        exact, lowered = (climbed(one, 12 if short else 60).best.activation_float[:, 0] for one in batches)
+        common = min(len(exact), len(lowered))
+        figures.add(f"{layer}, {second} to {first}", median_ratio(full[first], full[second]), "times")
+        reached = float(np.median(lowered[:common] / exact[:common]))
+        figures.add(f"{layer}, activation reached in {second}", reached, f"of {first}'s")
 
 
 def convolution_peak(precision: str) -> float:

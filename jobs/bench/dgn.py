@@ -52,7 +52,9 @@ def measure(short: bool) -> Figures:
     for layer in LAYERS:
         cone = layer_cone(network, layer, "window")
         macs = cone.macs() + prior_macs
-        batch = micro_batch(config.device, macs, cone.map_bytes() + prior_bytes, network.layer(layer).channels)
+        side = max(cone.window.height / prior.height, cone.window.width / prior.width)
+        maps, units = cone.map_bytes() + side * prior_bytes, network.layer(layer).channels
+        batches = {one: micro_batch(config.device, macs, maps, units, one) for one in precisions(config.device, macs)}
         full, half = (
             Adapter(one, network.preprocessing, cone.window, CPU, torch.float32)  # type: ignore[arg-type]
             for one in (prior, lowered)
@@ -60,7 +62,8 @@ def measure(short: bool) -> Figures:
         codes = Codes(full, layer, run, real_codes, None, lowered=half)
         upper = real_codes.bounds(settings)[1]  # type: ignore[index]
 
-        def climbed(precision: str, iterations: int, cone=cone, codes=codes, batch=batch) -> Climbed:
+        def climbed(precision: str, iterations: int, cone=cone, codes=codes, batches=batches) -> Climbed:
+            batch = batches[precision]
             chosen = replace(run, settings=replace(settings, iterations=iterations))
             items = [Item(((unit, 1.0),), 0, chosen) for unit in range(batch)]
             return climb_items(
@@ -69,7 +72,7 @@ def measure(short: bool) -> Figures:
             )  # fmt: skip
 
         compare(
-            figures, layer, batch, precisions(config.device, macs), climbed,
+            figures, layer, batches, climbed,
             lambda layer=layer, upper=upper: original_loop(network, prior.generator, layer, 0, 1, upper),
             PASSES_PER_STEP * macs, peaks, short,
         )  # fmt: skip

@@ -292,9 +292,10 @@ def channel_sum(x: Tensor, size: int, mirrored: bool = False) -> Tensor:
     most = max(0, x.shape[1] - 1)  # what is farther away than the last channel is nothing, however large the size is
     before, behind = min(before, most), min(size - 1 - before, most)
     around = functional.pad(x, (0, 0) * (x.dim() - 2) + (before, behind))
-    total = around[:, : x.shape[1]].clone()
-    for shift in range(1, before + behind + 1):
-        total += around[:, shift : shift + x.shape[1]]
+    first, *others = (around[:, shift : shift + x.shape[1]] for shift in range(before + behind + 1))
+    total = first + others[0] if others else first.clone()
+    for other in others[1:]:
+        total += other
     return total
 
 

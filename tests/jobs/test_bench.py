@@ -76,23 +76,23 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
 
     def climbed(precision: str, iterations: int) -> SimpleNamespace:
         asked.append((precision, iterations))
-        reached = np.full((8, 1), 3.0 if precision == "bf16" else 4.0)
+        reached = np.full((batches[precision], 1), 3.0 if precision == "bf16" else 4.0)
         return SimpleNamespace(best=SimpleNamespace(activation_float=reached), spent=sum(range(20_000 * iterations)))
 
-    chosen, peaks = ("float32", "bf16"), {"float32": 1e9, "bf16": 8e9}
+    batches, peaks = {"float32": 8, "bf16": 16}, {"float32": 1e9, "bf16": 8e9}
     ascent_on_cones.compare(
-        figures, "fc", 8, chosen, climbed, lambda: sum(range(200_000)), 10, peaks, short=True,
+        figures, "fc", batches, climbed, lambda: sum(range(200_000)), 10, peaks, short=True,
         others={"another": lambda: sum(range(600_000))},
     )  # fmt: skip
     rows = {name: value for name, value, _ in figures.rows}
     assert rows["fc, another"] > 0
     assert rows["fc, activation reached in bf16"] == 0.75
-    for one in chosen:
-        rate = rows[f"fc, micro-batch of 8, {one}"]
-        assert rate > 0 and rows[f"fc, micro-batch of 8, {one}, to one image at a time"] > 0
-        assert rows[f"fc, micro-batch of 8, {one}, to another"] > 0
-        assert rows[f"fc, micro-batch of 8, {one}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
-    assert set(asked) == {(one, iterations) for one in chosen for iterations in (1, 5, 12)}
+    for one, batch in batches.items():
+        words = f"fc, micro-batch of {batch}, {one}"
+        rate = rows[words]
+        assert rate > 0 and rows[f"{words}, to one image at a time"] > 0 and rows[f"{words}, to another"] > 0
+        assert rows[f"{words}, share of the peak"] == pytest.approx(100 * rate * 10 / peaks[one])
+    assert set(asked) == {(one, iterations) for one in batches for iterations in (1, 5, 12)}
 
 
 def test_other_programs_climb_where_they_are_installed(monkeypatch):

@@ -127,6 +127,9 @@ def test_micro_batches_share_the_reads_of_the_weights(layer, least):
     through_generator = Sizes.of(device, 3 * 200 * (macs + 1_006_632_960), maps + 10_731_520)
     assert through_generator.batch >= 8
     assert through_generator.block == through_generator.batch  # a killed task loses one micro-batch
+    for cost in (maps, maps + 10_731_520):  # maps in bf16 take half the bytes
+        exact, lowered = (Sizes.of(device, 1, cost, precision).batch for precision in ("float32", "bf16"))
+        assert lowered == min(device.max_batch, 2 * exact)
 
 
 @pytest.mark.parametrize(("layer", "precision"), [("conv1", "float32"), ("fc8", "bf16")])

@@ -168,8 +168,9 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
     for (name, style), asked in plan.method_samples("ascent").items():
         layer, record = plan.card.layer(name), plan.settings["ascent"][style]
         one = Pass.of(layer, record.ascent.canvas, plan.card)
-        sizes = Sizes.of(record.device, PASSES_PER_STEP * one.macs * record.style.max_iter, one.bytes)
-        batch, precision = sizes.batch_of(layer.channels), record.climbs(layer)
+        macs, precision = PASSES_PER_STEP * one.macs * record.style.max_iter, record.climbs(layer)
+        sizes = Sizes.of(record.device, macs, one.bytes, precision)
+        batch = sizes.batch_of(layer.channels)
         for units, samples in packed(asked, min(layer.channels, sizes.block), batch):
             seconds = climb_seconds(
                 record.device.kind,

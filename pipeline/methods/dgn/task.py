@@ -212,7 +212,7 @@ def dgn_tasks(plan: Plan) -> tuple[DgnTask, ...]:
     tasks: list[DgnTask] = []
     for (name, run), asked in plan.method_samples("dgn").items():
         layer, record = plan.card.layer(name), plan.settings["dgn"][run]
-        for units, samples in _cut(layer, record, asked, layer.channels):
+        for units, samples in _cut(plan.card, layer, record, asked, layer.channels):
             items = tuple(((unit, 1.0),) for unit in units)
             task = _task(plan.card, layer, items, samples, record, 0.0, layer.channels)
             tasks.append(replace(task, shown_first=name == plan.card.class_layer and 0 in samples))
@@ -233,7 +233,7 @@ def combination_tasks(
             sample: [row for row in every if row not in finished.get((name, sample), ())]
             for sample in range(asked.samples)
         }
-        for rows, samples in _cut(layer, asked.run, left, len(every)):
+        for rows, samples in _cut(plan.card, layer, asked.run, left, len(every)):
             items = tuple(asked.items[row] for row in rows)
             chosen.append(_task(plan.card, layer, items, samples, asked.run, asked.balance, len(every)))
         tasks[name] = tuple(sorted(chosen, key=lambda task: task.samples[0]))
@@ -254,15 +254,15 @@ def open_tasks(work: Work, tasks: Sequence[DgnTask | PriorTask]) -> list[DgnTask
     return [task for task, card in cards if card.digest in work.resources.priors]
 
 
-def _sizes(layer: LayerCard, run: RunRecord) -> Sizes:
-    return Sizes.of(run.device, _macs(layer, run), layer.bytes["window"] + run.prior.bytes)
+def _sizes(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Sizes:
+    return Sizes.of(run.device, _macs(layer, run), _pass(card, layer, run).bytes, run.climbs(layer))
 
 
 def _cut(
-    layer: LayerCard, run: RunRecord, asked: Mapping[int, Sequence[int]], most: int
+    card: NetworkCard, layer: LayerCard, run: RunRecord, asked: Mapping[int, Sequence[int]], most: int
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """The (items, samples) of each task. asked : sample → ascending numbers; most : number of all of them."""
-    sizes = _sizes(layer, run)
+    sizes = _sizes(card, layer, run)
     return packed(asked, min(most, sizes.block), sizes.batch_of(most))
 
 
@@ -291,7 +291,7 @@ def _task(
     most: int,
 ) -> DgnTask:
     """most : number of all items of the layer, or of the set of combinations."""
-    batch, precision = _sizes(layer, run).batch_of(most), run.climbs(layer)
+    batch, precision = _sizes(card, layer, run).batch_of(most), run.climbs(layer)
     seconds = GENERATOR_SECONDS + climb_seconds(
         run.device.kind,
         precision,

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.card import LayerCard, NetworkCard
 from pipeline.costs import PASSES_PER_STEP
 from pipeline.errors import OutputError
 from pipeline.methods.ascent import task as ascent_task
 from pipeline.methods.ascent.task import AscentTask, ascent_tasks
 from pipeline.methods.dgn import task as dgn_task
+from pipeline.methods.dgn.settings import RunRecord
 from pipeline.methods.dgn.task import DgnTask, combination_tasks, dgn_tasks, prior_tasks
 from pipeline.methods.memorisation.settings import MemorisationSettings
 from pipeline.methods.memorisation.task import settings_of
@@ -33,9 +35,9 @@ STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
 
 @pytest.fixture
 def sizes_of_literal_ids(monkeypatch) -> None:
-    """Micro-batches were as large as fitted in memory, and not a power of two; a task had one sample."""
+    """Micro-batches were as large as fitted in memory with the whole generator, no power of two; a task had one sample."""
 
-    def of(device: DeviceSettings, item_macs: int, item_bytes: int) -> Sizes:
+    def of(device: DeviceSettings, item_macs: int, item_bytes: int, precision: str = "float32") -> Sizes:
         batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
         batches = max(1, int(device.task_seconds * device.macs_per_second / (item_macs * batch)))
         return Sizes(batch, batch * batches)
@@ -43,7 +45,11 @@ def sizes_of_literal_ids(monkeypatch) -> None:
     def single(asked: Mapping[int, Sequence[int]], block: int, batch: int) -> list:
         return [(numbers, (sample,)) for sample in sorted(asked) for numbers in blocks(asked[sample], block)]
 
+    def of_whole_generators(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Sizes:
+        return of(run.device, dgn_task._macs(layer, run), layer.bytes["window"] + run.prior.bytes)
+
     monkeypatch.setattr(Sizes, "of", of)
+    monkeypatch.setattr(dgn_task, "_sizes", of_whole_generators)
     for module in (ascent_task, dgn_task):
         monkeypatch.setattr(module, "packed", single)
 
