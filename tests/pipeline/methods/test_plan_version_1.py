@@ -35,7 +35,7 @@ STORED = json.loads(Path(__file__).with_name("plan_version_1.json").read_text())
 
 @pytest.fixture
 def sizes_of_literal_ids(monkeypatch) -> None:
-    """Micro-batches were as large as fitted in memory with the whole generator, no power of two; a task had one sample."""
+    """Micro-batches were as large as fitted in memory, generators counted whole; a task had one sample."""
 
     def of(device: DeviceSettings, item_macs: int, item_bytes: int, precision: str = "float32") -> Sizes:
         batch = max(1, min(device.max_batch, device.batch_bytes // (PASSES_PER_STEP * item_bytes)))
