@@ -131,6 +131,9 @@ def finish_interrupted(target: Path, shards: ShardFolder) -> None:
     note.unlink(missing_ok=True)
     for left in (*target.parent.glob(".atlas.h5.*"), *shards.folder.glob("*/.*.part"), *shards.folder.glob(".*.part")):
         left.unlink(missing_ok=True)
+    shards.remove(())
+    with suppress(OSError):  # not empty
+        shards.folder.rmdir()
     collect(target)
 
 

@@ -375,3 +375,15 @@ def test_a_death_leaves_an_atlas_that_can_be_read_and_completed(tmp_path, whole_
 @pytest.mark.parametrize("whole_below", [OPEN, WHOLE])
 def test_a_death_at_any_call_leaves_an_atlas_that_can_be_read_and_completed(tmp_path, whole_below):
     assert assert_survives(tmp_path, whole_below, count(1)) > 100
+
+
+def test_a_folder_of_shards_that_is_empty_goes_with_what_else_a_run_left(tmp_path):
+    shards = tmp_path / "shards"
+    (shards / "ab").mkdir(parents=True)
+    (shards / "cd").mkdir()
+    (shards / "cd" / "cd12.shard").write_bytes(b"kept")
+    finish_interrupted(tmp_path / "atlas.h5", ShardFolder(shards))
+    assert [path.name for path in sorted(shards.rglob("*"))] == ["cd", "cd12.shard"]
+    (shards / "cd" / "cd12.shard").unlink()
+    finish_interrupted(tmp_path / "atlas.h5", ShardFolder(shards))
+    assert not shards.exists()
