@@ -96,7 +96,7 @@ def _block(line: Line, at: int, folder: Path, sides: tuple[Elsewhere, ...]) -> B
     return Block(
         title=f"{line.name}, {line.evidence}",
         numbers=tuple((name, str(one), str(other)) for name, one, other in numbers(line)),
-        units=tuple(f"{unit.unit} {unit.label}".strip() for unit in units),
+        units=tuple(f"{unit.unit} {captions.first_name(unit.label)}".strip() for unit in units),
         rows=tuple(
             _row(layer, climb, [rows[side] for rows in line.rows[:SHOWN]], f"{at}-{'ab'[side]}", folder, sides[side])
             for side, (layer, climb) in enumerate(shown)

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from pages import CHROMIUM, Page, broken, browser, is_lazy, is_local, read
+from pages import CHROMIUM, Page, broken, browser, has_text, is_lazy, is_local, read
 from PIL import Image
 
 from atlas_viewer.atlas import Atlas
@@ -41,7 +41,7 @@ def test_pictures_are_lazy_and_pages_keep_their_budgets(site):
     assert (site / "index.html").stat().st_size <= 1_000_000
     for path in site.rglob("*.html"):
         assert path.stat().st_size <= 1_500_000
-        assert all(is_lazy(image, path) and image["alt"] for image in Page(path).images)
+        assert all(is_lazy(image, path) and has_text(image) for image in Page(path).images)
 
 
 def test_a_unit_page_shows_its_best_images_with_numbers_and_labels(site):
