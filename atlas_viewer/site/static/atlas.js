@@ -92,7 +92,7 @@
   const fits = (words, number, name) => words.every((word) => /^\d+$/.test(word) ? number.startsWith(word) : name.includes(word));
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);
-    const names = things.map((thing) => plain(thing.dataset.name));
+    const names = things.map((thing) => plain(`${thing.textContent} ${thing.dataset.more || ""}`));
     const filter = () => {
       const words = plain(input.value).split(" ").filter(Boolean);
       things.forEach((thing, at) => { thing.hidden = !fits(words, names[at].split(" ")[0], names[at]); });
