@@ -16,6 +16,7 @@ from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import MissingError, nearest
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.numbers import Value
 from atlas_viewer.evidence.statistics import Statistics
 from atlas_viewer.evidence.tops import Tops
 from atlas_viewer.field import Status
@@ -121,7 +122,7 @@ def heads(a: Atlas, b: Atlas) -> Iterator[tuple[str, str, str]]:
             yield name, one, other
 
 
-def numbers(line: Line) -> Iterator[tuple[str, object, object]]:
+def numbers(line: Line) -> Iterator[tuple[str, Value, Value]]:
     """Yield the hyperparameters of a line's settings that differ: name, A's value, B's value.
 
     Of two methods only those that both have.

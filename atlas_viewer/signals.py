@@ -8,19 +8,21 @@ from PIL import Image
 from atlas_viewer.montage import stretch
 
 FORMS = ("raw", "norm", "blurred")
+SHARE = 0.995  # of the values of a raw picture that lie within its scale; a few peaks would leave all others grey
 SIGMA = 4.0  # pixels of the network's input. Source: Yosinski et al. 2015, their toolbox's default
 
 
 def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Every form of these signals by name, uint8: raw (picture, y, x, rgb), the others (picture, y, x).
 
-    raw : signed, zero as mid-grey.
+    raw : signed, zero as mid-grey; the values beyond those of SHARE are black or white.
     norm : the L2 norm over the colours, from its least as black to its most as white.
     blurred : the same after a Gaussian blur of the norm, the border mirrored.
     signals : (picture, y, x, rgb), zero where there is no signal.
     size : of the result, at most that of the signals.
     Each picture is scaled after it was reduced, because fine signals would vanish otherwise.
     Source: Yosinski et al. 2015, the toolbox's deconv, deconv-norm and deconv-norm-blur.
+    Departure: the toolbox scales raw pictures by their largest value.
     """
     signals = signals.astype(np.float32, copy=False)
     heights = np.sqrt(np.einsum("pyxc,pyxc->pyx", signals, signals))
@@ -28,10 +30,19 @@ def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     reduced = _reduced(heights, size)  # before the blur, which is then narrower by as much: a quarter of the work
     high, wide = (SIGMA * small / side for small, side in zip(size, signals.shape[1:3], strict=True))
     return {
-        "raw": stretch(colours, np.zeros(3)),
+        "raw": stretch(_within_scale(colours), np.zeros(3)),
         "norm": _grey(reduced),
         "blurred": _grey(_blur(_blur(reduced, 1, high), 2, wide)),
     }
+
+
+def _within_scale(colours: np.ndarray) -> np.ndarray:
+    """Signed pictures (picture, y, x, rgb), each with its few largest values cut to the size that SHARE do not pass."""
+    sizes = np.abs(colours).reshape(len(colours), -1)
+    place = min(int(SHARE * sizes.shape[1]), sizes.shape[1] - 1)
+    limits = np.partition(sizes, place, axis=1)[:, place]
+    limits = np.where(limits > 0, limits, sizes.max(axis=1))[:, None, None, None]  # nearly all of it may be zero
+    return np.clip(colours, -limits, limits)
 
 
 def _reduced(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

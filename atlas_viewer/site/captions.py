@@ -30,6 +30,11 @@ TOP = {"top1_rate": "top-1", "top5_rate": "top-5"}
 MINUS = "\N{MINUS SIGN}"
 
 
+def first_name(names: str) -> str:
+    """The first of a class's names, which stand with commas between them: those of ImageNet have up to ten."""
+    return names.split(",")[0]
+
+
 def start(seed: int, attempt: int) -> str:
     """The random start that a picture comes from."""
     return f"{seed}, fresh start {attempt}" if attempt else str(seed)
@@ -168,7 +173,7 @@ def verdict(scores: Scores, row: int, sample: int) -> str:
     first, rank = int(scores.top1[row, sample]), int(scores.target_rank[row, sample])
     if first < 0:
         return ""
-    said = f"{scores.judge}: {scores.name(first).split(',')[0]}"
+    said = f"{scores.judge}: {first_name(scores.name(first))}"
     if scores.target[row] < 0:
         return said
     share = percent(float(scores.target_probability[row, sample]))

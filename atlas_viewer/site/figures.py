@@ -23,7 +23,7 @@ def trace(steps: Sequence[int], values: Sequence[float], low: float, high: float
     points = [(step, value) for step, value in zip(steps, values, strict=True) if np.isfinite(value)]
     if len(points) < 2:
         return Markup("")
-    last, span = max(steps[-1], 1), (high - low) or 1.0
+    last, span = max(1, *steps), (high - low) or 1.0  # steps beyond the end are −1
 
     def place(step: float, value: float) -> str:
         x = TRACE_MARGIN + (TRACE_WIDTH - 2 * TRACE_MARGIN) * step / last

@@ -103,14 +103,14 @@ def _table(lines: list[str]) -> Markup:
         shown = (cells + [""] * len(head))[: len(head)]
         tags = (Markup(' class="r"') if at < len(right) and right[at] else "" for at in range(len(shown)))
         inside = (
-            Markup("<{0}{1}>{2}</{0}>").format(name, tag, _spans(cell)) for tag, cell in zip(tags, shown, strict=True)
+            Markup("<{0}{1}>{2}</{0}>").format(name if cell else "td", tag, _spans(cell))  # no head without a name
+            for tag, cell in zip(tags, shown, strict=True)
         )
         return Markup("<tr>{}</tr>").format(Markup("").join(inside))
 
     rows = Markup("").join(row(cells, "td") for cells in body)
-    return Markup('<div class="scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(
-        row(head, "th"), rows
-    )
+    heads = Markup("<thead>{}</thead>").format(row(head, "th")) if any(head) else ""
+    return Markup('<div class="scroll"><table>{}<tbody>{}</tbody></table></div>').format(heads, rows)
 
 
 def _cells(line: str) -> list[str]:

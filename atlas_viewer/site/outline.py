@@ -21,7 +21,7 @@ from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.evidence.numbers import Number
 from atlas_viewer.format import group_names
 from atlas_viewer.layer import Layer
-from atlas_viewer.site.captions import roman
+from atlas_viewer.site.captions import first_name, roman
 from atlas_viewer.site.pieces import kinds
 from atlas_viewer.site.sprites import EXACT, tile
 from atlas_viewer.sweep import ASCENT, DGN, Sweep
@@ -241,6 +241,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["broken"] = broken
+    environment.filters["first_name"] = first_name
     environment.globals["draw_tile"] = tile
     return environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -73,6 +74,15 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Sets that share combinations, and the rows of a page that they have pictures of; `cells` pictures in each."""
+
+    sets: tuple[Summary, ...]
+    cells: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """The sets of one layer, those with balance first, and their combinations in the order in which they appear."""
 
@@ -85,9 +95,19 @@ class Group:
         return tuple({_members(each, item): item for item in range(len(each))} for each in self.sets)
 
     @cached_property
+    def families(self) -> tuple[tuple[int, ...], ...]:
+        """The sets, by number, of which some share combinations; those of another family have none of a row."""
+        families: list[tuple[int, ...]] = []
+        for at, places in enumerate(self.places):
+            near = [each for each in families if any(places.keys() & self.places[other].keys() for other in each)]
+            families = [each for each in families if each not in near]
+            families.append(tuple(sorted((at, *chain.from_iterable(near)))))
+        return tuple(sorted(families))
+
+    @cached_property
     def items(self) -> tuple[Members, ...]:
-        """Every combination of any set, once."""
-        return tuple(dict.fromkeys(members for places in self.places for members in places))
+        """Every combination of any set, once, by family."""
+        return tuple(dict.fromkeys(item for family in self.families for at in family for item in self.places[at]))
 
     @cached_property
     def step(self) -> int:
@@ -158,14 +178,13 @@ def _write(outline: Outline, group: Group, page: int, folder: Path) -> None:
     stem = f"{safe(group_name(group.layer))}-{page}"
     alone = _singles(outline, group, layer, items, stem, folder)
     mixed = [_mixed(each, places, items, f"{stem}.{at}", folder) for at, (each, places) in _enumerated(group)]
-    rows = tuple(
-        Row(
-            singles=tuple(alone[unit] for unit, _ in members),
-            weights=tuple(captions.short(weight) for _, weight in members) if len({w for _, w in members}) > 1 else (),
-            mixed=tuple(column[at] for column in mixed),
-        )
-        for at, members in enumerate(items)
-    )
+    sets, bands = tuple(map(_summary, group.sets)), []
+    for family in group.families:
+        own = [at for at, members in enumerate(items) if any(members in group.places[each] for each in family)]
+        rows = tuple(_row(items[at], alone, [mixed[each][at] for each in family]) for at in own)
+        if rows:
+            cells = max(len(row.singles) for row in rows) + sum(sets[each].samples for each in family)
+            bands.append(Band(tuple(sets[each] for each in family), cells, rows))
     text = render(
         "combinations.html",
         root="../",
@@ -175,15 +194,14 @@ def _write(outline: Outline, group: Group, page: int, folder: Path) -> None:
         citation=f"{outline.atlas.cited}:{group.layer}",
         layer=group.layer,
         back=outline.layer_link(group.layer) if layer is not None else None,
-        rows=rows,
-        sets=tuple(map(_summary, group.sets)),
+        bands=bands,
+        sets=sets,
         card=outline.prior_link(group.sets[0].prior),
         prior=group.sets[0].prior,
         measure=group.sets[0].measure,
         seed=group.sets[0].seed,
         pairs=all(len(members) == 2 for members in group.items),
         items=len(group.items),
-        cells=max(map(len, group.items)) + sum(each.samples for each in group.sets),
         even=captions.short(1 / EVEN),
         counted=captions.count,
         side=SIDE,
@@ -191,6 +209,17 @@ def _write(outline: Outline, group: Group, page: int, folder: Path) -> None:
         pages=[Link(quote(group.name(n)), str((n - 1) * group.step + 1)) for n in range(1, last + 1)],
     )
     (folder / group.name(page)).write_text(text, encoding="utf-8")
+
+
+def _row(members: Members, alone: Mapping[int, Single], mixed: Sequence[tuple[Mixed, ...]]) -> Row:
+    """The row of one combination."""
+    weights = [weight for _, weight in members]
+    even = len(set(weights)) == 1
+    return Row(
+        singles=tuple(alone[unit] for unit, _ in members),
+        weights=() if even else tuple(map(captions.short, weights)),
+        mixed=tuple(mixed),
+    )
 
 
 def _enumerated(group: Group) -> list[tuple[int, tuple[Combinations, dict[Members, int]]]]:
@@ -206,7 +235,7 @@ def _name(group: Group, members: Members, at: int) -> str:
     """The name of a unit of a combination: its label, or its address."""
     for each, places in zip(group.sets, group.places, strict=True):
         if members in places and each.member_label[places[members]][at]:
-            return each.member_label[places[members]][at]
+            return captions.first_name(each.member_label[places[members]][at])
     return f"{group.layer}:{members[at][0]}"
 
 

@@ -126,7 +126,8 @@ class ComparisonPage(Page):
         """Yield the link to the page, where the atlas has runs."""
         if outline.shown_runs:
             styled = " and the styles" if any(styles(layer) for layer in outline.atlas) else ""
-            about = "their activations, judges’ rates, and the same units in all."
+            judged = any(layer.judges for layer in outline.atlas)
+            about = f"their activations, {'judges’ rates, ' if judged else ''}and the same units in all."
             yield (
                 Link(COMPARISON, "Runs compared"),
                 f"{captions.count(len(outline.shown_runs), 'run')}{styled}: {about}",
@@ -159,6 +160,7 @@ def _write(outline: Outline, folder: Path) -> None:
         has_statistics=any(layer.statistics is not None for layer in layers),
         boards=tuple(board for board in boards if board is not None),
         shared=_shared(outline),
+        runs=len(outline.shown_runs),
         stretched=bool(names),
         noun=outline.noun,
         side=SIDE,
@@ -237,7 +239,10 @@ def _board(outline: Outline, layer: Layer) -> Board | None:
         return None
     folder = quote(outline.folders[layer.name]) + "/"
     columns = tuple(
-        Column(f"{folder}{layer.units[row]}.html", layer.labels[row] or f"{layer.name}:{layer.units[row]}")
+        Column(
+            f"{folder}{layer.units[row]}.html",
+            captions.first_name(layer.labels[row]) or f"{layer.name}:{layer.units[row]}",
+        )
         for row in rows
     )
     bands = tuple(_band(layer, climb, rows, folder) for climb in climbs)

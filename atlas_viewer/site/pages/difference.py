@@ -36,11 +36,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """The units of a line that differ most: their names, and what A and B have of them."""
+    """The units of a line that differ most: their names, the names of A and B, and what these have of the units."""
 
     title: str
     numbers: tuple[tuple[str, str, str], ...]
     units: tuple[str, ...]
+    names: tuple[str, str]
     rows: tuple[tuple[Cell, ...], ...]
 
 
@@ -95,8 +96,9 @@ def _block(line: Line, at: int, folder: Path, sides: tuple[Elsewhere, ...]) -> B
     shown = ((line.layer, line.first), (line.other, line.second))
     return Block(
         title=f"{line.name}, {line.evidence}",
-        numbers=tuple((name, str(one), str(other)) for name, one, other in numbers(line)),
-        units=tuple(f"{unit.unit} {unit.label}".strip() for unit in units),
+        numbers=tuple((name, captions.setting(one), captions.setting(other)) for name, one, other in numbers(line)),
+        units=tuple(f"{unit.unit} {captions.first_name(unit.label)}".strip() for unit in units),
+        names=(f"A, {line.first.name}", f"B, {line.second.name}"),
         rows=tuple(
             _row(layer, climb, [rows[side] for rows in line.rows[:SHOWN]], f"{at}-{'ab'[side]}", folder, sides[side])
             for side, (layer, climb) in enumerate(shown)

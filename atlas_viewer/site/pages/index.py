@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from atlas_viewer.evidence.climb import Climb
+from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.evidence.interpretability import NATURAL
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
@@ -46,6 +47,14 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Pictures of some units of a layer, all of one kind. name : of the style or run, or what the images are."""
+
+    name: str
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
 class LayerPlate:
     """One layer on the first page."""
 
@@ -57,7 +66,7 @@ class LayerPlate:
     patch: str
     facts: tuple[tuple[str, str], ...]
     window: Markup
-    strip: tuple[tuple[Shown, ...], ...]
+    strips: tuple[Strip, ...]
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ def _write(outline: Outline, folder: Path) -> None:
         failed=sum(status is not Status.ok for layer in layers for status in layer.status),
         dead=dead,
         graph=figures.graph(atlas.nodes, atlas.edges, links, {name: f"{n} dead" for name, n in dead.items() if n}),
+        example=_example(layers),
         settings=atlas.settings.strip(),
         packages=atlas.packages.strip(),
     )
@@ -162,7 +172,7 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
         patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
         facts=facts(layer),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
-        strip=_strip(outline, layer),
+        strips=_strips(outline, layer),
     )
 
 
@@ -172,11 +182,6 @@ class _Sprites:
 
     climbs: tuple[tuple[Climb, Sprite], ...]
     images: Sprite | None
-
-    @property
-    def all(self) -> tuple[Sprite, ...]:
-        """The sprites in the order in which they are shown."""
-        return (*(sprite for _, sprite in self.climbs), *([self.images] if self.images is not None else []))
 
 
 def _strip_rows(layer: Layer) -> list[int]:
@@ -239,11 +244,16 @@ def _frieze(outline: Outline, covers: Sequence[tuple[Layer, _Cover | None]]) -> 
     return shown if len(shown) <= STRIP else shown[: len(shown) // 2 * 2]
 
 
-def _strip(outline: Outline, layer: Layer) -> tuple[tuple[Shown, ...], ...]:
+def _strips(outline: Outline, layer: Layer) -> tuple[Strip, ...]:
     """A layer's pictures for the first page, by kind; several kinds have one row each, with fewer units."""
-    sprites, cells = _strip_sprites(layer).all, list(range(len(_strip_rows(layer))))
-    chosen = _spaced(cells, PAIRS if len(sprites) > 1 else STRIP)
-    return tuple(_crops(outline, layer, sprite, chosen, _strip_rows(layer)) for sprite in sprites)
+    sprites, rows = _strip_sprites(layer), _strip_rows(layer)
+    named = [
+        (f"DGN {climb.name}" if isinstance(climb, Run) else climb.name, sprite) for climb, sprite in sprites.climbs
+    ]
+    if sprites.images is not None:
+        named.append((f"the four best {outline.noun}s", sprites.images))
+    chosen = _spaced(list(range(len(rows))), PAIRS if len(named) > 1 else STRIP)
+    return tuple(Strip(name, _crops(outline, layer, sprite, chosen, rows)) for name, sprite in named)
 
 
 def _crops(
@@ -254,7 +264,7 @@ def _crops(
     return tuple(
         Shown(
             f"{folder}{units[rows[cell]]}.html",
-            layer.labels[rows[cell]] or str(units[rows[cell]]),
+            captions.first_name(layer.labels[rows[cell]]) or str(units[rows[cell]]),
             sprite.crop(cell, folder),
         )
         for cell in cells
@@ -323,6 +333,12 @@ def _totals(layers: list[Layer]) -> tuple[str, ...]:
     totals = [captions.count(len(layers), "layer"), captions.count(sum(map(len, layers)), "unit")]
     totals += [captions.count(pictures, "picture")] if pictures else []
     return tuple(totals)
+
+
+def _example(layers: list[Layer]) -> str:
+    """The address of a unit, of a class where the atlas has one; empty without units."""
+    filled = sorted((layer for layer in layers if len(layer)), key=lambda layer: not layer.info.class_layer)
+    return f"{filled[0].name}:{filled[0].units[0]}" if filled else ""
 
 
 def _natural(layer: Layer) -> float | None:

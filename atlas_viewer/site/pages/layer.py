@@ -275,7 +275,8 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
     else:
         name, about = climb.name, captions.aim(climb)
-    about = f"{about} Each unit is shown by its best picture of {climb.samples}."
+    which = f"its best picture of {climb.samples}" if climb.samples > 1 else "one picture"
+    about = f"{about} Each unit is shown by {which}; the number is the picture’s activation."
     sprites = {number: montage_sprite(layer, climb, number) for number in montage_numbers(rows)}
     return _shown(id, name, about, sprites, rows, exists, values)
 
@@ -369,7 +370,7 @@ def _marks(layer: Layer, shown: tuple[Climb, ...], row: int) -> Marks:
         words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
     if furthest(shown, row) < float(statistics.most[row]):
         kinds.append("below")
-        words.append(("below", "its picture excites the unit less than the best image does"))
+        words.append(("below the best", "its picture excites the unit less than the best image does"))
     return Marks(tuple(kinds), tuple(words))
 
 

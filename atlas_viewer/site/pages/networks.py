@@ -106,7 +106,10 @@ def compare(atlases: Sequence[Path], out: Path, classes: Sequence[str] = (), cou
         with replacing(Path(out)) as folder:
             tiles = [_tiles(subject, chosen, at, folder) for at, subject in enumerate(subjects)]
             blocks = [
-                Block(tuple(labels[start : start + BLOCK]), tuple(row[start : start + BLOCK] for row in tiles))
+                Block(
+                    tuple(map(captions.first_name, labels[start : start + BLOCK])),
+                    tuple(row[start : start + BLOCK] for row in tiles),
+                )
                 for start in range(0, len(chosen), BLOCK)
             ]
             text = render(

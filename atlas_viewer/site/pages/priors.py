@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from atlas_viewer.site.outline import COMPARISON, PRIORS, Link, Outline, render,
 from atlas_viewer.site.pieces import Page
 
 BOUND = 3  # deviations: the authors' bound
-LONG = 160  # characters: a longer fact is folded away
+LONG, BRIEF = 160, 60  # characters: a longer fact is folded away; those that remain of it
 
 
 class PriorPages(Page):
@@ -56,7 +57,6 @@ def _page(outline: Outline, card: PriorCard) -> str:
         facts=_facts(card, bool(same_network)),
         plot=code_plot.spread(card.mean, card.deviation, BOUND),
         bound=BOUND,
-        long=LONG,
         about=_about_codes(card),
         used=sorted(used.items()),
         compared=Link(f"../{COMPARISON}", "runs compared"),
@@ -70,7 +70,8 @@ def _without_title(card: PriorCard) -> str:
     return rest if first.startswith("# ") else card.card
 
 
-def _facts(card: PriorCard, same_network: bool) -> tuple[tuple[str, str], ...]:
+def _facts(card: PriorCard, same_network: bool) -> tuple[tuple[str, str, str], ...]:
+    """Names and texts of the facts, and what a long text is folded under, "" for the others."""
     shape = " × ".join(map(str, card.code_shape))
     facts = [
         ("Inverts", f"{card.network}{', the network of this atlas' if same_network else ''}"),
@@ -81,7 +82,13 @@ def _facts(card: PriorCard, same_network: bool) -> tuple[tuple[str, str], ...]:
         ("Licence", card.licence),
     ]
     more = ((name.replace("_", " ").capitalize(), captions.setting(value)) for name, value in card.numbers.items())
-    return (*facts, *more)
+    return tuple((name, text, _brief(text) if len(text) > LONG else "") for name, text in (*facts, *more))
+
+
+def _brief(text: str) -> str:
+    """A long text in a few words: the number of images where it is a record of a training, else how it begins."""
+    images = re.search(r"\bcount: (\d+)", text)
+    return captions.count(int(images[1]), "image") if images else f"{text[:BRIEF].rstrip()}…"
 
 
 def _about_codes(card: PriorCard) -> tuple[tuple[str, str], ...]:

@@ -89,10 +89,8 @@ class RandomClassesPage(Page):
         for layer in outline.atlas:
             link = random_link(layer, f"{quote(outline.folders[layer.name])}/")
             if link is not None:
-                yield (
-                    link,
-                    "One picture each through the learned prior; classes drawn at random, pictures not selected.",
-                )
+                lot = "classes drawn at random, " if len(layer) > CLASSES else ""
+                yield link, f"One picture each through the learned prior; {lot}pictures not selected."
 
 
 def _write(outline: Outline, layer: Layer, folder: Path) -> None:

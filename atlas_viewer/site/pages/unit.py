@@ -99,4 +99,4 @@ def _cut(shown: Sequence[int], whole: Sequence[int]) -> tuple[int, int, int, int
 
 def _unit_link(layer: Layer, row: int) -> Link:
     unit = Unit(layer, int(layer.units[row]))
-    return Link(f"{unit.number}.html", unit.label if unit.label else unit.address)
+    return Link(f"{unit.number}.html", captions.first_name(unit.label) or unit.address)

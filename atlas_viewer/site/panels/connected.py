@@ -17,7 +17,6 @@ from atlas_viewer.site.sprites import Crop
 
 SHOWN = 6  # connected units of a layer shown, and similar units: more would be a tenth of the bytes of all pages
 RESPONDING, LAYERS = 3, 8  # units of a layer shown that respond to a class; layers, the last ones
-ABSENT = "not in this atlas"
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Linked:
     value: str
     below: bool
     title: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -178,10 +176,9 @@ def _linked(outline: Outline, layer: str, number: int, value: str, below: bool, 
     return Linked(
         href=f"../{known.folder}/{number}.html" if there else "",
         address=f"{layer}:{number}",
-        label=known.labels[known.rows[number]].split(",")[0] if there else "",
+        label=captions.first_name(known.labels[known.rows[number]]) if there else "",
         crop=known.crop(number, "../") if there else None,
         value=value,
         below=below,
         title=title,
-        why="no picture" if there else ABSENT,
     )

@@ -52,7 +52,7 @@ class UnitImages:
     """All that a unit's page shows of the dataset's images; kinds without hits are left out.
 
     measure : what an activation is.
-    lrn : how deconvnet passes local response normalization, or empty.
+    lrn : how deconvnet passes local response normalization, or empty; empty for a network without it.
     rules_agree : whether all rules of back-projection give the same, as they do without a ReLU on the way.
     reduced : whether patches are shown smaller than they are.
     """
@@ -139,7 +139,8 @@ def _images(unit: Unit, sprite: UnitSprite) -> UnitImages | None:
     by_kind["range"] = _range(by_kind)
     panels = tuple(_panel(unit, kind, each) for kind, each in by_kind.items() if each and kind not in few)
     first, reduced = layer.tops(layer.kinds[0]), not sprite.full and max(frame) > RANGE_SIDE
-    return UnitImages(first.measure, first.lrn, panels, any(projected), _agree(projected), reduced)
+    lrn = first.lrn if any(info.kind == "norm" for info in layer.atlas.table) else ""
+    return UnitImages(first.measure, lrn, panels, any(projected), _agree(projected), reduced)
 
 
 def _where(hit: Hit) -> tuple[int, tuple[int, int]]:

@@ -160,7 +160,7 @@ def _bars(outline: Outline, statistics: Statistics, dataset: Dataset | None, row
         start, end = sorted((0.0, value))
         bars.append(
             Bar(
-                name=dataset.class_name(number),
+                name=captions.first_name(dataset.class_name(number)),
                 href=class_pages(outline).get(number, ""),
                 value=captions.number(value),
                 images="" if counts is None else captions.count(int(counts[number]), "image"),

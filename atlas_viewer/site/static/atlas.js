@@ -92,7 +92,7 @@
   const fits = (words, number, name) => words.every((word) => /^\d+$/.test(word) ? number.startsWith(word) : name.includes(word));
   all("input[data-filter]").forEach((input) => {
     const things = all(input.dataset.filter);
-    const names = things.map((thing) => plain(thing.dataset.name));
+    const names = things.map((thing) => plain(`${thing.textContent} ${thing.dataset.more || ""}`));
     const filter = () => {
       const words = plain(input.value).split(" ").filter(Boolean);
       things.forEach((thing, at) => { thing.hidden = !fits(words, names[at].split(" ")[0], names[at]); });
@@ -130,7 +130,7 @@
         if (!values.slice(number * units.cells, (number + 1) * units.cells).some((value) => value !== 0)) continue;
         for (const [form, file] of files) {
           const when = (form === "true" ? "#colours-true:checked ~ " : "") + (many ? `#style-${id}:checked ~ ` : "");
-          sheet.insertRule(`${when}main .montage { --b${number}: url(${file.replace("*", number + 1)}) }`, sheet.cssRules.length);
+          sheet.insertRule(`${when}.content .montage { --b${number}: url(${file.replace("*", number + 1)}) }`, sheet.cssRules.length);
         }
       }
       sheet.insertRule(`.b${number} { background-image: var(--b${number}) }`, sheet.cssRules.length);
@@ -318,8 +318,8 @@
   }
 
   // The lens: a picture as large as the window allows, each of its pixels a square, with what stands under it.
-  const main = one("main");
-  const tiles = all("main .tile").filter((tile) => !tile.closest("a") && !tile.classList.contains("gap"));
+  const content = one("main .content");
+  const tiles = all(".content .tile").filter((tile) => !tile.closest("a") && !tile.classList.contains("gap"));
   const lens = document.createElement("dialog");
   const look = (at) => {
     const tile = tiles[at], image = [...tile.querySelectorAll("img")].find((each) => each.offsetParent) || tile.querySelector("img");
@@ -346,10 +346,10 @@
     if (!lens.open) lens.showModal();
     lens.focus(); // the button that had it is gone
   };
-  if (main && tiles.length) {
+  if (content && tiles.length) {
     Object.assign(lens, { id: "lens", tabIndex: -1 });
     lens.setAttribute("aria-label", "A picture, enlarged");
-    main.append(lens);
+    content.append(lens);
     tiles.forEach((tile, at) => {
       const image = tile.querySelector("img");
       if (!image) return;

@@ -102,6 +102,8 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):

@@ -32,10 +32,39 @@ class Page(HTMLParser):
         self.text += data
 
 
+class Landmarks(HTMLParser):
+    """What stands outside a page's landmarks: the tags of its controls and pictures, and its texts."""
+
+    LANDMARKS = frozenset({"header", "nav", "main", "footer", "dialog"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open, self.body, self.outside = 0, False, []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.open += tag in self.LANDMARKS
+        if self.body and not self.open and tag in {"a", "button", "img", "input", "select", "svg"}:
+            self.outside.append(tag)
+        self.body |= tag == "body"
+
+    def handle_endtag(self, tag):
+        self.open -= tag in self.LANDMARKS
+
+    def handle_data(self, data):
+        if self.body and not self.open and data.strip():
+            self.outside.append(data.strip())
+
+
 def is_lazy(image: dict[str, str], page: Path) -> bool:
     """Whether a picture is loaded when needed and has a size; those of a unit lie in one file, loaded at once."""
     own = image["src"].split(".")[0] == page.stem
     return own or (image["loading"] == "lazy" and int(image["width"]) > 0 and int(image["height"]) > 0)
+
+
+def has_text(image: dict[str, str]) -> bool:
+    """Whether a picture has a text in its place; those of the cover have their names beside them."""
+    return bool(image["alt"]) or "/cover" in image["src"]
 
 
 def is_local(text: str) -> bool:

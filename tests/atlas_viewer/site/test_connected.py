@@ -28,7 +28,8 @@ def test_connected_units_have_their_picture_their_strength_and_a_link(site):
     assert re.findall(r'<a href="([^"]+)"', section)[:2] == ["../mixed.3a/5.html", "../mixed.3a/2.html"]
     assert 'src="../mixed.3a/montage-1.low_frequency.stretched.png"' in section
     assert '<span class="num below">−2.00</span>' in section
-    assert "mixed/3a:4" in section and "not in this atlas" in section  # and no link
+    absent = re.search(r'<p class="absent">Not in this atlas: (.*?)</p>', section)[1]
+    assert "mixed/3a:4" in absent and "<a" not in absent and "<img" not in absent
     assert "Strength: weight × &lt;mean&gt;" in section
     assert "Outputs to fc8" in Page(site / "mixed.3a" / "2.html").text
 

@@ -29,6 +29,12 @@ def test_a_trace_that_ended_early_stops_where_it_ended():
     assert drawn.find("path").get("d").startswith("M6 ")  # the line at zero
 
 
+def test_a_trace_with_room_for_more_points_than_steps_fills_its_width():
+    drawn = parse(figures.trace([0, 1, 2, -1, -1], [0.0, 5.0, 10.0, NAN, NAN], low=0.0, high=10.0, best=2))
+    short = parse(figures.trace([0, 1, 2], [0.0, 5.0, 10.0], low=0.0, high=10.0, best=2))
+    assert drawn.find("polyline").get("points") == short.find("polyline").get("points")
+
+
 def test_a_trace_without_numbers_is_not_drawn():
     assert figures.trace([0, 10], [NAN, NAN], low=0.0, high=0.0, best=-1) == ""
 

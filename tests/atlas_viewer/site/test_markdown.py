@@ -57,6 +57,15 @@ class Tags(HTMLParser):
             '<tr><td><code>x|y</code></td><td class="r">1</td></tr>'
             '<tr><td>z</td><td class="r"></td></tr></tbody></table></div>',
         ),
+        (
+            "|  | b |\n| --- | --- |\n| y | 1 |",
+            '<div class="scroll"><table><thead><tr><td></td><th>b</th></tr></thead><tbody>'
+            "<tr><td>y</td><td>1</td></tr></tbody></table></div>",
+        ),
+        (
+            "|  |  |\n| --- | --- |\n| y | 1 |",
+            '<div class="scroll"><table><tbody><tr><td>y</td><td>1</td></tr></tbody></table></div>',
+        ),
     ],
 )
 def test_marks_become_elements(text, expected):

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from generated_atlas import ACTIVATIONS, PAIRS
-from pages import Page, broken, is_lazy, read
+from pages import Landmarks, Page, broken, has_text, is_lazy, read
 from swept_atlas import add_number, add_run_sweep
 
 from atlas_viewer.atlas import Atlas
@@ -49,7 +49,7 @@ def test_pages_are_whole_light_and_local(site):
     for path in site.rglob("*.html"):
         page = Page(path)
         assert path.stat().st_size <= 1_500_000
-        assert all(is_lazy(image, path) and image["alt"] for image in page.images)
+        assert all(is_lazy(image, path) and has_text(image) for image in page.images)
         assert not any("onload" in found for _, found in page.tags)
         assert not any(tag == "a" and re.match(r"https?:|//", found.get("href", "")) for tag, found in page.tags)
 
@@ -143,6 +143,12 @@ def test_random_classes_are_drawn_at_random_and_their_first_pictures_are_shown(s
     assert random_classes.random_link(layer).name == "4 random classes"
 
 
+def test_all_of_every_page_stands_in_a_landmark(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len({path.name for path in pages}) > 10
+    assert {path: outside for path in pages if (outside := Landmarks(path).outside)} == {}
+
+
 def test_a_pair_stands_between_its_units_with_both_activations(site, atlas):
     page, words = Page(site / "combinations" / "fc8.html"), said(site / "combinations" / "fc8.html")
     for first, second in ACTIVATIONS.values():
@@ -163,6 +169,18 @@ def test_pairs_take_several_pages_when_they_are_many(generated_atlas, tmp_path, 
     pages = {path.name for path in (tmp_path / "site" / "combinations").glob("*.html")}
     assert pages == {"fc8.html", "fc8-2.html", "fc8-3.html"}
     assert broken(tmp_path / "site") == []
+
+
+def test_sets_without_a_common_combination_have_no_empty_columns(write_atlas, tmp_path):
+    path = tmp_path / "a.h5"
+    write_atlas(path, mined=True, generated=True)
+    others = ((0, 5), (1, 2), (3, 4))
+    change(path, lambda file: file["combinations/pairs-unbalanced/member_unit"].__setitem__(..., others))
+    build(path, tmp_path / "site")
+    page = (tmp_path / "site" / "combinations" / "fc8.html").read_text()
+    heads = [re.findall(r">([^<>]+)</span>", head) for head in re.findall(r'<div class="row heads">(.*?)</div>', page)]
+    assert heads == [["alone", "pairs, balance γ = 0.5", "alone"], ["alone", "pairs-unbalanced, no balance", "alone"]]
+    assert len(re.findall(r'<div class="set"', page)) == len(PAIRS) + len(others)
 
 
 def best_ratios(layer, run) -> list[float]:
@@ -197,6 +215,15 @@ def test_a_prior_has_a_page_with_its_card_escaped(site):
     assert {"em", "table", "ul", "code"} <= set(tags) and tags.count("b") == 1  # that of the place in the bar
     assert "toy in 3 layers, toy-unbounded in 1 layer" in words
     assert "Never vary" in words and "7 entries" in words
+
+
+def test_a_long_fact_of_a_prior_is_folded_under_a_few_words(write_atlas, tmp_path):
+    path, page = tmp_path / "a.h5", tmp_path / "site" / "priors" / "toy.html"
+    write_atlas(path, mined=True, generated=True)
+    record = f"count: 49500, images: {'f' * 64}, recipe: {{{'x' * 200}}}"
+    change(path, lambda file: file["priors/toy"].attrs.__setitem__("trained_on", record))
+    build(path, tmp_path / "site")
+    assert re.findall("<summary>(.*?)</summary>", page.read_text()) == ["49\N{NARROW NO-BREAK SPACE}500 images"]
 
 
 SLOW = pytest.mark.slow  # of each kind of evidence one change is tried at once, the others in the long run

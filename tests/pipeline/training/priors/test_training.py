@@ -25,6 +25,7 @@ from pipeline.training.priors.evaluation import reconstruct
 from pipeline.training.priors.losses import half_squares, join_gradients, realness_loss, relative_error
 from pipeline.training.priors.process_group import ALONE
 from pipeline.training.priors.recipe import PriorRecipe
+from pipeline.training.priors.report import recipe_numbers
 from pipeline.training.priors.training import PriorRequest, check_request, generator_shape, train_prior
 
 RECIPE = PriorRecipe(
@@ -61,6 +62,12 @@ def pictures(count: int = 24, fields: int = 4) -> Pictures:
     coarse = random.randint(0, 256, (count, fields, fields, 3)).astype(np.uint8)
     stored = coarse.repeat(SIDE // fields, axis=1).repeat(SIDE // fields, axis=2)
     return Pictures(stored, np.arange(count), np.zeros(count, np.int64), "digest", ("thing",))
+
+
+def test_a_recipe_is_said_in_words():
+    said = dict(recipe_numbers(replace(RECIPE, hidden=None)))
+    assert (said["even"], said["notch"], said["hidden"]) == ("no", "yes", "as the code")
+    assert (said["rate"], said["comparator"], said["steps"]) == ("0.001", "conv, fc", "12")
 
 
 def train(
