@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from pages import CHROMIUM, Page, broken, browser, is_lazy, is_local, read
 
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import AtlasError
 from atlas_viewer.seal import seal_all, seal_file
 from atlas_viewer.site import outline
-from atlas_viewer.site.build import build
+from atlas_viewer.site.build import _blocks, _pixels, build
 
 ROOT = Path(__file__).parents[3]
 
@@ -181,6 +182,14 @@ def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write
     assert (out / "conv1" / "0.html").stat().st_ino == kept or not hasattr(os, "link")
     build(atlas, tmp_path / "full")
     assert read(out) == read(tmp_path / "full")
+
+
+def test_blocks_with_many_pixels_come_before_those_with_few(mined_atlas):
+    with Atlas(mined_atlas) as atlas:
+        pages = outline.Outline(atlas)
+        ordered = sorted(_blocks(pages), key=lambda block: -_pixels(pages, block))
+    assert [block.layer for block in ordered[:4]] == ["fc8", "mixed/3a", "conv1", "relu1"]
+    assert all(block.name == "units-0" for block in ordered[:4]) and all(block.page for block in ordered[4:])
 
 
 def _change(atlas: Path, dataset: str, at: object, value: float) -> None:
