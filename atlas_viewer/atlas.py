@@ -101,12 +101,12 @@ class Atlas:
         self._layer.cache_clear()  # layers of an atlas in parts have files of their own open
         self.file.close()
 
-    @property
+    @cached_property
     def model(self) -> str:
         """The network's name."""
         return str(self.file.attrs["model"])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the network's definition and weights, in hexadecimal."""
         return str(self.file.attrs["model_digest"])
@@ -121,7 +121,7 @@ class Atlas:
         """The packages that computed the results, one "name version" per line."""
         return self._text("packages")
 
-    @property
+    @cached_property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the network's input in pixels."""
         attributes = self.file["preprocessing"].attrs

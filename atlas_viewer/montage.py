@@ -25,7 +25,7 @@ def stretch(pixels: np.ndarray, mean: np.ndarray) -> np.ndarray:
     mean = np.asarray(mean, np.float32)
     if pixels.dtype == np.uint8 and is_colour(mean) and pixels.shape[-1] == 3:
         return stretch_by(pixels, mean, stretch_scale(pixels, mean))
-    x = pixels.astype(np.float32) - mean
+    x = np.subtract(pixels, mean, dtype=np.float32)
     axes = (-3, -2, -1)
     scale = np.maximum(2 * x.max(axis=axes, keepdims=True), -2 * x.min(axis=axes, keepdims=True))
     return _levels(x, scale)
@@ -66,8 +66,11 @@ def stretch_by(pixels: np.ndarray, mean: np.ndarray, scales: np.ndarray) -> np.n
 
 def _levels(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Deviations from the mean as levels, on a scale."""
-    shown = x / (scale + np.float32(1e-10)) + np.float32(0.5)
-    return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    shown = x / (scale + np.float32(1e-10))
+    shown += np.float32(0.5)
+    np.clip(shown, 0, 1, out=shown)
+    shown *= 255
+    return np.rint(shown, out=shown).astype(np.uint8)
 
 
 def grid(
@@ -121,9 +124,10 @@ def quad(patches: np.ndarray, inside: np.ndarray, side: int) -> np.ndarray:
         drawn, shown = (part.repeat(times, axis=1).repeat(times, axis=2) for part in (patches, inside))
     else:
         drawn = np.stack([_resized(patch, size, Image.Resampling.LANCZOS) for patch in patches])
-        shown = np.stack([_resized(part, size, Image.Resampling.NEAREST) for part in inside])
+        whole, nearest = np.ones(size, bool), Image.Resampling.NEAREST
+        shown = np.stack([whole if part.all() else _resized(part, size, nearest) for part in inside])
     cells = np.repeat(hatched(size)[None], 4, axis=0)
-    cells[: len(drawn)] = np.where(shown[..., None], drawn, cells[: len(drawn)])
+    np.copyto(cells[: len(drawn)], drawn, where=shown[..., None])
     return grid(cells, columns=2, gap=QUAD_GAP, background=PAPER)
 
 

@@ -26,7 +26,9 @@ def forms(signals: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """
     signals = signals.astype(np.float32, copy=False)
     heights = np.sqrt(np.einsum("pyxc,pyxc->pyx", signals, signals))
-    colours = np.stack([_reduced(signals[..., colour], size) for colour in range(3)], axis=-1)
+    colours = signals
+    if signals.shape[1:3] != tuple(size):
+        colours = np.stack([_reduced(signals[..., colour], size) for colour in range(3)], axis=-1)
     reduced = _reduced(heights, size)  # before the blur, which is then narrower by as much: a quarter of the work
     high, wide = (SIGMA * small / side for small, side in zip(size, signals.shape[1:3], strict=True))
     return {
@@ -67,6 +69,9 @@ def _blur(heights: np.ndarray, axis: int, sigma: float) -> np.ndarray:
     margins[axis] = (reach, reach)
     lines = np.moveaxis(np.pad(heights, margins, mode="symmetric"), axis, 0)
     total = kernel[0] * lines[reach : reach + length]
+    both = np.empty_like(total)
     for shift in range(1, reach + 1):
-        total += kernel[shift] * (lines[reach - shift :][:length] + lines[reach + shift :][:length])
+        np.add(lines[reach - shift :][:length], lines[reach + shift :][:length], out=both)
+        both *= kernel[shift]
+        total += both
     return np.moveaxis(total, 0, axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -61,7 +62,7 @@ IMAGES = Group(
 )  # fmt: skip
 GROUPS = (DATASET, IMAGES)
 
-_KEPT = 256  # decoded images that are kept, because one image is a hit of many units: 40 MB at 227 × 227
+_KEPT_BYTES = 40_000_000  # of decoded images that are kept, because one image is a hit of many units
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Dataset:
         group = subgroup(atlas.file, "dataset")
         return None if group is None else cls(group)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The dataset's name."""
         return str(self.group.attrs["name"])
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Its layout: folder, list, tar, imagenet or doodles."""
         return str(self.group.attrs["kind"])
@@ -101,7 +102,7 @@ class Dataset:
         """Whether the decoder's own down-scaling was used."""
         return bool(self.group.attrs["reduced_decoding"])
 
-    @property
+    @cached_property
     def images(self) -> int:
         """How many images were evaluated, without the skipped ones."""
         return int(self.group.attrs["images"])
@@ -152,14 +153,14 @@ class Dataset:
         """(image, plane) rows and columns of the original."""
         return self.group["images/size"][...]
 
-    @property
+    @cached_property
     def has_pixels(self) -> bool:
         """Whether the pixels of hits are in the file."""
         return "images/pixels" in self.group
 
     def is_read(self, row: int) -> bool:
         """Whether an image has been read, and is stored; those of a run that is not finished are stored last."""
-        return bool(np.isfinite(self.placement[row]).all())
+        return bool(self._are_read[row])
 
     def pixels(self, row: int) -> np.ndarray:
         """(y, x, rgb) uint8, the network's input for one image. MissingError where the atlas has only pointers."""
@@ -190,7 +191,13 @@ class Dataset:
     @cached_property
     def _read(self) -> Callable[[int], np.ndarray]:
         stored = self.group["images/pixels"]
-        return lru_cache(_KEPT)(lambda row: stored[row])
+        kept = max(1, _KEPT_BYTES // max(1, math.prod(stored.shape[1:])))
+        return lru_cache(kept)(lambda row: stored[row])
+
+    @cached_property
+    def _are_read(self) -> np.ndarray:
+        """(image,) what `is_read` says of each."""
+        return np.isfinite(self.placement).all(axis=1)
 
 
 def faults(file: h5py.File) -> Iterator[str]:

@@ -155,7 +155,7 @@ class Tops:
         """largest, quantile, smallest or class."""
         return str(self.group.attrs["kind"])
 
-    @property
+    @cached_property
     def measure(self) -> str:
         """What an activation is here."""
         return str(self.group.attrs["measure"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -17,9 +18,10 @@ from pathlib import Path
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
+from atlas_viewer.signals import FORMS
 from atlas_viewer.site.folder import replacing
 from atlas_viewer.site.keys import kinds_of_units, layer_keys, units_key
-from atlas_viewer.site.outline import STATIC, Outline
+from atlas_viewer.site.outline import STATIC, Outline, runs, styles
 from atlas_viewer.site.pieces import BLOCK, Block, Part, kinds, panels
 from atlas_viewer.site.snapshot import snapshot
 
@@ -145,6 +147,7 @@ def _draw(
             yield block, drawing.draw(block)
             report(done, len(blocks))
         return
+    blocks = sorted(blocks, key=lambda block: -_pixels(outline, block))  # else all may wait for one that begins last
     # Fresh processes: a forked one would share the open HDF5 file. Each opens the atlas once.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
@@ -159,6 +162,17 @@ def _draw(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # else it would draw all that waits first
             raise
+
+
+def _pixels(outline: Outline, block: Block) -> int:
+    """How many pixels of pictures a block's units have, which most of its time follows; 0 for a page's own block."""
+    if block.page:
+        return 0
+    layer = outline.atlas[block.layer]
+    of_unit = sum(climb.samples * math.prod(climb.size) for climb in (*styles(layer), *runs(layer)))
+    for tops in map(layer.tops, layer.kinds):
+        of_unit += tops.image.shape[1] * math.prod(tops.frame_size) * (1 + len(FORMS) * len(tops.rules))
+    return of_unit * (block.part.stop - block.part.start)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer.evidence.registry import shown_beside
-from atlas_viewer.field import ROWS_OF_IMAGES, Field, Group
+from atlas_viewer.field import GENERAL, ROWS_OF_IMAGES, Field, Group
 from atlas_viewer.format import SCHEMA, is_foreseen
 from atlas_viewer.layer import Layer
 from atlas_viewer.site.outline import Outline
@@ -45,10 +45,13 @@ def layer_keys(outline: Outline, layer: Layer) -> LayerKeys:
     around.update(layer.units.tobytes())
     blocks = [hashlib.sha256(repr(_neighbours(layer, start)).encode()) for start in range(0, len(layer), BLOCK)]
     for name, thing in _walk(layer.group):
-        _take_in_attributes(around, name, thing)
-        if not isinstance(thing, h5py.Dataset) or _is_left_out(thing):
+        if isinstance(thing, h5py.Group):
+            _take_in_attributes(around, name, thing)
+            continue
+        if _is_left_out(thing):
             continue
         if not _has_rows_of_units(thing, layer):
+            around.update(name.encode())
             _take_in_values(around, thing)
             continue
         for start, block in zip(range(0, len(layer), BLOCK), blocks, strict=True):
@@ -56,8 +59,10 @@ def layer_keys(outline: Outline, layer: Layer) -> LayerKeys:
             _take_in_rows(block, thing, start, min(start + BLOCK, len(layer)), layer)
     for group in shown_beside(layer):
         for name, thing in _walk(group):
-            _take_in_attributes(around, name, thing)
-            if isinstance(thing, h5py.Dataset):
+            if isinstance(thing, h5py.Group):
+                _take_in_attributes(around, name, thing)
+            else:
+                around.update(name.encode())
                 _take_in_rows(around, thing, 0, len(thing) if thing.shape else 0, layer)
     return LayerKeys(around.hexdigest(), tuple(block.hexdigest() for block in blocks))
 
@@ -80,8 +85,10 @@ def groups_key(around: object, groups: list[h5py.Group]) -> str:
         if DIGEST in group.attrs:
             digest.update(repr(group.attrs[DIGEST]).encode())
         for name, thing in _walk(group):
-            _take_in_attributes(digest, name, thing)
-            if isinstance(thing, h5py.Dataset) and DIGEST not in group.attrs and not _is_left_out(thing):
+            if isinstance(thing, h5py.Group):
+                _take_in_attributes(digest, name, thing)
+            elif DIGEST not in group.attrs and not _is_left_out(thing):
+                digest.update(name.encode())
                 _take_in_values(digest, thing)
     return digest.hexdigest()
 
@@ -151,10 +158,13 @@ def _has_rows_of_units(dataset: h5py.Dataset, layer: Layer) -> bool:
     return field is not None and field.axes[:1] == ("unit",) and dataset.shape[0] == len(layer)
 
 
-def _take_in_attributes(digest: hashlib._Hash, name: str, thing: h5py.Group | h5py.Dataset) -> None:
-    """Take in the attributes, but for the digest of all content: that of a layer changes with any of its pictures."""
-    about = [(key, repr(thing.attrs[key])) for key in sorted(thing.attrs) if key != DIGEST]
-    digest.update(repr((name, [pair for pair in about if "reference" not in pair[1]])).encode())
+def _take_in_attributes(digest: hashlib._Hash, name: str, group: h5py.Group) -> None:
+    """Take in the attributes that pages show. The seal is none of them: it changes with any picture of the group.
+
+    Those of datasets follow from the schema, which is part of the drawing code.
+    """
+    about = [(key, repr(group.attrs[key])) for key in sorted(group.attrs) if key not in GENERAL]
+    digest.update(repr((name, about)).encode())
 
 
 def _take_in_values(digest: hashlib._Hash, dataset: h5py.Dataset) -> None:

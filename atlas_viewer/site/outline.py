@@ -236,6 +236,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("atlas_viewer.site"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

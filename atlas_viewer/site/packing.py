@@ -26,17 +26,31 @@ LOWER = ((0.85, 56), (0.74, 44), (0.63, 34), (0.52, 24), (0.0, 16))
 
 @dataclass(eq=False)
 class _Cell:
-    """One picture of a file, and its corner there, once the file is packed."""
+    """One picture of a file, its forms below one another, and its corner there, once the file is packed."""
 
-    picture: np.ndarray
+    forms: Sequence[np.ndarray]
     column: int = 0
     row: int = 0
 
     @property
     def pitch(self) -> tuple[int, int]:
-        """Height and width with the margin, even ones, because colours are stored for two by two pixels."""
-        high, wide = self.picture.shape[:2]
-        return high + 2 * MARGIN + high % 2, wide + 2 * MARGIN + wide % 2
+        """Height and width with the margins, even ones, because colours are stored for two by two pixels."""
+        high, wide = self.forms[0].shape[:2]
+        return len(self.forms) * _pitch(high), _pitch(wide)
+
+    def draw(self, canvas: np.ndarray) -> None:
+        """Draw the forms into the canvas (y, x, rgb), each with its margin."""
+        high, wide = self.forms[0].shape[:2]
+        left, right = self.column, self.column + wide
+        end = self.row - MARGIN + self.pitch[0] - high % 2
+        for top, form in zip(range(self.row, end, _pitch(high)), self.forms, strict=True):
+            drawn, bottom = form if form.ndim == 3 else form[..., None], top + high
+            canvas[top - MARGIN : top, left:right] = drawn[:1]
+            canvas[top:bottom, left:right] = drawn
+            canvas[bottom : min(bottom + MARGIN + high % 2, end), left:right] = drawn[-1:]
+        rows = canvas[self.row - MARGIN : end]
+        rows[:, left - MARGIN : left] = rows[:, left : left + 1]
+        rows[:, right : right + MARGIN] = rows[:, right - 1 : right]
 
 
 @dataclass(eq=False)
@@ -47,9 +61,9 @@ class _Canvas:
     cells: list[_Cell] = field(default_factory=list)
     area: int = 0
 
-    def add(self, picture: np.ndarray) -> _Cell:
-        """Add a picture."""
-        self.cells.append(_Cell(picture))
+    def add(self, forms: Sequence[np.ndarray]) -> _Cell:
+        """Add a picture in several forms of one size."""
+        self.cells.append(_Cell(forms))
         high, wide = self.cells[-1].pitch
         self.area += high * wide
         return self.cells[-1]
@@ -70,14 +84,7 @@ class _Canvas:
         """The image (y, x, rgb)."""
         drawn = np.full((*self.size, 3), GREY, np.uint8)
         for cell in self.cells:
-            picture = cell.picture if cell.picture.ndim == 3 else cell.picture[..., None]
-            top, left = cell.row, cell.column
-            bottom, right = top + picture.shape[0], left + picture.shape[1]
-            rows = drawn[top - MARGIN : bottom + MARGIN]
-            rows[MARGIN:-MARGIN, left:right] = picture
-            rows[:MARGIN, left:right], rows[-MARGIN:, left:right] = picture[:1], picture[-1:]
-            rows[:, left - MARGIN : left] = rows[:, left : left + 1]
-            rows[:, right : right + MARGIN] = rows[:, right - 1 : right]
+            cell.draw(drawn)
         return drawn
 
 
@@ -150,7 +157,7 @@ class UnitSprite:
             if true:
                 self.filters[name] = true[at]
             canvas = self._canvas(max(drawn[0].shape[:2]))
-            places.append(Place(drawn[0].shape[:2], canvas, canvas.add(_stacked(drawn)), switch, name))
+            places.append(Place(drawn[0].shape[:2], canvas, canvas.add(drawn), switch, name))
         return tuple(places)
 
     def write(self, folder: Path) -> None:
@@ -172,20 +179,9 @@ class UnitSprite:
         return canvases[-1]
 
 
-def _pitch(height: int) -> int:
-    """Rows from one form of a picture to the next."""
-    return height + 2 * MARGIN + height % 2
-
-
-def _stacked(forms: Sequence[np.ndarray]) -> np.ndarray:
-    """The forms of one picture below one another, with their margins between them."""
-    if len(forms) == 1:
-        return forms[0]
-    height = forms[0].shape[0]
-    coloured = [form if form.ndim == 3 else np.repeat(form[..., None], 3, axis=-1) for form in forms]
-    around = (MARGIN, _pitch(height) - MARGIN - height)
-    stacked = np.concatenate([np.pad(form, (around, (0, 0), (0, 0)), mode="edge") for form in coloured])
-    return stacked[MARGIN : len(stacked) - around[1]]
+def _pitch(side: int) -> int:
+    """Pixels from a picture, or a form of it, to the next."""
+    return side + 2 * MARGIN + side % 2
 
 
 def webp(image: np.ndarray, full: bool = False) -> bytes:

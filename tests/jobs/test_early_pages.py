@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -60,7 +61,8 @@ def test_pages_that_are_being_made_end_with_the_run(out):
     with begun(out) as pages:
         while not (out / "site.building").exists():
             time.sleep(0.01)
-    assert pages._process.exitcode == 143 and threading.active_count() == threads
+    assert pages._process.exitcode in (143, -signal.SIGTERM)  # the latter where it was asked again while it ended
+    assert threading.active_count() == threads
     assert not (out / "site.building").exists() and files(out) == before
 
 

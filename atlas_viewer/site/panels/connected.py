@@ -67,10 +67,12 @@ class ConnectedPanel(Panel):
         """The names and montages of the other units, and what decides which they are."""
         key = f"connected {layer.name}"
         if key not in outline.kept:
-            linked = {each.other for each in layer.connections if each.other in outline.atlas.layers}
+            shown = {each.other for each in layer.connections if each.other in outline.atlas.layers}
             responding = _class_layers(outline) if has_classes(layer) else []
+            if layer.statistics is not None or "largest" in layer.kinds:  # by which units may be similar
+                shown.add(layer.name)
             digest = hashlib.sha256()
-            for name in sorted({layer.name, *linked, *responding}):
+            for name in sorted({*shown, *responding}):
                 digest.update(repr(thumbs(outline, name)).encode())
             for name in (layer.name, *responding):
                 digest.update(_class_means_digest(outline, name))

@@ -183,7 +183,7 @@ def _signals(row: int, hits: Sequence[tuple[Tops, Hit]]) -> list[dict[str, tuple
         for rule in tops.rules:
             scale = tops.scale(rule)[row]
             if np.isfinite(scale).any():
-                read[tops.kind, rule] = scale, tops.encoded(rule, row).astype(np.float32) - ZERO_BYTE
+                read[tops.kind, rule] = scale, np.subtract(tops.encoded(rule, row), ZERO_BYTE, dtype=np.float32)
     return [
         {
             rule: (read[tops.kind, rule][0][hit.rank], read[tops.kind, rule][1][hit.rank])

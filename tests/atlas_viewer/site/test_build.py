@@ -15,12 +15,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import h5py
+import numpy as np
 import pytest
 from pages import CHROMIUM, Page, broken, browser, has_text, is_lazy, is_local, read
 
+from atlas_viewer.atlas import Atlas
 from atlas_viewer.errors import AtlasError
+from atlas_viewer.seal import seal_all, seal_file
 from atlas_viewer.site import outline
-from atlas_viewer.site.build import build
+from atlas_viewer.site.build import _blocks, _pixels, build
 
 ROOT = Path(__file__).parents[3]
 
@@ -184,15 +187,31 @@ def test_only_what_changed_is_drawn_and_the_result_is_that_of_a_full_build(write
     assert read(out) == read(tmp_path / "full")
 
 
+def test_blocks_with_many_pixels_come_before_those_with_few(mined_atlas):
+    with Atlas(mined_atlas) as atlas:
+        pages = outline.Outline(atlas)
+        ordered = sorted(_blocks(pages), key=lambda block: -_pixels(pages, block))
+    assert [block.layer for block in ordered[:4]] == ["fc8", "mixed/3a", "conv1", "relu1"]
+    assert all(block.name == "units-0" for block in ordered[:4]) and all(block.page for block in ordered[4:])
+
+
+def _change(atlas: Path, dataset: str, at: object, value: float) -> None:
+    """Change a value of an atlas, as a merge would: seals cover it."""
+    with h5py.File(atlas, "r+") as file:
+        file[dataset][at] = value
+        seal_all(file)
+    seal_file(atlas)
+
+
 def test_one_picture_more_draws_its_block_and_the_layers_pages_alone(write_atlas, tmp_path, monkeypatch):
     for name in ("keys.BLOCK", "build.BLOCK", "montages.CELLS", "pages.layer.CELLS"):
         monkeypatch.setattr(f"atlas_viewer.site.{name}", 2)
     atlas, out = tmp_path / "a.h5", tmp_path / "site"
     write_atlas(atlas)
+    _change(atlas, "layers/fc8/ascent/low_frequency/activation", slice(2, 4), np.nan)  # units without a picture
     build(atlas, out)
     before = {path: path.stat().st_ino for path in (out / "fc8").iterdir()}
-    with h5py.File(atlas, "r+") as file:
-        file["layers/fc8/ascent/sparse/activation"][3, 0] = 77
+    _change(atlas, "layers/fc8/ascent/low_frequency/activation", (3, 0), 77)
     assert build(atlas, out).rebuilt == ("fc8",)
     drawn = {path.name for path, node in before.items() if path.stat().st_ino != node}
     assert {"2.html", "3.html", "index.html"} <= drawn and drawn.isdisjoint({"0.html", "1.html", "4.html", "5.html"})
