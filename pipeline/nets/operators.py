@@ -190,7 +190,7 @@ class Affine(Operator):
         scale, shift = self.weight.view(shape), self.bias.view(shape)
         if len(x) > 1 and x.dim() == 4 and x.stride(1) == 1:  # channels_last: broadcast full maps, not scalars
             scale, shift = (_filled(values, x) for values in (scale, shift))
-        return x * scale + shift
+        return (x * scale).add_(shift)  # in place: a second new map costs as much as the arithmetic
 
 
 def _filled(values: Tensor, x: Tensor) -> Tensor:
