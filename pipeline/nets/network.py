@@ -285,7 +285,11 @@ def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[t
 class Stream:
     """The values of the named layers, one after the other, for one batch after the other."""
 
-    def __init__(self, network: Network, layers: Sequence[str]) -> None:
+    def __init__(self, network: Network, layers: Sequence[str], *, overwrite: bool = False) -> None:
+        """
+        network, layers : whose values.
+        overwrite : whether the images may be overwritten.
+        """
         names: dict[str, list[str]] = {}
         for name in layers:
             names.setdefault(network.layer(name).node, []).append(name)
@@ -296,15 +300,21 @@ class Stream:
             parents, operator, waits = network.parents(node), network.operator(node), uses[node] > 0
             uses.subtract(parents)
             last = [parent for parent in dict.fromkeys(parents) if uses[parent] == 0]
-            below, plain = parents[0], isinstance(operator, Relu) and operator.slope == 0
-            alone = plain and below in last and below != network.input and network.operator(below).kind in _FRESH
-            self._steps.append((node, torch.relu_ if alone else operator, parents, last, names.get(node, ()), waits))
+            below = parents[0]
+            ours = overwrite if below == network.input else network.operator(below).kind in _FRESH
+            if below in last and ours:
+                if isinstance(operator, Relu) and operator.slope == 0:
+                    operator = torch.relu_
+                elif isinstance(operator, Affine):
+                    operator = operator.forward_
+            self._steps.append((node, operator, parents, last, names.get(node, ()), waits))
 
     def run(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (layer, value) in the order of the graph; the values are those of `Network.run`.
 
-        A value is valid only until the next one is requested: a ReLU that is the only reader of a convolution (or the
-        like) overwrites its output in place, which saves memory and time with large maps. Not for use with gradients.
+        A value is valid only until the next one is requested: a ReLU or fixed normalisation that is the only reader of
+        a convolution (or the like) overwrites its output in place, which saves memory and time with large maps. Not for
+        use with gradients.
 
         image : centred, (batch, channel, row, column).
         """

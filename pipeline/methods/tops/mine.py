@@ -66,7 +66,7 @@ def mine_block(
     Departure: ties are ordered by image and position, and small values are kept too.
     """
     plan, images = derive(network, layers), None
-    measured = Stream(network, plan.measured)
+    measured = Stream(network, plan.measured, overwrite=True)
     with torch.inference_mode():
         mined = _Mined(network, plan, settings, classes, device, (sample, position_sample, labels))
         for numbers, pixels, count in batches:
