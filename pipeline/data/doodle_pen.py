@@ -122,45 +122,42 @@ class Pen:
 
     def _stroke(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
         pixels = max(1, round(width * self._pose.measure))
-        self._draw.line(flat.ravel().tolist(), fill=colour, width=pixels)
+        points = flat.tolist()
+        self._draw.line([level for point in points for level in point], fill=colour, width=pixels)
         if pixels > 4:
-            self._joints(flat.tolist(), pixels, colour)
+            self._joints(points, pixels, colour)
 
     def _joints(self, points: list[list[float]], width: int, colour: tuple[int, int, int]) -> None:
-        """Round the joints of a line, and fill the gaps of a wide one, as Pillow's joint="curve" does, but faster.
-
-        They are most of what a drawing consists of, so Pillow's core is called without its checks of each argument.
-        """
-        atan2, degrees, radians, cos, sin, trunc = (
-            math.atan2, math.degrees, math.radians, math.cos, math.sin, math.trunc,
-        )  # fmt: skip
-        core, half, reach, wide = self._draw.draw, width / 2, width / 2 - 1, width > 8
-        ink, before = core.draw_ink(colour), None
-        for (x, y), (next_x, next_y) in zip(points, points[1:], strict=False):
-            after = degrees(atan2(next_x - x, y - next_y)) % 360
-            if before is not None and before != after:
-                if after - 180 > before or (after < before and after + 180 > before):
-                    start, end = after + 90 - 90, before + 90 - 90
-                    first, second = end, start
-                else:
-                    start, end = before - 90 - 90, after - 90 - 90
-                    first, second = start, end
-                core.draw_pieslice((x - half + 1, y - half + 1, x + half - 1, y + half - 1), start, end, ink, 1)
-                if wide:  # the points on the rim by whole pixels from the joint
-                    one, other = radians(first), radians(second)
-                    ends = (
-                        x + trunc(reach * cos(one)), y + trunc(reach * sin(one)),
-                        x, y,
-                        x + trunc(reach * cos(other)), y + trunc(reach * sin(other)),
-                    )  # fmt: skip
-                    core.draw_lines(ends, ink, 3)
-            before = after
+        """Round the joints of a line, and fill the gaps of a wide one, as Pillow's joint="curve" does, but faster."""
+        turns = [
+            math.degrees(math.atan2(end[0] - start[0], start[1] - end[1])) % 360
+            for start, end in zip(points, points[1:], strict=False)
+        ]
+        reach, draw = width / 2 - 1, self._draw
+        for (x, y), before, after in zip(points[1:], turns, turns[1:], strict=False):
+            if before == after:
+                continue
+            if after - 180 > before or (after < before and after + 180 > before):
+                start, end, side = after + 90, before + 90, 90
+            else:
+                start, end, side = before - 90, after - 90, -90
+            box = (x - width / 2 + 1, y - width / 2 + 1, x + width / 2 - 1, y + width / 2 - 1)
+            draw.pieslice(box, start - 90, end - 90, fill=colour)
+            if width > 8:
+                gap = (*_away(x, y, reach, before + side), x, y, *_away(x, y, reach, after + side))
+                draw.line(gap, fill=colour, width=3)
 
     def _caps(self, flat: np.ndarray, width: float, colour: tuple[int, int, int]) -> None:
         radius = width * self._pose.measure / 2
         if radius >= 1.5:
             for x, y in (flat[0].tolist(), flat[-1].tolist()):
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+
+def _away(x: float, y: float, distance: float, turn: float) -> tuple[float, float]:
+    """The point at a distance in a direction in degrees from the top, each coordinate by whole pixels."""
+    across, down = distance * math.cos(math.radians(turn - 90)), distance * math.sin(math.radians(turn - 90))
+    return x + math.trunc(across), y + math.trunc(down)
 
 
 @cache

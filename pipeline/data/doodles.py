@@ -117,13 +117,13 @@ def render(label: int, rng: np.random.Generator, size: int) -> np.ndarray:
     large = size * _OVERSAMPLING
     canvas = _canvas(rng, background_colour, size, large)
     _clutter(canvas, rng, pieces=int(rng.integers(0, 7)), reach=0.13, anywhere=True)
-    before = canvas.copy()
+    before = canvas.reduce(_OVERSAMPLING)
     shape(Pen(canvas, pose=_pose(rng, large), ink=ink), rng)
     small = canvas.reduce(_OVERSAMPLING)
     texture = _texture(rng, size)
     kind = np.float64 if texture is None else np.float32  # so that the drawings of before keep their last bits
     if texture is not None:
-        texture *= _differ(np.asarray(before.reduce(_OVERSAMPLING)), np.asarray(small))
+        texture *= _differ(np.asarray(before), np.asarray(small))
     if rng.random() < 0.35:  # occlude a part of the thing
         if texture is not None:
             small, texture = Image.fromarray(_added(small, kind, texture)), None
