@@ -152,5 +152,21 @@ def is_image(name: str) -> bool:
     return not last.startswith(".") and last.lower().endswith(image_suffixes())
 
 
+_KEPT = 1 << 27  # bytes of drawings that a process keeps: all of the default dataset
+_kept: dict[tuple[int, int, int], np.ndarray] = {}  # seed, number, size → pixels
+
+
 def _drawing(doodles: Doodles, image: int) -> np.ndarray:
-    return doodles[image][0]
+    """The pixels of a drawing, (row, column, RGB) uint8.
+
+    Drawing takes longer than a small network, and an image is read again for its pixels and for each layer's
+    back-projections. The first drawings are kept: images are read in ascending order again and again, so that keeping
+    the last ones would find nothing.
+    """
+    key = doodles.seed, image, doodles.size
+    pixels = _kept.get(key)
+    if pixels is None:
+        pixels = doodles[image][0]
+        if (len(_kept) + 1) * pixels.nbytes <= _KEPT:
+            _kept[key] = pixels
+    return pixels.copy()

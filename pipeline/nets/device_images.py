@@ -21,20 +21,17 @@ def centred(
     """
     if preprocessing.order == "L":
         return torch.from_numpy(preprocessing.centred(pixels)).to(device)
-    order, mean = ORDERS[preprocessing.order], preprocessing.full_mean
-    single = mean.astype(np.float32)
-    narrow = bool((single == mean).all())  # then single precision is as exact
+    order, mean = ORDERS[preprocessing.order], preprocessing.single_mean
     count, height, width, channels = pixels.shape
     shape = (count, channels, height, width)
     images = torch.empty(shape, device=device, memory_format=torch.channels_last) if into is None else into
-    if device.type == "cpu" and narrow:
-        beside = np.ascontiguousarray(np.moveaxis(single, 0, -1))
-        np.subtract(_ordered(pixels, order), beside, out=images.permute(0, 2, 3, 1).numpy())
+    if device.type == "cpu" and mean is not None:
+        np.subtract(_ordered(pixels, order), mean, out=images.permute(0, 2, 3, 1).numpy())
         return images
     levels = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)[:, list(order)]
-    if narrow:
-        return images.copy_(levels).sub_(torch.from_numpy(single).to(device))
-    return images.copy_(levels.double().sub_(torch.from_numpy(mean.copy()).to(device)))
+    if mean is not None:
+        return images.copy_(levels).sub_(torch.from_numpy(mean).permute(2, 0, 1).to(device))
+    return images.copy_(levels.double().sub_(torch.from_numpy(preprocessing.full_mean.copy()).to(device)))
 
 
 def _ordered(pixels: np.ndarray, order: tuple[int, ...]) -> np.ndarray:

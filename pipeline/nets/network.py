@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -277,44 +278,58 @@ class Network(Graph):
 
 
 def stream(network: Network, image: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """Yield (layer, value) for the named layers in the order of the graph; the values are those of `Network.run`.
-
-    A value is valid only until the next one is requested: a ReLU that is the only reader of a convolution (or the
-    like) overwrites its output in place, which saves memory and time with large maps. Not for use with gradients.
-
-    image : centred, (batch, channel, row, column).
-    """
-    names: dict[str, list[str]] = {}
-    for name in layers:
-        names.setdefault(network.layer(name).node, []).append(name)
-    order = network.ancestors(list(names))
-    uses = dict.fromkeys((network.input, *order), 0)
-    for node in order:
-        for parent in network.parents(node):
-            uses[parent] += 1
-    values = {network.input: image}
-    for node in order:
-        parents, operator = network.parents(node), network.operator(node)
-        inputs = [values[parent] for parent in parents]
-        for parent in parents:
-            uses[parent] -= 1
-            if uses[parent] == 0:
-                values.pop(parent, None)
-        below = parents[0]
-        plain = isinstance(operator, Relu) and operator.slope == 0
-        if plain and uses[below] == 0 and below != network.input and _is_fresh(network, below):
-            values[node] = inputs[0].relu_()
-        else:
-            values[node] = operator(*inputs)
-        del inputs
-        for name in names.get(node, ()):
-            yield name, values[node]
-        if uses[node] == 0:
-            del values[node]
+    """`Stream` of one batch."""
+    return Stream(network, layers).run(image)
 
 
-def _is_fresh(network: Network, node: str) -> bool:
-    return network.operator(node).kind in _FRESH
+class Stream:
+    """The values of the named layers, one after the other, for one batch after the other."""
+
+    def __init__(self, network: Network, layers: Sequence[str], *, overwrite: bool = False) -> None:
+        """
+        network, layers : whose values.
+        overwrite : whether the images may be overwritten.
+        """
+        names: dict[str, list[str]] = {}
+        for name in layers:
+            names.setdefault(network.layer(name).node, []).append(name)
+        order = network.ancestors(list(names))
+        uses = Counter(parent for node in order for parent in network.parents(node))
+        self._input, self._steps = network.input, []
+        for node in order:
+            parents, operator, waits = network.parents(node), network.operator(node), uses[node] > 0
+            uses.subtract(parents)
+            last = [parent for parent in dict.fromkeys(parents) if uses[parent] == 0]
+            below = parents[0]
+            ours = overwrite if below == network.input else network.operator(below).kind in _FRESH
+            if below in last and ours:
+                if isinstance(operator, Relu) and operator.slope == 0:
+                    operator = torch.relu_
+                elif isinstance(operator, Affine):
+                    operator = operator.forward_
+            self._steps.append((node, operator, parents, last, names.get(node, ()), waits))
+
+    def run(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield (layer, value) in the order of the graph; the values are those of `Network.run`.
+
+        A value is valid only until the next one is requested: a ReLU or fixed normalisation that is the only reader of
+        a convolution (or the like) overwrites its output in place, which saves memory and time with large maps. Not for
+        use with gradients.
+
+        image : centred, (batch, channel, row, column).
+        """
+        values = {self._input: image}
+        for node, operator, parents, last, names, waits in self._steps:
+            inputs = [values[parent] for parent in parents]
+            for parent in last:
+                del values[parent]
+            value = operator(*inputs)
+            del inputs
+            for name in names:
+                yield name, value
+            if waits:
+                values[node] = value
+            del value
 
 
 def is_rectified(network: Network, layer: str) -> bool:

@@ -186,11 +186,21 @@ class Affine(Operator):
         self.bias = nn.Parameter(shift.reshape(-1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self._broadcast(x)
+        return (x * scale).add_(shift)  # in place: a second new map costs as much as the arithmetic
+
+    def forward_(self, x: Tensor) -> Tensor:
+        """`forward`, written over x."""
+        scale, shift = self._broadcast(x)
+        return x.mul_(scale).add_(shift)
+
+    def _broadcast(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, broadcastable to x."""
         shape = (1, -1) + (1,) * (x.dim() - 2)
         scale, shift = self.weight.view(shape), self.bias.view(shape)
         if len(x) > 1 and x.dim() == 4 and x.stride(1) == 1:  # channels_last: broadcast full maps, not scalars
-            scale, shift = (_filled(values, x) for values in (scale, shift))
-        return x * scale + shift
+            return _filled(scale, x), _filled(shift, x)
+        return scale, shift
 
 
 def _filled(values: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -59,6 +60,14 @@ class Preprocessing:
     def full_mean(self) -> np.ndarray:
         """The mean image, float64 (channel, height, width)."""
         return np.broadcast_to(self.mean, (self.channels, self.height, self.width))
+
+    @cached_property
+    def single_mean(self) -> np.ndarray | None:
+        """The mean image, float32 (height, width, channel); None if single precision does not hold it exactly."""
+        single = self.mean.astype(np.float32)
+        if (single != self.mean).any():
+            return None
+        return np.ascontiguousarray(np.moveaxis(np.broadcast_to(single, self.full_mean.shape), 0, -1))
 
     def fitted(self, pixels: np.ndarray) -> np.ndarray:
         """RGB uint8 pixels (picture, row, column, rgb), resized to the input's size by the interpolation's filter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -104,14 +105,21 @@ def encode8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     / 127, so that zero stays zero and the largest magnitude fits.
     Raises ValueError for numbers that are not finite.
     """
-    values = np.asarray(array, np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("encode8: the array holds numbers that are not finite, expected finite ones")
-    axes = tuple(range(1, values.ndim))
-    scale = (np.abs(values).max(axis=axes, initial=0.0) / 127).astype(np.float32)
-    step = scale.astype(np.float64).reshape(-1, *[1] * len(axes))
-    steps = np.divide(values, step, out=np.zeros_like(values), where=step > 0)
-    return (np.clip(np.rint(steps), -128, 127) + 128).astype(np.uint8), scale
+    array = np.asarray(array)
+    encoded, scale = np.full(array.shape, 128, np.uint8), np.zeros(len(array), np.float32)
+    for hit, values in enumerate(array):  # one at a time: it stays in the cache
+        steps = np.array(values, np.float64, order="C")
+        largest = max(steps.max(initial=0.0), -steps.min(initial=0.0))
+        if not math.isfinite(largest):
+            raise ValueError("encode8: the array holds numbers that are not finite, expected finite ones")
+        scale[hit] = largest / 127
+        if scale[hit] > 0:
+            steps /= np.float64(scale[hit])
+            np.rint(steps, out=steps)
+            np.clip(steps, -128, 127, out=steps)
+            steps += 128
+            encoded[hit] = steps
+    return encoded, scale
 
 
 def _check(

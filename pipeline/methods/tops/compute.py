@@ -115,14 +115,20 @@ def compute_backprojections(task: BackprojectTask, resources: Resources) -> byte
         "window": result.windows.astype(np.int32),
         "activation": result.activation,
     }
-    order = list(ORDERS[resources.network.preprocessing.order])
     for rule, signals in zip(result.rules, result.signals, strict=True):
-        signals = np.moveaxis(signals[:, order if len(order) == 3 else [0, 0, 0]], 1, -1)  # (hit, y, x, rgb)
-        bytes8, scale = encode8(signals)
+        bytes8, scale = encode8(_in_rgb(signals, resources.network.preprocessing.order))
         encode = TOPS[rule].encode
         arrays[rule] = Pieces("u1", bytes8.shape, [encode(picture[None, None]) for picture in bytes8])
         arrays[f"{rule}_scale"] = scale
     return encode_shard(task.record(), arrays, {"halved": result.halved, "packages": package_versions()})
+
+
+def _in_rgb(signals: np.ndarray, order: str) -> np.ndarray:
+    """Signals (hit, channel, y, x) as a view (hit, y, x, rgb). order : of the channels."""
+    beside = np.moveaxis(signals, 1, -1)
+    if len(ORDERS[order]) == 1:
+        return np.broadcast_to(beside, (*beside.shape[:-1], 3))
+    return beside[..., ::-1] if order == "BGR" else beside
 
 
 def _compare(task: BackprojectTask, mined: np.ndarray, again: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from pipeline.methods.tops.positions import Memory, Positions
 from pipeline.methods.tops.reading import Readings
 from pipeline.methods.tops.tally import Images, Tally
 from pipeline.nets.device_images import Batch, centred
-from pipeline.nets.network import Layer, Network, is_gated, is_rectified, stream
+from pipeline.nets.network import Layer, Network, Stream, is_gated, is_rectified
 
 _HELD = 1 << 22  # maximum number of readings held before they are merged: 34 MB
 _FEWEST, _MOST = 256, 2048  # minimum and maximum number of images held
@@ -66,14 +66,15 @@ def mine_block(
     Departure: ties are ordered by image and position, and small values are kept too.
     """
     plan, images = derive(network, layers), None
+    measured = Stream(network, plan.measured, overwrite=True)
     with torch.inference_mode():
         mined = _Mined(network, plan, settings, classes, device, (sample, position_sample, labels))
         for numbers, pixels, count in batches:
-            start, chosen = mined.take(numbers[:count])
+            chosen = mined.take(numbers[:count])
             images = centred(network.preprocessing, pixels, device, into=images)
-            for name, maps in stream(network, images, plan.measured):
-                value = mined.readings.read(name, maps[:count], start)
-                if chosen is not None and name in mined.positions:
+            for name, maps in measured.run(images):
+                value = mined.readings.read(name, maps if count == len(maps) else maps[:count])
+                if chosen and name in mined.positions:
                     mined.positions[name].add(maps, value, chosen)
         mined.merge()
         return _finish(network, layers, mined, plan)
@@ -105,7 +106,7 @@ class _Mined:
         rectified = {relu: network.layer(relu) for relu in plan.relu_of.values()}
         units = sum(layer.channels for layer in (*measured.values(), *rectified.values()))
         self._size = min(max(_HELD // units, _FEWEST), _MOST)
-        self.readings = Readings({name: layer.channels for name, layer in measured.items()}, self._size, device)
+        self.readings = Readings(measured)
         memory, maps = Memory(device), {name: layer for name, layer in measured.items() if layer.spatial}
         self.positions = {
             name: Positions(layer.channels, layer.width, memory, rectified=name in plan.relu_of)
@@ -116,20 +117,18 @@ class _Mined:
             for name, layer in {**measured, **rectified}.items()
         }
 
-    def take(self, numbers: np.ndarray) -> tuple[int, torch.Tensor | None]:
+    def take(self, numbers: np.ndarray) -> list[int]:
         """Add the images of a batch, after merging those that wait if there is no room.
 
-        Returns the row of the first one's readings, and the places in the batch of those whose positions are counted;
-        None for none.
+        Returns the places in the batch of those whose positions are counted.
         """
         if len(self._numbers) + len(numbers) > self._size:
             self.merge()
         if len(numbers) > self._size:
             raise ValueError(f"mining: batch of {len(numbers)} images, expected at most {self._size}")
-        start, images = len(self._numbers), [int(number) for number in numbers]
+        images = [int(number) for number in numbers]
         self._numbers += images
-        chosen = [place for place, image in enumerate(images) if image in self._position_sample]
-        return start, torch.tensor(chosen) if chosen and self.positions else None
+        return [place for place, image in enumerate(images) if image in self._position_sample]
 
     def merge(self) -> None:
         """Merge the waiting readings, and remove them."""
@@ -139,15 +138,13 @@ class _Mined:
             np.array([self._labels.get(number, -1) for number in numbers], np.int64),
             np.array([number in self._sample for number in numbers], bool),
         )
-        value, place = self.readings.taken(len(numbers))
-        for name, at in self.readings.columns.items():
+        for name, values, places in self.readings.taken():
             relu = self._relu_of.get(name)
-            for tile in _tiles(at, max(len(numbers), 1)):
-                units, read = slice(tile.start - at.start, tile.stop - at.start), (value[:, tile], place[:, tile])
-                self.tallies[name].add(images, *read, units)
+            for units in _tiles(values.shape[1], len(numbers)):
+                value, place = values[:, units], places[:, units]
+                self.tallies[name].add(images, value, place, units)
                 if relu is not None:
-                    over = np.maximum(read[0], 0), np.where(read[0] > 0, read[1], 0)  # passes NaN on
-                    self.tallies[relu].add(images, *over, units)
+                    self.tallies[relu].add(images, np.maximum(value, 0), place * (value > 0), units)  # passes NaN on
 
     def block(self, network: Network, name: str, below: LayerBlock | None = None) -> LayerBlock:
         """The block of a layer. below : of a ReLU's layer, the block of the layer below it."""
@@ -172,11 +169,11 @@ class _Mined:
         )
 
 
-def _tiles(columns: slice, images: int) -> Iterator[slice]:
-    """Cut columns, so that the readings of a part fit the cache."""
+def _tiles(units: int, images: int) -> Iterator[slice]:
+    """Cut units, so that the readings of a part fit the cache."""
     step = max(64, _TILE // images)
-    for start in range(columns.start, columns.stop, step):
-        yield slice(start, min(start + step, columns.stop))
+    for start in range(0, units, step):
+        yield slice(start, min(start + step, units))
 
 
 def _tally(layer: Layer, measured: bool, network: Network, settings: MineSettings, classes: int) -> Tally:

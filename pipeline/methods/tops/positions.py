@@ -8,6 +8,7 @@ as torch, and squares and adds in one pass; on other devices they use torch, and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,32 +34,34 @@ class Positions:
         self._counter = Counter(units, memory.device)
         room = min(max(1, _HELD["cpu" if self._host else "cuda"] // (units * width)), _ROWS)
         self._held = torch.empty(room, width, units, device=memory.device)  # rows of small maps, to count them together
-        self._rows, self._left_out = 0, False
+        self._rows, self._held_most = 0, []  # rows that wait, and the largest values of their maps
         self._own, self._over = _Sums(units), _Sums(units) if rectified else None
         self._least = torch.full((units,), math.inf, device=memory.device)
         self._most = torch.full((units,), -math.inf, device=memory.device)
 
-    def add(self, maps: Tensor, value: Tensor, chosen: Tensor) -> None:
+    def add(self, maps: Tensor, value: Tensor, chosen: Sequence[int]) -> None:
         """Add some images of a batch.
 
         maps : (image, unit, row, column), unchanged.
         value : (image, unit), their largest values, NaN where a map holds NaN.
-        chosen : numbers of the images in the batch, int64, on the CPU.
+        chosen : numbers of the images in the batch.
         """
-        beside, room = maps.permute(0, 2, 3, 1), len(self._held)
-        for image in chosen.tolist():
-            lines, bad = beside[image], value[image].isnan()
-            self._most = torch.fmax(self._most, value[image])
+        height, room = maps.shape[2], len(self._held)
+        for image in chosen:
+            lines, most = maps[image].permute(1, 2, 0), value[image]
+            self._most = torch.fmax(self._most, most)
+            if self._rows + height > room:
+                self._add_held()
+            if height <= room:
+                self._held[self._rows : self._rows + height] = lines
+                self._rows += height
+                self._held_most.append(most)
+                continue
+            bad = most.isnan()
             left_out = not self._host or bool(bad.any())
             if left_out:  # the whole map, for the counter too
                 lines = lines.masked_fill(bad, math.nan)
-            if self._rows + len(lines) > room:
-                self._add_held()
-            if len(lines) <= room:
-                self._held[self._rows : self._rows + len(lines)] = lines
-                self._rows, self._left_out = self._rows + len(lines), self._left_out or left_out
-                continue
-            for start in range(0, len(lines), room):
+            for start in range(0, height, room):
                 self._add(lines[start : start + room], left_out)
 
     def counts(self) -> np.ndarray:
@@ -76,9 +79,15 @@ class Positions:
         return self._over.moments(lowest, highest)
 
     def _add_held(self) -> None:
-        if self._rows:
-            self._add(self._held[: self._rows], self._left_out)
-        self._rows, self._left_out = 0, False
+        if not self._rows:
+            return
+        lines, bad = self._held[: self._rows], torch.stack(self._held_most).isnan()
+        left_out = not self._host or bool(bad.any())
+        if left_out:  # whole maps, for the counter too
+            lines.view(len(bad), -1, *lines.shape[1:]).masked_fill_(bad[:, None, None], math.nan)
+        self._add(lines, left_out)
+        self._rows = 0
+        self._held_most.clear()
 
     def _add(self, lines: Tensor, left_out: bool) -> None:
         """Count values (row, column, unit). left_out : whether some may be NaN, which do not count."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -12,42 +12,49 @@ from torch.nn import functional
 
 
 class Readings:
-    """The readings of the images that wait to be merged, (image, unit), the units of all layers side by side.
+    """The readings of the images that wait to be merged, batch by batch, for every layer.
 
     They stay on the device of the maps, so that a GPU is waited for once for many batches.
     """
 
-    def __init__(self, units: Mapping[str, int], images: int, device: torch.device) -> None:
-        """
-        units : layer → number of its units, in the order of their columns.
-        images : maximum number of images.
-        """
-        self.columns: dict[str, slice] = {}
-        at = 0
-        for name, count in units.items():
-            self.columns[name] = slice(at, at + count)
-            at += count
-        self._value = torch.zeros(images, at, device=device)
-        self._place = torch.zeros(images, at, dtype=torch.int32, device=device)
+    def __init__(self, layers: Iterable[str]) -> None:
+        self._parts: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in layers}
+        self._places: dict[str, int] = {}  # layer → number of positions
 
-    def read(self, name: str, maps: Tensor, start: int) -> Tensor:
-        """Read the maps of a layer, (image, unit, row, column) or (image, unit), into the rows from `start` on.
+    def read(self, name: str, maps: Tensor) -> Tensor:
+        """Read the maps of a layer, (image, unit, row, column) or (image, unit), of further images.
 
         Returns each map's largest value, (image, unit).
         """
-        rows, at = slice(start, start + len(maps)), self.columns[name]
         value, place = first_of(maps)
-        torch.add(value, 0, out=self._value[rows, at])  # −0 becomes 0
-        if place is not None:
-            self._place[rows, at] = place
+        if place is None:
+            value = value.clone()  # maps of one position, which may be overwritten
+        self._parts[name].append((value, place))
+        self._places[name] = maps.shape[2:].numel()
         return value
 
-    def taken(self, images: int) -> tuple[np.ndarray, np.ndarray]:
-        """The readings of the first images: the largest value, float32, NaN if any value is; its place, int32.
+    def taken(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield each layer with its readings of all images, (image, unit), and forget them.
 
-        The place is row · width + column of the first position; any position for NaN. On a CPU both are views.
+        They are the largest value, float32, NaN if any value is; and its place, of `place_type`. The place is
+        row · width + column of the first position; any position for NaN.
         """
-        return self._value[:images].cpu().numpy(), self._place[:images].cpu().numpy()
+        for name, parts in self._parts.items():
+            if not parts:
+                continue
+            values, places = zip(*parts, strict=True)
+            parts.clear()
+            value = torch.cat(values).add_(0).cpu().numpy()  # −0 becomes 0
+            kind = place_type(self._places[name])
+            if places[0] is None:
+                yield name, value, np.broadcast_to(kind(0), value.shape)
+            else:
+                yield name, value, torch.cat(places).cpu().numpy().astype(kind)
+
+
+def place_type(positions: int) -> type[np.integer]:
+    """The type of the numbers of a map's positions."""
+    return np.uint16 if positions <= 1 << 16 else np.int32
 
 
 def first_of(maps: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -64,7 +71,7 @@ def first_of(maps: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def first_on_host(maps: Tensor) -> tuple[Tensor, Tensor]:
     """`first_of` on a CPU: pooling finds value and place in one pass, many channels at a time."""
-    value, place = functional.max_pool2d(maps, maps.shape[2:], return_indices=True)
+    value, place = functional.max_pool2d_with_indices(maps, maps.shape[2:])
     return value.flatten(1), place.flatten(1)
 
 

@@ -10,6 +10,7 @@ import torch
 from pipeline.methods.tops import moments, topk
 from pipeline.methods.tops.histogram import Counter
 from pipeline.methods.tops.moments import Moments
+from pipeline.methods.tops.reading import place_type
 from pipeline.methods.tops.topk import Hits
 
 _BYTE = 255  # images counted in single bytes
@@ -60,7 +61,7 @@ class Tally:
         smallest, own_class : whether these hits are kept.
         distribution : whether histogram and sample are kept; of a ReLU's layer, they follow from that below.
         """
-        self._k, self._width, self._narrow = k, width, np.uint16 if height * width <= 1 << 16 else np.int32
+        self._k, self._width, self._place_type = k, width, place_type(height * width)
         self._largest = Hits.empty(units, k)
         self._smallest = Hits.empty(units, k) if smallest else None
         self._own_class = Hits.empty(units, k) if own_class else None
@@ -89,15 +90,15 @@ class Tally:
         if self._counter is not None:
             scratch = torch.empty(value.size, dtype=torch.float16)
             self._counter.add(torch.from_numpy(value)[None], scratch, at.start)
-            chosen = images.sampled
-            self._sample.append((at, images.numbers[chosen], value[chosen], place[chosen].astype(self._narrow)))
+            chosen = slice(None) if images.sampled.all() else images.sampled  # a slice copies nothing
+            self._sample.append((at, images.numbers[chosen], value[chosen], place[chosen]))
 
     def distribution(self) -> dict[str, np.ndarray | None]:
         """Histogram and sample, as fields of a `LayerBlock`."""
         units = len(self._active)
         numbers = [numbers for at, numbers, _, _ in self._sample if at.start == 0]
         images = np.concatenate([np.zeros(0, np.int64), *numbers])
-        values, places = np.empty((len(images), units), np.float32), np.empty((len(images), units), self._narrow)
+        values, places = np.empty((len(images), units), np.float32), np.empty((len(images), units), self._place_type)
         rows = dict.fromkeys((at.start for at, *_ in self._sample), 0)
         while self._sample:  # releases them one by one
             at, numbers, value, place = self._sample.pop(0)
@@ -143,14 +144,14 @@ class Tally:
             getattr(self.maxima, name)[at] = getattr(merged, name)
         if not len(images.classes):
             return
-        ours = value[images.by_class].astype(np.float64)
-        counted = None if good is None else good[images.by_class]
-        if counted is not None:
-            ours[~counted] = 0.0
-        bounds = [*images.starts.tolist(), len(ours)]
+        bounds = [*images.starts.tolist(), len(value)]
         for label, start, stop in zip(images.classes.tolist(), bounds, bounds[1:], strict=False):
-            self._class_sums[label, at] += ours[start] if stop == start + 1 else ours[start:stop].sum(axis=0)
-            self._class_counts[label, at] += stop - start if counted is None else counted[start:stop].sum(axis=0)
+            rows = images.by_class[start:stop]
+            ours = value[rows].astype(np.float64)
+            if good is not None:
+                ours[~good[rows]] = 0.0
+            self._class_sums[label, at] += ours[0] if len(rows) == 1 else ours.sum(axis=0)
+            self._class_counts[label, at] += len(rows) if good is None else good[rows].sum(axis=0)
 
 
 def _positive(value: np.ndarray) -> np.ndarray:

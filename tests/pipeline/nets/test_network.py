@@ -7,7 +7,7 @@ from networks import NETWORKS, RandomWeights, builder
 from torch import nn
 
 from pipeline.errors import UnitError
-from pipeline.nets.network import Network, normalization, shown_layers, stream
+from pipeline.nets.network import Network, Stream, normalization, shown_layers, stream
 from pipeline.nets.operators import Affine, Concat, Identity, Relu, Sum
 from pipeline.nets.sliding import Convolution
 
@@ -34,6 +34,29 @@ def test_the_image_and_what_others_still_read_are_not_written_over():
     run = network.run(image, list(network.layers))
     assert torch.equal(image, kept)
     assert all(torch.equal(values[layer], run[layer]) for layer in network.layers)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_stream_gives_the_values_of_one_batch_after_the_other(name):
+    network = NETWORKS[name]()
+    layers, size = list(network.layers), network.preprocessing
+    streamed = Stream(network, layers, overwrite=True)
+    for seed in (0, 1):
+        image = torch.randn(2, 3, size.height, size.width, generator=torch.Generator().manual_seed(seed))
+        run = network.run(image, layers)
+        for layer, value in streamed.run(image.clone()):
+            assert torch.equal(value, run[layer])
+
+
+def test_the_image_is_written_over_only_where_its_owner_allows_it():
+    w, b = RandomWeights(False), builder(4, 4)
+    gain = b.add("gain", Affine(w(3), w(3)), [b.input], "gain")
+    network = b.build("scaled", b.add("conv", Convolution(w(2, 3, 1, 1), None), [gain], "conv"))
+    image = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    run, kept = network.run(image, ["gain"]), image.clone()
+    for overwrite, left in ((False, kept), (True, run["gain"])):
+        ((_, value),) = Stream(network, ["gain"], overwrite=overwrite).run(image)
+        assert torch.equal(value, run["gain"]) and torch.equal(image, left)
 
 
 def test_nothing_above_the_named_layers_is_computed():

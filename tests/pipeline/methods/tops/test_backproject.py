@@ -230,6 +230,20 @@ def test_eight_bits_lose_at_most_half_a_scale(array):
     assert np.allclose(same, scale, rtol=1e-6)
 
 
-def test_eight_bits_refuse_what_is_no_number():
+@settings(max_examples=40, deadline=None)
+@given(arrays.arrays(np.float32, st.tuples(st.integers(0, 4), st.integers(1, 3), st.integers(1, 5)), elements=FLOATS))
+def test_eight_bits_are_those_of_all_hits_at_once_in_any_memory_layout(array):
+    values = array.astype(np.float64)
+    scale = (np.abs(values).max(axis=(1, 2), initial=0.0) / 127).astype(np.float32)
+    step = scale.astype(np.float64)[:, None, None]
+    steps = np.divide(values, step, out=np.zeros_like(values), where=step > 0)
+    want = (np.clip(np.rint(steps), -128, 127) + 128).astype(np.uint8)
+    for turned, held in ((want, array), (want.transpose(0, 2, 1)[..., ::-1], array.transpose(0, 2, 1)[..., ::-1])):
+        encoded, again = encode8(held)
+        assert np.array_equal(encoded, turned) and np.array_equal(again, scale)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_eight_bits_refuse_what_is_no_number(bad):
     with pytest.raises(ValueError, match="not finite"):
-        encode8(np.array([[1.0, np.nan]]))
+        encode8(np.array([[1.0, bad]]))

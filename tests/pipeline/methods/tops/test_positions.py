@@ -17,7 +17,7 @@ def added(maps: torch.Tensor, batches: int = 1) -> Positions:
     units, _, width = maps.shape[1:]
     found = Positions(units, width, Memory(CPU), rectified=True)
     for part in maps.contiguous(memory_format=torch.channels_last).chunk(batches):
-        found.add(part, part.flatten(2).amax(dim=2), torch.arange(len(part)))
+        found.add(part, part.flatten(2).amax(dim=2), range(len(part)))
     return found
 
 
@@ -29,7 +29,7 @@ def test_moments_and_counts_are_those_of_all_values_of_the_chosen_images(units, 
     kept, found = maps.clone(), Positions(units, size[1], Memory(CPU), rectified=True)
     found._host = host
     for part in maps.contiguous(memory_format=torch.channels_last).chunk(2):
-        found.add(part, part.flatten(2).amax(dim=2), torch.tensor([1]))
+        found.add(part, part.flatten(2).amax(dim=2), [1])
     assert torch.equal(maps, kept)
     chosen = maps[1::2].numpy().astype(np.float64).swapaxes(0, 1).reshape(units, -1)
     assert (found.counts().sum(axis=1) == chosen.shape[1]).all()

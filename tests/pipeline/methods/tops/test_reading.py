@@ -39,12 +39,27 @@ def test_places_are_found_in_maps_of_any_size(size):
         assert place.tolist() == [[size[0] * size[1] - 1, size[1] - 1, 0]]
 
 
-def test_readings_of_several_layers_lie_side_by_side_and_negative_zero_is_zero():
-    readings = Readings({"map": 2, "vector": 3}, 4, CPU)
-    maps = torch.tensor([[[[-2.0, -0.0]], [[1.0, 3.0]]]])
-    returned = readings.read("map", maps, 1)
-    readings.read("vector", torch.tensor([[-0.0, 7.0, -7.0]]), 1)
-    value, place = readings.taken(2)
-    assert returned.tolist() == [[0, 3]] and readings.columns == {"map": slice(0, 2), "vector": slice(2, 5)}
-    assert value[1].tolist() == [0, 3, 0, 7, -7] and not np.signbit(value[1, [0, 2]]).any()
-    assert place[1].tolist() == [1, 1, 0, 0, 0]
+@pytest.mark.parametrize("batches", [1, 3])
+def test_readings_of_several_batches_are_taken_layer_by_layer_and_negative_zero_is_zero(batches):
+    readings, maps = Readings(["map", "vector", "unread"]), torch.tensor([[[[-2.0, -0.0]], [[1.0, 3.0]]]])
+    vector = torch.tensor([[-0.0, 7.0, -7.0]])
+    for _ in range(batches):
+        assert readings.read("map", maps).tolist() == [[0, 3]]
+        readings.read("vector", vector)
+    vector += 1  # what is read later may lie in the same memory
+    taken = {name: (value, place) for name, value, place in readings.taken()}
+    assert list(taken) == ["map", "vector"] and not list(readings.taken())
+    (value, place), (level, nowhere) = taken.values()
+    assert value.tolist() == [[0, 3]] * batches and place.tolist() == [[1, 1]] * batches
+    assert level.tolist() == [[0, 7, -7]] * batches and nowhere.tolist() == [[0, 0, 0]] * batches
+    assert not np.signbit(value[:, 0]).any() and not np.signbit(level[:, 0]).any()
+    assert place.dtype == nowhere.dtype == np.uint16
+
+
+@pytest.mark.parametrize(("size", "kind"), [((256, 256), np.uint16), ((256, 257), np.int32)])
+def test_places_are_kept_in_two_bytes_where_they_fit(size, kind):
+    maps, readings = torch.zeros(1, 1, *size), Readings(["map"])
+    maps[..., -1, -1] = 1
+    readings.read("map", maps)
+    ((_, _, place),) = readings.taken()
+    assert place.dtype == kind and place.tolist() == [[size[0] * size[1] - 1]]
