@@ -17,7 +17,8 @@ from pipeline.settings import ClusterSettings, DeviceSettings
 from pipeline.task import Task
 
 MERGE_SECONDS = 4e-4  # of a picture, on the machine that runs the command
-PAGE_SECONDS, PAGE_BYTES = 0.3, 200_000  # of a unit's page with its pictures, on one core
+PAGE_SECONDS, PAGE_BYTES = 0.05, 200_000  # of a unit's page, on one core …
+DRAWN_SECONDS = 2.5e-3  # … and of each of its pictures, images and back-projections
 SHARDS_SHARE = 0.2  # of the new bytes, the part that lies in shards at most before it is merged
 CERTAIN = 0.7  # share of an estimate that is needed for certain
 
@@ -55,12 +56,12 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
     shared = "" if workers is None else f", {tqdm.format_interval(seconds / workers)} with {workers} workers"
     units = sum(len(plan.layer_units(layer.name)) for layer in plan.layers())
     pictures = sum(one.results for one in estimates if one.size is not None)
-    space = _space(plan, estimates)
+    results, space = sum(one.results for one in estimates), _space(plan, estimates)
     lines += [
         f"units: {units}; tasks: {sum(one.tasks for one in estimates)}; pictures: {pictures}; about "
         f"{tqdm.format_interval(seconds)} of one {device.kind} worker{shared}",
-        f"and on this machine about {tqdm.format_interval(MERGE_SECONDS * sum(one.results for one in estimates))} of "
-        f"merging and {tqdm.format_interval(PAGE_SECONDS * units)} of one core for the pages",
+        f"and on this machine about {tqdm.format_interval(MERGE_SECONDS * results)} of merging and "
+        f"{tqdm.format_interval(PAGE_SECONDS * units + DRAWN_SECONDS * results)} of one core for the pages",
         f"disk: about {_bytes(space.atlas)} in atlas.h5, at most {_bytes(space.shards)} of shards beside it, "
         f"{_bytes(space.pages)} of pages; {_bytes(_free(out))} free",
     ]
