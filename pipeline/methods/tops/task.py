@@ -32,7 +32,7 @@ MINING_SHARE = 1.3  # time of forward pass and readings, as a share of the forwa
 POSITIONS_SHARE = 1.0  # the same of an image whose positions are counted, besides
 BLOCK_SECONDS = 0.3  # of a block, to begin and to store it
 IMAGE_PIXEL = 1.3e-7  # to deflate a pixel of a photo
-PROJECTION_SECONDS, PROJECTION_PIXEL = 1e-3, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
+PROJECTION_SECONDS, PROJECTION_PIXEL = 3e-4, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
 PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
