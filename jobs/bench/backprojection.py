@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from jobs.bench.ascent_on_cones import caffenet_shaped
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
+from jobs.bench.shapes import caffenet_shaped
 from pipeline.methods.tops.backproject import back_project
 from pipeline.nets.backward import RULES
 from pipeline.nets.network import Network

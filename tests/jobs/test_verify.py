@@ -140,7 +140,7 @@ def test_a_negative_sample_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_pictures_through_priors_are_computed_again_too(tmp_path, opened):
-    little = ["methods=[dgn]", "dgn.samples=1", "dgn.iterations=2"]
+    little = ["methods=[dgn]", "dgn.samples=1", "dgn.class_samples=1", "dgn.iterations=2"]
     assert atlas(compose_config("atlas", [f'out="{tmp_path}"', *LITTLE, *little])) == 0
     with h5py.File(tmp_path / "atlas.h5", "r+") as file:
         file["layers/fc8/dgn/doodlenet_fc6/best_activation"][1, 0] += 1
