@@ -24,9 +24,8 @@ from omegaconf import DictConfig
 from atlas_viewer.evidence.ascent import STYLE
 from atlas_viewer.field import Status
 from jobs.atlas import grow, requested
-from jobs.bench.dgn import generator_shaped
 from jobs.bench.figures import Figures
-from jobs.bench.shapes import caffenet_shaped
+from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.cluster import Cluster, Notify, ignore, on_demand
 from jobs.console import compose_config
 from jobs.dispatch import TaskQueue
