@@ -7,27 +7,22 @@ file=PATH also writes what is measured on a CPU; python -m jobs.bench.record A.j
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import sys
-import time
 from pathlib import Path
 
 import torch
 
-import jobs.bench
-from jobs.bench import record
+from jobs.bench import question, record
 from pipeline.errors import SettingsError, nearest
 from pipeline.settings import check_choice
 
-NO_QUESTIONS = {"__main__", "figures", "others", "plain_conf", "record", "shapes"}
 OF_A_GPU = "gpu"  # the question that only device=… asks
 
 
 def main(arguments: list[str]) -> None:
     """Answer the questions named, or all of them."""
-    questions = sorted({module.name for module in pkgutil.iter_modules(jobs.bench.__path__)} - NO_QUESTIONS)
+    questions = question.names()
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     for name in options:
         check_choice("bench", name, ("images", "device", "file"))
@@ -42,17 +37,14 @@ def main(arguments: list[str]) -> None:
                 f"bench {name}: no such question{nearest(name, questions)}; the questions are {', '.join(questions)}"
             )
     print(f"{record.processor()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    ask = question.answer if len(chosen) == 1 else question.answer_alone
     answers = {}
     for name in chosen:
-        question = importlib.import_module(f"jobs.bench.{name}")
-        print(f"\n{name}: {question.QUESTION}")
-        taken = ("images",) if hasattr(question, "IMAGES") else ("device", "file") if name == OF_A_GPU else ()
+        asked = question.opened(name)
+        taken = ("images",) if hasattr(asked, "IMAGES") else ("device", "file") if name == OF_A_GPU else ()
         given = {option: value for option, value in options.items() if option in taken}
-        before, began = os.times(), time.perf_counter()
-        figures = question.measure("long" not in arguments, **given)
-        figures.print()
-        spent = sum(os.times()[:4]) - sum(before[:4])  # of this process and its children
-        answers[name] = record.answer(question.QUESTION, figures, time.perf_counter() - began, spent)
+        print(f"\n{name}: {asked.QUESTION}", flush=True)
+        answers[name] = ask(name, "long" not in arguments, given)
     if "file" in options and chosen != [OF_A_GPU]:
         record.write(Path(options["file"]), answers)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.bench.figures import Figures, median_ratio, seconds_in_turn
 from jobs.bench.others import other_programs
@@ -75,7 +76,7 @@ def measure(short: bool) -> Figures:
             compare(
                 figures, layer if name == "caffenet" else f"{name} {layer}", batches, climbed,
                 partial(original_loop, network, layer, 0, 1),
-                PASSES_PER_STEP * cone.macs(), peaks, short,
+                macs_of_a_step(partial(climbed, "float32"), batches["float32"]), peaks, short,
                 {other: partial(step, layer, OTHER_STEPS) for other, step in others.items()},
             )  # fmt: skip
     return figures
@@ -98,7 +99,7 @@ def compare(
     batches: Mapping[str, int],
     climbed: Callable[[str, int], Climbed],
     one_step: Callable[[], object],
-    step_macs: int,
+    step_macs: float,
     peaks: dict[str, float],
     short: bool,
     others: Mapping[str, Callable[[], object]] = MappingProxyType({}),
@@ -108,7 +109,7 @@ def compare(
     batches : precision → items of a micro-batch, float32 first.
     climbed : precision, iterations → the climb of a micro-batch.
     one_step : a step of one image, as the authors' program does it.
-    step_macs : multiply-accumulates of a step of an item.
+    step_macs : multiply-accumulates of a step of an item, forward and backward.
     peaks : precision → multiply-accumulates a second of a convolution.
     others : name of another program → OTHER_STEPS steps of one image.
     """
@@ -142,6 +143,19 @@ def compare(
         figures.add(f"{layer}, {second} to {first}", median_ratio(full[first], full[second]), "times")
         reached = float(np.median(lowered[:common] / exact[:common]))
         figures.add(f"{layer}, activation reached in {second}", reached, f"of {first}'s")
+
+
+def macs_of_a_step(climbed: Callable[[int], object], batch: int) -> float:
+    """Multiply-accumulates of a step of an item, as torch counts them: forward, and the gradient of the image alone.
+
+    climbed : iterations → the climb of a micro-batch of `batch` items.
+    """
+    counts = []
+    for iterations in (1, 2):  # a climb of one iteration has the start and the measurements
+        with FlopCounterMode(display=False) as counter:
+            climbed(iterations)
+        counts.append(counter.get_total_flops() / 2)
+    return (counts[1] - counts[0]) / batch
 
 
 def convolution_peak(precision: str) -> float:

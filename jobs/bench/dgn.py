@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
-from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, micro_batch, precisions
+from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, macs_of_a_step, micro_batch, precisions
 from jobs.bench.figures import Figures
 from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.console import compose_config
 from jobs.request import read_config
 from pipeline.card import PriorCard
 from pipeline.climb.attempts import Climbed, Item, climb_items
-from pipeline.costs import PASSES_PER_STEP
 from pipeline.methods.dgn.adapter import Adapter
 from pipeline.methods.dgn.codes import CodeRange, Codes
 from pipeline.methods.dgn.request import read_dgn
@@ -74,7 +74,7 @@ def measure(short: bool) -> Figures:
         compare(
             figures, layer, batches, climbed,
             lambda layer=layer, upper=upper: original_loop(network, prior.generator, layer, 0, 1, upper),
-            PASSES_PER_STEP * macs, peaks, short,
+            macs_of_a_step(partial(climbed, "float32"), batches["float32"]), peaks, short,
         )  # fmt: skip
     return figures
 

@@ -31,7 +31,6 @@ from jobs.bench.shapes import ShapedPrior, caffenet_shaped, generator_shaped
 from pipeline.card import PriorCard
 from pipeline.climb.attempts import Item, climb_items
 from pipeline.compute import compute
-from pipeline.costs import PASSES_PER_STEP
 from pipeline.errors import SettingsError
 from pipeline.methods.ascent.regularizers import percentiles
 from pipeline.methods.ascent.settings import AscentSettings, StyleRecord, StyleSettings
@@ -60,6 +59,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 DGN_LAYERS, DGN_BATCH, ENTRIES = ("conv3", "fc8"), 24, 4096
 TOLERANCE = 2e-4  # of the largest value: single precision, sums in another order
 PROCESSES = (1, 2, 4)
+STEP_PASSES = 2  # forward, and back to the image; no weight has a gradient
 EVERY = 200  # milliseconds between two looks at how busy the GPU is
 
 
@@ -223,7 +223,7 @@ class _Bench:
             once = self._seconds(lambda task=task, few=few: compute(replace(task, style=few), resources), 1, warm=False)
             steps = len(task.units) * (task.style.style.max_iter - 2)
             taken = seconds - once if seconds > once else seconds
-            flops = 2 * PASSES_PER_STEP * card.layer(layer).macs["window"] * steps
+            flops = 2 * STEP_PASSES * card.layer(layer).macs["window"] * steps
             found[layer] = {
                 "batch": task.batch,
                 "unit-steps/s": steps / taken,

@@ -1,8 +1,8 @@
 """Steps of other programs for feature visualization, where they are installed: lucent and torch-dreams.
 
 They do not need all that they name as their requirements, which would replace torch:
-pip install ipython; pip install --no-deps torch-lucent torch-dreams torchvision==0.28.0 kornia==0.4.1 decorator \\
-scikit-learn joblib threadpoolctl
+pip install ipython decorator scikit-learn kornia-rs 'opencv-python-headless<5'
+pip install --no-deps torch-lucent torch-dreams torchvision==0.28.0 kornia==0.4.1
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from pkgutil import iter_modules
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-import jobs.bench
-from jobs.bench import ascent_on_cones, memory, others, precision, record
-from jobs.bench.__main__ import NO_QUESTIONS, OF_A_GPU, main
+from jobs.bench import ascent_on_cones, memory, others, precision, question, record
+from jobs.bench.__main__ import OF_A_GPU, main
 from jobs.bench.figures import Figures
 from jobs.console import compose_config
 from jobs.request import read_settings
@@ -23,7 +21,7 @@ from pipeline.errors import SettingsError
 from pipeline.nets.open_network import open_network
 from pipeline.settings import ModelSettings
 
-QUESTIONS = sorted({one.name for one in iter_modules(jobs.bench.__path__)} - NO_QUESTIONS - {OF_A_GPU})
+QUESTIONS = [name for name in question.names() if name != OF_A_GPU]
 
 
 def test_a_tar_that_is_not_there_is_named(capsys):
@@ -160,8 +158,8 @@ def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, mo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_each_question_gets_an_answer(question, capsys):
-    main([question])
+@pytest.mark.parametrize("asked", QUESTIONS)
+def test_each_question_gets_an_answer(asked, capsys):
+    main([asked])
     answer = capsys.readouterr().out
-    assert f"\n{question}: " in answer and len(answer.splitlines()) > 4
+    assert f"\n{asked}: " in answer and len(answer.splitlines()) > 4
