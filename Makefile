@@ -51,8 +51,8 @@ AS_IT_IS = python=$(BIN)/python; if ! test -x $$python && $(PYTHON) -c 'import t
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= ARGS=
-	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)
+atlas: .venv/atlas ## compute an atlas and its pages: MODEL= DATASET= OUT= JUDGE= ARGS=
+	$(RUN) jobs.atlas $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(JUDGE_IS) $(ARGUMENTS)
 
 plan: .venv/atlas ## print the estimated time and size of an atlas: MODEL= DATASET= OUT= ARGS=
 	$(RUN) jobs.atlas plan=true $(MODEL_IS) $(DATASET_IS) $(OUT_IS) $(ARGUMENTS)

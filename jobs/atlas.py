@@ -16,6 +16,7 @@ from jobs.driver import ExecutionReport
 from jobs.estimate import describe, shortage
 from jobs.execution import Execution
 from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stored_work, write_plan
+from jobs.judging import check_judge, judge_atlas, lacks_scores
 from jobs.opening import OpenedPriors, class_notes, open_images, open_priors
 from jobs.request import AtlasRequest, read_request
 from jobs.visibility import seen_by_nodes
@@ -55,11 +56,17 @@ def atlas(config: DictConfig) -> int:
     with output(asked.out, config), on_demand(asked.cluster, asked.config.device) as places:
         before = read_plan(asked.out)
         plan = together(before, plan)
+        judge = None
+        if asked.judge is not None and (before is None or before.record() != plan.record()):
+            judge = open_network(asked.judge)
+            check_judge(plan, network, judge)  # before hours of work, and not after them
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
         places = seen_by_nodes(places, asked.cluster, None if tops is None else tops.dataset)
         with early_pages(asked.out, pages, wanted=asked.pages) as more:
             run, merged = grow(before, plan, asked, resources, places, more)
+        if asked.judge is not None and lacks_scores(plan, asked.out, asked.judge.name):
+            judge_atlas(run.work, asked.out, network, judge or open_network(asked.judge))
         if asked.pages:
             build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)

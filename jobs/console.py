@@ -23,7 +23,10 @@ from pipeline.errors import AtlasError, SettingsError, disk_fault, nearest, one_
 from pipeline.settings import safe_name
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-NO_CHOICE = {"experiment=null": "~experiment"}  # override that leaves a group empty → the same for Hydra
+NO_CHOICE = {  # override that leaves a group empty → the same for Hydra
+    "experiment=null": "~experiment",
+    "model@judge=null": "~model@judge",
+}
 CHOSEN = {"style": "styles", "prior": "priors"}  # groups whose options are all loaded → the setting that chooses
 # Sections whose names the user chooses, or that the job itself checks.
 NAMED = ("style_units.", ".build_arguments.", "dgn.variants.", "combinations.", "sweep.rows.", "sweep.draws.")

@@ -22,11 +22,13 @@ LARGEST_SEED = 2**31 - 1  # the legacy generator takes 32 bits, and sample i add
 class AtlasRequest:
     """The request of `make atlas`, checked before anything is opened.
 
+    judge : a network that classifies the class pictures, or None.
     units : addresses, or None for the units of all layers that an atlas shows.
     asked : method → what its `read` returned.
     """
 
     model: ModelSettings
+    judge: ModelSettings | None
     units: tuple[str, ...] | None
     config: Config
     asked: Mapping[str, Any]
@@ -47,6 +49,7 @@ def read_request(config: DictConfig) -> AtlasRequest:
     shared = read_config(config)
     return AtlasRequest(
         model=read_model(config.model),
+        judge=read_model(config.judge, "judge") if "judge" in config else None,
         units=read_units(config),
         config=shared,
         asked={method.name: method.read(shared) for method in METHODS},
@@ -110,9 +113,9 @@ def read_precision(config: DictConfig, kind: str) -> str:
     return wanted
 
 
-def read_model(config: DictConfig) -> ModelSettings:
-    """The model option of a configuration."""
-    return read_settings(ModelSettings, config, "model")
+def read_model(config: DictConfig, name: str = "model") -> ModelSettings:
+    """The model option of a configuration, or another option of its group, such as the judge."""
+    return read_settings(ModelSettings, config, name)
 
 
 def read_device(config: DictConfig, kind: str) -> DeviceSettings:

@@ -8,13 +8,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jobs.console import DONE, run_job
-from jobs.folder import merge_atlas, output, stored_plan, stored_work, write_plan
-from jobs.judging import judge_settings
+from jobs.folder import merge_atlas, output, stored_plan, stored_work
+from jobs.judging import class_layers, judge_atlas
 from jobs.opening import same_network
 from jobs.request import read_model, read_out
 from jobs.site import build_pages, read_site
-from pipeline.errors import OutputError, SettingsError
-from pipeline.methods.registry import METHODS
+from pipeline.errors import OutputError
 from pipeline.methods.scores.task import score_tasks
 from pipeline.plan import Plan
 
@@ -27,35 +26,20 @@ def score(config: DictConfig) -> int:
 
     out, pages = read_out(config), read_site(config)
     plan = stored_plan(out)
-    (_, network), judge = same_network(config, plan, out), open_network(read_model(config.judge))
-    if judge.name == network.name and judge.digest != network.digest:
-        raise SettingsError(f"judge.name: got {judge.name}, which is the atlas's own network; set it by judge.name=…")
-    judges = {network.name: network, judge.name: judge}
+    (_, network), judge = same_network(config, plan, out), open_network(read_model(config.judge, "judge"))
     with output(out, config):
         plan = stored_plan(out)  # read again, now that the folder is locked
         work = stored_work(plan, out)
         merge_atlas(work, out)  # a stopped run may have left a plan with more than the atlas has
-        layers = _class_layers(plan, out)
-        for name, member in judges.items():
-            for layer in layers:
-                for method in METHODS:
-                    if method.makes_pictures:
-                        settings = plan.layer_names(method.name, layer)
-                        plan = judge_settings(plan, out, name, member, layer, method.name, settings)
-        write_plan(plan, out)
-        merge_atlas(work.asking(plan), out)
+        if not class_layers(plan):
+            layer = plan.card.class_layer
+            raise OutputError(
+                f"{out}/atlas.h5: has no pictures of the class layer {layer}; make them with units=[{layer}]"
+            )
+        plan = judge_atlas(work, out, network, judge)
         build_pages(out, pages)
-    _print_table(plan, out, list(judges))
+    _print_table(plan, out, list(dict.fromkeys((network.name, judge.name))))
     return DONE
-
-
-def _class_layers(plan: Plan, out: Path) -> list[str]:
-    """The layers with pictures whose units are the classes: the class layer, and softmaxes of it."""
-    layers = [layer.name for layer in plan.layers() if plan.card.names_classes(layer.name)]
-    if not layers:
-        layer = plan.card.class_layer
-        raise OutputError(f"{out}/atlas.h5: has no pictures of the class layer {layer}; make them with units=[{layer}]")
-    return layers
 
 
 def _print_table(plan: Plan, out: Path, judges: list[str]) -> None:

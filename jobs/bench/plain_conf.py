@@ -34,7 +34,7 @@ def atlas_values(changes: Mapping[str, Any], **chosen: str | None) -> Values:
             continue
         ((key, option),) = entry.items()
         group, _, package = key.partition("@")
-        option = chosen.get(group, option)
+        option = chosen.get(key, option)
         if group in _EVERY:
             for file in sorted((CONF / group).glob("[!_]*.yaml")):
                 _merge(values, _packed(f"{group}.{file.stem}", _option(file)))

@@ -278,6 +278,32 @@ def test_scores_enter_the_atlas_and_stay_in_it(tmp_path, reference, capsys):
         assert sorted(file["layers/fc/scores/judge"]) == ["judge_class", "labels", "low_frequency"]
 
 
+def test_a_judge_classifies_the_pictures_of_the_classes_at_the_end(tmp_path, reference, capsys, monkeypatch):
+    def judged() -> str:
+        assert run(out, *JUDGE, job=score, config="score", small=models) == 0
+        return contents(out)
+
+    models = tuple(override for override in SMALL if override.startswith("model"))
+    out = shutil.copytree(reference, tmp_path / "with make score")
+    expected = judged()
+    out = shutil.copytree(reference, tmp_path / "with make atlas")
+    assert run(out, *JUDGE) == 0
+    assert contents(out) == expected
+    with monkeypatch.context() as patch:  # a judge of all pictures is not opened again
+        patch.delattr("jobs.atlas.judge_atlas")
+        assert run(out, *JUDGE) == 0
+    assert contents(out) == expected
+    assert run(out, *JUDGE, "styles=[low_frequency,sparse]", "units=[fc]") == 0
+    with h5py.File(out / "atlas.h5") as file:
+        assert sorted(file["layers/fc/scores/judge"]) == ["judge_class", "labels", "low_frequency", "sparse"]
+    assert run(tmp_path / "others", *JUDGE, "units=[conv1]") == 0  # has no pictures of classes
+    capsys.readouterr()
+    (tmp_path / "others.txt").write_text("cat\ndog\nfox\n")
+    assert run(tmp_path / "none", *JUDGE, f'judge.labels="{tmp_path / "others.txt"}"') == 2
+    assert "judge judge: shares no class name" in capsys.readouterr().err
+    assert not (tmp_path / "none" / "plan.json").exists()  # it is refused before any work
+
+
 def test_the_same_command_later_and_elsewhere_gives_the_same_bytes(tmp_path, reference):
     """HDF5 can store times, to the second: whatever ran before has taken two of them, or we wait."""
     since = time.time() - (reference / "atlas.h5").stat().st_mtime
