@@ -40,6 +40,7 @@ LARGER = {  # only the long form measures them
     "resnet50": ("res2c", "res3d", "res4f", "res5c", "fc1000"),
 }
 ITERATIONS = 120  # of a climb, whose start and measurements count too
+STEPS = 4  # that are timed, of which one blurs
 OTHER_STEPS = 3  # of another program, in one call
 CPU = torch.device("cpu")
 
@@ -113,8 +114,8 @@ def compare(
     peaks : precision → multiply-accumulates a second of a convolution.
     others : name of another program → OTHER_STEPS steps of one image.
     """
-    steps, runs = 5, 3 if short else 7
-    works = [partial(climbed, one, iterations) for one in batches for iterations in (1, steps)]
+    runs = 3 if short else 7
+    works = [partial(climbed, one, iterations) for one in batches for iterations in (1, 1 + STEPS)]
     taken = seconds_in_turn(runs, *works, one_step, *others.values(), clock=time.process_time)
     ours, theirs = taken[: len(works)], taken[len(works)]
     beside = {
@@ -124,7 +125,7 @@ def compare(
     full: dict[str, list[float]] = {}
     for place, (one, batch) in enumerate(batches.items()):
         ends, some = ours[2 * place], ours[2 * place + 1]  # a climb of one iteration has the start and the measurements
-        steady = [max(0.0, (b - a) / (steps - 1)) for a, b in zip(ends, some, strict=True)]
+        steady = [max(0.0, (b - a) / STEPS) for a, b in zip(ends, some, strict=True)]
         full[one] = [(a + (ITERATIONS - 1) * b) / (ITERATIONS * batch) for a, b in zip(ends, steady, strict=True)]
         rates = [1 / each for each in full[one]]
         words = f"{layer}, micro-batch of {batch}, {one}"
@@ -146,16 +147,16 @@ def compare(
 
 
 def macs_of_a_step(climbed: Callable[[int], object], batch: int) -> float:
-    """Multiply-accumulates of a step of an item, as torch counts them: forward, and the gradient of the image alone.
+    """Multiply-accumulates of a step of an item, as torch counts them: forward, the gradient of the image alone, blurs.
 
     climbed : iterations → the climb of a micro-batch of `batch` items.
     """
     counts = []
-    for iterations in (1, 2):  # a climb of one iteration has the start and the measurements
+    for iterations in (1, 1 + STEPS):  # a climb of one iteration has the start and the measurements
         with FlopCounterMode(display=False) as counter:
             climbed(iterations)
         counts.append(counter.get_total_flops() / 2)
-    return (counts[1] - counts[0]) / batch
+    return (counts[1] - counts[0]) / (STEPS * batch)
 
 
 def convolution_peak(precision: str) -> float:
