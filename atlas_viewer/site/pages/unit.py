@@ -9,7 +9,7 @@ from typing import Any
 
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, page_name, render
+from atlas_viewer.site.outline import PAGE_UNITS, Link, Outline, furthest, page_name, render, runs, styles
 from atlas_viewer.site.packing import UnitSprite
 from atlas_viewer.site.pieces import Page, Panel, panels
 
@@ -70,6 +70,8 @@ def _page(
         filters=filters,
         leads=sorted(leads, key=lambda each: each.panel.lead_order),
         switches=switches,
+        first_line=_first_line(outline, unit),
+        dead=layer.statistics is not None and layer.statistics.dead[unit.row],
         remark=next(filter(None, (each.panel.remark(each.shown) for each in filled)), ""),
         contents=[part for each in filled for part in each.panel.contents(outline, each.shown)],
         footnotes=list(filter(None, (each.panel.footnote(outline, each.shown) for each in filled))),
@@ -90,6 +92,23 @@ def _page(
         layer_before=layer_before,
         layer_after=layer_after,
     )
+
+
+def _first_line(outline: Outline, unit: Unit) -> str:
+    """What to know before its pictures: that no image activates the unit, or that no picture reaches the best image."""
+    layer, row, noun = unit.layer, unit.row, outline.noun
+    if layer.statistics is None:
+        return ""
+    if layer.statistics.never_varies[row]:
+        return f"Never varies: it has the same value at every position of every {noun}."
+    most = float(layer.statistics.most[row])
+    if layer.statistics.dead[row]:
+        return f"Dead: no {noun} activates it. Its largest activation in any is {captions.number(most)}."
+    reached = furthest((*styles(layer), *runs(layer)), row)
+    if not reached < most:
+        return ""
+    best = f"; the best reaches {captions.ratio(reached, most, noun)}" if reached > 0 else ""
+    return f"None of its pictures excites it as much as the best {noun} does{best}."
 
 
 def _cut(shown: Sequence[int], whole: Sequence[int]) -> tuple[int, int, int, int]:

@@ -44,7 +44,7 @@ class Behaviour:
     facts: tuple[tuple[str, str], ...]
     bars: tuple[Bar, ...]
     mean_at: str
-    notes: tuple[str, ...]
+    left_out: str
     nearest: Link | None
     nearest_text: str
 
@@ -78,7 +78,7 @@ class StatisticsPanel(Panel):
             facts=_facts(statistics, unit.row, noun),
             bars=bars,
             mean_at=mean_at,
-            notes=_notes(statistics, unit.row, noun),
+            left_out=_left_out(statistics, unit.row, noun),
             nearest=nearest,
             nearest_text=text,
         )
@@ -121,18 +121,12 @@ def _facts(statistics: Statistics, row: int, noun: str) -> tuple[tuple[str, str]
     return tuple(facts)
 
 
-def _notes(statistics: Statistics, row: int, noun: str) -> tuple[str, ...]:
-    facts = []
-    if statistics.never_varies[row]:
-        facts.append(f"The unit never varies: it has the same value at every position of every {noun}.")
-    elif statistics.dead[row]:
-        facts.append(f"The unit is dead: no {noun} activates it.")
+def _left_out(statistics: Statistics, row: int, noun: str) -> str:
     left_out = statistics.get("not_a_number")
-    if left_out is not None and left_out[row] > 0:
-        one = left_out[row] == 1
-        said = "was left out because it gave NaN" if one else "were left out because they gave NaN"
-        facts.append(f"{captions.count(int(left_out[row]), noun)} {said}.")
-    return tuple(facts)
+    if left_out is None or left_out[row] == 0:
+        return ""
+    said = "was left out because it gave NaN" if left_out[row] == 1 else "were left out because they gave NaN"
+    return f"{captions.count(int(left_out[row]), noun)} {said}."
 
 
 def _nearest(layer: Layer, statistics: Statistics, row: int) -> tuple[Link | None, str]:

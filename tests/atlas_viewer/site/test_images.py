@@ -136,8 +136,26 @@ def test_statistics_stand_on_the_page(site):
 
 def test_a_dead_unit_says_so_and_has_no_images(site):
     said = text(site / "conv1" / "4.html")
-    assert "The unit never varies: it has the same value at every position of every image." in said
+    assert "Never varies: it has the same value at every position of every image." in said
     assert "What excites it" not in said and not list((site / "conv1").glob("4.images*"))
+
+
+def test_a_units_page_begins_with_what_limits_its_pictures(site, damaged, tmp_path):
+    def weaker(file):
+        statistics = file["layers/conv1/statistics"]
+        statistics["image_max"][:2] = -0.5, 400
+        statistics["dead"][0] = True
+
+    damaged(weaker, mined=True).close()
+    build(tmp_path / "atlas.h5", tmp_path / "site")
+    dead, below, fine = (text(tmp_path / "site" / "conv1" / f"{unit}.html") for unit in (0, 1, 2))
+    assert "Dead: no image activates it. Its largest activation in any is −0.500." in dead
+    assert "What comes nearest to exciting it in odd <photos>" in dead and "What excites it" not in dead
+    assert re.search(
+        "None of its pictures excites it as much as the best image does; the best reaches 0.[0-9]+ × the", below
+    )
+    assert "What excites it in odd <photos>" in below
+    assert "None of its" not in fine and "Dead" not in fine
 
 
 def test_a_layer_page_has_the_best_images_beside_the_styles(site):
