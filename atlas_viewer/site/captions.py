@@ -15,7 +15,7 @@ REASONS = {
     Status.missing: "not computed yet",
     Status.zero_gradient: "no gradient reached the picture",
     Status.nan: "its values became NaN",
-    Status.never_active: "it never made the unit active",
+    Status.never_active: "the picture never activated the unit",
     Status.failed: "its computation failed",
 }
 BRIEF = {  # for two words of space
@@ -90,7 +90,7 @@ def ratio(activation: float, most: float, noun: str) -> str:
         return f"above every {noun}" if activation > most else f"below the best {noun}"
     times = activation / most
     text = f"{times:.0f}" if times >= 10 else f"{times:.1f}" if times >= 1.05 else f"{times:.2f}"
-    return f"{text} × the best {noun}"
+    return f"{text}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}the best {noun}"
 
 
 def roman(value: int) -> str:
@@ -180,14 +180,15 @@ def verdict(scores: Scores, row: int, sample: int) -> str:
     return f"{said}; target class: {share}, rank {rank + 1}"
 
 
-def rates(scores: Scores) -> str:
-    """The rates of one judge over the pictures of a style or run."""
+def rates(scores: Scores, own: bool) -> str:
+    """The rates of one judge over the pictures of a style or run. own : whether it is the network itself."""
     parts = [
         f"{TOP.get(name, name.removesuffix('_rate').replace('_', ' '))} {percent(value)}"
         for name, value in scores.rates.items()
         if name.endswith("_rate") and isinstance(value, float)
     ]
-    return f"{scores.judge}: {', '.join(parts)} over this layer's judged pictures" if parts else ""
+    judge = f"{scores.judge}, the network itself" if own else f"{scores.judge}, a judge"
+    return f"{judge}: {', '.join(parts)} of this layer's pictures" if parts else ""
 
 
 def percent(share: float) -> str:

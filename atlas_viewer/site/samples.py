@@ -127,6 +127,6 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
     )
 
 
-def rates(judged: Sequence[Scores]) -> tuple[str, ...]:
-    """The shares of pictures that each judge recognises, in words."""
-    return tuple(filter(None, (captions.rates(scores) for scores in judged)))
+def rates(judged: Sequence[Scores], own: str) -> tuple[str, ...]:
+    """The shares of pictures that each judge recognises, in words. own : digest of the atlas's own network."""
+    return tuple(filter(None, (captions.rates(scores, scores.digest == own) for scores in judged)))

@@ -59,11 +59,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, or why there is none."""
+    """A picture, or why there is none. mark : CSS of the region that is outlined in it, or empty."""
 
     crop: Crop | LateCrop | None
     alt: str
     why: str
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ class Sprite:
         return lines.reshape(self.rows * high, self.columns * wide, *colours)
 
 
-def tile(crop: Crop, alt: str) -> Markup:
-    """The HTML of a crop: a tile with an image for each form."""
+def tile(crop: Crop, alt: str, mark: str = "") -> Markup:
+    """The HTML of a crop: a tile with an image for each form. mark : CSS of a region to outline."""
     said, images = escape(alt), []
     for view in crop.views:
         kind = f' class="{view.kind}"' if view.kind else ""
@@ -157,6 +158,8 @@ def tile(crop: Crop, alt: str) -> Markup:
     inner = "".join(images)
     if crop.clip:
         inner = f'<span class="in" style="{crop.clip}">{inner}</span>'
+    if mark:
+        inner += f'<i style="{mark}"></i>'
     parts = (f"aspect-ratio:{crop.ratio}" if crop.ratio else "", f"--true:url(#{crop.true})" if crop.true else "")
     css = ";".join(filter(None, parts))
     style = f' style="{css}"' if css else ""

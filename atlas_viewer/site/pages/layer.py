@@ -370,7 +370,7 @@ def _marks(layer: Layer, shown: tuple[Climb, ...], row: int) -> Marks:
         words.append((f"≈ {number}", f"redundant with unit {number}: correlation {correlation}"))
     if furthest(shown, row) < float(statistics.most[row]):
         kinds.append("below")
-        words.append(("below the best", "its picture excites the unit less than the best image does"))
+        words.append(("all below the best", "every picture of it excites the unit less than the best image does"))
     return Marks(tuple(kinds), tuple(words))
 
 

@@ -101,10 +101,10 @@ def _first_line(outline: Outline, unit: Unit) -> str:
         return ""
     if layer.statistics.never_varies[row]:
         return f"Never varies: it has the same value at every position of every {noun}."
-    most = float(layer.statistics.most[row])
+    most, reached = float(layer.statistics.most[row]), furthest((*styles(layer), *runs(layer)), row)
     if layer.statistics.dead[row]:
-        return f"Dead: no {noun} activates it. Its largest activation in any is {captions.number(most)}."
-    reached = furthest((*styles(layer), *runs(layer)), row)
+        reaches = f"; a picture reaches {captions.number(reached)}" if reached > most else ""
+        return f"Dead: no {noun} activates it. Its largest activation in any is {captions.number(most)}{reaches}."
     if not reached < most:
         return ""
     best = f"; the best reaches {captions.ratio(reached, most, noun)}" if reached > 0 else ""

@@ -14,7 +14,7 @@ from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Outline
 from atlas_viewer.site.packing import Place, UnitSprite
 from atlas_viewer.site.pieces import Panel
-from atlas_viewer.site.sprites import PHOTO, Tile, thumb_size, thumbs
+from atlas_viewer.site.sprites import PHOTO, Tile, percent, thumb_size, thumbs
 
 SIDE = 112  # pixels: longest side of one of the best patches on a page, where nine stand side by side
 RANGE_SIDE = 80  # pixels: the same of the range from most to least, up to eleven side by side
@@ -39,7 +39,7 @@ class Column:
 class Hits:
     """Hits side by side.
 
-    rows : a name and one tile per column each; the patches first, then the back-projections.
+    rows : a name and one tile per column each; the patches first, then the back-projections, then the whole images.
     """
 
     kind: str
@@ -55,6 +55,7 @@ class UnitImages:
     lrn : how deconvnet passes local response normalization, or empty; empty for a network without it.
     rules_agree : whether all rules of back-projection give the same, as they do without a ReLU on the way.
     reduced : whether patches are shown smaller than they are.
+    in_whole : whether the best patches are outlined in their whole images.
     """
 
     measure: str
@@ -63,6 +64,7 @@ class UnitImages:
     has_signals: bool
     rules_agree: bool
     reduced: bool
+    in_whole: bool
 
     def panel(self, kind: str) -> Hits | None:
         """The hits of a kind, if there are any."""
@@ -80,12 +82,14 @@ class _Shown:
     """A hit that the page shows, with the places of its patch and of its back-projections by rule.
 
     patch : None where no pixels are stored.
+    whole : its whole image; None where the patch is that, or where it is not shown.
     """
 
     tops: Tops
     hit: Hit
     patch: Place | None
     signals: dict[str, Place]
+    whole: Place | None
 
 
 SECTIONS = {"largest": "images", "class": "own-class", "range": "most-to-least"}  # kind of hits → id of its section
@@ -100,7 +104,7 @@ class ImagesPanel(Panel):
 
     def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> UnitImages | None:
         """Patches and back-projections of the hits; None without hits."""
-        return _images(unit, sprite)
+        return _images(unit, outline.noun, sprite)
 
     def leads(self, shown: UnitImages) -> bool:
         """Whether there are most exciting images."""
@@ -114,6 +118,7 @@ class ImagesPanel(Panel):
         """The best images, those of its own class, and the others."""
         names = {"largest": f"best {outline.noun}s", "class": "own class", "range": "most to least"}
         there = [kind for kind in names if shown.panel(kind) or (kind == "range" and shown.panel("smallest"))]
+        there = [kind for kind in there if kind != "class" or not shown.own_are_best]
         return [(SECTIONS[kind], names[kind]) for kind in there]
 
     def footnote(self, outline: Outline, shown: UnitImages) -> str:
@@ -122,8 +127,8 @@ class ImagesPanel(Panel):
         return f"{outline.noun.capitalize()}s are always in true colours{size}."
 
 
-def _images(unit: Unit, sprite: UnitSprite) -> UnitImages | None:
-    """Add a unit's patches and back-projections to its sprite."""
+def _images(unit: Unit, noun: str, sprite: UnitSprite) -> UnitImages | None:
+    """Add a unit's patches, back-projections and whole images to its sprite."""
     layer, row = unit.layer, unit.row
     kinds = {kind: layer.tops(kind) for kind in layer.kinds}
     few = {} if sprite.full else dict.fromkeys(FULL_ONLY, 1)
@@ -134,13 +139,17 @@ def _images(unit: Unit, sprite: UnitSprite) -> UnitImages | None:
     patches = _patches(row, hits, sprite) if hits[0][0].dataset.has_pixels else {}
     projected = _signals(row, hits)
     places = _add_signals(projected, frame if sprite.full else thumb_size(frame, SIDE), sprite)
-    shown = [_Shown(tops, hit, patches.get(_where(hit)), back) for (tops, hit), back in zip(hits, places, strict=True)]
+    wholes = _wholes(hits, sprite)
+    shown = [
+        _Shown(tops, hit, patches.get(_where(hit)), back, wholes.get(hit.row) if tops.kind == "largest" else None)
+        for (tops, hit), back in zip(hits, places, strict=True)
+    ]
     by_kind = {kind: [each for each in shown if each.tops is tops] for kind, tops in kinds.items()}
     by_kind["range"] = _range(by_kind)
-    panels = tuple(_panel(unit, kind, each) for kind, each in by_kind.items() if each and kind not in few)
+    panels = tuple(_panel(unit, noun, kind, each) for kind, each in by_kind.items() if each and kind not in few)
     first, reduced = layer.tops(layer.kinds[0]), not sprite.full and max(frame) > RANGE_SIDE
     lrn = first.lrn if any(info.kind == "norm" for info in layer.atlas.table) else ""
-    return UnitImages(first.measure, lrn, panels, any(projected), _agree(projected), reduced)
+    return UnitImages(first.measure, lrn, panels, any(projected), _agree(projected), reduced, bool(wholes))
 
 
 def _where(hit: Hit) -> tuple[int, tuple[int, int]]:
@@ -162,6 +171,17 @@ def _patches(row: int, hits: Sequence[tuple[Tops, Hit]], sprite: UnitSprite) -> 
         drawn = [thumbs(tops.patch(row, hit.rank).pixels[None], size)[0] for tops, hit in chosen.values()]
         places |= zip(chosen, sprite.add({PHOTO[0]: drawn}), strict=True)
     return places
+
+
+def _wholes(hits: Sequence[tuple[Tops, Hit]], sprite: UnitSprite) -> dict[int, Place]:
+    """Add the whole image of each of the best hits once, where patches are parts of them. Keys: rows of images."""
+    chosen = {hit.row: tops for tops, hit in hits if tops.kind == "largest" and tops.dataset.is_read(hit.row)}
+    tops = hits[0][0]
+    if not chosen or not tops.dataset.has_pixels or tops.frame_size == tops.input_size:
+        return {}
+    size = tops.input_size if sprite.full else thumb_size(tops.input_size, SIDE)
+    drawn = [thumbs(one.dataset.pixels(row)[None], size)[0] for row, one in chosen.items()]
+    return dict(zip(chosen, sprite.add({PHOTO[0]: drawn}), strict=True))
 
 
 def _range(by_kind: dict[str, list[_Shown]]) -> list[_Shown]:
@@ -211,12 +231,14 @@ def _agree(projected: Sequence[Mapping[str, tuple[float, np.ndarray]]]) -> bool:
     )
 
 
-def _panel(unit: Unit, kind: str, hits: Sequence[_Shown]) -> Hits:
+def _panel(unit: Unit, noun: str, kind: str, hits: Sequence[_Shown]) -> Hits:
     rows = [("", tuple(_patch_tile(unit, shown) for shown in hits))]
     for rule in RULES:
         if any(rule in shown.signals for shown in hits):
             tiles = tuple(_signal_tile(unit, shown, rule) for shown in hits)
             rows.append((RULES[rule], tiles))
+    if kind == "largest" and any(shown.whole for shown in hits):
+        rows.append((f"whole {noun}", tuple(map(_whole_tile, hits))))
     return Hits(kind, tuple(_column(shown, kind) for shown in hits), tuple(rows))
 
 
@@ -226,6 +248,15 @@ def _patch_tile(unit: Unit, shown: _Shown) -> Tile:
     if shown.patch is None:
         return Tile(None, alt, "not read yet" if shown.tops.dataset.has_pixels else "pixels are not stored")
     return Tile(shown.patch.crop(_share(shown, unit.row)), alt, "")
+
+
+def _whole_tile(shown: _Shown) -> Tile:
+    alt = f"{shown.hit.key}, the whole of it"
+    if shown.whole is None:
+        return Tile(None, alt, "not read yet")
+    (high, wide), (top, left, bottom, right) = shown.tops.input_size, shown.hit.window
+    sides = top / high, 1 - right / wide, 1 - bottom / high, left / wide
+    return Tile(shown.whole.crop(), alt, "", f"inset:{' '.join(map(percent, sides))}")
 
 
 def _signal_tile(unit: Unit, shown: _Shown, rule: str) -> Tile:

@@ -194,7 +194,7 @@ def _panel(outline: Outline, unit: Unit, run: Run, sprite: UnitSprite) -> RunPan
         columns=columns(run.samples),
         many=are_many(run.samples, sprite.full),
         samples=tuple(_sample(outline, unit, run, judged, places, number) for number in in_order(run, unit.row)),
-        rates=rates(judged),
+        rates=rates(judged, unit.layer.atlas.digest),
     )
 
 

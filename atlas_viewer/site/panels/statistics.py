@@ -145,13 +145,13 @@ def _bars(outline: Outline, statistics: Statistics, dataset: Dataset | None, row
     if not chosen or dataset is None:
         return (), ""
     mean = float(statistics.mean[row])
-    low = min(0.0, mean, *(value for _, value in chosen))
-    high = max(0.0, mean, *(value for _, value in chosen))
+    low = min(mean, *(value for _, value in chosen))
+    high = max(mean, *(value for _, value in chosen))
     span = (high - low) or 1.0
     counts = statistics.get("class_count")
     bars = []
     for number, value in chosen:
-        start, end = sorted((0.0, value))
+        start, end = sorted((mean, value))
         bars.append(
             Bar(
                 name=captions.first_name(dataset.class_name(number)),

@@ -31,6 +31,8 @@ from atlas_viewer.site.settings import Setting, SettingsTable, at_work, side_by_
 from atlas_viewer.site.sprites import EXACT
 from atlas_viewer.sweep import ASCENT
 
+FEWEST = 4  # pictures of a style that are worth a block beside those of other styles
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -56,9 +58,22 @@ class Plate:
     rates: tuple[str, ...]
 
     @property
+    def pictures(self) -> tuple[Sample, ...]:
+        """The samples that have a picture, the best one first."""
+        return tuple(sample for sample in self.samples if sample.crop is not None)
+
+    @property
     def best(self) -> Sample | None:
         """The picture with the largest activation."""
         return next((sample for sample in self.samples if sample.facts.best), None)
+
+
+@dataclass(frozen=True)
+class Styles:
+    """All styles of a unit. beside : those of a class that are also shown side by side, in blocks of nine."""
+
+    plates: tuple[Plate, ...]
+    beside: tuple[Plate, ...]
 
 
 class StylePanel(Panel):
@@ -68,20 +83,22 @@ class StylePanel(Panel):
     template = "panels/styles.html"
     lead_template, lead_order = "panels/styles_lead.html", 10
 
-    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> tuple[Plate, ...] | None:
+    def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Styles | None:
         """A plate for each style; None without any."""
-        shown = styles(unit.layer)
-        return tuple(_plate(outline, unit, pictures, sprite) for pictures in shown) if shown else None
+        plates = tuple(_plate(outline, unit, pictures, sprite) for pictures in styles(unit.layer))
+        several = tuple(plate for plate in plates if len(plate.pictures) >= FEWEST) if unit.label else ()
+        return Styles(plates, several if len(several) > 1 else ()) if plates else None
 
-    def contents(self, outline: Outline, shown: tuple[Plate, ...]) -> Sequence[tuple[str, str]]:
+    def contents(self, outline: Outline, shown: Styles) -> Sequence[tuple[str, str]]:
         """The styles."""
-        return [(plate.style, plate.style) for plate in shown]
+        beside = [("styles", "styles")] if shown.beside else []
+        return [*beside, *((plate.style, plate.style) for plate in shown.plates)]
 
-    def leads(self, shown: tuple[Plate, ...]) -> bool:
+    def leads(self, shown: Styles) -> bool:
         """Whether a style has a picture."""
-        return any(plate.best for plate in shown)
+        return any(plate.best for plate in shown.plates)
 
-    def remark(self, shown: tuple[Plate, ...]) -> str:
+    def remark(self, shown: Styles) -> str:
         """The meaning of the numbers and the curve under each picture."""
         return f"{ACTIVATION} whose picture is kept."
 
@@ -116,7 +133,7 @@ def _plate(outline: Outline, unit: Unit, pictures: Pictures, sprite: UnitSprite)
         columns=columns(pictures.samples),
         many=are_many(pictures.samples, sprite.full),
         samples=tuple(_sample(outline, unit, pictures, judged, places, number) for number in order),
-        rates=rates(judged),
+        rates=rates(judged, layer.atlas.digest),
     )
 
 

@@ -374,6 +374,14 @@
     const name = `${title ? title.textContent.trim() : "Table"}, scrolls (${at + 1})`; // no two of a page are the same
     for (const [key, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", name]]) box.setAttribute(key, value);
   });
+  // … and fades at its right edge while there is more.
+  const fade = (box) => box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 4);
+  const wide = all(".scroll, .contents");
+  const fadeAll = () => wide.forEach(fade);
+  wide.forEach((box) => box.addEventListener("scroll", () => fade(box), { passive: true }));
+  addEventListener("resize", fadeAll);
+  document.addEventListener("toggle", fadeAll, true);
+  fadeAll();
   addEventListener("resize", reach);
   document.addEventListener("toggle", reach, true); // of a table that was folded
   reach();

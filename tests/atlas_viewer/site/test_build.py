@@ -142,7 +142,7 @@ def test_a_picture_that_is_not_there_says_why(site):
     assert "its computation failed: the <gradient> overflowed" in page.text
     assert page.images == []
     assert "the <gradient> overflowed" in Page(site / "index.html").text
-    assert "it never made the unit active" in Page(site / "conv1" / "4.html").text
+    assert "the picture never activated the unit" in Page(site / "conv1" / "4.html").text
 
 
 def test_a_unit_page_says_what_was_maximised_and_what_was_measured(site, sound_atlas):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from atlas_viewer.atlas import Atlas
 from atlas_viewer.site.build import build
+from atlas_viewer.site.panels import styles
 from atlas_viewer.site.panels.images import _original
 
 
@@ -102,8 +103,36 @@ def test_a_back_projection_that_is_not_there_says_why(site):
 def test_the_range_is_in_order_and_its_images_are_not_drawn_twice(site):
     said = text(site / "conv1" / "1.html")
     assert re.search("From most to least .* most ?50\N{NARROW NO-BREAK SPACE}% ?least", said)
-    styles = {image["style"] for image in Page(site / "conv1" / "1.html").images if "n" in image["alt"][:1]}
-    assert len(styles) == 5  # 15 to 13; 8 and 0 of the range
+    patches = [image for image in Page(site / "conv1" / "1.html").images if re.match("n.*, activation", image["alt"])]
+    assert len({image["style"] for image in patches}) == 5  # 15 to 13; 8 and 0 of the range
+
+
+def test_a_best_patch_is_outlined_in_its_whole_image(site, mined_atlas):
+    with Atlas(mined_atlas) as atlas:
+        tops = atlas["conv1"].tops("largest")
+        windows, (high, wide) = tops.window[1].tolist(), tops.input_size
+    page = (site / "conv1" / "1.html").read_text(encoding="utf-8")
+    found = [
+        [float(side.rstrip("%")) / 100 for side in sides.split()]
+        for sides in re.findall('<i style="inset:([^"]*)"', page)
+    ]
+    expected = [(top / high, 1 - right / wide, 1 - bottom / high, left / wide) for top, left, bottom, right in windows]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    said = text(site / "conv1" / "1.html")
+    assert "whole image" in said and "which is outlined in the whole image below" in said
+    whole = (site / "fc8" / "1.html").read_text(encoding="utf-8")  # its patches are whole images
+    assert "inset:" not in whole and "whole image below" not in whole
+
+
+def test_styles_of_a_class_stand_side_by_side_where_each_has_several_pictures(site, mined_atlas, tmp_path, monkeypatch):
+    assert 'id="styles"' not in (site / "fc8" / "1.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(styles, "FEWEST", 2)
+    build(mined_atlas, tmp_path / "site", workers=1)
+    page = (tmp_path / "site" / "fc8" / "1.html").read_text(encoding="utf-8")
+    blocks = page.split('<div class="blocks">')[1].split("</section>")[0].split("<figure>")[1:]
+    assert [re.findall(r'href="#(\w+)"', block) for block in blocks] == [["low_frequency"], ["sparse"]]
+    assert [block.count('<span class="tile') for block in blocks] == [3, 2]
+    assert 'id="styles"' not in (tmp_path / "site" / "conv1" / "1.html").read_text(encoding="utf-8")  # no classes
 
 
 def test_a_picture_is_compared_with_the_best_image(write_atlas, tmp_path):
@@ -111,7 +140,7 @@ def test_a_picture_is_compared_with_the_best_image(write_atlas, tmp_path):
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         file["layers/conv1/ascent/sparse/activation"][1] = 72, 39.9
     build(tmp_path / "a.h5", tmp_path / "site")
-    page = (tmp_path / "site" / "conv1" / "1.html").read_text(encoding="utf-8")
+    page = (tmp_path / "site" / "conv1" / "1.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert '<p class="ratio">1.8 × the best image</p>' in page
     assert '<p class="ratio below">1.00 × the best image</p>' in page
 
@@ -149,10 +178,10 @@ def test_a_units_page_begins_with_what_limits_its_pictures(site, damaged, tmp_pa
     damaged(weaker, mined=True).close()
     build(tmp_path / "atlas.h5", tmp_path / "site")
     dead, below, fine = (text(tmp_path / "site" / "conv1" / f"{unit}.html") for unit in (0, 1, 2))
-    assert "Dead: no image activates it. Its largest activation in any is −0.500." in dead
+    assert "Dead: no image activates it. Its largest activation in any is −0.500; a picture reaches 59.52." in dead
     assert "What comes nearest to exciting it in odd <photos>" in dead and "What excites it" not in dead
     assert re.search(
-        "None of its pictures excites it as much as the best image does; the best reaches 0.[0-9]+ × the", below
+        "None of its pictures excites it as much as the best image does; the best reaches 0.[0-9]+\\s×", below
     )
     assert "What excites it in odd <photos>" in below
     assert "None of its" not in fine and "Dead" not in fine
