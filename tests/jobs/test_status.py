@@ -106,6 +106,23 @@ def test_each_method_has_its_own_measured_speed(ledger):
     assert ledger.seconds_left() == pytest.approx(0.5 * TASKS[1].seconds + 2.0 * 30.0)
 
 
+def test_tasks_that_are_cut_later_count_by_the_plan_s_estimate(ledger):
+    """Of 100 estimated seconds, 70 are of stages that come when the first is done; all take twice their estimate."""
+    ledger.expected = 100.0
+    first, second, later = FakeTask("mine", 20.0), FakeTask("mine", 10.0), FakeTask("backproject", 65.0)
+    ledger.add([first, second], stored=[], failed_before=[])
+    for place in range(2):
+        ledger.note(Event("joined", {"node": "a", "places": 2}))
+        start(ledger, (first, second)[place], "a")
+    ledger.settled(first, Done(b"", "a", 40.0))
+    assert ledger.seconds_left() == pytest.approx((20.0 + 2 * 70.0) / 2)
+    ledger.settled(second, Done(b"", "a", 20.0))
+    assert ledger.seconds_left() == pytest.approx(2 * 70.0 / 2)
+    ledger.add([later], stored=[], failed_before=[])
+    ledger.expected = 0.0
+    assert ledger.seconds_left() == pytest.approx(2 * 65.0)
+
+
 def test_the_file_is_replaced_at_most_once_a_second(ledger, tmp_path):
     ledger.add(TASKS, stored=[], failed_before=[])
     file = tmp_path / "log" / STATUS
