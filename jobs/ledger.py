@@ -19,6 +19,7 @@ from jobs.run_log import write_event
 
 STATUS = "status.json"
 _EVERY = 1.0  # seconds between two writes
+_PRIOR = 5.0  # seconds of tasks that took what was estimated, counted with those measured: the first tasks may be small
 
 
 @dataclass
@@ -50,10 +51,9 @@ class MethodCount:
         """Tasks that are still to be computed, those that run included."""
         return self.total - self.stored - self.failed - self.failed_before
 
-    @property
-    def slowness(self) -> float | None:
-        """True seconds for each estimated one; None if nothing was computed."""
-        return self.taken / self.estimated if self.estimated and self.taken else None
+    def slowness(self, usual: float) -> float:
+        """True seconds for each estimated one. usual : that of all methods, which counts until this one is measured."""
+        return (self.taken + _PRIOR * usual) / (self.estimated + _PRIOR)
 
 
 @dataclass
@@ -175,11 +175,8 @@ class Ledger:
         taken = sum(method.taken for method in self.methods.values())
         if not estimated or not taken:
             return None
-        usual, uncut = taken / estimated, max(0.0, self.expected - self._cut)
-        work = uncut * usual + sum(
-            method.estimated_left * (usual if method.slowness is None else method.slowness)
-            for method in self.methods.values()
-        )
+        usual, uncut = (taken + _PRIOR) / (estimated + _PRIOR), max(0.0, self.expected - self._cut)
+        work = uncut * usual + sum(method.estimated_left * method.slowness(usual) for method in self.methods.values())
         places = sum(self._most.get(name, 0) for name, node in self.nodes.items() if node.state == "present")
         at_once = places if uncut else min(places, sum(method.left for method in self.methods.values()))
         return work / max(1, at_once)
