@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from jobs.cluster import Cluster, on_demand
 from jobs.console import DONE, GAPS, run_job
 from jobs.driver import ExecutionReport
-from jobs.estimate import describe, shortage
+from jobs.estimate import describe, estimate, shortage
 from jobs.execution import Execution
 from jobs.folder import Growing, merge_atlas, open_work, output, read_plan, stored_work, write_plan
 from jobs.judging import check_judge, judge_atlas, lacks_scores
@@ -87,12 +87,19 @@ def grow(
     """
     if before is not None and before.record() != plan.record():
         merge_atlas(stored_work(before, asked.out), asked.out)  # results of tasks that may be cut otherwise now
-    short = shortage(plan, asked.out, 0) if asked.check_disk else None
+    estimates = estimate(plan, asked.out)
+    short = shortage(plan, estimates, asked.out) if asked.check_disk else None
     if short is not None:
         raise OutputError(short)
     write_plan(plan, asked.out)
     work = open_work(plan, asked.out, resources)
-    run = Execution(work, places, Growing(work, asked.out, merged).tick, retry_failed=asked.retry_failed)
+    run = Execution(
+        work,
+        places,
+        Growing(work, asked.out, merged).tick,
+        retry_failed=asked.retry_failed,
+        expected=sum(one.seconds for one in estimates),
+    )
     try:
         run.compute_all()
     except RefusedDataset:

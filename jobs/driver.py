@@ -143,10 +143,10 @@ class Driver:
                     if not outcome.environment:
                         self.report.certain[_words(task)] = outcome.reason
                 self.ledger.settled(task, outcome)
-                self._bars.show(task.method)
                 batch.left -= 1
                 if not batch.left:
                     settled(batch)
+                self._bars.show(task.method)
                 self.tick()
         finally:
             outcomes.close()  # cancels what is in flight

@@ -65,7 +65,7 @@ def describe(plan: Plan, cluster: ClusterSettings, device: DeviceSettings, out: 
         f"disk: about {_bytes(space.atlas)} in atlas.h5, at most {_bytes(space.shards)} of shards beside it, "
         f"{_bytes(space.pages)} of pages; {_bytes(_free(out))} free",
     ]
-    short = _shortage(space, out, 0)
+    short = shortage(plan, estimates, out)
     return "\n".join([*lines, *(() if short is None else (f"warning: {short}",))])
 
 
@@ -82,22 +82,14 @@ def estimate(plan: Plan, out: Path) -> list[Estimate]:
     return lines
 
 
-def shortage(plan: Plan, out: Path, held: int) -> str | None:
-    """One line if the disk clearly has too little space for what is left of a plan; None if it may suffice.
-
-    held : bytes of the present atlas that a merge writes once more before it removes them.
-    """
-    return _shortage(_space(plan, estimate(plan, out)), out, held)
-
-
-def _shortage(space: Space, out: Path, held: int) -> str | None:
-    free = _free(out)
-    if CERTAIN * space.together + held <= free:
+def shortage(plan: Plan, estimates: Sequence[Estimate], out: Path) -> str | None:
+    """One line if the disk clearly has too little space for what is left of a plan; None if it may suffice."""
+    space, free = _space(plan, estimates), _free(out)
+    if CERTAIN * space.together <= free:
         return None
-    again = f", {_bytes(held)} of the present atlas once more" if held else ""
     return (
-        f"{out}: needs about {_bytes(space.together + held)} of disk ({_bytes(space.atlas)} in atlas.h5, "
-        f"{_bytes(space.shards)} of shards beside it, {_bytes(space.pages)} of pages{again}), and {_bytes(free)} are "
+        f"{out}: needs about {_bytes(space.together)} of disk ({_bytes(space.atlas)} in atlas.h5, "
+        f"{_bytes(space.shards)} of shards beside it, {_bytes(space.pages)} of pages), and {_bytes(free)} are "
         "free; free space, ask for less, choose another folder with OUT=…, or go on with check_disk=false"
     )
 

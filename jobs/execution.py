@@ -21,12 +21,14 @@ class Execution:
 
     tick : called after each outcome.
     retry_failed : whether to try tasks again that failed by their own fault.
+    expected : estimated seconds of all tasks, for the time that is left while later stages are not cut yet.
     """
 
     work: Work
     cluster: Callable[[], Cluster]
     tick: Callable[[], None] = lambda: None
     retry_failed: bool = False
+    expected: float = 0.0
     report: ExecutionReport = field(default_factory=ExecutionReport)
 
     def compute_all(self, only: Method | None = None, tick: Callable[[], None] | None = None) -> None:
@@ -55,6 +57,8 @@ class Execution:
                         flow.complete = True
                     elif only is None or type(flow.method).__module__ == type(only).__module__:
                         flow.batch = driver.add(tasks, flow.order, partial(flow.method.stored, self.work))
+            if all(flow.complete for flow in flows):
+                driver.ledger.expected = 0.0
 
         self._drive(driver, advance)
 
@@ -73,7 +77,7 @@ class Execution:
             work=compute,
             shared=resources,
             key=resources.key,
-            ledger=Ledger(self.work.shards.folder.parent / "log"),
+            ledger=Ledger(self.work.shards.folder.parent / "log", expected=self.expected),
             problems=self.work.problems,
             retry_failed=self.retry_failed,
             tick=tick,

@@ -19,6 +19,7 @@ from jobs.run_log import write_event
 
 STATUS = "status.json"
 _EVERY = 1.0  # seconds between two writes
+_PRIOR = 5.0  # seconds of tasks that took what was estimated, counted with those measured: the first tasks may be small
 
 
 @dataclass
@@ -50,10 +51,9 @@ class MethodCount:
         """Tasks that are still to be computed, those that run included."""
         return self.total - self.stored - self.failed - self.failed_before
 
-    @property
-    def slowness(self) -> float | None:
-        """True seconds for each estimated one; None if nothing was computed."""
-        return self.taken / self.estimated if self.estimated and self.taken else None
+    def slowness(self, usual: float) -> float:
+        """True seconds for each estimated one. usual : that of all methods, which counts until this one is measured."""
+        return (self.taken + _PRIOR * usual) / (self.estimated + _PRIOR)
 
 
 @dataclass
@@ -81,10 +81,13 @@ class Ledger:
 
     folder : the folder of logs; None to write nothing.
     clock : a monotonic clock, so that a change of the time of day changes no rate.
+    expected : estimated seconds of all tasks of the run, also of those that are cut when others are done; 0 if all are
+        known.
     """
 
     folder: Path | None = None
     clock: Callable[[], float] = time.monotonic
+    expected: float = 0.0
     methods: dict[str, MethodCount] = field(default_factory=dict)
     nodes: dict[str, NodeCount] = field(default_factory=dict)
     last_failure: str = ""
@@ -96,6 +99,7 @@ class Ledger:
         self._running: dict[int, str] = {}  # task → node
         self._first: dict[str, float] = {}  # method → time at which its first task started
         self._most: dict[str, int] = {}  # node → most tasks that ran there at once
+        self._cut = 0.0  # estimated seconds of the tasks that were added to be computed
 
     def add(self, tasks: Iterable[Any], *, stored: Iterable[Any], failed_before: Iterable[Any]) -> None:
         """More tasks are known. stored, failed_before : further tasks, which need not be computed."""
@@ -113,6 +117,7 @@ class Ledger:
                     method.failed_before += 1
                 else:
                     method.estimated_left += task.seconds
+                    self._cut += task.seconds
         self.write()
 
     def note(self, event: Event) -> None:
@@ -165,17 +170,15 @@ class Ledger:
         self.write()
 
     def seconds_left(self) -> float | None:
-        """Time until all known tasks are done, by the measured speed; None before anything was measured."""
+        """Time until all tasks are done, by the measured speed; None before anything was measured."""
         estimated = sum(method.estimated for method in self.methods.values())
         taken = sum(method.taken for method in self.methods.values())
         if not estimated or not taken:
             return None
-        work = sum(
-            method.estimated_left * (taken / estimated if method.slowness is None else method.slowness)
-            for method in self.methods.values()
-        )
+        usual, uncut = (taken + _PRIOR) / (estimated + _PRIOR), max(0.0, self.expected - self._cut)
+        work = uncut * usual + sum(method.estimated_left * method.slowness(usual) for method in self.methods.values())
         places = sum(self._most.get(name, 0) for name, node in self.nodes.items() if node.state == "present")
-        at_once = min(places, sum(method.left for method in self.methods.values()))
+        at_once = places if uncut else min(places, sum(method.left for method in self.methods.values()))
         return work / max(1, at_once)
 
     def elapsed(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import get_type_hints
 
 import numpy as np
@@ -84,6 +85,18 @@ class NetworkCard:
     @property
     def image(self) -> Pair:
         return self.height, self.width
+
+    @cached_property
+    def below(self) -> Mapping[str, frozenset[str]]:
+        """Node → all nodes that it depends on."""
+        parents: dict[str, list[str]] = {}
+        for parent, node in self.edges:
+            parents.setdefault(node, []).append(parent)
+        below: dict[str, frozenset[str]] = {}
+        for node in self.nodes:  # parents first
+            direct = parents.get(node, [])
+            below[node] = frozenset(direct).union(*(below[parent] for parent in direct))
+        return below
 
     def layer(self, name: str) -> LayerCard:
         """The layer of that name. Raises UnitError with the nearest name if there is none."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +16,9 @@ from pipeline.errors import EnvironmentFault, MissingError
 from pipeline.nets.network import Network
 from pipeline.priors.generator import Lowered
 from pipeline.priors.prior import Prior
+from pipeline.processor import instructions
 from pipeline.settings import DeviceSettings
 
-CPU_FACTS = Path("/proc/cpuinfo")  # of Linux; elsewhere nothing is known of the CPU
 FAST_BF16 = frozenset({"amx_bf16"})  # CPU flags with which bfloat16 is faster than float32
 SLOW_BF16 = frozenset({"avx512_bf16"})  # with these alone it is slower: 0.7 times as fast on CaffeNet's conv5 and fc8
 BF16_CAPABILITY = 8  # compute capability from which GPUs multiply bfloat16
@@ -60,7 +58,6 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-@cache
 def computes_bf16(kind: str, *, fast: bool) -> bool:
     """Whether the device of this kind states that it multiplies bfloat16; nothing is measured.
 
@@ -69,12 +66,7 @@ def computes_bf16(kind: str, *, fast: bool) -> bool:
     if kind == "cuda":
         return has_gpu() and torch.cuda.get_device_capability()[0] >= BF16_CAPABILITY
     wanted = FAST_BF16 if fast else FAST_BF16 | SLOW_BF16
-    try:
-        lines = CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not wanted.isdisjoint(flags.split())
+    return not wanted.isdisjoint(instructions())
 
 
 def prepare(settings: DeviceSettings, precision: str = "float32") -> torch.device:

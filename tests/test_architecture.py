@@ -36,8 +36,8 @@ def floor(ours: str = "", others: str = "", inside: str = "") -> Floor:
 # The floors of docs/architecture.md, from the values upwards. A `*` stands for any name of one folder.
 VALUES = (
     "pipeline.errors pipeline.settings pipeline.dataset_settings pipeline.records pipeline.card pipeline.units "
-    "pipeline.plan pipeline.task pipeline.costs pipeline.sweep pipeline.request pipeline.class_names "
-    "pipeline.file_kinds pipeline.text_files pipeline.label_files"
+    "pipeline.plan pipeline.task pipeline.costs pipeline.processor pipeline.sweep pipeline.request "
+    "pipeline.class_names pipeline.file_kinds pipeline.text_files pipeline.label_files"
 )
 SCHEMA = (
     "atlas_viewer.errors atlas_viewer.field atlas_viewer.format atlas_viewer.evidence atlas_viewer.seal "

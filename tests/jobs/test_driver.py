@@ -161,6 +161,8 @@ def test_tasks_that_are_added_meanwhile_run_in_the_order_of_their_methods(tmp_pa
 
 def test_progress_and_status_count_what_a_task_makes(tmp_path, capsys):
     class Known:  # a dataset's record needs no dataset here
+        kind = "folder"
+
         def reading(self):
             return {}
 

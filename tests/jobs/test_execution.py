@@ -67,7 +67,7 @@ class InReverse(Serial):
 def run(tmp_path, monkeypatch):
     """A function that computes methods, and returns what happened in its order."""
 
-    def compute_all(*shape, cluster=Serial, bad=None, only=None):
+    def compute_all(*shape, cluster=Serial, bad=None, only=None, expected=0.0):
         seen: list[str] = []
         methods = [Staged(name, stages, after, seen) for name, stages, after in shape]
 
@@ -83,7 +83,7 @@ def run(tmp_path, monkeypatch):
         work = SimpleNamespace(
             shards=ShardFolder(tmp_path / "shards"), resources=SimpleNamespace(key="key"), problems=[]
         )
-        done = Execution(work, cluster, lambda: seen.append("tick"))
+        done = Execution(work, cluster, lambda: seen.append("tick"), expected=expected)
         done.compute_all(only)
         return seen, done.report
 
@@ -133,3 +133,8 @@ def test_only_the_methods_of_one_folder_are_computed_if_one_is_named(run):
     seen, report = run(*CHAIN, only=execution.METHODS[0])
     assert report.computed == 0
     assert "three ends" in seen  # the tasks of the others are cut all the same
+
+
+def test_nothing_is_left_at_the_end_though_more_was_expected(run, tmp_path):
+    run(*CHAIN, expected=1000.0)
+    assert read_status(tmp_path)["seconds_left"] == 0

@@ -72,16 +72,21 @@ def test_a_ledger_counts_by_method_and_by_node(ledger):
     assert record["last_failure"] == "ValueError: bad"
 
 
+def fakes(method: str, *seconds: float) -> list[FakeTask]:
+    """Tasks that take long, so that the prior of the speed counts little beside them."""
+    return [FakeTask(method, each) for each in seconds]
+
+
 def test_the_time_left_follows_the_measured_speed_and_the_places_that_work(ledger):
-    ledger.add(TASKS[:4], stored=[], failed_before=[])
+    first, *others = fakes("ascent", 1e5, 1e5, 2e5, 3e5)
+    ledger.add([first, *others], stored=[], failed_before=[])
     assert ledger.seconds_left() is None
     ledger.note(Event("joined", {"node": "a", "places": 2}))
-    start(ledger, TASKS[0], "a")
-    ledger.settled(TASKS[0], Done(b"", "a", 3 * TASKS[0].seconds))
-    for task in TASKS[1:3]:
+    start(ledger, first, "a")
+    ledger.settled(first, Done(b"", "a", 3e5))
+    for task in others[:2]:
         start(ledger, task, "a")
-    expected = 3 * sum(task.seconds for task in TASKS[1:4]) / 2
-    assert ledger.seconds_left() == pytest.approx(expected)
+    assert ledger.seconds_left() == pytest.approx(3 * 6e5 / 2, rel=1e-3)
 
 
 def test_a_place_whose_task_has_just_ended_counts_until_its_node_is_gone(ledger):
@@ -98,12 +103,39 @@ def test_a_place_whose_task_has_just_ended_counts_until_its_node_is_gone(ledger)
 
 def test_each_method_has_its_own_measured_speed(ledger):
     """The pass over the dataset takes twice its estimate here, pictures half of theirs."""
-    mined = [FakeTask("mine", 10.0), FakeTask("mine", 30.0)]
-    ledger.add([*TASKS[:2], *mined], stored=[], failed_before=[])
-    for task, slowness in ((TASKS[0], 0.5), (mined[0], 2.0)):
+    (first, second), (mined, block) = fakes("ascent", 1e5, 2e5), fakes("mine", 1e5, 3e5)
+    ledger.add([first, second, mined, block], stored=[], failed_before=[])
+    for task, slowness in ((first, 0.5), (mined, 2.0)):
         start(ledger, task, "a")
         ledger.settled(task, Done(b"", "a", slowness * task.seconds))
-    assert ledger.seconds_left() == pytest.approx(0.5 * TASKS[1].seconds + 2.0 * 30.0)
+    assert ledger.seconds_left() == pytest.approx(0.5 * 2e5 + 2.0 * 3e5, rel=1e-3)
+
+
+def test_the_speed_of_one_small_task_is_not_taken_for_that_of_all(ledger):
+    """Five seconds of tasks that took what was estimated count beside the measured ones, in all and of each method."""
+    small, large, other = *fakes("backproject", 0.25, 17.0), FakeTask("images", 3.0)
+    ledger.add([small, large, other], stored=[], failed_before=[])
+    start(ledger, small, "a")
+    ledger.settled(small, Done(b"", "a", 0.75))
+    usual = 5.75 / 5.25
+    assert ledger.seconds_left() == pytest.approx(17.0 * (0.75 + 5 * usual) / 5.25 + 3.0 * usual)
+
+
+def test_tasks_that_are_cut_later_count_by_the_plan_s_estimate(ledger):
+    """Of ten estimated parts, seven are of stages that come when the first is done; all take twice their estimate."""
+    ledger.expected = 1e6
+    (first, second), (later,) = fakes("mine", 2e5, 1e5), fakes("backproject", 6.5e5)
+    ledger.add([first, second], stored=[], failed_before=[])
+    ledger.note(Event("joined", {"node": "a", "places": 2}))
+    for task in (first, second):
+        start(ledger, task, "a")
+    ledger.settled(first, Done(b"", "a", 4e5))
+    assert ledger.seconds_left() == pytest.approx((2e5 + 2 * 7e5) / 2, rel=1e-3)
+    ledger.settled(second, Done(b"", "a", 2e5))
+    assert ledger.seconds_left() == pytest.approx(2 * 7e5 / 2, rel=1e-3)
+    ledger.add([later], stored=[], failed_before=[])
+    ledger.expected = 0.0
+    assert ledger.seconds_left() == pytest.approx(2 * 6.5e5, rel=1e-3)
 
 
 def test_the_file_is_replaced_at_most_once_a_second(ledger, tmp_path):

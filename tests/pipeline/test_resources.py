@@ -8,10 +8,10 @@ from cards import DEVICE
 
 from jobs.console import compose_config
 from jobs.request import read_config
-from pipeline import resources
+from pipeline import processor
 from pipeline.errors import EnvironmentFault, SettingsError
 from pipeline.priors.generator import Lowered
-from pipeline.resources import computes_bf16, placed_prior, prepare
+from pipeline.resources import placed_prior, prepare
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def cpu(tmp_path, monkeypatch):
         file.unlink(missing_ok=True)
         if flags is not None:
             file.write_text(f"processor : 0\nflags\t\t: fpu {flags} avx512f\nbugs\t: amx_bf16_bug\n")
-        monkeypatch.setattr(resources, "CPU_FACTS", file)
-        computes_bf16.cache_clear()
+        monkeypatch.setattr(processor, "FACTS", file)
+        processor.instructions.cache_clear()
 
     yield state
-    computes_bf16.cache_clear()
+    processor.instructions.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def ascent_tasks(plan: Plan) -> tuple[AscentTask, ...]:
         layer, record = plan.card.layer(name), plan.settings["ascent"][style]
         one = Pass.of(layer, record.ascent.canvas, plan.card)
         macs, precision = PASSES_PER_STEP * one.macs * record.style.max_iter, record.climbs(layer)
-        sizes = Sizes.of(record.device, macs, one.bytes, precision)
+        sizes = Sizes.of(record.device, macs, layer.bytes[record.ascent.canvas], precision)
         batch = sizes.batch_of(layer.channels)
         for units, samples in packed(asked, min(layer.channels, sizes.block), batch):
             seconds = climb_seconds(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.card import LayerCard, NetworkCard, PriorCard
-from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds
+from pipeline.costs import PASSES_PER_STEP, Pass, climb_seconds, rates
 from pipeline.errors import OutputError
 from pipeline.methods.dgn.combinations import select_combination
 from pipeline.methods.dgn.request import DgnRequest, read_dgn
@@ -23,7 +23,6 @@ from pipeline.work import Work
 
 DGN_REVISION = 3  # raise it when the numbers that DGN-AM computes change
 PRIOR_REVISION = 1
-WINDOW_SHARES = (0.15, 0.85)  # of a generator's work: what any window needs, and what grows with the window's side
 GENERATOR_SECONDS = 0.25  # of a task, to prepare what its window needs of the generator
 
 
@@ -255,7 +254,8 @@ def open_tasks(work: Work, tasks: Sequence[DgnTask | PriorTask]) -> list[DgnTask
 
 
 def _sizes(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Sizes:
-    return Sizes.of(run.device, _macs(layer, run), _pass(card, layer, run).bytes, run.climbs(layer))
+    kept = layer.bytes["window"] + _side(card, layer, run) * run.prior.bytes
+    return Sizes.of(run.device, _macs(layer, run), kept, run.climbs(layer))
 
 
 def _cut(
@@ -274,11 +274,16 @@ def _macs(layer: LayerCard, run: RunRecord) -> int:
 
 def _pass(card: NetworkCard, layer: LayerCard, run: RunRecord) -> Pass:
     """The forward pass of one item through what its window needs of the generator, and the cone."""
-    one, prior = Pass.of(layer, "window", card), run.prior
+    one, prior, side = Pass.of(layer, "window", card), run.prior, _side(card, layer, run)
+    row = rates(run.device.kind, run.climbs(layer))
+    share = row.any_window + row.window_side * side
+    return Pass(one.macs + share * prior.macs, one.bytes + side * prior.bytes, one.pixels)
+
+
+def _side(card: NetworkCard, layer: LayerCard, run: RunRecord) -> float:
+    """The side of a unit's picture, as a share of that of the prior's images."""
     height, width = layer.picture("window", card.image)
-    side = max(height / prior.height, width / prior.width)
-    fixed, growing = WINDOW_SHARES
-    return Pass(one.macs + (fixed + growing * side) * prior.macs, one.bytes + side * prior.bytes, one.pixels)
+    return max(height / run.prior.height, width / run.prior.width)
 
 
 def _task(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.card import LayerCard, NetworkCard, mean_colour
 from pipeline.class_names import disagreement
-from pipeline.costs import READ_SECONDS, Pass, pass_seconds
+from pipeline.costs import Pass, pass_seconds, read_seconds
 from pipeline.dataset_settings import NETWORK, DatasetRecord, DatasetSettings
 from pipeline.errors import SettingsError
 from pipeline.methods.method import Estimate, Method
@@ -31,8 +31,9 @@ WAITING_BYTES = 1e9  # bytes of blocks that wait before they are folded; at leas
 MINING_SHARE = 1.3  # time of forward pass and readings, as a share of the forward pass: 1.1 to 1.5
 POSITIONS_SHARE = 1.0  # the same of an image whose positions are counted, besides
 BLOCK_SECONDS = 0.3  # of a block, to begin and to store it
+MINED_SECONDS = 5e-4  # of an image besides
 IMAGE_PIXEL = 1.3e-7  # to deflate a pixel of a photo
-PROJECTION_SECONDS, PROJECTION_PIXEL = 3e-4, 2.3e-7  # of a back-projection besides its passes; to deflate a pixel of it
+PROJECTION_SECONDS, PROJECTION_PIXEL = 3e-4, 1.6e-7  # of a back-projection besides its passes; to deflate a pixel of it
 PHOTO_SHARE, PROJECTION_SHARE = 0.78, 0.4  # sizes after deflate, as a share of the raw pixels
 _NEARLY_WHOLE = 0.9  # share of the image above which a window counts as the whole image
 
@@ -110,7 +111,7 @@ class ImagesTask(Task):
 
     @property
     def seconds(self) -> float:
-        return _image_seconds(self.image) * len(self.numbers)
+        return _image_seconds(self.dataset.kind, self.image) * len(self.numbers)
 
     @property
     def words(self) -> str:
@@ -373,7 +374,8 @@ def mine_tasks(plan: Plan) -> tuple[MineTask, ...]:
     images, tops = mining.dataset.images, mining.tops
     counted = tops.position_images(images) / images if tops.positions else 0.0
     share = MINING_SHARE + POSITIONS_SHARE * counted
-    seconds = share * pass_seconds(mining.device.kind, Pass.whole(card)) + READ_SECONDS
+    reading = MINED_SECONDS + read_seconds(mining.dataset.kind, again=False)
+    seconds = share * pass_seconds(mining.device.kind, Pass.whole(card)) + reading
     starts = range(0, images, mining.dataset.block)
     stops = [min(start + mining.dataset.block, images) for start in starts]
     return tuple(
@@ -413,6 +415,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
         rows, columns = _projection_size(card, layer)
         each = PROJECTION_SECONDS + PROJECTION_PIXEL * rows * columns
         seconds = (1 + len(rules)) * pass_seconds(device.kind, Pass.of(layer, canvas, card)) + each * len(rules)
+        reading = read_seconds(mining.dataset.kind, again=True)
         block = max(1, int(device.task_seconds * device.macs_per_second / per_unit))
         for units in blocks(sorted(layer_hits), min(block, layer.channels)):
             chosen = tuple(hit for unit in units for hit in layer_hits[unit])
@@ -426,7 +429,7 @@ def backproject_tasks(plan: Plan, hits: Mapping[str, Mapping[int, Sequence[Hit]]
                     hits=chosen,
                     rules=rules,
                     batch=batch,
-                    seconds=seconds * len(chosen) + READ_SECONDS * _distinct(len(chosen), mining.dataset.images),
+                    seconds=seconds * len(chosen) + reading * _distinct(len(chosen), mining.dataset.images),
                 )
             )
     return tuple(tasks)
@@ -465,9 +468,9 @@ def _any_hits(plan: Plan, layer: LayerCard) -> dict[int, list[Hit]]:
     return {unit: [(unit, 0, 0, 0, 0.0)] * k for unit in top_units(plan, layer.name)}
 
 
-def _image_seconds(image: tuple[int, int]) -> float:
-    """Estimated time to decode an image and to deflate its pixels. image : height and width."""
-    return READ_SECONDS + IMAGE_PIXEL * image[0] * image[1]
+def _image_seconds(dataset: str, image: tuple[int, int]) -> float:
+    """Estimated time to read an image once more and to deflate its pixels. image : height and width."""
+    return read_seconds(dataset, again=True) + IMAGE_PIXEL * image[0] * image[1]
 
 
 def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
@@ -478,7 +481,7 @@ def _image_estimate(plan: Plan, images: int, tasks: int) -> Estimate:
         units=0,
         results=images,
         tasks=tasks,
-        seconds=images * _image_seconds(plan.card.image),
+        seconds=images * _image_seconds(mining_of(plan).dataset.kind, plan.card.image),
         bytes=int(images * height * width * 3 * PHOTO_SHARE),
     )
 

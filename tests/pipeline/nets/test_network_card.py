@@ -10,9 +10,10 @@ from networks import NETWORKS, RandomWeights, builder
 from torch import nn
 
 from pipeline.card import NetworkCard
+from pipeline.costs import Pass
 from pipeline.nets.network import Network
 from pipeline.nets.network_card import network_card, window_statuses
-from pipeline.nets.operators import Affine, Concat, GlobalPool, InnerProduct, Relu, Softmax, Sum
+from pipeline.nets.operators import Affine, Concat, GlobalPool, Identity, InnerProduct, Relu, Softmax, Sum
 from pipeline.nets.rearranging import Moved, Resize
 from pipeline.nets.sliding import Convolution
 
@@ -130,3 +131,28 @@ def irregular_net() -> Network:
 
 def test_statuses_of_irregular_windows_are_exact_where_rules_cover_them():
     assert window_statuses(irregular_net()) == dict.fromkeys(("conv", "shift", "resized", "top"), "exact")
+
+
+def normalized(normalizations: int) -> Network:
+    """Two convolutions, the first with fixed normalizations, a ReLU and a dropout."""
+    w, b = RandomWeights(False), builder(12, 12)
+    at = b.add("conv1", Convolution(w(4, 3, 3, 3), None, (1, 1), (1, 1)), [b.input], "conv1")
+    for number in range(normalizations):
+        at = b.add(f"bn{number}", Affine(w(4), w(4)), [at], f"bn{number}")
+    at = b.add("drop", Identity(), [b.add("relu", Relu(), [at], "relu")], "drop")
+    return b.build("net", b.add("conv2", Convolution(w(5, 4, 3, 3), None), [at], "conv2"))
+
+
+@pytest.mark.parametrize("normalizations", [0, 1, 2])
+def test_a_map_counts_half_where_an_operator_passes_over_it_once(normalizations):
+    """The image of 12 x 12 with 3 channels, conv1, half of each normalization and of the ReLU, and no dropout."""
+    card = network_card(normalized(normalizations))
+    layer = card.layer("conv2")
+    share = Pass.of(layer, "image", card).bytes / layer.bytes["image"]
+    assert share == pytest.approx((3 + 4 * (1.5 + 0.5 * normalizations)) / (3 + 4 * (3 + normalizations)))
+
+
+def test_what_lies_below_a_node_follows_the_edges():
+    below = network_card(normalized_net()).below
+    assert below["image"] == frozenset() and below["conv"] == {"image", "input_gain"}
+    assert below["total"] - below["conv"] == {"conv", "bn", "scale", "relu", "two", "norm"}
