@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from jobs.console import DONE, run_job
 from jobs.folder import merge_atlas, output, stored_plan, stored_work, write_plan
@@ -124,7 +123,8 @@ def _compute(
     print(f"activations of {min(count, dataset.images)} images of {dataset.name}", file=sys.stderr)
     images = SampleImages(dataset, resources)  # type: ignore[arg-type]
     maxima = sample_maxima(images, {task.asked.layer: task.asked.units for task in left}, count, device)  # type: ignore[arg-type]
-    for task in tqdm(left, desc="score", unit="layer", disable=not sys.stderr.isatty(), leave=False):
+    for number, task in enumerate(left, start=1):
+        print(f"scores of {task.asked.layer}, layer {number} of {len(left)}", file=sys.stderr)
         pictures = shown_pictures(out / "atlas.h5", plan, task.asked.layer)
         shard = compute_interpretability(task, images, judge, maxima, pictures, device)  # type: ignore[arg-type]
         shards.write(task.id, shard)
@@ -133,10 +133,11 @@ def _compute(
 def _print_table(out: Path, judge: str, layers: Sequence[str]) -> None:
     """The mean score and the share of right answers, of each layer and kind of pictures."""
     from atlas_viewer.atlas import Atlas
+    from atlas_viewer.evidence.interpretability import reading_order
 
     with Atlas(out / "atlas.h5") as atlas:
         scores = {layer: atlas[layer].interpretability[judge] for layer in layers}
-        shown = list(dict.fromkeys(name for one in scores.values() for name in one.pictures))
+        shown = reading_order(name for one in scores.values() for name in one.pictures)
         width = max(map(len, ("pictures", *shown)), default=0)
         print(f"{'pictures':{width}}" + "".join(f"  {layer:>12.12}" for layer in layers))
         for name in shown:

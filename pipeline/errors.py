@@ -69,5 +69,9 @@ class ShardError(AtlasError, ValueError):
     """A shard that is damaged or belongs to another task."""
 
 
+class MissingBlockError(AtlasError, LookupError):
+    """A block of a dataset that no shard has; another run computes it."""
+
+
 class TrainingError(AtlasError, ArithmeticError):
     """A training run that diverged or lost a process; the last good checkpoint remains."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,11 @@ class Interpretability:
         return int(self.group.attrs["shown"])
 
     @property
+    def extremes(self) -> int:
+        """So many of the images that excite a unit most, and of those that excite it least, are used by its trials."""
+        return self.trials * (1 + self.shown)
+
+    @property
     def temperature(self) -> float:
         """The difference of similarities that counts as 1 in the log-odds."""
         return float(self.group.attrs["temperature"])
@@ -116,9 +121,24 @@ class Interpretability:
 
     def mean(self, pictures: str) -> float:
         """Mean score of the layer's units that have one; NaN without any."""
-        values = self.of_pictures(pictures)
-        values = values[np.isfinite(values)]
-        return float(values.mean()) if len(values) else np.nan
+        return _mean(self.of_pictures(pictures))
+
+    def right(self, pictures: str) -> float:
+        """Mean share of right answers of the layer's units that have a score; NaN without any."""
+        if pictures not in self.pictures:
+            return np.nan
+        return _mean(self.accuracy[:, self.pictures.index(pictures)])
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else np.nan
+
+
+def reading_order(pictures: Iterable[str]) -> tuple[str, ...]:
+    """Kinds of pictures, each once: natural ones, styles, runs, and noise, with which the others are compared."""
+    place = {NATURAL: 0, BOTH: 1, NOISE: 3}
+    return tuple(sorted(set(pictures), key=lambda name: (place.get(name, 2), name)))
 
 
 def faults(file: h5py.File) -> Iterator[str]:

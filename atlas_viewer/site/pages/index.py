@@ -170,7 +170,7 @@ def _layer_plate(outline: Outline, layer: Layer) -> LayerPlate:
         units=captions.count(len(layer), "class" if layer.info.class_layer else "unit"),
         picture=captions.pair(first.size) if first is not None else "",
         patch=captions.pair(layer.tops("largest").frame_size) if "largest" in layer.kinds else "",
-        facts=facts(layer),
+        facts=facts(layer, outline.noun),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         strips=_strips(outline, layer),
     )

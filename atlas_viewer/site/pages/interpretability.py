@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from atlas_viewer.evidence.interpretability import BOTH, NATURAL
+from atlas_viewer.evidence.interpretability import BOTH, NATURAL, reading_order
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Link, Outline, render
-from atlas_viewer.site.panels.interpretability import picture_name
+from atlas_viewer.site.panels.interpretability import extreme_images, picture_name
 from atlas_viewer.site.pieces import Page
 
 FILE = "interpretability.html"
 
 
+Row = tuple[Link, str, tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class Table:
-    """The scores of one judge. rows : link, number of scored units and mean scores of a layer, "" for none."""
+    """The scores of one judge. A row: link of a layer, its number of scored units, a number for each kind of pictures.
+
+    scores : mean scores.
+    right : mean shares of right answers.
+    """
 
     judge: str
     about: str
     pictures: tuple[str, ...]
-    rows: tuple[tuple[Link, str, tuple[str, ...]], ...]
+    scores: tuple[Row, ...]
+    right: tuple[Row, ...]
 
 
 class InterpretabilityPage(Page):
@@ -61,22 +70,20 @@ class InterpretabilityPage(Page):
             )
 
 
-def natural_score(layer: Layer) -> np.ndarray | None:
-    """(unit,) the scores of the best images by the layer's first judge; None without scores."""
-    scores = next(iter(layer.interpretability.values()), None)
-    return None if scores is None else scores.of_pictures(NATURAL)
+def unit_scores(layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each kind of pictures, but for natural_both, and its scores (unit,), by the layer's first judge."""
+    for scores in islice(layer.interpretability.values(), 1):
+        for name in reading_order(scores.pictures):
+            if name != BOTH:
+                yield name, scores.of_pictures(name)
 
 
-def told(layer: Layer) -> str:
-    """The mean scores of a layer by its first judge in words: the best images, then each style and run; or empty."""
+def told(layer: Layer, noun: str) -> str:
+    """The mean scores of a layer by its first judge in words; empty without scores."""
     scores = next(iter(layer.interpretability.values()), None)
     if scores is None:
         return ""
-    names = (NATURAL, *(name for name in scores.pictures if name not in (NATURAL, BOTH)))
-    words = [
-        f"{'natural' if name == NATURAL else name.rpartition('/')[2]} {captions.number(scores.mean(name))}"
-        for name in names
-    ]
+    words = [f"{picture_name(name, noun)} {captions.number(scores.mean(name))}" for name, _ in unit_scores(layer)]
     return f"{', '.join(words)} (by {scores.judge}; 0.5 is chance)"
 
 
@@ -86,21 +93,26 @@ def _tables(outline: Outline) -> tuple[Table, ...]:
     tables = []
     for judge in judges:
         scored = [(layer, layer.interpretability[judge]) for layer in layers if judge in layer.interpretability]
-        kinds = dict.fromkeys(name for _, scores in scored for name in scores.pictures)
+        kinds = reading_order(name for _, scores in scored for name in scores.pictures)
         first = scored[0][1]
         about = (
             f"{captions.count(first.trials, 'trial')} a unit, with at most {captions.count(first.shown, 'picture')}; "
-            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; {outline.noun}s are "
-            f"the extremes of {captions.thousands(first.images)}"
+            f"similarity by {first.embedding} of {judge}, temperature {first.temperature:g}; "
+            f"{extreme_images(first, outline.noun)}"
         )
-        rows = []
+        means, shares = [], []
         for layer, scores in scored:
-            means = tuple(captions.number(scores.mean(name)) if name in scores.pictures else "" for name in kinds)
+            link = outline.layer_link(layer.name, root="")
             units = captions.thousands(int(np.isfinite(scores.of_pictures(NATURAL)).sum()))
-            rows.append((outline.layer_link(layer.name, root=""), units, means))
+            means.append((link, units, tuple(captions.number(scores.mean(name)) for name in kinds)))
+            shares.append((link, units, tuple(_share(scores.right(name)) for name in kinds)))
         names = tuple(picture_name(name, outline.noun) for name in kinds)
-        tables.append(Table(judge, about, names, tuple(rows)))
+        tables.append(Table(judge, about, names, tuple(means), tuple(shares)))
     return tuple(tables)
+
+
+def _share(value: float) -> str:
+    return captions.percent(value) if np.isfinite(value) else captions.number(value)
 
 
 def _correlations(outline: Outline) -> tuple[tuple[str, str, str, str, str], ...]:

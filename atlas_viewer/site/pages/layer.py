@@ -12,6 +12,7 @@ import numpy as np
 
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.evidence.dgn import Run
+from atlas_viewer.evidence.interpretability import NATURAL, NOISE
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
@@ -33,8 +34,9 @@ from atlas_viewer.site.outline import (
 )
 from atlas_viewer.site.pages.combinations import groups
 from atlas_viewer.site.pages.find import names
-from atlas_viewer.site.pages.interpretability import natural_score, told
+from atlas_viewer.site.pages.interpretability import told, unit_scores
 from atlas_viewer.site.pages.random_classes import random_link
+from atlas_viewer.site.panels.interpretability import picture_name
 from atlas_viewer.site.panels.runs import run_settings
 from atlas_viewer.site.panels.styles import style_settings
 from atlas_viewer.site.pieces import Page, Part
@@ -169,7 +171,7 @@ def _write(outline: Outline, layer: Layer, page: int, folder: Path) -> None:
         citation=f"{outline.atlas.cited}:{layer.name}",
         layer=layer,
         plate=outline.plate(layer.name),
-        facts=facts(layer),
+        facts=facts(layer, outline.noun),
         window=figures.window(outline.atlas.input_size, layer.window, layer.window_unclipped),
         views=views,
         first=next(id for id, climb in climbs if climb.path == first.path) if first is not None else "images",
@@ -316,15 +318,15 @@ def _shown(
     return View(id, name, about, css, pixelated, files, exists, tuple(map(captions.number, values)))
 
 
-def facts(layer: Layer) -> tuple[tuple[str, str], ...]:
+def facts(layer: Layer, noun: str) -> tuple[tuple[str, str], ...]:
     """The layer table's facts about a layer."""
     info = layer.info
     rows = [("Operation", info.kind), ("Channels", str(info.channels)), ("Map", captions.pair(info.size))]
     if info.measure:
         rows.insert(1, ("Measured", info.measure))
     rows.append(("Receptive field", captions.sees(info)))
-    if told(layer):
-        rows.append(("Interpretability", told(layer)))
+    if told(layer, noun):
+        rows.append(("Interpretability", told(layer, noun)))
     if len(layer) != info.channels:
         rows.append(("Shown", f"{len(layer)} of {info.channels}"))
     return tuple(rows)
@@ -399,6 +401,8 @@ def _orders(outline: Outline, layer: Layer, shown: tuple[Climb, ...]) -> tuple[O
     for scores in layer.judged(first) if first is not None else ():
         probability = dict(judged(scores))["target_probability"]
         orders.append(Order(f"score-{scores.judge}", f"probability by {scores.judge}", probability))
-    if layer.interpretability:
-        orders.append(Order("interpretability", "interpretability", natural_score(layer)))
+    for name, values in unit_scores(layer):
+        if name != NOISE:
+            key = "interpretability" if name == NATURAL else f"interpretability-{name.replace('/', '-')}"
+            orders.append(Order(key, f"interpretability: {picture_name(name, noun)}", values))
     return tuple(order for order in orders if np.isfinite(order.values).any())

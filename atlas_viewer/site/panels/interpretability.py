@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas_viewer.evidence.interpretability import BOTH, NATURAL, NOISE, Interpretability
+from atlas_viewer.evidence.interpretability import BOTH, NATURAL, NOISE, Interpretability, reading_order
 from atlas_viewer.layer import Layer, Unit
 from atlas_viewer.site import captions
 from atlas_viewer.site.outline import Outline
@@ -62,13 +62,20 @@ class InterpretabilityPanel(Panel):
 
 def picture_name(pictures: str, noun: str) -> str:
     """A kind of pictures in words."""
-    words = {NATURAL: f"best {noun}s", BOTH: "best and least", NOISE: "noise"}
+    words = {NATURAL: f"best {noun}s", BOTH: "best and least", NOISE: "random pixels"}
     return words.get(pictures, pictures.partition("/")[2])
+
+
+def extreme_images(scores: Interpretability, noun: str) -> str:
+    """Which images the trials use, in words."""
+    count = captions.thousands(scores.extremes)
+    return f"{noun}s are the {count} most and the {count} least exciting of {captions.thousands(scores.images)}"
 
 
 def _judge(scores: Interpretability, row: int, noun: str) -> Judge:
     bars = []
-    for place, pictures in enumerate(scores.pictures):
+    for pictures in reading_order(scores.pictures):
+        place = scores.pictures.index(pictures)
         score, accuracy = float(scores.score[row, place]), float(scores.accuracy[row, place])
         if np.isfinite(score):
             about = f"{pictures}: right in {captions.percent(accuracy)} of {captions.count(scores.trials, 'trial')}"
@@ -77,7 +84,7 @@ def _judge(scores: Interpretability, row: int, noun: str) -> Judge:
     why = "" if bars else f"Its largest activation is the same in all {noun}s, or there are too few of them."
     about = (
         f"{captions.count(scores.trials, 'trial')} with at most {captions.count(scores.shown, 'picture')}; similarity "
-        f"by {scores.embedding} of {scores.judge}; {noun}s are the extremes of {captions.thousands(scores.images)}"
+        f"by {scores.embedding} of {scores.judge}; {extreme_images(scores, noun)}"
     )
     return Judge(scores.judge, about, tuple(bars), why)
 

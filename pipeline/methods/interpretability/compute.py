@@ -21,6 +21,7 @@ from pipeline.store.shard import encode_shard
 
 NATURAL, BOTH, NOISE = "natural", "natural_both", "noise"  # pictures that no setting of the atlas made
 BATCH = 32  # images of one forward pass
+DIRECTED = 1024  # embeddings that are in double precision at a time; a wide layer has a hundred thousand
 KEPT_BYTES = 1 << 28  # of images that are kept in memory, because every layer reads them
 MOST, LEAST = 0, 1  # sides
 NOISE_POOL = 10  # times the pictures of a trial: so many are drawn for a layer, and each unit takes some
@@ -140,7 +141,9 @@ class _Embedded:
         self._index = index.reshape(where.shape[:-1])
         patches = embed(judge, asked.embedding, _patches(different, images), device)
         self._centre = patches.mean(axis=0, dtype=np.float64)
-        self._natural = directions(patches, self._centre).astype(np.float32)
+        for start in range(0, len(patches), DIRECTED):
+            patches[start : start + DIRECTED] = directions(patches[start : start + DIRECTED], self._centre)
+        self._natural = patches
         size = (frames(network, asked.layer, axis).size for axis in (0, 1))
         shape = NOISE_POOL * asked.settings.shown, *size, 3
         self.noise = self.of(np.random.default_rng(asked.settings.seed).integers(0, 256, shape, np.uint8))

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.errors import ShardError
+from pipeline.errors import MissingBlockError, ShardError
 from pipeline.methods.tops.blocks import JOIN, layer_arrays, source_of
 from pipeline.methods.tops.result import FoldedNames
 from pipeline.methods.tops.stored_blocks import AHEAD, StoredBlocks
@@ -74,7 +74,7 @@ class Folding:
                 self._sizes = self._sizes[until - self.folded :]
                 self.folded = until
             self._least = self._worth_it()
-        except (ShardError, LookupError):  # the reduction will say which block is damaged, and what to do
+        except (ShardError, MissingBlockError):  # the reduction will say which block is damaged, and what to do
             self._least = float("inf")
         except Exception as error:
             self._fault = error
@@ -91,7 +91,7 @@ def fold(tasks: Sequence[MineTask], shards: ShardFolder, folded: int, until: int
     folded : how many of them are folded already.
     until : how many are folded afterwards, a multiple of STEP.
     A run that dies meanwhile loses nothing: blocks are removed when the sum is complete, and its facts are stored last.
-    Raises ShardError for a damaged block, LookupError for a missing one, OutputError if the sum cannot be stored.
+    Raises ShardError for a damaged block, MissingBlockError for a missing one, OutputError if the sum cannot be stored.
     """
     names = FoldedNames(tasks)
     blocks = StoredBlocks(tasks[:until], shards, folded)

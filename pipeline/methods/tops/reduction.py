@@ -38,7 +38,7 @@ def put_together(
     Memory holds one layer and a few blocks of it, whatever the number of blocks.
 
     mined : the tasks of the blocks.
-    Raises LookupError if a block is missing, RefusedDataset if too many images could not be read.
+    Raises MissingBlockError if a block is missing, RefusedDataset if too many images could not be read.
     """
     blocks, index = StoredBlocks(mined, shards, FoldedNames(mined).stored(shards)), resources.source.index
     dataset, skipped = mining_of(plan).dataset, blocks.skipped

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from pipeline.data.batches import Skipped
+from pipeline.errors import MissingBlockError
 from pipeline.methods.tops.blocks import LayerBlock, read_layer
 from pipeline.methods.tops.result import FoldedNames
 from pipeline.methods.tops.task import MineTask
@@ -27,7 +28,7 @@ class StoredBlocks:
     """
 
     def __init__(self, tasks: Sequence[MineTask], shards: ShardFolder, folded: int) -> None:
-        """Verifies every block once. Raises ShardError for a damaged shard, LookupError for a missing one."""
+        """Verifies every block once. Raises ShardError for a damaged shard, MissingBlockError for a missing one."""
         self.folded, self._tasks, self._shards = folded, tasks, shards
         self.skipped: list[Skipped] = []
         self.packages: set[str] = set()
@@ -39,7 +40,7 @@ class StoredBlocks:
         for task in tasks[folded:]:
             facts = self._block(task, verified=False).facts
             if task.flaw(facts) is not None:
-                raise LookupError(task.words)
+                raise MissingBlockError(task.words)
             self._take(facts)
 
     def layer(self, name: str) -> Iterator[LayerBlock]:
@@ -81,5 +82,5 @@ class StoredBlocks:
     def _read(self, shard_id: str, record: Record, words: str, verified: bool) -> Shard:
         shard = self._shards.read(shard_id, record, verified=verified)
         if shard is None:
-            raise LookupError(words)
+            raise MissingBlockError(words)
         return shard

@@ -72,7 +72,10 @@ class Tally:
         self._sample: list[tuple[slice, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, images: Images, value: np.ndarray, place: np.ndarray, at: slice) -> None:
-        """Add the readings of some units, (image, unit). at : which units they are."""
+        """Add the readings of some units, (image, unit). at : which units they are.
+
+        All units of some images are added before those of further images.
+        """
         if not len(value):
             return
         common = (images.numbers, place, self._width, self._k)
@@ -99,10 +102,11 @@ class Tally:
         numbers = [numbers for at, numbers, _, _ in self._sample if at.start == 0]
         images = np.concatenate([np.zeros(0, np.int64), *numbers])
         values, places = np.empty((len(images), units), np.float32), np.empty((len(images), units), self._place_type)
-        rows = dict.fromkeys((at.start for at, *_ in self._sample), 0)
+        filled = np.zeros(units, np.int64)  # of each unit: further images may be cut into other parts
         while self._sample:  # releases them one by one
             at, numbers, value, place = self._sample.pop(0)
-            rows[at.start], row = rows[at.start] + len(numbers), rows[at.start]
+            row = int(filled[at.start])
+            filled[at] += len(numbers)
             values[row : row + len(numbers), at], places[row : row + len(numbers), at] = value, place
         return {
             "maxima_counts": self._counter.counts(),

@@ -11,7 +11,7 @@ from pipeline.card import LayerCard, NetworkCard, mean_colour
 from pipeline.class_names import disagreement
 from pipeline.costs import Pass, pass_seconds, read_seconds
 from pipeline.dataset_settings import NETWORK, DatasetRecord, DatasetSettings
-from pipeline.errors import SettingsError
+from pipeline.errors import MissingBlockError, SettingsError
 from pipeline.methods.method import Estimate, Method
 from pipeline.methods.tops.settings import MiningRecord, TopsSettings
 from pipeline.plan import Plan
@@ -20,7 +20,7 @@ from pipeline.request import Config, Request
 from pipeline.task import Sizes, Task, blocks
 from pipeline.work import Work
 
-MINE_REVISION = 4  # raise it when the numbers that mining computes change
+MINE_REVISION = 5  # raise it when the numbers that mining computes change
 IMAGES_REVISION = 1
 BACKPROJECT_REVISION = 1
 IMAGES_PER_TASK = 256
@@ -262,7 +262,7 @@ class Tops(Method):
             return None
         try:
             return self.part("reduction").put_together(work.plan, mined, work.shards, work.resources)
-        except LookupError as missing:
+        except MissingBlockError as missing:
             work.notes.append(f"best images are incomplete: {missing} failed; the same command tries again")
             return None
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_viewer.atlas import Atlas
-from atlas_viewer.evidence.interpretability import write_tables
+from atlas_viewer.evidence.interpretability import reading_order, write_tables
 from atlas_viewer.evidence.scores import rank_correlation
 from atlas_viewer.validator import check
 
@@ -26,6 +26,12 @@ def test_scores_are_read_by_judge_and_pictures(generated_atlas):
             scores.of_pictures("natural")[-1]
         )
         assert scores.mean("natural") == pytest.approx(0.88) and np.isnan(scores.mean("ascent/none"))
+        assert scores.right("natural") == pytest.approx(0.75) and np.isnan(scores.right("ascent/none"))
+
+
+def test_kinds_of_pictures_are_read_from_natural_ones_to_noise():
+    kinds = ["noise", "dgn/a", "natural_both", "ascent/noise", "natural", "dgn/a"]
+    assert reading_order(kinds) == ("natural", "natural_both", "ascent/noise", "dgn/a", "noise")
 
 
 def test_the_table_has_a_line_for_each_unit_and_kind_of_pictures(generated_atlas, tmp_path):

@@ -399,18 +399,27 @@ def test_interpretability_scores_are_on_unit_layer_and_first_pages_and_on_one_of
         and "By squeeze" in unit
         and "similarity by <fire9> of squeeze" in unit
     )
-    assert "noise0.700" in unit and "toy0.500" in unit and "20 trials with at most 9 pictures" in unit
+    assert "random pixels0.700" in unit and "toy0.500" in unit and "20 trials with at most 9 pictures" in unit
+    assert unit.index("best and least0.800") < unit.index("toy0.500") < unit.index("random pixels0.700")
+    assert "s are the 200 most and the 200 least exciting of 11" in unit
     assert "the same in all" in said(site / "fc8" / "5.html")  # it does not vary
     layer = Page(site / "fc8" / "index.html")
     assert "Interpretability" in plain(layer.text) and "(by squeeze; 0.5 is chance)" in plain(layer.text)
     units = (site / "fc8" / "units.js").read_text().removeprefix("atlasUnits(").removesuffix(");\n")
-    values = json.loads(units)["numbers"]["interpretability"]
-    assert values[:2] == [0.9, 0.89] and values[-1] is None
-    assert any(tag == "option" and found.get("value") == "interpretability" for tag, found in layer.tags)
+    orders = {key: values for key, values in json.loads(units)["numbers"].items() if key.startswith("interpretability")}
+    assert list(orders) == ["interpretability", "interpretability-ascent-sparse", "interpretability-dgn-toy"]
+    assert orders["interpretability"][:2] == [0.9, 0.89] and orders["interpretability"][-1] is None
+    options = {found.get("value") for tag, found in layer.tags if tag == "option"}
+    assert options >= set(orders)
     index = Page(site / "index.html")
     assert "interpretability.html" in index.refers and "Interpretability" in index.text
     whole = said(site / "interpretability.html")
-    assert "By squeeze" in whole
+    assert "By squeeze" in whole and "toy" in whole
+    means, shares = (
+        re.findall(r"<tr><td>.*?</tr>", table)
+        for table in re.findall(r"<tbody>.*?</tbody>", (site / "interpretability.html").read_text(), re.DOTALL)[:2]
+    )
+    assert len(means) == len(shares) == 1 and "0.880" in means[0] and shares[0].count("75.0") == 5
     assert "sees pictures of the unit and two" not in said(site / "conv1" / "0.html")
 
 

@@ -8,7 +8,7 @@ import resource
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardError
+from pipeline.errors import MissingBlockError, ShardError
 from pipeline.methods.tops import topk
 from pipeline.methods.tops.statistics import reduce
 from pipeline.methods.tops.stored_blocks import StoredBlocks
@@ -50,5 +50,5 @@ def test_a_missing_or_damaged_block_is_named(stored):
     with pytest.raises(ShardError, match="damaged"):
         StoredBlocks(blocks, shards, 0)
     path.unlink()
-    with pytest.raises(LookupError, match="block 5"):
+    with pytest.raises(MissingBlockError, match="block 5"):
         StoredBlocks(blocks, shards, 0)
