@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from pipeline.class_names import ClassNames
@@ -23,6 +24,7 @@ from pipeline.nets.file_kind import refuse_page
 from pipeline.nets.network import Network
 from pipeline.nets.preprocessing import ORDERS, Preprocessing
 from pipeline.nets.publishers import Published, open_published
+from pipeline.nets.publishers.published import SEED
 from pipeline.nets.torch_modules import load_state, read_state, torch_network
 from pipeline.settings import FORMS, INTERPOLATIONS, ModelSettings
 
@@ -218,11 +220,16 @@ def _missing(file: NeededFile, where: str) -> AtlasError:
 
 
 def _open_torch(settings: ModelSettings, weights: Path | None, mean: object, labels: tuple[str, ...]) -> Network:
-    """The network of settings.build(**build_arguments), with the weights loaded if a file is given."""
+    """The network of settings.build(**build_arguments), with the weights loaded if a file is given.
+
+    What it draws at random is the same each time, so that a network without trained weights has one digest.
+    """
     build, arguments = _imported("model.build", settings.build), dict(settings.build_arguments)
     call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     try:
-        module = build(**arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            module = build(**arguments)
     except AtlasError:
         raise
     except Exception as error:  # the user's own code

@@ -348,3 +348,18 @@ def test_the_card_and_its_record_keep_the_interpolation(built):
         assert ("interpolation" in record) == (name is not None)  # plans of before it stay as they are
         assert NetworkCard.of_record(record) == card
         assert card.interpolation == (name or "bilinear")
+
+
+def test_a_module_without_weights_has_the_same_digest_each_time(tmp_path, monkeypatch):
+    (tmp_path / "untrained.py").write_text(
+        "from torch import nn\n\ndef network():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    untrained = settings(name="untrained", form="torch", build="untrained:network", order="RGB", size=(8, 8))
+    torch.manual_seed(5)
+    first = open_network(untrained).digest
+    after = torch.rand(1)
+    torch.manual_seed(6)
+    assert open_network(untrained).digest == first
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), after)  # the caller's random numbers are not touched
