@@ -138,11 +138,11 @@ def stopped(step: float) -> str:
 
 
 def aim(pictures: Climb) -> str:
-    """What was maximized, and for a style on which canvas, in sentences."""
+    """What was maximized, and for a style which part of the input is its picture, in sentences."""
     if not isinstance(pictures, Pictures):
         return measured(pictures)
-    canvas = "the whole input" if pictures.canvas == "image" else "the window alone"
-    return f"{measured(pictures)} Canvas: {canvas}."
+    part = "the whole input" if pictures.canvas == "image" else "its receptive field"
+    return f"{measured(pictures)} The picture is {part}."
 
 
 def measured(climb: Climb) -> str:

@@ -19,7 +19,7 @@ from pipeline.errors import SettingsError
 _PACKAGES = ("numpy", "torch")
 _STYLE = (
     "body{font:15px sans-serif;margin:2em auto;max-width:70em}td,th{text-align:left;padding:.1em .6em}"
-    "td.number{text-align:right;white-space:nowrap}td.bar{width:18em}"
+    "td:nth-child(2){white-space:nowrap}td.number{text-align:right;white-space:nowrap}td.bar{width:18em}"
     "td.bar div{height:.8em;background:#47a;position:relative}"
     "td.bar i{position:absolute;top:.35em;height:.1em;background:#000}"
 )

@@ -51,7 +51,7 @@ class InterpretabilityPanel(Panel):
 
     def contents(self, outline: Outline, shown: Evidence) -> Sequence[tuple[str, str]]:
         """The scores."""
-        return [("interpretability", "interpretability")]
+        return [("interpretability", "interpretability" if shown.judges else "recognition")]
 
     def draw(self, outline: Outline, unit: Unit, sprite: UnitSprite) -> Evidence | None:
         """A bar for each kind of pictures; None without scores and correlations."""

@@ -151,7 +151,7 @@ def test_a_unit_page_says_what_was_maximised_and_what_was_measured(site, sound_a
 
     text = Page(site / "fc8" / "1.html").text
     assert "Schäferhund & Söhne" in text
-    assert "Maximized: value of fc8, before its ReLU, at row 3, column 3. Canvas: the window alone." in text
+    assert "Maximized: value of fc8, before its ReLU, at row 3, column 3. The picture is its receptive field." in text
     assert "doodlenet@0123456789ab:fc8:1" in text
     assert "squeeze: Schäferhund & Söhne; target class: 75.0\N{NARROW NO-BREAK SPACE}%, rank 1" in text
     assert "top-1 50.0\N{NARROW NO-BREAK SPACE}%" in text
