@@ -114,12 +114,13 @@ def facts(layer: Layer, made: Pictures | Run, judged: Sequence[Scores], where: t
     traces = made.trace[row]
     fine = traces[np.isfinite(traces)]
     ends = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 0.0)  # one scale for all samples
+    start = captions.start(made.seed, int(made.attempt[where]))
     return Facts(
         number=number,
-        alt=f"sample {number}, activation {captions.number(activation)}",
+        alt=f"sample {number}, seed {start}, activation {captions.number(activation)}",
         best=bool(made.there[where]) and number == made.best_sample[row],
         best_step=best_step,
-        start=captions.start(made.seed, int(made.attempt[where])),
+        start=start,
         why="" if status is Status.ok else captions.why(status, made.reason[row]),
         stopped=captions.stopped(made.stopped_at(where)),
         trace=figures.trace(made.trace_step.tolist(), traces[number].tolist(), *ends, best_step),

@@ -331,7 +331,7 @@
     copy.style.width = `${wide * (most > 1 ? Math.floor(most) : most)}px`;
     const under = tile.closest("figure") && tile.closest("figure").querySelector("figcaption");
     const title = tile.closest("section") && tile.closest("section").querySelector("h2");
-    caption.append(Object.assign(document.createElement("p"), { className: "small", textContent: `${title ? `${title.textContent.trim()}: ` : ""}${under ? "" : `${image.alt}; `}${wide} × ${high} pixels here` }));
+    caption.append(Object.assign(document.createElement("p"), { className: "small", textContent: `${title ? `${title.textContent.trim()}: ` : ""}${image.alt}; ${wide} × ${high} pixels here` }));
     if (under) caption.append(...[...under.cloneNode(true).childNodes]);
     figure.append(copy, caption);
     const button = (text, name, to) => {

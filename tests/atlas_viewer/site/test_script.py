@@ -109,6 +109,7 @@ told.push([lens.open, document.activeElement === tiles[2]]);
     assert tiles[0] > 2
     assert first[0] and second[0] and first[1] != second[1]
     wide = int(re.search(r"(\d+) × \d+ pixels here", first[3])[1])
+    assert re.search(r"sample \d+, seed \d+, activation \S+; \d+ × ", first[3])
     assert int(first[2].removesuffix("px")) % wide == 0  # each pixel is a square of whole pixels
     assert closed == [False, True]
 
