@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from jobs.console import DONE, run_job
 from jobs.request import read_flag, read_out
 from jobs.settings_reader import typed
-from jobs.site import build_pages, read_site
+from jobs.site import build_pages, read_site, unfinished
 from pipeline.errors import SettingsError
 
 SCHEMES = ("https://", "http://")
@@ -26,7 +26,7 @@ def publish(config: DictConfig) -> int:
     address = None if config.address is None else typed(config.address, str, "address")
     if address is not None and not address.startswith(SCHEMES):
         raise SettingsError(f"address: got {address!r}, expected one that begins with https://")
-    build_pages(out, pages)
+    build_pages(out, pages, unfinished(out))
     to = Path(typed(config.to, str, "to")).expanduser()
     published = publishing.publish(out / "atlas.h5", out / "site", to, with_atlas=with_atlas, address=address)
     for line in publishing.lines(published):

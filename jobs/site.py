@@ -30,7 +30,7 @@ class SiteSettings:
 def site(config: DictConfig) -> int:
     """Build the pages; return the exit code."""
     out = read_out(config)
-    build_pages(out, read_site(config))
+    build_pages(out, read_site(config), unfinished(out))
     print(f"open {out}/site/index.html", file=sys.stderr)
     return DONE
 
@@ -59,6 +59,21 @@ def build_pages(out: Path, settings: SiteSettings, note: str = "") -> None:
         raise OutputError(
             f"{out}/site: the pages cannot be written ({fault.reason}), those of before stay; {fault.remedy}"
         ) from error
+
+
+def unfinished(out: Path) -> str:
+    """The line for the head of every page of an atlas that lacks pictures of its plan; empty for a complete one.
+
+    Pages are made from atlas.h5 alone, so a folder without a plan that can be read has no such line.
+    """
+    from jobs.estimate import estimate
+    from jobs.folder import read_plan
+
+    left = 0
+    with suppress(AtlasError):
+        plan = read_plan(out)
+        left = 0 if plan is None else sum(one.results for one in estimate(plan, out) if one.size is not None)
+    return f"This atlas is not finished: {left:,} pictures are not computed yet." if left else ""
 
 
 def fitting_workers() -> int:

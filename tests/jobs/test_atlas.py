@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,10 @@ import pipeline.compute
 from atlas_viewer.validator import check
 from jobs.atlas import atlas
 from jobs.console import run_job
+from jobs.folder import merge_atlas, read_plan, stored_work
 from jobs.run_log import read_events
 from jobs.score import score
+from jobs.site import unfinished
 from jobs.status import read_status
 from pipeline.errors import DefinitionError
 
@@ -168,8 +171,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path, reference)
     assert "the same command continues" in said
     assert "Traceback" not in said
     assert read_status(tmp_path)["state"] == "stopped"
+    merge_atlas(stored_work(read_plan(tmp_path), tmp_path), tmp_path)  # as merges during a longer run do
+    assert re.fullmatch(r"This atlas is not finished: \d+ pictures are not computed yet\.", unfinished(tmp_path))
     assert run(tmp_path) == 0
     assert contents(tmp_path) == contents(reference)
+    assert unfinished(tmp_path) == ""
 
 
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path, reference, capsys):
