@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -46,7 +47,9 @@ def start(out: Path, *overrides: str, fault: str | None = None, **variables: str
     program = ["-m", "jobs.atlas"] if fault is None else [str(FOLDER / "faulty_atlas.py"), fault]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{FOLDER}", **variables}
     command = [sys.executable, *program, *SMALL, f'out="{out}"', *overrides]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # it is ignored where the tests run in the background
+    return subprocess.Popen(command, env=environment, preexec_fn=heard, **pipes)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
