@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,11 +42,8 @@ def judge_atlas(work: Work, out: Path, network: Network, judge: Network) -> Plan
     plan = work.plan
     check_judge(plan, network, judge)
     for name, one in {network.name: network, judge.name: judge}.items():
-        for layer in class_layers(plan):
-            for method in METHODS:
-                if method.makes_pictures:
-                    settings = plan.layer_names(method.name, layer)
-                    plan = judge_settings(plan, out, name, one, layer, method.name, settings)
+        for layer, method, settings in _class_pictures(plan):
+            plan = judge_settings(plan, out, name, one, layer, method, settings)
     write_plan(plan, out)
     merge_atlas(work.asking(plan), out)
     return plan
@@ -58,15 +55,21 @@ def lacks_scores(plan: Plan, out: Path, judge: str) -> bool:
     from pipeline.store.held import HeldAtlas
 
     with HeldAtlas.open(out / "atlas.h5") as held:
-        for layer in class_layers(plan):
+        for layer, method, settings in _class_pictures(plan):
             scores = held.named(f"{held.layer_groups[layer]}/scores", "judge", judge)
             groups = () if scores is None else members(scores)
             judged = {group.attrs.get("pictures") for _, group in groups}
-            pictures = {pictures_group(plan, layer, method.name, setting) for method in METHODS if method.makes_pictures
-                        for setting in plan.layer_names(method.name, layer)}  # fmt: skip
-            if pictures - judged:
+            if any(pictures_group(plan, layer, method, setting) not in judged for setting in settings):
                 return True
     return False
+
+
+def _class_pictures(plan: Plan) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Each layer of classes with each method that makes pictures, and the settings that the plan has of it there."""
+    for layer in class_layers(plan):
+        for method in METHODS:
+            if method.makes_pictures:
+                yield layer, method.name, plan.layer_names(method.name, layer)
 
 
 def judge_settings(
