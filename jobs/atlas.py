@@ -58,7 +58,7 @@ def atlas(config: DictConfig) -> int:
         plan = together(before, plan)
         judge = None
         if asked.judge is not None and (before is None or before.record() != plan.record()):
-            judge = open_network(asked.judge)
+            judge = open_network(asked.judge, where="judge")
             check_judge(plan, network, judge)  # before hours of work, and not after them
         _announce(card, asked, source, priors, network.notes)
         resources = Resources(network, source, priors.by_digest(), priors.start_codes)
@@ -66,7 +66,7 @@ def atlas(config: DictConfig) -> int:
         with early_pages(asked.out, pages, wanted=asked.pages) as more:
             run, merged = grow(before, plan, asked, resources, places, more)
         if asked.judge is not None and lacks_scores(plan, asked.out, asked.judge.name):
-            judge_atlas(run.work, asked.out, network, judge or open_network(asked.judge))
+            judge_atlas(run.work, asked.out, network, judge or open_network(asked.judge, where="judge"))
         if asked.pages:
             build_pages(asked.out, pages)
     return _summary(run.report, run.work, merged, asked.out, asked.pages)

@@ -38,7 +38,7 @@ def interpretability(config: DictConfig) -> int:
             f"least; add one by make atlas DATASET=… OUT={out}"
         )
     model, network = same_network(config, plan, out)
-    judge, dataset = open_network(read_model(config.judge, "judge")), mining.dataset
+    judge, dataset = open_network(read_model(config.judge, "judge"), where="judge"), mining.dataset
     embedding = typed(config.embedding, str, "embedding") if config.embedding is not None else embedding_layer(judge)
     judge.layer(embedding)
     about = {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "images": dataset.images}

@@ -26,7 +26,10 @@ def score(config: DictConfig) -> int:
 
     out, pages = read_out(config), read_site(config)
     plan = stored_plan(out)
-    (_, network), judge = same_network(config, plan, out), open_network(read_model(config.judge, "judge"))
+    (_, network), judge = (
+        same_network(config, plan, out),
+        open_network(read_model(config.judge, "judge"), where="judge"),
+    )
     with output(out, config):
         plan = stored_plan(out)  # read again, now that the folder is locked
         work = stored_work(plan, out)

@@ -124,7 +124,7 @@ def _judge(config: DictConfig, asked: Plan) -> dict[str, Any]:
     """Name → judge; empty if the judge is the network itself or, which is reported, has none of the classes."""
     from pipeline.nets.open_network import open_network
 
-    judge = open_network(read_model(config.judge, "judge"))
+    judge = open_network(read_model(config.judge, "judge"), where="judge")
     if judge.digest == asked.card.digest:
         return {}
     if judge.name == asked.card.name:

@@ -58,14 +58,15 @@ class NeededFile:
         return self.path.is_file()
 
 
-def open_network(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> Network:
+def open_network(settings: ModelSettings, *, where: str = "model", fetcher: Fetcher = fetch_published) -> Network:
     """The network that the settings describe; published files that are missing are fetched first.
 
     settings : of the model.
+    where : group that the settings belong to, such as "judge", for the errors about files.
     fetcher : downloads a published file and returns its path.
     Raises an AtlasError that names the setting if a file is missing, damaged, or of another network.
     """
-    files = fetch_files(settings, fetcher=fetcher)
+    files = fetch_files(settings, where=where, fetcher=fetcher)
     labels = read_labels(settings.labels, files.get("labels"))
     order = settings.order
     if order is not None and order not in ORDERS:
@@ -108,9 +109,11 @@ def _positions(given: Sequence[str]) -> dict[str, tuple[int, int]]:
     return positions
 
 
-def fetch_files(settings: ModelSettings, *, fetcher: Fetcher = fetch_published) -> dict[str, Path]:
+def fetch_files(
+    settings: ModelSettings, *, where: str = "model", fetcher: Fetcher = fetch_published
+) -> dict[str, Path]:
     """Role → path of every file that the model is read from; fetches files that are missing."""
-    return fetch_all(locate(settings), "model", fetcher)
+    return fetch_all(locate(settings), where, fetcher)
 
 
 def fetch_all(files: Sequence[NeededFile], where: str, fetcher: Fetcher) -> dict[str, Path]:

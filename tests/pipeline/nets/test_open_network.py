@@ -363,3 +363,9 @@ def test_a_module_without_weights_has_the_same_digest_each_time(tmp_path, monkey
     assert open_network(untrained).digest == first
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)  # the caller's random numbers are not touched
+
+
+def test_a_judges_missing_file_is_named_by_its_own_setting(caffe, tmp_path):
+    absent = dataclasses.replace(caffe, weights=str(tmp_path / "absent.safetensors"))
+    with pytest.raises(WeightsError, match=r"judge.weights .*absent.*; give its path by judge.weights=PATH"):
+        open_network(absent, where="judge")
