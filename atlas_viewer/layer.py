@@ -24,6 +24,7 @@ from atlas_viewer.evidence.statistics import Statistics, UnitStatistics
 from atlas_viewer.evidence.tops import Tops, UnitTops
 from atlas_viewer.extras import require
 from atlas_viewer.field import Status, subgroups
+from atlas_viewer.montage import stretch
 from atlas_viewer.summary import layer_text, unit_line, unit_text
 from atlas_viewer.table import arrays
 
@@ -208,6 +209,15 @@ class Layer:
             ]
             found[judge] = np.array(values), judged.sum(axis=1)
         return found
+
+    def as_shown(self, climb: Climb, pixels: np.ndarray) -> np.ndarray:
+        """Pictures of a setting, (…, y, x, rgb), as pages show them.
+
+        Those by gradient ascent are stretched around the mean; those through a prior have true colours.
+        """
+        if isinstance(climb, Run):
+            return pixels
+        return stretch(pixels, climb.mean_under(self.atlas.mean, self.window))
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 
 from atlas_viewer.evidence.climb import Climb
-from atlas_viewer.evidence.dgn import Run
 from atlas_viewer.evidence.tops import Tops
 from atlas_viewer.layer import Layer
 from atlas_viewer.montage import GREY, stretch
@@ -32,11 +31,8 @@ def cells(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def climb_cells(layer: Layer, climb: Climb, row: int, samples: slice, side: int) -> np.ndarray:
-    """Pictures of a unit as cells: of styles stretched around the mean, of runs in true colours; missing ones grey."""
-    pictures = climb.pixels[row, samples]
-    if not isinstance(climb, Run):
-        pictures = stretch(pictures, climb.mean_under(layer.atlas.mean, layer.window))
-    made = cells(pictures, side)
+    """Pictures of a unit as cells, as pages show them; missing ones grey."""
+    made = cells(layer.as_shown(climb, climb.pixels[row, samples]), side)
     made[~climb.there[row, samples]] = GREY
     return made
 

@@ -47,6 +47,17 @@ def test_the_mean_comes_in_the_order_of_the_pixels(atlas):
     assert atlas.mean.tolist() == [[[123.0, 117.0, 104.0]]]
 
 
+def test_pictures_by_ascent_are_shown_stretched_around_the_mean_and_those_through_a_prior_as_they_are(generated_atlas):
+    with Atlas(generated_atlas) as atlas:
+        layer = next(layer for layer in atlas if layer.styles and layer.runs)
+        drawn, run = layer.pictures(layer.styles[0]), layer.run(layer.runs[0])
+        assert (layer.as_shown(run, run.pixels[0]) == run.pixels[0]).all()
+        shown = layer.as_shown(drawn, drawn.pixels[0])
+        for picture, stretched in zip(drawn.pixels[0] - atlas.mean, shown, strict=True):
+            largest = np.abs(picture).max()
+            np.testing.assert_allclose(stretched / 255, picture / (2 * largest) + 0.5, atol=1 / 255)
+
+
 def test_a_unit_is_found_by_number_label_address_and_citation(atlas):
     assert atlas.unit("fc8:1") == atlas["fc8"][1] == atlas["fc8"]["Schäferhund & Söhne"]
     unit = atlas.unit("mixed/3a:5")

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from atlas_viewer import format
+from atlas_viewer.atlas import Atlas
 from pipeline.methods.registry import METHODS
 from pipeline.plan import Plan
 from pipeline.store.held import HeldAtlas
@@ -26,18 +27,21 @@ class ShownPictures:
     """
 
     atlas: Path
-    group: str
+    layer: str
     path: str
     digest: str
     minimized: bool
 
     def units(self) -> Iterator[list[np.ndarray]]:
-        """Yield the pictures (y, x, rgb) of each unit; none where it has none. OutputError if the atlas is damaged."""
-        with HeldAtlas.open(self.atlas) as held:
-            group = held.file[self.group]
-            shown = np.isin(group["status"][...], (format.Status.ok, format.Status.never_active))
-            for row, there in enumerate(shown):
-                yield list(group["pixels"][row][there])
+        """Yield the pictures (y, x, rgb) of each unit as pages show them; none where it has none.
+
+        Raises FormatError if the atlas is damaged.
+        """
+        with Atlas(self.atlas) as atlas:
+            layer = atlas[self.layer]
+            climb = next(one for one in (*layer.ascent.values(), *layer.dgn.values()) if one.path == self.path)
+            for row, there in enumerate(climb.there):
+                yield list(layer.as_shown(climb, climb.pixels[row][there]))
 
 
 def shown_pictures(atlas: Path, plan: Plan, layer: str) -> tuple[ShownPictures, ...]:
@@ -53,7 +57,7 @@ def shown_pictures(atlas: Path, plan: Plan, layer: str) -> tuple[ShownPictures, 
                 group = held.group(f"{parent}/{path}")
                 if group is not None:
                     minimized = group.attrs.get("direction") == "minimize"
-                    found.append(ShownPictures(atlas, f"{parent}/{path}", path, group_digest(group), minimized))
+                    found.append(ShownPictures(atlas, layer, path, group_digest(group), minimized))
     return tuple(sorted(found, key=lambda one: one.path))
 
 
