@@ -9,6 +9,8 @@ import numpy as np
 from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.layer import Layer
 
+FEWEST = 6  # pictures that make a cover; fewer where there are fewer units
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -24,12 +26,13 @@ class Choice:
     excites: bool = False
 
 
-def choose(layer: Layer, climb: Climb) -> Choice:
+def choose(layer: Layer, climb: Climb) -> Choice | None:
     """Choose a picture of each unit: the one that a judge finds likeliest, of those that it recognises.
 
     The judge is the first that is not the atlas's own network, which recognises all that was made to excite it. Where
-    none has judged, the best picture is chosen if it excites the unit more than every image of the dataset; where no
-    picture meets this, or there is no dataset, the best picture of each unit.
+    none has judged or too few are recognised, the best picture is chosen if it excites the unit more than every image
+    of the dataset. Where too few do, None: the best images themselves stand there. Without a dataset, the best picture
+    of each unit.
     """
     best, rows = climb.best_sample, np.arange(len(climb.units))
     choices = []
@@ -38,7 +41,10 @@ def choose(layer: Layer, climb: Climb) -> Choice:
             named = climb.there & (scores.target_rank == 0)
             likeliest = np.where(named, scores.target_probability, -1).argmax(axis=1)
             choices.append(Choice(np.where(named.any(axis=1), likeliest, -1), judge=scores.judge))
-    if not choices and layer.statistics is not None and climb.direction == "maximize":
+    mined = layer.statistics is not None and climb.direction == "maximize"
+    if mined:
         above = (best >= 0) & (climb.activation[rows, best] > layer.statistics.most)
         choices.append(Choice(np.where(above, best, -1), excites=True))
-    return next((choice for choice in choices if (choice.sample >= 0).any()), Choice(best))
+    enough = min(FEWEST, np.count_nonzero(best >= 0))
+    fit = (choice for choice in choices if np.count_nonzero(choice.sample >= 0) >= enough)
+    return next(fit, None if mined else Choice(best))

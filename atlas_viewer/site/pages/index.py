@@ -215,11 +215,11 @@ class _Cover:
 
 
 def _cover(layer: Layer) -> _Cover | None:
-    """The layer's pictures of the leading kind for the cover; None without any."""
+    """The layer's pictures of the leading kind for the cover; None without any that are fit for it."""
     climb = leading(layer)
-    if climb is None:
+    choice = None if climb is None else choose(layer, climb)
+    if climb is None or choice is None:
         return None
-    choice = choose(layer, climb)
     rows = _spaced(np.flatnonzero(choice.sample >= 0).tolist(), COVER)
     return _Cover(climb, rows, choice, best_sprite(climb, len(rows), "cover", STRIP, STRIP_SIDE)) if rows else None
 
@@ -248,7 +248,7 @@ def _strips(outline: Outline, layer: Layer) -> tuple[Strip, ...]:
     """A layer's pictures for the first page, by kind; several kinds have one row each, with fewer units."""
     sprites, rows = _strip_sprites(layer), _strip_rows(layer)
     named = [
-        (f"DGN {climb.name}" if isinstance(climb, Run) else climb.name, sprite) for climb, sprite in sprites.climbs
+        (f"DGN-AM {climb.name}" if isinstance(climb, Run) else climb.name, sprite) for climb, sprite in sprites.climbs
     ]
     if sprites.images is not None:
         named.append((f"the four best {outline.noun}s", sprites.images))

@@ -273,7 +273,7 @@ def _view(layer: Layer, climb: Climb, id: str, rows: range) -> View:
     values = [float(climb.activation[row, at]) if at >= 0 else np.nan for row, at in zip(rows, best, strict=True)]
     exists = tuple(at >= 0 for at in best)
     if isinstance(climb, Run):
-        name = f"DGN {climb.name}"
+        name = f"DGN-AM {climb.name}"
         about = f"Through the learned prior {climb.prior} (DGN-AM), last iterates. {captions.measured(climb)}"
     else:
         name, about = climb.name, captions.aim(climb)

@@ -18,6 +18,7 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path, self.refers, self.ids, self.images, self.tags, self.text = path, [], set(), [], [], ""
+        self.linked: list[dict[str, str]] | None = None  # pictures of the open link
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -25,11 +26,21 @@ class Page(HTMLParser):
         self.tags.append((tag, found))
         self.refers += [found[key] for key in ("href", "src") if found.get(key)]
         self.ids.add(found.get("id"))
+        if tag == "a":
+            self.linked = []
         if tag == "img":
             self.images.append(found)
+            if self.linked is not None:
+                self.linked.append(found)
+
+    def handle_endtag(self, tag):
+        if tag == "a":
+            self.linked = None
 
     def handle_data(self, data):
         self.text += data
+        for image in self.linked or ():
+            image["beside"] = (image.get("beside", "") + data).strip()
 
 
 class Landmarks(HTMLParser):
@@ -63,8 +74,8 @@ def is_lazy(image: dict[str, str], page: Path) -> bool:
 
 
 def has_text(image: dict[str, str]) -> bool:
-    """Whether a picture has a text in its place; those of the cover have their names beside them."""
-    return bool(image["alt"]) or "/cover" in image["src"]
+    """Whether a picture has a text in its place, or in the link that it is part of."""
+    return bool(image["alt"] or image.get("beside"))
 
 
 def is_local(text: str) -> bool:

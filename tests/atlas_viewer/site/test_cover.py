@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from atlas_viewer.site import cover
 from atlas_viewer.site.cover import choose
+
+
+@pytest.fixture(autouse=True)
+def small_covers(monkeypatch):
+    monkeypatch.setattr(cover, "FEWEST", 2)
+
 
 ACTIVATION = np.array([[3.0, 5.0], [9.0, 8.0], [np.nan, 2.0], [np.nan, np.nan]])  # (unit, sample)
 BEST = [1, 0, 1, -1]
@@ -46,16 +53,20 @@ def test_without_a_judge_a_picture_has_to_excite_more_than_the_dataset():
     assert (found.judge, found.excites) == ("", True)
 
 
-@pytest.mark.parametrize(
-    ("judges", "most", "direction"),
-    [
-        ({"other": np.full((4, 2), 3)}, [0.0] * 4, "maximize"),  # a judge that recognises none
-        ({}, [10.0] * 4, "maximize"),  # no picture that excites enough
-        ({}, None, "maximize"),  # no dataset
-        ({}, [0.0] * 4, "minimize"),
-    ],
-)
-def test_where_nothing_can_be_chosen_the_best_of_each_unit_stand_there(judges, most, direction):
-    found = choose(layer(judges, most), climb(direction))
+def test_a_judge_that_recognises_too_few_chooses_none():
+    found = choose(layer({"other": np.array([[0, 3]] + [[3, 3]] * 3)}, most=[4.0, 8.5, 9.0, 0.0]), climb())
+    assert found.sample.tolist() == [1, 0, -1, -1]
+    assert (found.judge, found.excites) == ("", True)
+
+
+@pytest.mark.parametrize("most", [[10.0] * 4, [10.0, 8.5, 10.0, 0.0]])
+@pytest.mark.parametrize("judges", [{}, {"other": np.full((4, 2), 3)}])
+def test_where_too_few_are_fit_the_best_images_stand_there(judges, most):
+    assert choose(layer(judges, most), climb()) is None
+
+
+@pytest.mark.parametrize(("most", "direction"), [(None, "maximize"), ([0.0] * 4, "minimize")])
+def test_where_nothing_can_be_compared_the_best_of_each_unit_stand_there(most, direction):
+    found = choose(layer({}, most), climb(direction))
     assert found.sample.tolist() == BEST
     assert (found.judge, found.excites) == ("", False)
