@@ -165,7 +165,7 @@ format: .venv/test ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove the environments and caches; never an atlas
-	rm -rf .venv .venv-zoo .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-zoo node_modules .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-shards: ## remove what is kept of the passes over a dataset (other units then need another pass): OUT=
