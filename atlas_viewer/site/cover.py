@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from atlas_viewer.evidence.climb import Climb
 from atlas_viewer.layer import Layer
 
 FEWEST = 6  # pictures that make a cover; fewer where there are fewer units
+FAINT = 6.0  # pixel levels: pictures that deviate less from their mean colour look plain
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,12 @@ def choose(layer: Layer, climb: Climb) -> Choice | None:
     enough = min(FEWEST, np.count_nonzero(best >= 0))
     fit = (choice for choice in choices if np.count_nonzero(choice.sample >= 0) >= enough)
     return next(fit, None if mined else Choice(best))
+
+
+def look_plain(layer: Layer, climb: Climb, rows: Sequence[int], samples: np.ndarray) -> bool:
+    """Whether half of some units' pictures, one sample each, show nearly nothing, as after few steps."""
+    deviations = []
+    for row, sample in zip(rows, samples.tolist(), strict=True):
+        shown = layer.as_shown(climb, climb.pixels[row, sample : sample + 1])[0].astype(np.float32)
+        deviations.append(np.abs(shown - shown.mean(axis=(0, 1))).mean())
+    return bool(np.median(deviations) < FAINT)

@@ -16,7 +16,7 @@ from atlas_viewer.evidence.interpretability import NATURAL
 from atlas_viewer.field import Status
 from atlas_viewer.layer import Layer
 from atlas_viewer.site import captions, figures
-from atlas_viewer.site.cover import Choice, choose
+from atlas_viewer.site.cover import Choice, choose, look_plain
 from atlas_viewer.site.outline import Outline, SweepNote, leading, render, runs, styles, sweep_notes
 from atlas_viewer.site.pages.layer import facts, unit_why
 from atlas_viewer.site.pieces import Page, Part, kinds
@@ -221,7 +221,11 @@ def _cover(layer: Layer) -> _Cover | None:
     if climb is None or choice is None:
         return None
     rows = _spaced(np.flatnonzero(choice.sample >= 0).tolist(), COVER)
-    return _Cover(climb, rows, choice, best_sprite(climb, len(rows), "cover", STRIP, STRIP_SIDE)) if rows else None
+    if not rows or (
+        not choice.judge and "largest" in layer.kinds and look_plain(layer, climb, rows, choice.sample[rows])
+    ):
+        return None
+    return _Cover(climb, rows, choice, best_sprite(climb, len(rows), "cover", STRIP, STRIP_SIDE))
 
 
 def _heads(outline: Outline) -> tuple[str, ...]:

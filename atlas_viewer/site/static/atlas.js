@@ -368,8 +368,9 @@
   }
 
   // What scrolls and has nothing to focus, such as a wide table, can be reached by the keyboard.
-  const reach = () => all(".scroll").forEach((box, at) => {
-    if (box.scrollWidth <= box.clientWidth || box.querySelector("a, button, summary, [tabindex]")) return;
+  const reach = () => all(".scroll, main pre").forEach((box, at) => {
+    const fits = box.scrollWidth <= box.clientWidth && box.scrollHeight <= box.clientHeight;
+    if (fits || box.querySelector("a, button, summary, [tabindex]")) return;
     const title = box.closest("section") && box.closest("section").querySelector("h1, h2");
     const name = `${title ? title.textContent.trim() : "Table"}, scrolls (${at + 1})`; // no two of a page are the same
     for (const [key, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", name]]) box.setAttribute(key, value);

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atlas_viewer.site import cover
-from atlas_viewer.site.cover import choose
+from atlas_viewer.site.cover import choose, look_plain
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,13 @@ def test_where_nothing_can_be_compared_the_best_of_each_unit_stand_there(most, d
     found = choose(layer({}, most), climb(direction))
     assert found.sample.tolist() == BEST
     assert (found.judge, found.excites) == ("", False)
+
+
+@pytest.mark.parametrize(("width", "plain"), [(1, True), (16, False)])
+def test_a_bright_pixel_on_grey_looks_plain_and_a_bright_quarter_does_not(width, plain):
+    pixels = np.full((3, 2, 32, 32, 3), 128, np.uint8)
+    pixels[:, 1, :width, :width] = 255
+    shown = SimpleNamespace(as_shown=lambda climb, pictures: pictures)
+    drawn = SimpleNamespace(pixels=pixels)
+    assert look_plain(shown, drawn, [0, 2], np.array([1, 1])) is plain
+    assert look_plain(shown, drawn, [0, 2], np.array([0, 0]))  # the other sample is grey
