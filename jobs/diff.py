@@ -25,7 +25,7 @@ NAMES = ("layer", "evidence", "units", "only A", "only B", "differ", "median", "
 def diff(config: DictConfig) -> int:
     """Print a table, and make a page if one is asked for; return the exit code: 0 if all is the same, 1 otherwise."""
     from atlas_viewer.atlas import Atlas
-    from atlas_viewer.difference import compare, distinct_units, heads, numbers
+    from atlas_viewer.difference import compare, heads, numbers
     from atlas_viewer.site.pages.difference import write_page
 
     settings, tolerance = _settings(config), _tolerance(config)
@@ -53,9 +53,28 @@ def diff(config: DictConfig) -> int:
             out = Path(typed(config.out, str, "out")).expanduser()
             write_page(a, b, lines, out)
             print(f"open {out}/index.html", file=sys.stderr)
-    same = all(line.same for line in lines)
-    print("the same" if same else f"units that differ: {distinct_units(lines)}", file=sys.stderr)
-    return DONE if same else DIFFERENT
+    print(_verdict(lines), file=sys.stderr)
+    return DONE if all(line.same for line in lines) else DIFFERENT
+
+
+def _verdict(lines: Sequence[Line]) -> str:
+    """What differs, in one line: units of layers that both atlases have, units and layers that one alone has."""
+    from atlas_viewer.difference import distinct_units
+
+    if all(line.same for line in lines):
+        return "the same"
+    both = [line for line in lines if line.layer is not None and line.other is not None]
+    compared = {line.name: line.units for line in both}
+    parts = [f"units that differ: {distinct_units(lines)} of {sum(compared.values())} compared"]
+    for name, alone in (
+        ("A", [line.name for line in lines if line.other is None]),
+        ("B", [line.name for line in lines if line.layer is None]),
+    ):
+        if alone:
+            parts.append(f"layers only in {name}: {', '.join(dict.fromkeys(alone))}")
+    if any(line.only_first or line.only_second for line in both):
+        parts.append("some units only in one of them, see the table")
+    return "; ".join(parts)
 
 
 def _atlas(config: DictConfig, name: str, otherwise: Path | None) -> Path:

@@ -41,9 +41,20 @@ def test_the_exit_code_says_whether_they_differ(folders, tmp_path, capsys):
     assert run(a, b, f'out="{tmp_path}/page"') == 1
     said = capsys.readouterr()
     assert "conv1  ascent/sparse      5       0       0       1" in said.out and "\nconv1:2 ascent/sparse: " in said.out
-    assert said.err == f"open {tmp_path}/page/index.html\nunits that differ: 1\n"
+    assert said.err == f"open {tmp_path}/page/index.html\nunits that differ: 1 of 19 compared\n"
     assert {"index.html", "units.csv"} <= {path.name for path in (tmp_path / "page").iterdir()}
     assert run(a, b, "tolerance=0.9") == 0
+
+
+def test_a_layer_that_one_atlas_alone_has_is_named_where_no_unit_differs(folders, tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "atlas.h5").write_bytes(lzma.decompress(RELEASED.read_bytes()))
+    with h5py.File(tmp_path / "b" / "atlas.h5", "r+") as file:
+        del file["layers/conv1"]
+    for first, second, alone in (("a", "b", "A"), ("b", "a", "B")):
+        assert run(f'a="{tmp_path}/{first}"', f'b="{tmp_path}/{second}"') == 1
+        assert capsys.readouterr().err == f"units that differ: 0 of 14 compared; layers only in {alone}: conv1\n"
 
 
 def test_two_settings_of_one_atlas(folders, capsys):
