@@ -154,6 +154,10 @@ class Driver:
 
     def _note(self, event: Event) -> None:
         self.ledger.note(event)
+        if event.name == "started":
+            self._bars.begin(event.facts["task"].method)
+        elif event.name == "tick":
+            self._bars.wait()
         if event.name == "left_out":
             facts = event.facts
             self._bars.say(
