@@ -127,14 +127,16 @@ def _bar(row: Mapping[str, Any], most: float) -> str:
 
 
 def _plot(name: str, unit: str, drawn: Curves) -> str:
-    """A curve of each run, both axes logarithmic; dashed, what grows in proportion from the first run's first point."""
+    """A curve of each run, both axes logarithmic with one scale; dashed, growth in proportion."""
     points = [point for curve in drawn.values() for point in curve]
     (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
     first = min(next(iter(drawn.values())))
 
+    span = max(math.log(high / low), math.log(right / left)) or 1  # so what hardly grows is flat
+
     def place(at: float, value: float) -> str:
         across = math.log(at / left) / (math.log(right / left) or 1)
-        up = math.log(value / low) / (math.log(high / low) or 1)
+        up = math.log(value / low) / span
         return f"{_EDGE + across * (_WIDE - 2 * _EDGE):.1f},{_HIGH - _EDGE - up * (_HIGH - 2 * _EDGE):.1f}"
 
     proportional = f"{place(*first)} {place(right, first[1] * right / first[0])}"
@@ -148,10 +150,11 @@ def _plot(name: str, unit: str, drawn: Curves) -> str:
             f'<g fill="{colour}"><title>{_escaped(title)}</title>'
             f'<polyline points="{" ".join(corners)}" fill="none" stroke="{colour}"/>{dots}</g>'
         )
-    ends = ((_EDGE, "start", left, low), (_WIDE - _EDGE, "end", right, high))
-    for across, anchor, at, value in ends:
+    ends = ((_EDGE, "start", first), (_WIDE - _EDGE, "end", max(next(iter(drawn.values())))))
+    for across, anchor, (at, value) in ends:
+        height = float(place(at, value).split(",")[1])
         lines.append(f'<text x="{across}" y="{_HIGH - 2}" text-anchor="{anchor}">{at:,}</text>')
-        lines.append(f'<text x="2" y="{_HIGH - _EDGE - 4 if value == low else 11}">{value:.3g}</text>')
+        lines.append(f'<text x="{across}" y="{height - 5:.1f}" text-anchor="{anchor}">{value:.3g}</text>')
     size = f'width="{_WIDE}" height="{_HIGH}" viewBox="0 0 {_WIDE} {_HIGH}"'
     caption = f"<figcaption>{_escaped(name)}, {_escaped(unit)}</figcaption>"
     return f"<figure>{caption}<svg {size}>{''.join(lines)}</svg></figure>"
