@@ -18,6 +18,7 @@ from pipeline.errors import SettingsError, nearest
 from pipeline.settings import check_choice
 
 OF_A_GPU = "gpu"  # the question that only device=… asks
+LONG_ALONE = "growth"  # takes a minute in its short form too, so it is asked by name or in the long form
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> None:
     if "device" in options:
         check_choice("device", options["device"], ("cpu", "cuda"))
         chosen = chosen or [OF_A_GPU]
-    chosen = chosen or [name for name in questions if name != OF_A_GPU]
+    short = "long" not in arguments
+    chosen = chosen or [name for name in questions if name != OF_A_GPU and not (short and name == LONG_ALONE)]
     for name in chosen:
         if name not in questions:
             raise SettingsError(
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> None:
         taken = ("images",) if hasattr(asked, "IMAGES") else ("device", "file") if name == OF_A_GPU else ()
         given = {option: value for option, value in options.items() if option in taken}
         print(f"\n{name}: {asked.QUESTION}", flush=True)
-        answers[name] = ask(name, "long" not in arguments, given)
+        answers[name] = ask(name, short, given)
     if "file" in options and chosen != [OF_A_GPU]:
         record.write(Path(options["file"]), answers)
 

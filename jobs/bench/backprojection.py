@@ -19,7 +19,7 @@ def measure(short: bool) -> Figures:
     """Measure the variants in turn; a ratio is the median of the pairs."""
     torch.set_num_threads(1)
     network = caffenet_shaped()
-    units, runs, loops = (16, 3, 4) if short else (64, 7, 12)
+    units, runs, loops = (8, 3, 4) if short else (64, 7, 12)
     images = noise_images(network, TOP)
     spread = top_hits(network, images, units)
     centred = np.full_like(spread[1], network.layer(LAYER).centre[0])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, macs_of_a_step, micro_batch, precisions
+from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, macs_of_a_step, micro_batch, precisions, runs_of
 from jobs.bench.figures import Figures
 from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.console import compose_config
@@ -62,8 +62,10 @@ def measure(short: bool) -> Figures:
         codes = Codes(full, layer, run, real_codes, None, lowered=half)
         upper = real_codes.bounds(settings)[1]  # type: ignore[index]
 
-        def climbed(precision: str, iterations: int, cone=cone, codes=codes, batches=batches) -> Climbed:
-            batch = batches[precision]
+        def climbed(
+            precision: str, iterations: int, batch: int | None = None, cone=cone, codes=codes, batches=batches
+        ) -> Climbed:
+            batch = batches[precision] if batch is None else batch
             chosen = replace(run, settings=replace(settings, iterations=iterations))
             items = [Item(((unit, 1.0),), 0, chosen) for unit in range(batch)]
             return climb_items(
@@ -74,7 +76,7 @@ def measure(short: bool) -> Figures:
         compare(
             figures, layer, batches, climbed,
             lambda layer=layer, upper=upper: original_loop(network, prior.generator, layer, 0, 1, upper),
-            macs_of_a_step(partial(climbed, "float32"), batches["float32"]), peaks, short,
+            macs_of_a_step(partial(climbed, "float32", batch=1), 1), peaks, runs_of("caffenet", short),
         )  # fmt: skip
     return figures
 

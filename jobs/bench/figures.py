@@ -14,12 +14,14 @@ class Figures:
     """Named numbers with their units of measure, in the order in which they were added.
 
     spreads : name → first and third quartile, of figures that are medians.
+    points : name → the curve on which the figure lies, and where along it.
     live : also print each to standard error as it is added; for measurements of an hour, of which a part may fail.
     """
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
     live: bool = False
     spreads: dict[str, tuple[float, float]] = field(default_factory=dict)
+    points: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float, measure: str) -> None:
         self.rows.append((name, value, measure))
@@ -32,6 +34,12 @@ class Figures:
         self.spreads[name] = low, high
         self.add(name, middle, measure)
 
+    def add_point(self, curve: str, at: int, along: str, value: float, measure: str) -> None:
+        """Add a point of a curve: the value at so many of what it grows along."""
+        name = f"{curve}, {at:,} {along}"
+        self.points[name] = curve, at
+        self.add(name, value, measure)
+
     def print(self) -> None:
         width = max(len(name) for name, _, _ in self.rows)
         for name, value, measure in self.rows:
@@ -39,14 +47,15 @@ class Figures:
 
 
 def seconds_in_turn(
-    runs: int, *works: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+    runs: int, *works: Callable[[], object], clock: Callable[[], float] = time.perf_counter, warm: bool = False
 ) -> list[list[float]]:
     """Seconds of each piece of work in each run, in the order A B A B …, after an extra run that does not count.
 
+    warm : whether all has run before, so that no extra run is needed.
     clock : what counts seconds; time.process_time counts those of the processor, whatever else the machine does.
     """
     times: list[list[float]] = [[] for _ in works]
-    for run in range(runs + 1):
+    for run in range(warm, runs + 1):
         for place, work in enumerate(works):
             start = clock()
             work()

@@ -55,7 +55,7 @@ from pipeline.units import select_units
 QUESTION = "a whole run of CaffeNet's width: time, memory and disk of each stage, of additions, of the pages"
 IMAGES = "photos-1000.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
 POOL = 24  # different pictures of each size
-SHORT = "units=[conv1:0-15,conv4:0-15,fc8:0-31]"  # of a short run
+SHORT, FEW = "units=[conv1:0-7,conv4:0-7,fc8:0-7]", 200  # of a short run: units, and photos
 LONG_RUNS = "dgn.units=[conv3:0-31,conv5:0-31,fc6:0-63,fc8]"
 _FREE = 10e9  # bytes of the disk that are left free
 MERGED = 1.2  # the atlas and what is merged just now, as a share of the atlas
@@ -71,7 +71,7 @@ def measure(short: bool, images: str | None = None) -> Figures:
     tar = Path(images) if images is not None else Path(os.environ.get("ATLAS_TEST_DATA", "")) / IMAGES
     with tempfile.TemporaryDirectory() as name, Watch(Path(name)) as watch:
         out = Path(name)
-        atlas = Atlas(out, "serial" if short else "local", tar if tar.is_file() else None)
+        atlas = Atlas(out, "serial" if short else "local", tar if tar.is_file() else None, FEW if short else None)
         samples = 1 if short else _samples(atlas.card, out)
         wanted = (f"samples={samples}", *([SHORT] if short else []))
         ascent = (*wanted, "methods=[ascent]")
@@ -88,14 +88,14 @@ def measure(short: bool, images: str | None = None) -> Figures:
         figures.add("  pictures", atlas.pictures, "")
         figures.add("  the atlas", size_of(out / "atlas.h5") / 1e9, "GB")
         if atlas.images is not None:
-            stage(f"best images among {IMAGES}", *wanted, "methods=[tops]")
+            stage(f"best images among {f'{FEW} of ' if short else ''}{IMAGES}", *wanted, "methods=[tops]")
         stage("DGN-AM, 3 iterations", *runs)
         figures.add("  pictures", atlas.pictures, "")
         figures.add("the atlas with its parts", size_of(out / "atlas.h5") / 1e9, "GB")
         figures.add("the same again", watch.during(lambda: atlas.make(*ascent))[0], "s")
         other = ("methods=[ascent]", "styles=[sparse]", "style.sparse.name=other", f"samples={samples}")
-        stage("another style of conv4", *other, "units=[conv4:0-15]" if short else "units=[conv4]")
-        stage("one more sample of a unit of fc8", f"samples={samples + 1}", "methods=[ascent]", "units=[fc8:17]")
+        stage("another style of conv4", *other, "units=[conv4:0-7]" if short else "units=[conv4]")
+        stage("one more sample of a unit of fc8", f"samples={samples + 1}", "methods=[ascent]", "units=[fc8:7]")
         for title in ("all pages", "the pages again"):
             figures.add(title, watch.during(lambda: build_pages(out, read_site(_composed())))[0], "s")
         files, written, largest = _site(out / "site")
@@ -113,14 +113,18 @@ def measure(short: bool, images: str | None = None) -> Figures:
 class Atlas:
     """An atlas of CaffeNet with generated weights, which grows as `make atlas` makes it grow."""
 
-    def __init__(self, out: Path, cluster: str, images: Path | None) -> None:
-        self.out, self.images, self.pictures = out, images, 0
+    def __init__(self, out: Path, cluster: str, images: Path | None, limit: int | None = None) -> None:
+        """limit : maximum number of images; None for all."""
+        self.out, self.images, self.limit, self.pictures = out, images, limit, 0
         self._network, self._prior, self._cluster = caffenet_shaped(), _prior(), cluster
         self.card, self._described = network_card(self._network), prior_card(self._prior)
 
     def make(self, *overrides: str) -> None:
         """Run `make atlas` with these overrides, without opening a model's files and without pages."""
-        dataset = () if self.images is None else ("dataset=tar", f"dataset.root={self.images}")
+        dataset: tuple[str, ...] = ()
+        if self.images is not None:
+            dataset = ("dataset=tar", f"dataset.root={self.images}")
+            dataset += () if self.limit is None else (f"dataset.limit={self.limit}",)
         config = _composed(f"out={self.out}", f"cluster={self._cluster}", *dataset, *overrides)
         asked = read_request(config)
         units = select_units(self.card, asked.units)

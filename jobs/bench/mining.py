@@ -104,10 +104,11 @@ def measure(short: bool) -> Figures:
         config = compose_config("atlas", ["model=doodlenet"])
         network, tops = open_network(read_settings(ModelSettings, config.model, "model")), config.tops
         share = tops.position_share
-        _compare(figures, Measurement(network, small, 1024 if short else 8192, tops.batch), 5, share)
+        _compare(figures, Measurement(network, small, 1024 if short else 8192, tops.batch), 3 if short else 5, share)
         weights = folder / "squeezenet_v1.1.caffemodel"
         if weights.is_file():
-            _compare(figures, Measurement(squeezenet(weights), large, 64 if short else 1000, tops.batch), 3, share)
+            photos = Measurement(squeezenet(weights), large, 64 if short else 1000, tops.batch)
+            _compare(figures, photos, 2 if short else 3, share)
     return figures
 
 

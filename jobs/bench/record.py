@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
+import math
 import os
 import platform
 import subprocess
@@ -16,13 +18,18 @@ from typing import Any
 from jobs.bench.figures import Figures
 from pipeline.errors import SettingsError
 
+Curves = dict[str, list[tuple[float, float]]]  # title of a run → its points
+
 _PACKAGES = ("numpy", "torch")
 _STYLE = (
     "body{font:15px sans-serif;margin:2em auto;max-width:70em}td,th{text-align:left;padding:.1em .6em}"
     "td:nth-child(2){white-space:nowrap}td.number{text-align:right;white-space:nowrap}td.bar{width:18em}"
     "td.bar div{height:.8em;background:#47a;position:relative}"
     "td.bar i{position:absolute;top:.35em;height:.1em;background:#000}"
+    "figure{display:inline-block;margin:.6em 1.2em .6em 0}figcaption{max-width:17em}svg{font-size:11px}"
 )
+_COLOURS = ("#47a", "#c62", "#384", "#939")
+_WIDE, _HIGH, _EDGE = 260, 150, 16  # of a curve's plot, in pixels
 
 
 def answer(question: str, figures: Figures, seconds: float, cpu_seconds: float) -> dict[str, Any]:
@@ -32,6 +39,8 @@ def answer(question: str, figures: Figures, seconds: float, cpu_seconds: float) 
         row: dict[str, Any] = {"name": name, "value": value, "unit": measure}
         if name in figures.spreads:
             row["low"], row["high"] = figures.spreads[name]
+        if name in figures.points:
+            row["curve"], row["at"] = figures.points[name]
         rows.append(row)
     return {
         "question": question,
@@ -80,16 +89,21 @@ def commit() -> str | None:
 def page(records: Mapping[str, Mapping[str, Any]]) -> str:
     """A page of the figures of several runs beside each other, as bars with their spread. records : title → record."""
     figures: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    curves: dict[str, dict[tuple[str, str], Curves]] = {}
     for title, record in records.items():
         for asked, one in record["answers"].items():
             for row in one["figures"]:
                 figures.setdefault((asked, row["name"], row["unit"]), {})[title] = row
+                if "curve" in row and row["value"] > 0:  # axes are logarithmic
+                    drawn = curves.setdefault(asked, {}).setdefault((row["curve"], row["unit"]), {})
+                    drawn.setdefault(title, []).append((row["at"], row["value"]))
     parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>Benchmarks</title>", f"<style>{_STYLE}</style>"]
     parts += [f"<p>{_escaped(title)}: {_escaped(_about(record))}</p>" for title, record in records.items()]
     last = ""
     for (asked, name, unit), rows in figures.items():
         if asked != last:
-            parts.append(f"{'</table>' if last else ''}<h2>{_escaped(asked)}</h2><table>")
+            plots = "".join(_plot(*named, drawn) for named, drawn in curves.get(asked, {}).items())
+            parts.append(f"{'</table>' if last else ''}<h2>{_escaped(asked)}</h2>{plots}<table>")
             last = asked
         most = max(max(row["value"], row.get("high", 0)) for row in rows.values())
         for place, (title, row) in enumerate(rows.items()):
@@ -110,6 +124,40 @@ def _bar(row: Mapping[str, Any], most: float) -> str:
         low, high = share(row["low"]), share(row["high"])
         spread = f'<i style="left:{100 * low / width:.1f}%;width:{100 * (high - low) / width:.1f}%"></i>'
     return f'<div style="width:{width:.1f}%">{spread}</div>'
+
+
+def _plot(name: str, unit: str, drawn: Curves) -> str:
+    """A curve of each run, both axes logarithmic with one scale; dashed, growth in proportion."""
+    points = [point for curve in drawn.values() for point in curve]
+    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+    first = min(next(iter(drawn.values())))
+
+    span = max(math.log(high / low), math.log(right / left)) or 1  # so what hardly grows is flat
+
+    def place(at: float, value: float) -> str:
+        across = math.log(at / left) / (math.log(right / left) or 1)
+        up = math.log(value / low) / span
+        return f"{_EDGE + across * (_WIDE - 2 * _EDGE):.1f},{_HIGH - _EDGE - up * (_HIGH - 2 * _EDGE):.1f}"
+
+    proportional = f"{place(*first)} {place(right, first[1] * right / first[0])}"
+    lines = [f'<polyline points="{proportional}" fill="none" stroke="#aaa" stroke-dasharray="4 3"/>']
+    for colour, (title, curve) in zip(itertools.cycle(_COLOURS), drawn.items(), strict=False):
+        corners = [place(*point) for point in sorted(curve)]
+        dots = "".join(
+            '<circle cx="{}" cy="{}" r="2.5"/>'.format(*corner.split(",")) for corner in corners
+        )  # fmt: skip
+        lines.append(
+            f'<g fill="{colour}"><title>{_escaped(title)}</title>'
+            f'<polyline points="{" ".join(corners)}" fill="none" stroke="{colour}"/>{dots}</g>'
+        )
+    ends = ((_EDGE, "start", first), (_WIDE - _EDGE, "end", max(next(iter(drawn.values())))))
+    for across, anchor, (at, value) in ends:
+        height = float(place(at, value).split(",")[1])
+        lines.append(f'<text x="{across}" y="{_HIGH - 2}" text-anchor="{anchor}">{at:,}</text>')
+        lines.append(f'<text x="{across}" y="{height - 5:.1f}" text-anchor="{anchor}">{value:.3g}</text>')
+    size = f'width="{_WIDE}" height="{_HIGH}" viewBox="0 0 {_WIDE} {_HIGH}"'
+    caption = f"<figcaption>{_escaped(name)}, {_escaped(unit)}</figcaption>"
+    return f"<figure>{caption}<svg {size}>{''.join(lines)}</svg></figure>"
 
 
 def _about(record: Mapping[str, Any]) -> str:

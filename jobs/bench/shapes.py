@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,14 @@ from pipeline.nets.caffe import caffe_function, caffe_network, weight_shapes
 from pipeline.nets.network import Network
 
 MEAN = (104.00699, 116.66877, 122.67891)
+_WIDE = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "first" type: "Convolution" bottom: "data" top: "first"
+    convolution_param { num_output: 16 kernel_size: 5 stride: 2 } }
+layer { name: "relu" type: "ReLU" bottom: "first" top: "first" }
+layer { name: "wide" type: "Convolution" bottom: "first" top: "wide"
+    convolution_param { num_output: %d kernel_size: 5 stride: 2 } }
+"""
 
 
 def caffenet_shaped() -> Network:
@@ -21,10 +31,19 @@ def caffenet_shaped() -> Network:
     return shaped("caffenet")
 
 
-def shaped(name: str) -> Network:
-    """A network that has a definition among the project's."""
-    definition, weights = _generated(name)
-    return caffe_network(name, definition, weights, order="BGR", mean=MEAN)
+def shaped(name: str, size: int | None = None) -> Network:
+    """A network that has a definition among the project's. size : side of the image; None for the definition's."""
+    definition = _definition(name)
+    sides = None if size is None else (size, size)
+    return caffe_network(name, definition, _generated(definition), order="BGR", mean=MEAN, size=sides)
+
+
+def wide(units: int) -> Network:
+    """A small network whose layer `wide` has this many units, with windows of 13 of the image's 32 pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        definition = Path(folder) / "wide.prototxt"
+        definition.write_text(_WIDE % units)
+        return caffe_network("wide", definition, _generated(definition), order="BGR", mean=MEAN)
 
 
 @dataclass
@@ -47,17 +66,22 @@ class ShapedPrior:
 
 def generator_shaped() -> ShapedPrior:
     """The published generator of fc6."""
-    generator, code_shape, _ = caffe_function(*_generated("deepsim_fc6"))
+    definition = _definition("deepsim_fc6")
+    generator, code_shape, _ = caffe_function(definition, _generated(definition))
     return ShapedPrior(generator, tuple(code_shape))
 
 
-def _generated(name: str) -> tuple[str, dict[str, tuple[np.ndarray, ...]]]:
-    """A definition of the project's, and random weights for it."""
-    definition = str(files("pipeline.nets") / "definitions" / f"{name}.prototxt")
+def _definition(name: str) -> Path:
+    """A definition of the project's."""
+    return Path(str(files("pipeline.nets") / "definitions" / f"{name}.prototxt"))
+
+
+def _generated(definition: Path) -> dict[str, tuple[np.ndarray, ...]]:
+    """Random weights for a definition."""
     random, weights = np.random.RandomState(0), {}
     for layer, shapes in weight_shapes(definition).items():
         drawn = [random.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:]))) for shape in shapes]
         if len(shapes) == 3:  # of a batch normalisation: mean, variance, and what both are divided by
             drawn = [drawn[0], 1 + np.abs(drawn[1]), np.ones(shapes[2])]
         weights[layer] = tuple(values.astype(np.float32) for values in drawn)
-    return definition, weights
+    return weights

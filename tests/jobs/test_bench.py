@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.bench import ascent_on_cones, memory, others, precision, question, record
+from jobs.bench import ascent_on_cones, growth, memory, others, precision, question, record
 from jobs.bench.__main__ import OF_A_GPU, main
 from jobs.bench.figures import Figures
 from jobs.console import compose_config
@@ -79,7 +79,7 @@ def test_a_layers_figures_compare_precisions_with_each_other_and_with_one_image_
 
     batches, peaks = {"float32": 8, "bf16": 16}, {"float32": 1e9, "bf16": 8e9}
     ascent_on_cones.compare(
-        figures, "fc", batches, climbed, lambda: sum(range(200_000)), 10, peaks, short=True,
+        figures, "fc", batches, climbed, lambda: sum(range(200_000)), 10, peaks, runs=3,
         others={"another": lambda: sum(range(600_000))},
     )  # fmt: skip
     rows = {name: value for name, value, _ in figures.rows}
@@ -155,6 +155,29 @@ def test_a_record_has_what_was_measured_where_and_with_which_spread(tmp_path, mo
     assert page.count('<div style="width:50.0%">') == 1 and page.count('<div style="width:100.0%">') == 3
     with pytest.raises(SettingsError, match="nothing.json: no record of make bench"):
         record.main([str(tmp_path / "nothing.json")])
+
+
+def test_points_of_a_curve_are_drawn_on_logarithmic_axes_beside_what_grows_in_proportion():
+    figures = Figures()
+    for units, seconds in ((8, 1.0), (32, 2.0), (128, 4.0)):
+        figures.add_point("pages", units, "units", seconds, "s")
+    asked = record.answer("growth", figures, 1.0, 1.0)
+    assert [(row["name"], row["curve"], row["at"]) for row in asked["figures"]][2] == ("pages, 128 units", "pages", 128)
+    about = {"machine": {"processor": "one", "cores": 2}, "commit": None, "versions": {}, "answers": {"growth": asked}}
+    proportional, curve = (
+        [tuple(map(float, point.split(","))) for point in part.split('"')[0].split()]
+        for part in record.page({"a": about}).split('<polyline points="')[1:]
+    )
+    (left, bottom), middle, (right, top) = curve
+    assert middle == pytest.approx(((left + right) / 2, (bottom + top) / 2)) and top < bottom
+    assert proportional[0] == (left, bottom)
+    assert bottom - proportional[1][1] == pytest.approx(2 * (bottom - top))  # twice the power of the curve
+
+
+def test_an_atlas_of_any_number_of_units_is_made_stage_by_stage():
+    made = growth.make_wide(2)
+    assert list(made.seconds) == ["plan", "tasks", "merge", "pages"] and min(made.seconds.values()) >= 0
+    assert made.atlas > 10_000 and made.pages > 10_000 and made.memory > 0.05
 
 
 @pytest.mark.slow
