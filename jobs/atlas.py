@@ -147,7 +147,8 @@ def _summary(report: ExecutionReport, work: Work, merged: MergeReport, out: Path
     pictures = f"{merged.pictures} pictures ({counts})" if merged.pictures else "no synthesized pictures"
     with suppress(OSError):
         size = (out / "atlas.h5").stat().st_size / 1e6
-        print(f"{out}/atlas.h5: {pictures}, {size:.1f} MB", file=sys.stderr)
+        nothing = "" if report.computed or report.failed else "; nothing was left to compute"
+        print(f"{out}/atlas.h5: {pictures}, {size:.1f} MB{nothing}", file=sys.stderr)
     if pages:
         print(f"open {out}/site/index.html", file=sys.stderr)
     if not report.failed and not report.failed_before and not merged.failed and not merged.missing:

@@ -31,7 +31,7 @@ class Bars:
         if not self._terminal:
             counted = self._ledger.methods[method]
             count, work = counted.count_total - counted.count_kept, tqdm.format_interval(counted.estimated_left)
-            self._print(f"{method}: begins, {count} {counted.noun}, estimated {work}")
+            self._print(f"{method}: begins, {count} {counted.noun}, about {work} of one worker")
 
     def wait(self) -> None:
         """Show that work goes on while no task ends; called every second or so."""

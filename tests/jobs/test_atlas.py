@@ -125,6 +125,13 @@ def test_a_killed_run_goes_on_where_it_was_and_the_bytes_are_the_same(tmp_path, 
     assert computed(out) == TASKS
 
 
+def test_a_finished_command_given_again_says_that_nothing_was_left(tmp_path, reference, capsys):
+    out = shutil.copytree(reference, tmp_path / "out")
+    assert run(out) == 0
+    assert "MB; nothing was left to compute\n" in capsys.readouterr().err
+    assert contents(out) == contents(reference)
+
+
 def test_ray_gives_the_same_bytes_with_any_number_of_workers_and_when_one_is_killed(tmp_path, reference, killed):
     resumed = shutil.copytree(killed, tmp_path / "resumed")
     marker = tmp_path / "marker"

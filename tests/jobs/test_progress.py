@@ -22,7 +22,7 @@ def test_what_runs_is_printed_before_the_first_task_ends(capsys):
         now[0] = float(second)
         bars.wait()
     assert capsys.readouterr().err.splitlines() == [
-        "ascent: begins, 9 pictures, estimated 05:00",
+        "ascent: begins, 9 pictures, about 05:00 of one worker",
         "running for 00:15: ascent",
         "running for 01:15: ascent",
         "running for 02:15: ascent",
