@@ -35,7 +35,7 @@ QUESTION = (
     "beside those of lucent and torch-dreams where they are installed"
 )
 CAFFENET = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-FEW_LAYERS = ("conv1", "conv2", "conv3", "conv5", "fc6", "fc8")  # of the short form
+FEW_LAYERS = ("conv1", "conv2", "conv3", "conv5", "fc8")  # of the short form
 LARGER = {  # only the long form measures them
     "googlenet": ("conv2/3x3", "inception_3b/output", "inception_4c/output", "inception_5b/output", "loss3/classifier"),
     "resnet50": ("res2c", "res3d", "res4f", "res5c", "fc1000"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, macs_of_a_step, micro_batch, precisions, runs_of
+from jobs.bench.ascent_on_cones import CPU, compare, convolution_peak, macs_of_a_step, micro_batch, precisions
 from jobs.bench.figures import Figures
 from jobs.bench.shapes import caffenet_shaped, generator_shaped
 from jobs.console import compose_config
@@ -76,7 +76,7 @@ def measure(short: bool) -> Figures:
         compare(
             figures, layer, batches, climbed,
             lambda layer=layer, upper=upper: original_loop(network, prior.generator, layer, 0, 1, upper),
-            macs_of_a_step(partial(climbed, "float32", batch=1), 1), peaks, runs_of("caffenet", short),
+            macs_of_a_step(partial(climbed, "float32", batch=1), 1), peaks, 2 if short else 5,
         )  # fmt: skip
     return figures
 

@@ -55,7 +55,7 @@ from pipeline.units import select_units
 QUESTION = "a whole run of CaffeNet's width: time, memory and disk of each stage, of additions, of the pages"
 IMAGES = "photos-1000.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
 POOL = 24  # different pictures of each size
-SHORT, FEW = "units=[conv1:0-7,conv4:0-7,fc8:0-7]", 200  # of a short run: units, and photos
+SHORT, FEW = "units=[conv1:0-3,conv4:0-3,fc8:0-7]", 100  # of a short run: units, and photos
 LONG_RUNS = "dgn.units=[conv3:0-31,conv5:0-31,fc6:0-63,fc8]"
 _FREE = 10e9  # bytes of the disk that are left free
 MERGED = 1.2  # the atlas and what is merged just now, as a share of the atlas
@@ -94,7 +94,7 @@ def measure(short: bool, images: str | None = None) -> Figures:
         figures.add("the atlas with its parts", size_of(out / "atlas.h5") / 1e9, "GB")
         figures.add("the same again", watch.during(lambda: atlas.make(*ascent))[0], "s")
         other = ("methods=[ascent]", "styles=[sparse]", "style.sparse.name=other", f"samples={samples}")
-        stage("another style of conv4", *other, "units=[conv4:0-7]" if short else "units=[conv4]")
+        stage("another style of conv4", *other, "units=[conv4:0-3]" if short else "units=[conv4]")
         stage("one more sample of a unit of fc8", f"samples={samples + 1}", "methods=[ascent]", "units=[fc8:7]")
         for title in ("all pages", "the pages again"):
             figures.add(title, watch.during(lambda: build_pages(out, read_site(_composed())))[0], "s")

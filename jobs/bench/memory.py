@@ -21,7 +21,7 @@ from pipeline.errors import SettingsError
 QUESTION = "resident memory of a worker that mines every layer of doodlenet, against the images it has read"
 IMAGES = "tiny-train.tar"  # in the folder ATLAS_TEST_DATA, unless images=… names another
 PLOT = Path("atlases/bench/memory.png")
-COUNTS, FEW = (1_000, 5_000, 20_000, 50_000), (1_000, 3_000, 6_000)
+COUNTS, FEW = (1_000, 5_000, 20_000, 50_000), (500, 2_000, 5_000)
 EVERY = 0.2  # seconds between two measurements
 
 
