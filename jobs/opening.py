@@ -54,16 +54,33 @@ def open_images(settings: DatasetSettings | None, model: ModelSettings, card: Ne
     return source
 
 
+def network_settings(config: DictConfig, name: str) -> ModelSettings | None:
+    """The network that a configuration names, else the option of conf/model with this name; None without one."""
+    if config.get("model") is not None:
+        return read_model(config.model)
+    known = name in groups()["model"]
+    return read_model(compose_config("layers", [f"model={name}"]).model) if known else None
+
+
 def same_network(config: DictConfig, plan: Plan, out: Path) -> tuple[ModelSettings, Network]:
-    """The network that a configuration names. Raises WeightsError if it is not that of the atlas in a folder."""
+    """The network that a configuration names, else the one of the atlas's name.
+
+    Raises WeightsError if there is none, or it is not that of the atlas in a folder.
+    """
     from pipeline.nets.open_network import open_network
 
-    settings = read_model(config.model)
+    cited = f"{plan.card.name}@{plan.card.digest[:12]}"
+    settings = network_settings(config, plan.card.name)
+    if settings is None:
+        raise WeightsError(
+            f"{out}/atlas.h5: is an atlas of {cited}, and conf/model has no {plan.card.name}; name the atlas's own "
+            f"network by MODEL=…"
+        )
     network = open_network(settings)
     if network.digest != plan.card.digest:
         raise WeightsError(
-            f"{out}/atlas.h5: is an atlas of {plan.card.name}@{plan.card.digest[:12]}, but model={network.name} has "
-            f"digest {network.digest[:12]}; name the atlas's own network by MODEL=…"
+            f"{out}/atlas.h5: is an atlas of {cited}, but model={network.name} has digest {network.digest[:12]}; name "
+            f"the atlas's own network by MODEL=…"
         )
     return settings, network
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from jobs.console import DONE, compose_config, groups, run_job
-from jobs.opening import same_images
-from jobs.request import read_model, read_out
+from jobs.console import DONE, run_job
+from jobs.opening import network_settings, same_images
+from jobs.request import read_out
 from jobs.settings_reader import typed
 from pipeline.errors import AtlasError, OutputError, WeightsError
 from pipeline.settings import ModelSettings, check
@@ -87,8 +87,8 @@ def _open_network(config: DictConfig, atlas: Atlas) -> tuple[ModelSettings, Netw
 
     named = config.get("model") is not None
     why = f"conf/model has no {atlas.model}"
-    if named or atlas.model in groups()["model"]:
-        settings = read_model(config.model if named else compose_config("layers", [f"model={atlas.model}"]).model)
+    settings = network_settings(config, atlas.model)
+    if settings is not None:
         absent = [] if named else [str(file.path) for file in locate(settings) if not file.present]
         if not absent:
             try:
