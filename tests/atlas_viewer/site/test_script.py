@@ -86,6 +86,18 @@ def test_the_search_finds_addresses_layers_and_labels_from_any_page(driven):
     assert nothing[1:] == [[], "Nothing is called “no such thing”."]
 
 
+@pytest.mark.parametrize("page", ["index.html", "conv1/index.html", "conv1/0.html"])
+def test_without_a_script_no_control_is_shown_that_would_do_nothing(driven, page):
+    shown = """
+const shown = () => [...document.querySelectorAll(".js")].filter((one) => getComputedStyle(one).display !== "none");
+told.push(shown().length);
+document.documentElement.classList.remove("scripted");
+told.push(shown().map((one) => one.className));
+"""
+    with_script, without = driven(page, shown)
+    assert with_script > 0 and without == []
+
+
 def test_the_lens_shows_each_picture_in_turn_and_gives_the_place_back(driven):
     (tiles, first, second, closed) = driven(
         "conv1/0.html",
