@@ -250,6 +250,9 @@ def _explain(config: str, error: Exception, overrides: Sequence[str]) -> str:
     full = re.search(r"full_key: (\S+)", text)
     wanted = full[1] if full is not None else wanted
     keys = _keys(config)
+    left_open = "- model: null" in (CONF / f"{config}.yaml").read_text(encoding="utf-8")
+    if wanted.startswith("model.") and left_open and not any(o.startswith("model=") for o in overrides):
+        return f"setting {wanted}: no network is named; name it by MODEL=… (model=…) too"
     return f"setting {wanted}: not known{nearest(wanted, keys)}; --cfg job prints all settings"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.console import compose_config
 from jobs.opening import network_settings, same_network
-from pipeline.errors import WeightsError
+from pipeline.errors import SettingsError, WeightsError
 
 
 @pytest.mark.parametrize("job", ["score", "interpretability", "verify"])
@@ -30,3 +30,12 @@ def test_a_network_that_is_not_the_atlas_s_is_refused(name, message):
     plan = SimpleNamespace(card=SimpleNamespace(name=name, digest="0123456789abcdef"))
     with pytest.raises(WeightsError, match=message):
         same_network(compose_config("score", []), plan, Path("out"))
+
+
+@pytest.mark.parametrize("job", ["score", "interpretability", "verify"])
+def test_a_setting_of_a_network_that_is_not_named_asks_for_its_name(job):
+    with pytest.raises(SettingsError, match=r"^setting model\.size: no network is named; name it by MODEL=…"):
+        compose_config(job, ["model.size=[9,9]"])
+    with pytest.raises(SettingsError, match=r"^setting model\.sise: not known"):
+        compose_config(job, ["model=tinynet", "model.sise=[9,9]"])
+    assert compose_config(job, ["model=tinynet", "model.size=[9,9]"]).model.size == [9, 9]

@@ -48,7 +48,7 @@ def test_pictures_of_the_other_side_tell_the_opposite(spread, seed):
 
 
 def test_noise_tells_nothing():
-    """The mean over many units is tested: one picture of noise resembles one of the two sides more, by chance."""
+    """Tested over many units, because a single picture of noise is by chance more similar to one of the two sides."""
     most, least, *_ = separated(0.3)
     told = [score(most, least, random_directions(1, SHOWN, seed=seed), None, TEMPERATURE) for seed in range(400)]
     assert np.mean(told, axis=0) == pytest.approx([0.5, 0.5], abs=0.05)
